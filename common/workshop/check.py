@@ -1,0 +1,58 @@
+"""`workshop check N`: the checks of one exercise on a workspace, in order, up to the first that fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from workshop import checks
+from workshop.checks import Workspace
+from workshop.errors import WorkshopError
+
+
+def main(number: int, path: str | None, go_on: bool, as_json: bool) -> int:
+    """Ask the checks of exercise `number` about its starter, or about the workspace at `path`; the exit code."""
+    found = {exercise.number: exercise for exercise in checks.exercises(checks.root_folder())}
+    if number not in found:
+        raise WorkshopError(
+            "the number of the exercise",
+            f"one of {', '.join(map(str, found))}",
+            str(number),
+            f"workshop check {min(found)}",
+        )
+    exercise = found[number]
+    folder = Path(path) if path else exercise.folder / "starter"
+    if folder.is_file():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise WorkshopError(
+            folder, "a folder with a pixi.toml or pyproject.toml", "no such folder", f"workshop check {number}"
+        )
+    workspace = Workspace(folder.resolve())
+    rows = []
+    try:
+        for check, answer in checks.ask(exercise.checks, workspace):
+            rows.append((check, answer))
+            if not as_json:
+                print(f"{answer.status:5}{check.number}  {check.says}", flush=True)
+                if answer.status == "fail":
+                    problem = WorkshopError(answer.looked_at, answer.expected, answer.found, answer.next_step)
+                    print("\n" + problem.message() + f"\nhint:      {check.hints[0]}\n")
+                else:
+                    print(f"          {answer.found}")
+            if answer.status == "fail" and not go_on:
+                break
+    finally:
+        shutil.rmtree(workspace.scratch, ignore_errors=True)
+    counts = {status: sum(answer.status == status for _, answer in rows) for status in ("ok", "fail", "skip")}
+    if as_json:
+        listed = [{"number": check.number, "says": check.says, **asdict(answer)} for check, answer in rows]
+        left = len(exercise.checks) - len(rows)
+        print(json.dumps({"exercise": number, "counts": counts | {"not asked": left}, "checks": listed}, indent=2))
+    else:
+        left = len(exercise.checks) - len(rows)
+        rest = f", {left} not looked at yet" if left else ""
+        print(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
+    return 1 if counts["fail"] else 0

@@ -1,0 +1,74 @@
+"""The command `workshop`. It parses, calls one room, and turns the answer into an exit code.
+
+Exit codes: 0 yes, 1 no (or a problem that the message explains), 2 wrong usage, 130 interrupted.
+Nothing heavy is imported here: `workshop --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from workshop import __version__
+from workshop.errors import explained
+
+
+def _lock_check(args: argparse.Namespace) -> int:
+    from workshop.lockcheck import main
+
+    return main(args.path, as_json=args.json)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from workshop.check import main
+
+    return main(args.exercise, args.path, go_on=args.all, as_json=args.json)
+
+
+def _check_all(args: argparse.Namespace) -> int:
+    from workshop.check_all import main
+
+    return main(args.exercise, as_json=args.json)
+
+
+def _lock_slice(args: argparse.Namespace) -> int:
+    from workshop.lock_slice import main
+
+    return main(args.folder)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    about = "Reproducible machine-learning environments: run, check, prove."
+    parser = argparse.ArgumentParser(prog="workshop", description=about)
+    parser.add_argument("--version", action="version", version=f"workshop {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    check = commands.add_parser("check", help="the checks of one exercise on your starter: workshop check 2")
+    check.add_argument("exercise", type=int, metavar="N", help="number of the exercise")
+    check.add_argument("path", nargs="?", metavar="PATH", help="a workspace of your own (default: the starter)")
+    check.add_argument("--all", action="store_true", help="go on after the first failure")
+    check.add_argument("--json", action="store_true", help="the answers for machines")
+    check.set_defaults(run=_check)
+
+    check_all = commands.add_parser("check-all", help="instructor: every solution runs, every starter fails in place")
+    check_all.add_argument("--exercise", type=int, metavar="N", help="only this one")
+    check_all.add_argument("--json", action="store_true", help="the table for machines")
+    check_all.set_defaults(run=_check_all)
+
+    lock = commands.add_parser("lock-check", help="does pixi.lock still satisfy the manifest? No Pixi, no network")
+    where = "a workspace folder, pixi.toml or pyproject.toml (default: here)"
+    lock.add_argument("path", nargs="?", default=".", metavar="PATH", help=where)
+    lock.add_argument("--json", action="store_true", help="the verdict and its reasons for machines")
+    lock.set_defaults(run=_lock_check)
+
+    cut = commands.add_parser("lock-slice", help="write an exercise's lock with just the packages that the root has")
+    cut.add_argument("folder", metavar="DIR", help="the folder of the exercise's manifest")
+    cut.set_defaults(run=_lock_slice)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code; problems are messages on stderr, never tracebacks."""
+    with explained():
+        args = build_parser().parse_args(argv)
+        return args.run(args)

@@ -1,0 +1,86 @@
+"""A run told in the vocabulary that archives read: RO-Crate 1.1 with the profile Process Run Crate 0.5.
+
+https://w3id.org/ro/wfrun/process/0.5: the run is a CreateAction, the script its instrument, the data set its
+object, the files its result.
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from typing import Any
+
+PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+
+
+def describe(run: dict[str, Any]) -> str:
+    """ro-crate-metadata.json for the content of a run.json (`workshop.record`)."""
+    files = [*run["outputs"], {"path": "run.json"}]
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "conformsTo": {"@id": PROFILE},
+        "name": f"Run of {run['exercise']}",
+        "description": f"Outputs and record of `{' '.join(run['argv'])}` on {run['device']['name']}.",
+        "datePublished": run["ended"],
+        "license": {"@id": "https://spdx.org/licenses/BSD-3-Clause"},
+        "hasPart": [{"@id": file["path"]} for file in files],
+        "mentions": {"@id": "#run"},
+    }
+    action = {
+        "@id": "#run",
+        "@type": "CreateAction",
+        "name": " ".join(run["argv"]),
+        "startTime": run["started"],
+        "endTime": run["ended"],
+        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        "instrument": {"@id": "#script"},
+        "object": [{"@id": "#dataset"}],
+        "result": [{"@id": file["path"]} for file in files],
+        "environment": [{"@id": f"#variable-{name}"} for name in run["variables"]],
+    }
+    script = {
+        "@id": "#script",
+        "@type": ["SoftwareSourceCode", "SoftwareApplication"],
+        "name": run["script"]["path"],
+        "sha256": run["script"]["sha256"],
+        "programmingLanguage": f"Python {run['host']['python']}",
+        "softwareRequirements": [{"@id": f"#package-{name}"} for name in run["packages"]],
+    }
+    if run["git"]:
+        script["version"] = run["git"]["commit"] + (" with local changes" if run["git"]["dirty"] else "")
+    data = run["dataset"]
+    dataset = {"@id": "#dataset", "@type": "CreativeWork", "name": data["name"], "sha256": data["sha256"]}
+    graph = [
+        {
+            "@id": "ro-crate-metadata.json",
+            "@type": "CreativeWork",
+            "about": {"@id": "./"},
+            "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
+        },
+        root,
+        action,
+        script,
+        dataset,
+        {"@id": "https://spdx.org/licenses/BSD-3-Clause", "@type": "CreativeWork", "name": "BSD-3-Clause"},
+        {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+        *(_file(file) for file in files),
+        *(
+            {"@id": f"#package-{name}", "@type": "SoftwareApplication", "name": name, "softwareVersion": version}
+            for name, version in run["packages"].items()
+        ),
+        *(
+            {"@id": f"#variable-{name}", "@type": "PropertyValue", "name": name, "value": value}
+            for name, value in run["variables"].items()
+        ),
+    ]
+    context = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
+    return json.dumps({"@context": context, "@graph": graph}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _file(file: dict[str, Any]) -> dict[str, Any]:
+    kind = mimetypes.guess_type(file["path"])[0] or "application/octet-stream"
+    entity = {"@id": file["path"], "@type": "File", "name": file["path"], "encodingFormat": kind}
+    if "sha256" in file:  # run.json lists the others and cannot hold its own
+        entity |= {"sha256": file["sha256"], "contentSize": str(file["bytes"])}
+    return entity

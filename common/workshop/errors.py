@@ -1,0 +1,90 @@
+"""The one kind of message that a person sees: four lines, and nothing of Python's."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class WorkshopError(Exception):
+    """A problem that the person at the keyboard can mend.
+
+    Every message has the same four parts, so that a beginner learns to read
+    them once: what was looked at, what was expected there, what was found, and
+    the next command to type.
+    """
+
+    def __init__(self, looked_at: object, expected: str, found: str, next_step: str) -> None:
+        self.looked_at = str(looked_at)
+        self.expected = expected
+        self.found = found
+        self.next_step = next_step
+        super().__init__(self.message())
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
+        # BaseException pickles itself with the message alone, which is not what __init__ takes;
+        # an error that is raised in a worker process has to survive the way back.
+        return (type(self), (self.looked_at, self.expected, self.found, self.next_step))
+
+    def message(self) -> str:
+        """The four parts, one a line."""
+        return (
+            f"looked at: {self.looked_at}\n"
+            f"expected:  {self.expected}\n"
+            f"found:     {self.found}\n"
+            f"next:      {self.next_step}"
+        )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the problems of a command into one message on stderr and an exit code (1, or 130 for Ctrl-C).
+
+    Wrap the imports of a script and its `main()` in it. Errors that are not foreseen here keep their
+    traceback: they are our bugs, and a bug should be easy to report.
+    """
+    try:
+        yield
+    except WorkshopError as error:
+        print(error.message(), file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        print(_missing(error).message(), file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of the pipe (`| head`) went away; a closed stderr keeps Python from complaining at exit.
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        print(_from_system(error).message(), file=sys.stderr)
+        sys.exit(1)
+
+
+def _missing(error: ModuleNotFoundError) -> WorkshopError:
+    return WorkshopError(
+        looked_at=f"the Python environment in {sys.prefix}",
+        expected=f"the package that brings the module {error.name!r}",
+        found="no such module: this environment was made without it",
+        next_step="with Pixi: name an environment that has it, as in `pixi run -e cpu ...`; "
+        'without: .venv/bin/pip install -e ".[cpu,test]"',
+    )
+
+
+def _from_system(error: OSError) -> WorkshopError:
+    what = error.filename or "a file of this run"
+    advice = {
+        errno.ENOSPC: "free some space (`df -h`), or write to another disk with --output",
+        errno.EDQUOT: "free some of your quota, or write to another disk with --output",
+        errno.EFBIG: "raise the limit on file sizes (`ulimit -f`), or write elsewhere with --output",
+        errno.EACCES: "write to a folder of your own with --output",
+        errno.EPERM: "write to a folder of your own with --output",
+        errno.EROFS: "write to a folder of your own with --output",
+        errno.ENOTDIR: "name another folder with --output",
+    }.get(error.errno or 0, "look at the path above, mend it and run the same command again")
+    reason = error.strerror or str(error) or type(error).__name__
+    return WorkshopError(what, "a file or folder that can be read and written", reason, advice)

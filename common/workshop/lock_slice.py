@@ -1,0 +1,136 @@
+"""`workshop lock-slice DIR`: the lock of a part of a workspace, with just the packages that the whole has locked.
+
+An exercise's manifest is a slice of the root's. Solved alone it might get other builds, since less is asked of the
+solver; then a result would depend on which of the two manifests was used. So its lock is cut out of the root's: for
+each environment and platform the packages that its dependencies need, as they are locked in an environment of the
+root that meets them all. This is what `pixi lock` does with a lock that already satisfies the manifest: it keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from rattler import MatchSpec
+
+from workshop import lock as locks
+from workshop import manifest as manifests
+from workshop.errors import WorkshopError
+from workshop.files import write_atomic
+from workshop.lock import Lock, LockedPackage
+from workshop.manifest import Manifest
+from workshop.manifest_platforms import platforms_of
+from workshop.platforms import Platform, identity
+
+
+def main(folder: str) -> int:
+    """Write pixi.lock in `folder`, cut out of the lock of the workspace around it; 0."""
+    part = manifests.load(manifests.find(Path(folder)))
+    whole = manifests.load(_around(part.path))
+    content = cut(whole, part)
+    target = part.path.with_name("pixi.lock")
+    write_atomic(target, content)
+    print(
+        f"{os.path.relpath(target)}: {len(content):,} bytes, out of {os.path.relpath(whole.path.with_name('pixi.lock'))}"
+    )
+    return 0
+
+
+def _around(manifest: Path) -> Path:
+    for folder in manifest.resolve().parent.parents:
+        if (folder / "pixi.toml").is_file() and (folder / "pixi.lock").is_file():
+            return folder / "pixi.toml"
+    raise WorkshopError(manifest, "a workspace around it, with pixi.toml and pixi.lock", "none above it", "pixi lock")
+
+
+def cut(whole: Manifest, part: Manifest) -> bytes:
+    """The content of the lock of `part`, out of the lock of `whole`.
+
+    Raises WorkshopError for a platform that the whole does not have, for dependencies that no environment of it meets
+    together, and for PyPI dependencies.
+    """
+    path = whole.path.with_name("pixi.lock")
+    lock = locks.align(locks.read(path), whole.platforms)
+    if lock.version != locks.NEWEST_VERSION:
+        raise WorkshopError(path, f"a lock of version {locks.NEWEST_VERSION}", f"version {lock.version}", "pixi lock")
+    # Text out of text: py-rattler on conda-forge reads locks but does not write them.
+    text = path.read_text(encoding="utf-8")
+    head, _, blocks = text.partition("\npackages:\n")
+    record_of = {block.split("\n", 1)[0]: block for block in re.split(r"^- ", blocks, flags=re.MULTILINE) if block}
+    # Which PyPI packages a conda package provides is only written where an environment has PyPI packages.
+    record_of = {key: re.sub(r"^  purls:.*\n(?:  - pkg:.*\n)*", "", b, flags=re.M) for key, b in record_of.items()}
+    channels = re.search(r"^    channels:\n(?:    - .*\n)+", head, re.MULTILINE)[0]
+
+    rows, names = {}, {}
+    for platform in part.platforms:
+        same = _same_platform(whole, platform)
+        row = locks.row_for(lock, same) if same else None
+        if row is None:
+            advice = "declare the platform in both manifests alike, then `pixi lock` in the root"
+            raise WorkshopError(part.path, "platforms of the root's manifest", f"the platform {platform.name}", advice)
+        rich = [p.name for p in part.platforms if not p.is_bare]
+        name = platform.name if platform.is_bare else f"p{rich.index(platform.name) + 1}"  # as Pixi names them
+        names[platform.name] = name
+        subdir = "" if platform.is_bare else f"  subdir: {row.subdir}\n"
+        virtual = "".join(f"  - {text}\n" for text in row.virtual_packages)
+        rows[name] = f"- name: {name}\n{subdir}  virtual-packages:\n{virtual}"
+
+    environments, used = "", set()
+    for environment in sorted(part.environments):
+        environments += f"  {environment}:\n{channels}    packages:\n"
+        listed = {}
+        for platform in platforms_of(part, part.environments[environment].features):
+            urls = {f"conda: {p.url}" for p in _needed(whole, lock, part, environment, platform)}
+            listed[names[platform.name]] = [key for key in record_of if key in urls]
+            used |= urls
+        for name in sorted(listed):
+            environments += f"      {name}:\n" + "".join(f"      - {key}\n" for key in listed[name])
+    platforms = "".join(rows[name] for name in sorted(rows))
+    packages = "".join(f"- {block}" for key, block in record_of.items() if key in used)
+    version = f"version: {lock.version}\n"
+    return f"{version}platforms:\n{platforms}environments:\n{environments}packages:\n{packages}".encode()
+
+
+def _same_platform(whole: Manifest, platform: Platform) -> Platform | None:
+    """The platform of the whole with the same content; names are free."""
+    content = identity(platform.virtual_packages, platform.subdir)
+    return next((p for p in whole.platforms if identity(p.virtual_packages, p.subdir) == content), None)
+
+
+def _needed(whole: Manifest, lock: Lock, part: Manifest, environment: str, platform: Platform) -> list[LockedPackage]:
+    """The locked packages that one (environment, platform) of the part needs, by name."""
+    if manifests.pypi_specs(part, environment, platform):
+        found = f"PyPI dependencies in {environment}"
+        raise WorkshopError(part.path, "conda dependencies alone", found, "lock this manifest by itself: pixi lock")
+    asked = manifests.conda_specs(part, environment, platform)
+    specs = [spec.match_spec() for several in asked.values() for spec in several]
+    same = _same_platform(whole, platform)
+    unmet = {}
+    # First the environment of the same name, then the others in the order of the manifest.
+    for name in sorted(whole.environments, key=lambda n: n != environment):
+        held = {p.name: p for p in locks.packages(lock, name, same) if p.kind == "conda"}
+        missing = [
+            str(s) for s in specs if s.name.normalized not in held or not s.matches(held[s.name.normalized].record)
+        ]
+        if not missing:
+            return _closure(held, [s.name.normalized for s in specs])
+        unmet[name] = missing
+    nearest = min(unmet, key=lambda n: len(unmet[n]))
+    raise WorkshopError(
+        part.path,
+        f"an environment of the root that has what {environment} asks for on {platform.name}",
+        f"the nearest is {nearest}, without {', '.join(unmet[nearest][:3])}",
+        "give the root's manifest the same dependencies, then `pixi lock` there",
+    )
+
+
+def _closure(held: dict[str, LockedPackage], names: list[str]) -> list[LockedPackage]:
+    seen: set[str] = set()
+    while names:
+        name = names.pop()
+        if name in seen or name not in held:
+            continue  # a virtual package such as __glibc is no record
+        seen.add(name)
+        names += [MatchSpec(depends).name.normalized for depends in held[name].depends]
+    return [held[name] for name in sorted(seen)]

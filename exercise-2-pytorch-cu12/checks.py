@@ -1,0 +1,246 @@
+"""The checks of exercise 2, in the order in which a learner meets them."""
+
+import json
+from pathlib import Path
+
+from workshop.checks import NO_MODULE, Answer, Check, Workspace, fail, last_line, ok, skip
+from workshop.device import nvidia_smi
+from workshop.manifest import conda_specs
+from workshop.manifest_platforms import platforms_of
+
+TORCH = ("pytorch", "pytorch-cpu", "pytorch-gpu")
+
+
+def cuda_of(platform) -> str | None:
+    """The CUDA version that a platform declares, as in `12.0`."""
+    return platform.version_of("__cuda")
+
+
+def torch_specs(workspace: Workspace, gpu: bool) -> dict[tuple[str, str], dict]:
+    """(environment, platform) to the conda dependencies there, where torch is asked for, with or without CUDA."""
+    found = {}
+    for environment in workspace.manifest.environments.values():
+        for platform in platforms_of(workspace.manifest, environment.features):
+            specs = conda_specs(workspace.manifest, environment.name, platform)
+            if any(name in specs for name in TORCH) and (cuda_of(platform) is not None) == gpu:
+                found[environment.name, platform.name] = specs
+    return found
+
+
+def has_cuda_platform(workspace: Workspace) -> Answer:
+    declared = {p.name: cuda_of(p) for p in workspace.manifest.platforms}
+    with_cuda = {name: version for name, version in declared.items() if version}
+    if not with_cuda:
+        return fail(
+            f"platforms in {workspace.manifest.path.name}",
+            "one for machines with an NVIDIA driver, with `cuda` declared",
+            f"{', '.join(declared)}: none declares cuda",
+            "pixi workspace platform add --no-install linux-64-cuda12=linux-64 --cuda 12.0",
+        )
+    wrong = {name: version for name, version in with_cuda.items() if not version.startswith("12")}
+    if len(wrong) == len(with_cuda):
+        name, version = next(iter(wrong.items()))
+        return fail(f"platform {name}", 'cuda = "12.0" (or another 12)', f"cuda = {version}", f"edit platform {name}")
+    if len(with_cuda) == len(declared):
+        return fail(
+            "platforms", "one without cuda too, for laptops", ", ".join(declared), 'add "linux-64" to platforms'
+        )
+    return ok(", ".join(f"{name} (cuda {version})" for name, version in with_cuda.items()))
+
+
+def has_features(workspace: Workspace) -> Answer:
+    names = set()
+    for feature in workspace.manifest.features.values():
+        for target in feature.targets:
+            names |= {name for specs in target.dependencies.values() for name in specs}
+    if not names & set(TORCH):
+        return fail(
+            f"the features of {workspace.manifest.path.name}",
+            "a feature with pytorch-cpu, and one with pytorch-gpu and cuda-version",
+            f"no PyTorch; features: {', '.join(workspace.manifest.features)}",
+            "pixi add --no-install --feature cpu pytorch-cpu",
+        )
+    if "pytorch-gpu" not in names and "cuda-version" not in names:
+        return fail(
+            f"the features of {workspace.manifest.path.name}",
+            "a feature for the GPU: pytorch-gpu and cuda-version",
+            f"only {', '.join(sorted(names & set(TORCH)))}",
+            'pixi add --no-install --feature cuda12 "pytorch-gpu>=2.10,<3" "cuda-version=12.9.*"',
+        )
+    return ok(", ".join(sorted(names & {*TORCH, "cuda-version"})))
+
+
+def has_environments(workspace: Workspace) -> Answer:
+    gpu, cpu = torch_specs(workspace, gpu=True), torch_specs(workspace, gpu=False)
+    for found, kind in ((cpu, "without cuda"), (gpu, "with cuda")):
+        if not found:
+            return fail(
+                f"[environments] in {workspace.manifest.path.name}",
+                f"an environment that has PyTorch on a platform {kind}",
+                f"none of {', '.join(workspace.manifest.environments)}",
+                "pixi workspace environment add cuda12 --feature cuda12   (and cpu with the feature cpu)",
+            )
+    return ok("; ".join(f"{name} on {platform}" for name, platform in [*list(gpu)[:1], *list(cpu)[:1]]))
+
+
+def has_task(workspace: Workspace) -> Answer:
+    for task in workspace.manifest.tasks().values():
+        if task.cmd and "train.py" in str(task.cmd):
+            return ok(f"{task.name}: {task.cmd}")
+    return fail(
+        f"tasks in {workspace.manifest.path.name}",
+        "one that runs train.py",
+        ", ".join(workspace.manifest.tasks()) or "no task",
+        'pixi task add train "python train.py" --description "Train the classifier"',
+    )
+
+
+def is_locked(workspace: Workspace) -> Answer:
+    verdict = workspace.verdict
+    if verdict.verdict != "up-to-date":
+        reason = verdict.reasons[0].message if verdict.reasons else verdict.verdict
+        return fail(
+            workspace.manifest.path.with_name("pixi.lock"), "up-to-date", f"{verdict.verdict}: {reason}", "pixi lock"
+        )
+    for gpu in (True, False):
+        for name, platform in torch_specs(workspace, gpu):
+            packages = workspace.lock.environments[name].packages[platform]
+            build = next((p.build for p in packages if p.name == "pytorch"), None)
+            where = f"pytorch in {name} on {platform}, in pixi.lock"
+            if gpu and not (build or "").startswith("cuda12"):
+                advice = (
+                    'give pytorch-gpu a lower bound (">=2.10") and the environment the CUDA platform, then pixi lock'
+                )
+                return fail(where, "a build for CUDA 12 (cuda12...)", build or "not locked", advice)
+            if not gpu and (build or "cuda").startswith("cuda"):
+                return fail(where, "a build for the CPU (cpu...)", build or "not locked", "pytorch-cpu, then pixi lock")
+    return ok("pixi.lock fits, with builds for CUDA 12 and for the CPU")
+
+
+def insists_on_device(workspace: Workspace) -> Answer:
+    quick = ("--data", "digits", "--epochs", "1")
+    place = workspace.scratch / "device"
+    run = workspace.run("train.py", *quick, "--output", str(place), WORKSHOP_DEVICE="cuda")
+    if nvidia_smi():
+        if run.returncode != 0:
+            return fail(
+                "train.py with WORKSHOP_DEVICE=cuda", "a run on the GPU", last_line(run.stderr), "read the message"
+            )
+        used = json.loads((place / "run.json").read_text())["device"]["type"]
+        return ok("trained on the GPU") if used == "cuda" else fail("run.json", "device cuda", used, "TODO(2.6)")
+    if NO_MODULE in run.stderr:
+        return skip("PyTorch is not in this environment")
+    if run.returncode == 0:
+        return fail(
+            "train.py with WORKSHOP_DEVICE=cuda, on this machine without a GPU",
+            "a message and exit code 1",
+            "it trained on the CPU and said nothing",
+            "use device.choose_torch(args.device, ...) in train.py",
+        )
+    if "Traceback" in run.stderr or "GPU" not in run.stderr:
+        return fail("train.py with WORKSHOP_DEVICE=cuda", "a message about the GPU", last_line(run.stderr), "TODO(2.6)")
+    return ok("without a GPU it stops and says why (not seen here: a run on a GPU)")
+
+
+def is_reproducible(workspace: Workspace) -> Answer:
+    found: dict[str, str] = {}
+    for name, seed in (("first", "1"), ("again", "1"), ("other", "2")):
+        place = workspace.scratch / name
+        arguments = ("--data", "digits", "--epochs", "1", "--device", "cpu", "--seed", seed, "--output", str(place))
+        run = workspace.run("train.py", *arguments, WORKSHOP_DEVICE="")
+        if NO_MODULE in run.stderr:
+            return skip("PyTorch is not in this environment")
+        if run.returncode != 0:
+            return fail("train.py --data digits", "a run", last_line(run.stderr), "python train.py --data digits")
+        found[name] = sha_of_weights(place)
+    if found["first"] != found["again"]:
+        return fail(
+            "weights.safetensors of two runs with --seed 1",
+            "the same bytes",
+            f"sha256 {found['first'][:12]} and {found['again'][:12]}",
+            "torch.manual_seed(seed) before the network is made",
+        )
+    if found["first"] == found["other"]:
+        return fail(
+            "weights of --seed 1 and --seed 2", "different ones", "the same", "seed with args.seed, no constant"
+        )
+    return ok(f"two runs with one seed write the same weights ({found['first'][:12]}), another seed others")
+
+
+def sha_of_weights(place: Path) -> str:
+    outputs = json.loads((place / "run.json").read_text())["outputs"]
+    return next(output["sha256"] for output in outputs if output["path"] == "weights.safetensors")
+
+
+CHECKS = [
+    Check(
+        "2.1",
+        "the workspace has a platform for NVIDIA machines",
+        (
+            "A GPU needs a driver, and a driver is a property of the machine. Where does a manifest name machines?",
+            "An entry of `platforms` may be a table with a name, a platform and a cuda version.",
+            '{ name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" }, before "linux-64"',
+        ),
+        has_cuda_platform,
+    ),
+    Check(
+        "2.2",
+        "PyTorch for the CPU and PyTorch for the GPU are two features",
+        (
+            "A feature is a named set of dependencies. The two PyTorch builds exclude each other.",
+            "conda-forge has pytorch-cpu and pytorch-gpu; cuda-version says for which CUDA.",
+            "[feature.cuda12] platforms = [...] and [feature.cuda12.dependencies] with cuda-version and pytorch-gpu",
+        ),
+        has_features,
+    ),
+    Check(
+        "2.3",
+        "an environment for each feature",
+        (
+            "A feature alone is not installed anywhere.",
+            "The table [environments] says which features go together under which name.",
+            'cpu = ["cpu"] and cuda12 = ["cuda12"]',
+        ),
+        has_environments,
+    ),
+    Check(
+        "2.4",
+        "a task trains the classifier",
+        (
+            "People should not have to remember the command.",
+            "[tasks.NAME] has a cmd and a description.",
+            '[tasks.train] cmd = "python train.py", description = "...", default-environment = "cpu"',
+        ),
+        has_task,
+    ),
+    Check(
+        "2.5",
+        "the lock fits the manifest and holds CUDA builds",
+        (
+            "The manifest says what is allowed; which file says what was resolved?",
+            "`pixi lock` writes it. Without Pixi, `workshop lock-check` says whether it fits.",
+            "If pytorch's build does not begin with cuda12, the solver went back years: give pytorch-gpu a lower bound.",
+        ),
+        is_locked,
+    ),
+    Check(
+        "2.6",
+        "the script stops where the GPU that it was promised is missing",
+        (
+            "Set WORKSHOP_DEVICE=cuda and run the starter. Where did it train?",
+            "`workshop.device` chooses and asserts; the starter asks for the CPU whatever was wanted.",
+            "dev = device.choose_torch(args.device, local_rank), then device.assert_on(dev, images=x, ...)",
+        ),
+        insists_on_device,
+    ),
+    Check(
+        "2.7",
+        "the same seed gives the same weights",
+        (
+            "Train twice with the same seed and compare the sha256 of weights.safetensors in the two run.json.",
+            "The order of the images is seeded already; what else is random when a network is made?",
+            "torch.manual_seed(seed) in make_deterministic",
+        ),
+        is_reproducible,
+    ),
+]

@@ -1,0 +1,247 @@
+"""Exercise 2: train a small convolutional network on the CPU or an NVIDIA GPU, to the same bits every time.
+
+    python train.py                          # digits-60k, three epochs, GPU where there is one
+    python train.py --data digits --seed 1   # seconds
+    torchrun --nproc-per-node 2 train.py     # two processes, on two GPUs or on the CPU
+
+Whatever is random comes from the seed, so two runs on one machine write the same weights, and an interrupted
+run that is continued with --resume writes them too.
+"""
+
+from workshop import errors
+
+with errors.explained():  # a module that is missing here is told in four lines
+    import math
+    import os
+    import sys
+    import time
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    import torch.distributed as dist
+    import torch.nn.functional as F
+    from rich.console import Console
+    from rich.progress import track
+    from torch import Tensor, nn
+    from torch.nn.parallel import DistributedDataParallel
+
+    from workshop import classifier, data, device, options, record, weights
+
+EXERCISE = "exercise-2-pytorch-cu12"
+EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}
+BATCH_SIZE = 128  # large enough to keep the matrix units busy, small enough to learn from few images
+DIGITS_BATCH_SIZE = 32  # 1,497 images would give only eleven steps of 128 an epoch
+LR = 8e-3  # peak of the cycle; above 1e-2 single seeds diverge
+WARM_UP = 0.25  # share of the steps in which the rate rises
+WEIGHT_DECAY = 1e-2
+MEAN, STD = 0.22, 0.30  # of the pixels of digits-60k; near enough for the other sets
+
+
+class Net(nn.Module):
+    """Images (n, 1, 28, 28) to logits (n, 10).
+
+    A strided first convolution instead of pooling: the work is in few large matrix products, which every
+    processor does best, under PyTorch as under XLA.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, kernel_size=8, stride=4, padding=2)  # -> 7 x 7
+        self.conv2 = nn.Conv2d(32, 32, kernel_size=5, padding=2)
+        self.fc1 = nn.Linear(7 * 7 * 32, 128)
+        self.fc2 = nn.Linear(128, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv1(x))
+        x = F.relu(self.conv2(x))
+        # Height, width, channel: the order that channels_last memory has anyway, and that JAX uses.
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        return self.fc2(F.relu(self.fc1(x)))
+
+
+def make_deterministic(seed: int) -> dict[str, object]:
+    """Seed torch and forbid algorithms that vary; what is now in force, as torch reports it."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with a fixed workspace only
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and finds bugs that are not here
+    torch.backends.cudnn.benchmark = False  # it picks the fastest algorithm of the moment
+    return determinism()
+
+
+def determinism() -> dict[str, object]:
+    return {
+        "torch_initial_seed": torch.initial_seed(),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def to_input(images: Tensor) -> Tensor:
+    """uint8 (n, 28, 28) to float32 (n, 1, 28, 28), standardised."""
+    x = images.unsqueeze(1).float().div_(255).sub_(MEAN).div_(STD)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def one_cycle(step: int, steps: int) -> float:
+    """Learning rate at `step` of `steps`: up by half a cosine, down by another, to zero at the end."""
+    up = WARM_UP * steps
+    phase = (step + 1) / up if step + 1 <= up else 1 + (step + 1 - up) / (steps - up)
+    return LR * (1 - math.cos(math.pi * phase)) / 2
+
+
+def train_epoch(net, optimizer, x: Tensor, y: Tensor, batches, first_step: int, steps: int, rank=0, world=1) -> Tensor:
+    """One pass; the loss of every step, (steps of this epoch,), still on the device: nothing waits for it inside."""
+    losses = []
+    bf16 = x.is_cuda and torch.cuda.is_bf16_supported()
+    show = track(
+        batches, "training", console=Console(stderr=True), transient=True, disable=rank > 0 or not sys.stderr.isatty()
+    )
+    for step, batch in enumerate(show, first_step):
+        mine = batch[rank::world]  # no image goes to two processes
+        for group in optimizer.param_groups:
+            group["lr"] = one_cycle(step, steps)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            loss = F.cross_entropy(net(to_input(x[mine])), y[mine])
+        optimizer.zero_grad()
+        loss.backward()  # with several processes DistributedDataParallel averages the gradients here
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses).float()
+
+
+@torch.no_grad()
+def confusion(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Counts (10, 10): row is the true class, column the predicted one."""
+    predicted = torch.cat([net(to_input(part)).argmax(1) for part in x.split(1000)])
+    return torch.bincount(y * 10 + predicted, minlength=100).view(10, 10)
+
+
+def make_optimizer(net: nn.Module) -> torch.optim.AdamW:
+    return torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
+
+
+def arrays(net: nn.Module) -> dict[str, np.ndarray]:
+    """The weights as arrays, by name."""
+    return {name: tensor.cpu().numpy() for name, tensor in net.state_dict().items()}
+
+
+def save_checkpoint(path: Path, net, optimizer, losses: Tensor, about: dict) -> None:
+    tensors = {f"net.{name}": array for name, array in arrays(net).items()} | {"losses": losses.cpu().numpy()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value.cpu().numpy() for key, value in state.items()}
+    weights.save(path, tensors, about)
+
+
+def restore(tensors: dict[str, np.ndarray], net, optimizer, dev) -> Tensor:
+    """Put a checkpoint's state back into net and optimizer; the losses so far."""
+    tensors = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
+    state = optimizer.state_dict()
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state["state"].setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict(state)
+    return tensors["losses"].to(dev)
+
+
+def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int) -> None:
+    """Train, with checkpoints at epoch ends, and write the run; `run` is None in all processes but the first."""
+    checkpoint = None
+    if args.resume and rank == 0:
+        path = run.folder / record.CHECKPOINT
+        begin_again = f"rm -r '{run.folder}' to begin again, or give the arguments of the interrupted run"
+        checkpoint = weights.load(path, begin_again)
+    if world > 1:
+        shared = [checkpoint]
+        dist.broadcast_object_list(shared)
+        checkpoint = shared[0]
+    options.settle(args, checkpoint and checkpoint[1], EPOCHS)
+    dataset = data.load(args.data)
+    x, y, x_test, y_test = (
+        torch.from_numpy(a).to(dev)
+        for a in (data.as_28x28(dataset.x_train), dataset.y_train.astype(np.int64),
+                  data.as_28x28(dataset.x_test), dataset.y_test.astype(np.int64))
+    )  # fmt: skip
+    flags = make_deterministic(args.seed)
+    net = Net().to(dev, memory_format=torch.channels_last)
+    optimizer = make_optimizer(net)
+    device.assert_on(dev, images=x, weights=net.conv1.weight)
+
+    batch_size = DIGITS_BATCH_SIZE if args.data == "digits" else BATCH_SIZE
+    about = {"network": weights.network_of(arrays(net)), "data": dataset.name, "data_sha256": dataset.sha256,
+             "seed": args.seed, "epochs": args.epochs, "processes": world}  # fmt: skip
+    done, accuracies, resumed = 0, [], []
+    losses = torch.empty(0, device=dev)
+    if checkpoint:
+        tensors, said = checkpoint
+        if rank == 0:
+            options.must_match(path, said, about, begin_again)
+        losses = restore(tensors, net, optimizer, dev)
+        done, accuracies, resumed = said["done"], said["accuracies"], [*said["resumed"], said["done"]]
+    wrapped = DistributedDataParallel(net) if world > 1 else net
+    say = print if rank == 0 else lambda *_, **__: None
+    described = device.describe_torch(dev)
+    say(
+        f"{EXERCISE}: {dataset.name} on {dev.type} ({described['name']}), {args.epochs} epochs, seed {args.seed}",
+        flush=True,
+    )
+
+    per_epoch = len(x) // batch_size
+    for epoch in range(done, args.epochs):
+        begin = time.perf_counter()
+        order = torch.from_numpy(data.epoch_order(args.seed, epoch, len(x))[: per_epoch * batch_size]).to(dev)
+        new = train_epoch(
+            wrapped, optimizer, x, y, order.split(batch_size), epoch * per_epoch, args.epochs * per_epoch, rank, world
+        )
+        losses = torch.cat([losses, new])
+        counts = confusion(net, x_test, y_test)
+        accuracies.append(counts.trace().item() / len(y_test))
+        seconds = time.perf_counter() - begin
+        say(
+            f"epoch {epoch + 1}/{args.epochs}: loss {new.mean():.4f}, test accuracy {accuracies[-1]:.2%}, {seconds:.1f} s",
+            flush=True,
+        )
+        if rank == 0:
+            state = {**about, "done": epoch + 1, "accuracies": accuracies, "resumed": resumed}
+            save_checkpoint(run.folder / record.CHECKPOINT, net, optimizer, losses, state)
+    if rank > 0:
+        return
+
+    place = classifier.report(
+        run, dataset, arrays(net), losses.cpu().numpy(), accuracies, counts.cpu().numpy(), args.seed,
+        packages=("torch", "numpy", "safetensors", "matplotlib", "scikit-learn"),
+        determinism=flags, device=described, network=about["network"], processes=world, resumed_after_epochs=resumed,
+        hyperparameters={"epochs": args.epochs, "batch_size": batch_size, "lr": LR, "warm_up": WARM_UP,
+                         "weight_decay": WEIGHT_DECAY},
+    )  # fmt: skip
+    print(f"test accuracy {accuracies[-1]:.2%}; the run is in {place}")
+
+
+def main() -> None:
+    args = options.training(__doc__).parse_args()
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun
+    dev = device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0)))
+    run = record.start(EXERCISE, __file__, args.output, args.seed or 0, args.resume) if rank == 0 else None
+    try:
+        if world > 1:
+            if dev.type == "cuda":
+                torch.cuda.set_device(dev)
+            dist.init_process_group("nccl" if dev.type == "cuda" else "gloo")
+        train(args, run, dev, rank, world)
+    except BaseException:  # Ctrl-C too
+        if run:
+            record.abandon(run)
+        raise
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    with errors.explained():
+        main()
