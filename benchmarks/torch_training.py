@@ -1,6 +1,6 @@
 """Time to 97 % test accuracy on digits-60k: exercise 2's recipe against the usual MNIST recipe, in one run.
 
-    python benchmarks/torch_training.py            # n = 5 of each, about eight minutes on one core
+    python benchmarks/torch_training.py            # n = 5 of each, about ten minutes on one core
     python benchmarks/torch_training.py --short    # n = 1 of each to 90 %, to see that it runs
 
 Reference: two 3x3 convolutions of 32 and 64 channels, max-pooling, dropout, a dense layer of 128; Adadelta with rate
@@ -112,9 +112,12 @@ def reference_run(dataset: data.Dataset, seed: int, target: float) -> dict:
             steps += 1
             if steps % LOOK_EVERY == 0:
                 seconds += time.perf_counter() - begin
-                accuracy = accuracy_of(net, x_test, y_test, prepare)
-                if accuracy >= target:
-                    return {"seconds": seconds, "images": steps * 64, "accuracy": accuracy}
+                # A first look at a fifth of the test images: far below the target, the rest need not be asked.
+                accuracy = accuracy_of(net, x_test[:2000], y_test[:2000], prepare)
+                if accuracy >= target - 0.02:
+                    accuracy = accuracy_of(net, x_test, y_test, prepare)
+                    if accuracy >= target:
+                        return {"seconds": seconds, "images": steps * 64, "accuracy": accuracy}
                 begin = time.perf_counter()
         seconds += time.perf_counter() - begin
         schedule.step()
@@ -184,7 +187,7 @@ def main() -> None:
     parser.add_argument(
         "--short", action="store_true", help="one run of each to 90 %%: shows that it works, measures little"
     )
-    parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks/torch_training.json")
+    parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks/torch_training.json", help="JSON")
     args = parser.parse_args()
     n, target, steps = (1, 0.90, 80) if args.short else (args.n, TARGET, STEPS)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

@@ -16,14 +16,18 @@ def cuda_of(platform) -> str | None:
     return platform.version_of("__cuda")
 
 
-def torch_specs(workspace: Workspace, gpu: bool) -> dict[tuple[str, str], dict]:
-    """(environment, platform) to the conda dependencies there, where torch is asked for, with or without CUDA."""
-    found = {}
+def torch_places(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]:
+    """(environment, platform) where PyTorch for the GPU is asked for, or where another PyTorch is.
+
+    By what is asked for, and not by names of features and environments: those are free.
+    """
+    found = []
     for environment in workspace.manifest.environments.values():
         for platform in platforms_of(workspace.manifest, environment.features):
             specs = conda_specs(workspace.manifest, environment.name, platform)
-            if any(name in specs for name in TORCH) and (cuda_of(platform) is not None) == gpu:
-                found[environment.name, platform.name] = specs
+            builds = [str(spec) for name in TORCH for spec in specs.get(name, [])]
+            if builds and gpu == ("pytorch-gpu" in specs or any("cuda" in build for build in builds)):
+                found.append((environment.name, platform.name))
     return found
 
 
@@ -71,16 +75,25 @@ def has_features(workspace: Workspace) -> Answer:
 
 
 def has_environments(workspace: Workspace) -> Answer:
-    gpu, cpu = torch_specs(workspace, gpu=True), torch_specs(workspace, gpu=False)
-    for found, kind in ((cpu, "without cuda"), (gpu, "with cuda")):
-        if not found:
-            return fail(
-                f"[environments] in {workspace.manifest.path.name}",
-                f"an environment that has PyTorch on a platform {kind}",
-                f"none of {', '.join(workspace.manifest.environments)}",
-                "pixi workspace environment add cuda12 --feature cuda12   (and cpu with the feature cpu)",
-            )
-    return ok("; ".join(f"{name} on {platform}" for name, platform in [*list(gpu)[:1], *list(cpu)[:1]]))
+    with_driver = {p.name for p in workspace.manifest.platforms if cuda_of(p)}
+    gpu = [place for place in torch_places(workspace, gpu=True) if place[1] in with_driver]
+    cpu = [place for place in torch_places(workspace, gpu=False) if place[1] not in with_driver]
+    names = ", ".join(workspace.manifest.environments)
+    if not gpu:
+        return fail(
+            f"[environments] in {workspace.manifest.path.name}",
+            "an environment that has PyTorch for the GPU, on the platform with cuda",
+            f"{names}: none of them",
+            "pixi workspace environment add cuda12 --feature cuda12",
+        )
+    if not cpu:
+        return fail(
+            f"[environments] in {workspace.manifest.path.name}",
+            "an environment that has PyTorch for the CPU, on a platform without cuda",
+            f"{names}: none of them",
+            "pixi workspace environment add cpu --feature cpu",
+        )
+    return ok(f"{gpu[0][0]} on {gpu[0][1]}, {cpu[0][0]} on {cpu[0][1]}")
 
 
 def has_task(workspace: Workspace) -> Answer:
@@ -103,7 +116,7 @@ def is_locked(workspace: Workspace) -> Answer:
             workspace.manifest.path.with_name("pixi.lock"), "up-to-date", f"{verdict.verdict}: {reason}", "pixi lock"
         )
     for gpu in (True, False):
-        for name, platform in torch_specs(workspace, gpu):
+        for name, platform in torch_places(workspace, gpu):
             packages = workspace.lock.environments[name].packages[platform]
             build = next((p.build for p in packages if p.name == "pytorch"), None)
             where = f"pytorch in {name} on {platform}, in pixi.lock"
@@ -118,6 +131,8 @@ def is_locked(workspace: Workspace) -> Answer:
 
 
 def insists_on_device(workspace: Workspace) -> Answer:
+    if not (workspace.folder / "train.py").is_file():
+        return skip(f"no train.py in {workspace.folder.name}")
     quick = ("--data", "digits", "--epochs", "1")
     place = workspace.scratch / "device"
     run = workspace.run("train.py", *quick, "--output", str(place), WORKSHOP_DEVICE="cuda")
@@ -143,6 +158,8 @@ def insists_on_device(workspace: Workspace) -> Answer:
 
 
 def is_reproducible(workspace: Workspace) -> Answer:
+    if not (workspace.folder / "train.py").is_file():
+        return skip(f"no train.py in {workspace.folder.name}")
     found: dict[str, str] = {}
     for name, seed in (("first", "1"), ("again", "1"), ("other", "2")):
         place = workspace.scratch / name

@@ -7,21 +7,30 @@ Nothing heavy is imported here: `workshop --help` answers at once.
 from __future__ import annotations
 
 import argparse
+import os
 
 from workshop import __version__
 from workshop.errors import explained
 
 
+def _typed_in(path: str) -> str:
+    """The path as the person meant it: Pixi runs a task in the workspace's root, whatever folder it was called from."""
+    called_from, root = os.environ.get("INIT_CWD"), os.environ.get("PIXI_PROJECT_ROOT")
+    if path != "." and called_from and root and os.path.realpath(root) == os.getcwd():
+        return os.path.join(called_from, path)
+    return path
+
+
 def _lock_check(args: argparse.Namespace) -> int:
     from workshop.lockcheck import main
 
-    return main(args.path, as_json=args.json)
+    return main(_typed_in(args.path), as_json=args.json)
 
 
 def _check(args: argparse.Namespace) -> int:
     from workshop.check import main
 
-    return main(args.exercise, args.path, go_on=args.all, as_json=args.json)
+    return main(args.exercise, args.path and _typed_in(args.path), go_on=args.all, as_json=args.json)
 
 
 def _check_all(args: argparse.Namespace) -> int:
@@ -33,7 +42,7 @@ def _check_all(args: argparse.Namespace) -> int:
 def _lock_slice(args: argparse.Namespace) -> int:
     from workshop.lock_slice import main
 
-    return main(args.folder)
+    return main(_typed_in(args.folder))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -28,6 +28,7 @@ from workshop.files import sha256_of, write_atomic
 SCHEMA = "reproducible-ml-workflows/run/1"
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
 CHECKPOINT = "checkpoint.safetensors"
+LOCK = ".lock"
 # Variables that change which numbers come out: threads, libraries' algorithms, which GPU.
 NUMERIC_VARIABLES = (
     "OMP_NUM", "OMP_THREAD", "OMP_DYNAMIC", "MKL_NUM", "MKL_CBWR", "MKL_ENABLE", "MKL_DYNAMIC", "OPENBLAS_",
@@ -73,6 +74,9 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held = _hold(folder)
+        for left in folder.iterdir():  # by a killed process: half-written files, figures of an earlier try
+            if left.name not in (CHECKPOINT, LOCK):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
     except OSError as error:
         found = error.strerror or str(error)
         raise WorkshopError(
@@ -123,7 +127,7 @@ def _hold(folder: Path) -> Any:
     """Lock the folder for this process. A library's lock, since each system has its own way."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -149,11 +153,10 @@ def finish(run: Run, packages: tuple[str, ...], **said: Any) -> Path:
     packages: names of the installed packages whose versions matter. said: seed, determinism, device, dataset,
     metrics and what else the schema allows; values are JSON.
     """
-    (run.folder / CHECKPOINT).unlink(missing_ok=True)
     outputs = [
         {"path": p.relative_to(run.folder).as_posix(), "sha256": sha256_of(p), "bytes": p.stat().st_size}
         for p in sorted(run.folder.rglob("*"))
-        if p.is_file() and p.name != ".lock" and p.suffix != ".part"
+        if p.is_file() and p.name not in (CHECKPOINT, LOCK)
     ]
     document = {
         "schema": SCHEMA,
@@ -167,14 +170,15 @@ def finish(run: Run, packages: tuple[str, ...], **said: Any) -> Path:
         **said,
         "outputs": outputs,
     }
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    write_atomic(run.folder / "run.json", text.encode())
+    # run.json last: where it lies, everything else does.
     write_atomic(run.folder / "ro-crate-metadata.json", crate.describe(document).encode())
+    write_atomic(run.folder / "run.json", (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
     run.lock.release()
-    (run.folder / ".lock").unlink(missing_ok=True)
     if run.final.exists():
         run.final.rmdir()  # an empty folder that the person made; rename does not replace it on every system
     os.rename(run.folder, run.final)
+    for name in (CHECKPOINT, LOCK):  # only now: until the rename they are what a killed run goes on from
+        (run.final / name).unlink(missing_ok=True)
     return run.final
 
 
@@ -272,7 +276,7 @@ def _pixi_environment(name: str, path: Path) -> dict[str, Any]:
     best, best_rank = None, None
     for row, packages in lock.environments[name].packages.items():
         locked = {f"{p.name}-{p.version}-{p.build}" for p in packages if p.kind == "conda"}
-        rank = (len(installed ^ locked), row)
+        rank = (lock.platform(row).subdir != _subdir(), len(installed ^ locked), row)
         if best_rank is None or rank < best_rank:
             best, best_rank = (row, packages, locked), rank
     row, packages, locked = best
@@ -288,6 +292,13 @@ def _pixi_environment(name: str, path: Path) -> dict[str, Any]:
         "missing": sorted(locked - installed),
         "extra": sorted(installed - locked),
     }
+
+
+def _subdir() -> str:
+    """conda's name for this kind of machine, as in `linux-64`."""
+    system = {"Linux": "linux", "Darwin": "osx", "Windows": "win"}.get(platform.system(), platform.system().lower())
+    machine = platform.machine().lower()
+    return f"{system}-{'64' if machine in ('x86_64', 'amd64') else machine}"
 
 
 def _sha_lines(lines: list[str]) -> str:

@@ -140,11 +140,13 @@ def restore(tensors: dict[str, np.ndarray], net, optimizer, dev) -> Tensor:
     """Put a checkpoint's state back into net and optimizer; the losses so far."""
     tensors = {name: torch.from_numpy(array) for name, array in tensors.items()}
     net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
-    state = optimizer.state_dict()
+    # The moments must lie in memory as their weights do (channels_last): the fused step walks both side by side.
+    parameters, state = list(net.parameters()), optimizer.state_dict()
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".")
-            state["state"].setdefault(int(index), {})[key] = tensor
+            alike = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.ndim else tensor
+            state["state"].setdefault(int(index), {})[key] = alike
     optimizer.load_state_dict(state)
     return tensors["losses"].to(dev)
 
@@ -173,6 +175,9 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
     # TODO(2.6): and insist that images and weights are there: device.assert_on(dev, images=x, weights=...)
 
     batch_size = DIGITS_BATCH_SIZE if args.data == "digits" else BATCH_SIZE
+    if batch_size % world:
+        found, advice = f"{world} processes", "torchrun --nproc-per-node 2"
+        raise errors.WorkshopError("torchrun", f"a number that divides the batch of {batch_size}", found, advice)
     about = {"network": weights.network_of(arrays(net)), "data": dataset.name, "data_sha256": dataset.sha256,
              "seed": args.seed, "epochs": args.epochs, "processes": world}  # fmt: skip
     done, accuracies, resumed = 0, [], []
@@ -187,7 +192,7 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
     say = print if rank == 0 else lambda *_, **__: None
     described = device.describe_torch(dev)
     say(
-        f"{EXERCISE}: {dataset.name} on {dev.type} ({described['name']}), {args.epochs} epochs, seed {args.seed}",
+        f"{EXERCISE}: {dataset.name} on {dev.type} ({described['name']}), epochs: {args.epochs}, seed: {args.seed}",
         flush=True,
     )
 
@@ -211,6 +216,7 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
             save_checkpoint(run.folder / record.CHECKPOINT, net, optimizer, losses, state)
     if rank > 0:
         return
+    counts = confusion(net, x_test, y_test)
 
     place = classifier.report(
         run, dataset, arrays(net), losses.cpu().numpy(), accuracies, counts.cpu().numpy(), args.seed,

@@ -1,0 +1,75 @@
+"""What several tests share: the repository's root, a cache of their own, and the training script as a command."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOLUTION = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
+STARTER = ROOT / "exercise-2-pytorch-cu12/starter/train.py"
+
+
+@pytest.fixture(scope="session")
+def variables(tmp_path_factory) -> dict[str, str]:
+    """The environment of the commands under test: one thread, a cache of the session, no wish for a device."""
+    cleared = ("WORKSHOP_DEVICE", "XDG_CACHE_HOME", "RANK", "WORLD_SIZE", "PIXI_ENVIRONMENT_NAME", "PIXI_PROJECT_ROOT")
+    kept = {k: v for k, v in os.environ.items() if k not in cleared}
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return kept | {"OMP_NUM_THREADS": "1", "WORKSHOP_CACHE": cache, "PYTHONPATH": str(ROOT / "common")}
+
+
+@pytest.fixture(scope="session")
+def command(variables):
+    """Run a command line in a folder: command(SOLUTION, "--data", "digits", cwd=..., WORKSHOP_DEVICE="cuda")."""
+
+    def run(*words, cwd=ROOT, timeout=300, interpreter=(sys.executable,), **changed):
+        pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
+        line = [*interpreter, *map(str, words)]
+        return subprocess.run(
+            line,
+            cwd=cwd,
+            env=variables | changed,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
+
+
+@pytest.fixture
+def refused():
+    """Assert that a finished command said one message of four lines, exit code 1, no traceback; its text."""
+
+    def look(done, *words):
+        assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        for start in ("looked at:", "expected:", "found:", "next:"):
+            assert sum(line.startswith(start) for line in done.stderr.splitlines()) == 1, done.stderr
+        for word in words:
+            assert word in done.stderr, (word, done.stderr)
+        return done.stderr
+
+    return look
+
+
+@pytest.fixture(scope="session")
+def one_epoch(command, tmp_path_factory) -> Path:
+    """The folder of a run of the solution: digits, one epoch, seed 3, on the CPU."""
+    place = tmp_path_factory.mktemp("runs") / "one-epoch"
+    done = command(SOLUTION, "--data", "digits", "--epochs", 1, "--seed", 3, "--device", "cpu", "--output", place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def record_of(place: Path) -> dict:
+    return json.loads((place / "run.json").read_text())
+
+
+def sha_of(place: Path, name: str = "weights.safetensors") -> str:
+    return next(o["sha256"] for o in record_of(place)["outputs"] if o["path"] == name)

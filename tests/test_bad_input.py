@@ -1,0 +1,264 @@
+"""What goes wrong for real people: each case runs the real command and gets one message, exit code 1, nothing lost."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, SOLUTION, STARTER
+
+from workshop import data, weights
+
+torch = pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
+GPU = torch.cuda.is_available()
+QUICK = ("--data", "digits", "--epochs", 1)
+
+
+ARGUMENTS = [
+    (("--data", "digit-60k"), "digits-60k"),
+    (("--data", "fashion_mnist"), "fashion-mnist"),
+    (("--data", "cifar"), "one of digits"),
+    (("--epochs", "0"), "1 or more"),
+    (("--epochs", "-3"), "1 or more"),
+    (("--epochs", "many"), "'many'"),
+    (("--seed", "-1"), "0 or more"),
+    (("--device", "gpu"), "cuda"),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "said"), [(SOLUTION, *case) for case in ARGUMENTS] + [(STARTER, *ARGUMENTS[0])]
+)
+def test_arguments(command, refused, script, words, said):
+    refused(command(script, *words), said)
+
+
+@pytest.mark.skipif(GPU, reason="this machine has a GPU")
+def test_cuda_asked_for_without_a_gpu(command, refused, tmp_path):
+    refused(
+        command(SOLUTION, *QUICK, "--device", "cuda", "--output", tmp_path / "run"), "--device cuda", "--device cpu"
+    )
+    refused(command(SOLUTION, *QUICK, "--output", tmp_path / "run", WORKSHOP_DEVICE="cuda"), "WORKSHOP_DEVICE=cuda")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_variable_with_a_typo(command, refused):
+    refused(command(SOLUTION, *QUICK, WORKSHOP_DEVICE="cdua"), "WORKSHOP_DEVICE", "'cdua'")
+
+
+def test_the_cpu_in_so_many_words_wins_over_the_variable(command, tmp_path):
+    done = command(SOLUTION, *QUICK, "--device", "cpu", "--output", tmp_path / "run", WORKSHOP_DEVICE="cuda")
+    assert done.returncode == 0, done.stderr
+
+
+# What torch reports on machines that are not here: a stand-in for its answers, put in place before the script starts.
+FAKES = {
+    "driver too old": (
+        """
+torch.version.cuda = "12.9"
+def is_available():
+    warnings.warn("CUDA initialization: The NVIDIA driver on your system is too old (found version 11040).")
+    return False
+torch.cuda.is_available = is_available
+""",
+        ("driver is too old for CUDA 12.9", "found version 11040"),
+    ),
+    "GPU too old": (
+        """
+torch.version.cuda = "12.9"
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+torch.cuda.get_device_capability = lambda i=None: (5, 2)
+torch.cuda.get_device_name = lambda i=None: "GeForce GTX 960"
+torch.cuda.get_arch_list = lambda: ["sm_75", "sm_80", "sm_90a", "compute_120"]
+""",
+        ("GeForce GTX 960 has compute capability 5.2", "7.5 and newer"),
+    ),
+    "CPU build": ("torch.version.cuda = None\n", ("build for the CPU",)),
+    "no driver": ('torch.version.cuda = "12.9"\ntorch.cuda.is_available = lambda: False\n', ("no NVIDIA driver",)),
+    "too few": (
+        """
+torch.version.cuda = "12.9"
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+""",
+        ("process 1 needs one of its own",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_a_gpu_that_torch_cannot_use(command, refused, tmp_path, name):
+    code, said = FAKES[name]
+    start = tmp_path / "start.py"
+    start.write_text(
+        f"import runpy, sys, warnings\nimport torch\n{code}\n"
+        f"sys.argv = [{str(SOLUTION)!r}, *sys.argv[1:]]\nrunpy.run_path({str(SOLUTION)!r}, run_name='__main__')\n"
+    )
+    more = {"LOCAL_RANK": "1"} if name == "too few" else {}
+    refused(command(start, *QUICK, "--device", "cuda", PATH="/nowhere", **more), *said)
+
+
+def test_a_place_that_is_no_folder(command, refused, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("")
+    for place, said in (("file", "a file of that name"), ("full", "other files"), ("file/below", "file")):
+        refused(command(SOLUTION, *QUICK, "--output", tmp_path / place), said, "--output")
+    assert (tmp_path / "file").read_text() == "precious"
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "full", "precious"]
+
+
+def test_a_finished_run_is_not_overwritten(command, refused, one_epoch):
+    before = (one_epoch / "run.json").read_bytes()
+    refused(command(SOLUTION, *QUICK, "--output", one_epoch), "a finished run")
+    assert (one_epoch / "run.json").read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written(command, refused, tmp_path):
+    place = tmp_path / "mine"
+    place.mkdir(mode=0o500)
+    if os.access(place, os.W_OK):  # root may write everywhere but into a file system that nobody can
+        refused(command(SOLUTION, *QUICK, "--output", "/proc/run"), "/proc/run.partial", "--output")
+    else:
+        refused(command(SOLUTION, *QUICK, "--output", place / "run"), "Permission denied", "--output")
+
+
+def test_a_full_disk(variables, refused, tmp_path):
+    """A limit of 300 kB on the size of files stands in for a full disk: the checkpoint needs more."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    words = [sys.executable, str(SOLUTION), *map(str, QUICK), "--output", str(tmp_path / "run")]
+    done = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, preexec_fn=limit)
+    refused(done, "checkpoint.safetensors", "File too large", "--output")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0 or not shutil.which("mount"), reason="mounting needs root")
+def test_a_disk_that_is_really_full(command, refused, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    try:
+        refused(command(SOLUTION, *QUICK, "--output", disk / "run"), "No space left on device", "df -h")
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture
+def interrupted(one_epoch, tmp_path):
+    """A function that makes the folder of an interrupted run with a changed checkpoint."""
+    from workshop.data import BUILT_SHA256
+
+    def make(change):
+        tensors, said = weights.load(one_epoch / "weights.safetensors", "")
+        about = {
+            "network": said["network"], "data": "digits", "data_sha256": BUILT_SHA256["digits"], "seed": 0, "epochs": 2,
+            "processes": 1, "done": 1, "accuracies": [0.9], "resumed": [],
+        }  # fmt: skip
+        folder = tmp_path / "run.partial"
+        folder.mkdir(exist_ok=True)
+        path = folder / "checkpoint.safetensors"
+        tensors = {f"net.{name}": tensor for name, tensor in tensors.items()}
+        if callable(change):
+            weights.save(path, tensors, about)
+            change(path)
+        else:
+            weights.save(path, tensors, about | change)
+        return tmp_path / "run"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "said"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:1000]), (), "cut short"),
+        (lambda path: path.write_bytes(b""), (), "cannot be read"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9] + b"123456789"), (), "changed"),
+        ({"network": "conv1 16x1x3x3"}, (), "conv1 16x1x3x3"),
+        ({"seed": 7}, ("--seed", 1), "seed: 7"),
+        ({"epochs": 4}, ("--epochs", 2), "epochs: 4"),
+        ({"data_sha256": "0" * 64}, (), "data_sha256"),
+        ({}, ("--data", "digits-60k"), "data: digits"),
+        ({"processes": 2}, (), "processes: 2"),
+    ],
+    ids=["cut", "empty", "changed", "network", "seed", "epochs", "bytes of the data", "data", "processes"],
+)
+def test_a_checkpoint_that_does_not_fit(command, refused, interrupted, change, words, said):
+    place = interrupted(change)
+    before = (place.parent / "run.partial" / "checkpoint.safetensors").read_bytes()
+    refused(command(SOLUTION, "--output", place, "--resume", *words), "checkpoint.safetensors", said)
+    assert (place.parent / "run.partial" / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_nothing_to_resume(command, refused, tmp_path):
+    refused(command(SOLUTION, "--output", tmp_path / "run", "--resume"), "no such folder")
+
+
+def test_an_interrupted_run_is_not_begun_again_by_mistake(command, refused, interrupted):
+    refused(command(SOLUTION, *QUICK, "--output", interrupted({})), "an interrupted run", "--resume")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_a_download_without_torchvision_or_network(command, refused, tmp_path, name):
+    """Without torchvision the message says so; with it, and no network, it says that."""
+    text = refused(
+        command(SOLUTION, "--data", name, WORKSHOP_CACHE=str(tmp_path), http_proxy="http://127.0.0.1:9",
+                https_proxy="http://127.0.0.1:9"),
+        "torchvision", "digits-60k",
+    )  # fmt: skip
+    assert "train-images-idx3-ubyte.gz" in text
+    assert not list(tmp_path.rglob("*.gz"))
+
+
+def test_a_data_file_with_a_wrong_checksum(command, refused, tmp_path):
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    for name in data.DOWNLOADED["mnist"]:
+        (folder / name).write_bytes(b"not these bytes")
+    text = refused(command(SOLUTION, "--data", "mnist", WORKSHOP_CACHE=str(tmp_path)), "sha256", "rm ")
+    assert data.DOWNLOADED["mnist"]["train-images-idx3-ubyte.gz"] in text
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_a_corrupted_cache_is_noticed_and_made_again(command, tmp_path):
+    (tmp_path / f"digits-{data.BUILT_SHA256['digits'][:12]}.npz").write_bytes(b"damaged")
+    done = command(SOLUTION, *QUICK, "--output", tmp_path / "run", WORKSHOP_CACHE=str(tmp_path))
+    assert done.returncode == 0 and "damaged" in done.stderr
+
+
+def test_an_environment_without_torch(refused, variables, tmp_path):
+    """A torch that is not there, for the interpreter that has it: a folder that shadows it and raises what Python does."""
+    shadow = tmp_path / "torch"
+    shadow.mkdir()
+    (shadow / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    variables = variables | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{variables['PYTHONPATH']}"}
+    for script in (SOLUTION, STARTER):
+        done = subprocess.run([sys.executable, str(script)], env=variables, capture_output=True, text=True)
+        refused(done, "'torch'", "pixi run -e cpu")
+
+
+def test_the_starter_runs_as_shipped(command, tmp_path):
+    done = command(STARTER, *QUICK, "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_exercise(command, refused):
+    refused(command("-m", "workshop", "check", "7"), "workshop check 2")
+    refused(command("-m", "workshop", "check-all", "--exercise", "9"), "workshop check-all")
+
+
+def test_a_folder_without_a_workspace(command, refused, tmp_path):
+    refused(command("-m", "workshop", "check", "2", tmp_path / "nowhere"), "no such folder")
+    done = command("-m", "workshop", "check", "2", tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr

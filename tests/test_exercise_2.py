@@ -1,0 +1,270 @@
+"""Exercise 2 as a room: its manifest is a slice of the root's, its checks fit its TODOs, its starter is not solved."""
+
+import json
+import re
+import shutil
+import tomllib
+
+import pytest
+from conftest import ROOT, record_of
+
+from workshop import checks, lock_slice, lockcheck
+from workshop import lock as locks
+from workshop import manifest as manifests
+from workshop.checks import Workspace
+from workshop.manifest_platforms import platforms_of
+
+FOLDER = ROOT / "exercise-2-pytorch-cu12"
+SHARED = ROOT.parent / "shared"
+EXERCISE = next(exercise for exercise in checks.exercises(ROOT) if exercise.number == 2)
+
+
+@pytest.fixture(scope="module")
+def part():
+    return manifests.load(FOLDER / "solution" / "pixi.toml")
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return manifests.load(ROOT / "pixi.toml")
+
+
+def test_the_manifest_is_a_slice_of_the_roots(part, whole):
+    """The same constraint for the same package, in the environment of the same name and on every platform."""
+    for name in ("cpu", "cuda12"):
+        for platform in platforms_of(part, part.environments[name].features):
+            same = next(p for p in whole.platforms if p.name == platform.name)
+            assert same.virtual_packages == platform.virtual_packages
+            here = {k: [str(s) for s in v] for k, v in manifests.conda_specs(part, name, platform).items()}
+            there = {k: [str(s) for s in v] for k, v in manifests.conda_specs(whole, name, same).items()}
+            for package, specs in here.items():
+                assert set(specs) <= set(there.get(package, [])), (name, platform.name, package)
+
+
+def test_the_lock_is_a_slice_of_the_roots(part, whole):
+    ours = locks.align(locks.read(FOLDER / "solution" / "pixi.lock"), part.platforms)
+    roots = locks.align(locks.read(ROOT / "pixi.lock"), whole.platforms)
+    for name in ("cpu", "cuda12"):
+        for platform, packages in ours.environments[name].packages.items():
+            there = {p.url: p.sha256 for p in roots.environments[name].packages[platform]}
+            assert packages and all(there.get(p.url) == p.sha256 for p in packages), (name, platform)
+    verdict = lockcheck.judge(FOLDER / "solution")
+    assert (verdict.verdict, verdict.warnings) == ("up-to-date", ()), lockcheck.to_text(verdict)
+
+
+def test_the_lock_is_what_lock_slice_writes_and_rattler_would(part, whole, tmp_path):
+    path = FOLDER / "solution" / "pixi.lock"
+    assert lock_slice.cut(whole, part) == path.read_bytes()
+    from rattler import LockFile
+
+    LockFile.from_path(path).to_path(tmp_path / "pixi.lock")
+    assert (tmp_path / "pixi.lock").read_bytes() == path.read_bytes()
+
+
+def test_lock_slice_says_what_the_root_lacks(tmp_path, whole):
+    text = (FOLDER / "solution" / "pixi.toml").read_text()
+    for change, said in (('numpy = ">=99"', "numpy"), ('polars = "*"\nnumpy = ">=1.26"', "polars")):
+        (tmp_path / "pixi.toml").write_text(text.replace('numpy = ">=1.26"', change))
+        with pytest.raises(checks.WorkshopError, match=said):
+            lock_slice.cut(whole, manifests.load(tmp_path / "pixi.toml"))
+    (tmp_path / "pixi.toml").write_text(text.replace('cuda = "12.0"', 'cuda = "13.0"'))
+    with pytest.raises(checks.WorkshopError, match="platform"):
+        lock_slice.cut(whole, manifests.load(tmp_path / "pixi.toml"))
+
+
+def test_the_sizes_in_exercise_toml_are_those_of_the_lock(whole):
+    lock = locks.align(locks.read(ROOT / "pixi.lock"), whole.platforms)
+    for name, platform in (("cpu", "linux-64"), ("cuda12", "linux-64-cuda12")):
+        size = sum(p.size or 0 for p in lock.environments[name].packages[platform]) / 2**20
+        assert EXERCISE.about["download_mib"][name] == round(size), name
+
+
+def test_environments_and_tasks_of_exercise_toml_exist(whole):
+    assert set(EXERCISE.about["environments"]) <= set(whole.environments)
+    assert set(EXERCISE.about["tasks"]) <= set(whole.tasks())
+
+
+def test_each_todo_has_its_check_and_each_check_its_todo():
+    text = "".join(path.read_text() for path in (FOLDER / "starter").iterdir() if path.is_file())
+    todos = set(re.findall(r"TODO\((2\.\d+)\)", text))
+    assert todos == {check.number for check in EXERCISE.checks}
+    assert "TODO" not in "".join(p.read_text() for p in (FOLDER / "solution").glob("*.*") if p.suffix != ".lock")
+    for check in EXERCISE.checks:
+        assert len(check.hints) == 3 and all(len(hint) > 20 for hint in check.hints)
+
+
+def test_starter_and_solution_share_the_script_but_for_the_todos():
+    starter, solution = ((FOLDER / side / "train.py").read_text().splitlines() for side in ("starter", "solution"))
+    only_here = [line for line in starter if line not in solution]
+    only_there = [line for line in solution if line not in starter]
+    assert len(only_here) <= 6 and len(only_there) == 3, (only_here, only_there)
+
+
+def answers(folder, tmp_path):
+    workspace = Workspace(folder, tmp_path / "scratch")
+    return {check.number: answer for check, answer in checks.ask(EXERCISE.checks, workspace)}
+
+
+def test_the_shipped_starter_fails_first_where_exercise_toml_says(tmp_path):
+    found = answers(FOLDER / "starter", tmp_path)
+    failed = [number for number, answer in found.items() if answer.status == "fail"]
+    assert failed[0] == EXERCISE.about["starter_fails_at"]
+    torch = pytest.importorskip("torch", reason="the last two checks train")
+    expected = ["2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7"]
+    assert failed == [number for number in expected if number != "2.6" or not torch.cuda.is_available()]
+
+
+@pytest.fixture
+def learner(tmp_path):
+    """A copy of the solution that a test may change: learner("pixi.toml", "find", "replace")."""
+    folder = tmp_path / "learner"
+    shutil.copytree(FOLDER / "solution", folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def change(file, find, replace):
+        text = (folder / file).read_text()
+        assert find in text, find
+        (folder / file).write_text(text.replace(find, replace))
+        return folder
+
+    change.folder = folder
+    return change
+
+
+# What learners do, and the check that has to notice it first.
+MISTAKES = {
+    "no CUDA platform": (
+        "2.1",
+        [
+            ("pixi.toml", '  { name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" },\n', ""),
+            ("pixi.toml", 'platforms = ["linux-64-cuda12"]', 'platforms = ["linux-64"]'),
+        ],
+    ),
+    "CUDA 11 platform": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
+    "no GPU feature": ("2.2", [("pixi.toml", 'cuda-version = "12.9.*"\npytorch-gpu = ">=2.10,<3"', 'scipy = "*"')]),
+    "GPU environment missing": ("2.3", [("pixi.toml", 'cuda12 = ["cuda12"]', "")]),
+    "CPU environment missing": ("2.3", [("pixi.toml", 'cpu = ["cpu"]', "")]),
+    "GPU feature on the plain platform": (
+        "2.3",
+        [("pixi.toml", 'platforms = ["linux-64-cuda12"]', 'platforms = ["linux-64"]')],
+    ),
+    "task missing": ("2.4", [("pixi.toml", 'cmd = "python train.py"', 'cmd = "python main.py"')]),
+    "stale lock": ("2.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
+    "lock of another manifest": ("2.5", [("pixi.toml", 'rich = ">=14"', 'rich = ">=14"\npolars = "*"')]),
+    "merge markers in the lock": ("2.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
+    "broken TOML": ("2.1", [("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cpu]')]),
+    "silent fall-back to the CPU": (
+        "2.6",
+        [("train.py", 'device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0)))', 'torch.device("cpu")')],
+    ),
+    "unseeded": ("2.7", [("train.py", "    torch.manual_seed(seed)\n", "    torch.seed()\n")]),
+    "a constant for the seed": (
+        "2.7",
+        [
+            ("train.py", "torch.manual_seed(seed)", "torch.manual_seed(0)"),
+            ("train.py", "data.epoch_order(args.seed,", "data.epoch_order(0,"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_caught_by_their_check_and_by_no_earlier_one(learner, tmp_path, name, variables, monkeypatch):
+    number, changes = MISTAKES[name]
+    if number in ("2.6", "2.7"):
+        torch = pytest.importorskip("torch", reason="these checks train")
+        if number == "2.6" and torch.cuda.is_available():
+            pytest.skip("a GPU is here")
+        monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
+    for change in changes:
+        learner(*change)
+    workspace = Workspace(learner.folder, tmp_path / "scratch")
+    found = checks.ask(EXERCISE.checks, workspace)
+    first, answer = next(((c.number, a) for c, a in found if a.status == "fail"), (None, None))
+    assert first == number, answer
+    for part in (answer.looked_at, answer.expected, answer.found, answer.next_step):
+        assert part
+
+
+ALTERNATIVES = {
+    "other names": [
+        ("pixi.toml", 'cpu = ["cpu"]', 'laptop = ["cpu"]'),
+        ("pixi.toml", 'default-environment = "cpu"', 'default-environment = "laptop"'),
+        ("pixi.lock", "\n  cpu:\n", "\n  laptop:\n"),
+    ],
+    "pytorch with a CUDA build": [
+        ("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "*"\npytorch = { version = ">=2.10", build = "cuda12*" }')
+    ],
+    "a task as one line": [
+        ("pixi.toml", '[tasks.train]\ncmd = "python train.py"\ndescription = "Train the classifier (pixi run train --epochs 1)"\n'
+         'default-environment = "cpu"', '[tasks]\nfit = "python train.py --epochs 2"')
+    ],
+    "the platform under another name": [("pixi.toml", "linux-64-cuda12", "gpu-box")],
+    "tables instead of inline tables": [
+        ("pixi.toml", 'cpu = ["cpu"]\ncuda12 = ["cuda12"]', '[environments.cpu]\nfeatures = ["cpu"]\n\n[environments.cuda12]\nfeatures = ["cuda12"]')
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALTERNATIVES)
+def test_other_correct_manifests_pass(learner, tmp_path, name):
+    for change in ALTERNATIVES[name]:
+        learner(*change)
+    (learner.folder / "train.py").unlink()  # the manifest and the lock are the matter here
+    found = answers(learner.folder, tmp_path)
+    assert {number: a.status for number, a in found.items()} == dict.fromkeys(("2.1", "2.2", "2.3", "2.4", "2.5"), "ok") | {
+        "2.6": "skip", "2.7": "skip",
+    }, found  # fmt: skip
+
+
+@pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")
+def test_what_pixis_own_commands_write_passes(tmp_path):
+    found = answers(SHARED / "written-by-pixi" / "ex2", tmp_path)
+    assert [found[f"2.{k}"].status for k in range(1, 6)] == ["ok"] * 5, found
+
+
+def test_check_on_the_command_line(command, tmp_path):
+    done = command("-m", "workshop", "check", "2", "--json")
+    said = json.loads(done.stdout)
+    assert done.returncode == 1 and said["checks"][0]["number"] == "2.1" and said["counts"]["not asked"] == 6
+    done = command("-m", "workshop", "check", "2")
+    assert done.returncode == 1 and "hint:" in done.stdout and "next:" in done.stdout
+
+
+def test_check_all(command):
+    done = command("-m", "workshop", "check-all", "--json")
+    said = json.loads(done.stdout)
+    assert done.returncode == 0 and said["passed"], said
+    assert said["counts"]["ok"] >= 9 and said["counts"]["fail"] == 0
+    gpu = next(row for row in said["rows"] if row["what"] == "solution runs on the GPU")
+    assert gpu["status"] in ("ok", "skip")
+    done = command("-m", "workshop", "check-all", "--exercise", "2", COLUMNS="80")
+    assert done.returncode == 0 and "0 failed" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_check_all_notices_a_solution_that_does_not_hold(variables, command, tmp_path):
+    """A copy of the workshop whose solution is unseeded: exit code 1, and the table says which check."""
+    for name in ("common", "exercise-2-pytorch-cu12"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    script = tmp_path / "exercise-2-pytorch-cu12" / "solution" / "train.py"
+    script.write_text(script.read_text().replace("torch.manual_seed(seed)", "torch.seed()"))
+    done = command("-m", "workshop", "check-all", cwd=tmp_path)
+    assert done.returncode == 1 and "1 failed" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_exercise_toml_is_complete():
+    about = tomllib.loads((FOLDER / "exercise.toml").read_text())
+    assert {
+        "title",
+        "goal",
+        "minutes",
+        "environments",
+        "tasks",
+        "starter_fails_at",
+        "download_mib",
+        "check_all",
+    } == set(about)
+
+
+def test_the_run_of_a_learner_is_beside_the_repository(one_epoch):
+    assert record_of(one_epoch)["exercise"] == FOLDER.name

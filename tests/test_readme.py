@@ -1,0 +1,37 @@
+"""The pages say what is so: commands that CI runs word for word, numbers that a file in the repository holds."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "exercise-2-pytorch-cu12" / "README.md"]
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 120
+
+
+def test_ci_runs_the_readmes_commands_word_for_word():
+    ci = (ROOT / ".ci" / "run").read_text()
+    first = 'python3 -m venv .venv && .venv/bin/pip install -e ".[cpu,test]" && .venv/bin/workshop check-all'
+    for command in (first, ".venv/bin/pytest"):
+        assert f"\n{command}\n" in ci
+        assert f"\n{command}\n" in README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)|<img[^>]* src=\"([^\"]+)\"", page.read_text()):
+        path = target[0] or target[1]
+        assert path.startswith("http") or (page.parent / path).exists(), path
+
+
+def test_tasks_that_pages_name_exist():
+    from workshop import manifest
+
+    known = set(manifest.load(ROOT / "pixi.toml").tasks()) | {"train"}  # `train` is the exercise's own
+    for page in PAGES:
+        for name in re.findall(r"pixi run (?:-e [\w-]+ |--\w+ )*([a-z][\w-]*)", page.read_text()):
+            assert name in known, (page, name)

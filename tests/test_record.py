@@ -1,0 +1,200 @@
+"""run.json against its schema, and a run folder that is whole or not there."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+
+import jsonschema
+import pytest
+from conftest import ROOT, record_of
+
+from workshop import data, lock, record, weights
+from workshop.errors import WorkshopError
+from workshop.files import sha256_of, write_atomic
+
+
+def test_a_real_run_fits_the_schema(one_epoch):
+    schema = json.loads(record.SCHEMA_FILE.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(record_of(one_epoch), schema)
+
+
+def test_what_is_recorded_is_true(one_epoch):
+    run = record_of(one_epoch)
+    assert run["seed"] == run["determinism"]["torch_initial_seed"] == 3
+    assert run["determinism"]["deterministic_algorithms"] is True
+    assert run["device"]["type"] == "cpu" and run["device"]["threads"] == 1
+    assert run["dataset"] == {"name": "digits", "sha256": data.BUILT_SHA256["digits"], "train": 1497, "test": 300}
+    assert run["script"]["sha256"] == sha256_of(ROOT / "exercise-2-pytorch-cu12/solution/train.py")
+    assert run["manifest"]["sha256"] == sha256_of(ROOT / "exercise-2-pytorch-cu12/solution/pixi.toml")
+    assert run["host"]["python"] == platform.python_version()
+    assert run["variables"]["OMP_NUM_THREADS"] == "1"
+    assert run["started"] < run["ended"]
+    head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
+    if head.returncode == 0:
+        assert run["git"]["commit"] == head.stdout.strip()
+    for package in ("torch", "numpy", "safetensors"):
+        assert run["packages"][package]
+
+
+def test_every_file_is_listed_with_its_sha256(one_epoch):
+    run = record_of(one_epoch)
+    listed = {output["path"] for output in run["outputs"]}
+    assert listed | {"run.json", "ro-crate-metadata.json"} == {p.name for p in one_epoch.iterdir()}
+    assert {"weights.safetensors", "learning_curve.png", "confusion_matrix.png"} <= listed
+    for output in run["outputs"]:
+        assert sha256_of(one_epoch / output["path"]) == output["sha256"]
+        assert (one_epoch / output["path"]).stat().st_size == output["bytes"]
+
+
+def test_no_name_of_a_person_or_host_is_recorded(one_epoch):
+    text = (one_epoch / "run.json").read_text()
+    assert platform.node() not in text
+    run = json.loads(text)
+    assert not any(str(value).startswith(os.path.expanduser("~/")) for value in run["variables"].values())
+
+
+def test_the_crate_tells_the_same_run(one_epoch):
+    graph = {e["@id"]: e for e in json.loads((one_epoch / "ro-crate-metadata.json").read_text())["@graph"]}
+    run = record_of(one_epoch)
+    assert graph["ro-crate-metadata.json"]["about"] == {"@id": "./"}
+    assert graph["./"]["conformsTo"] == {"@id": "https://w3id.org/ro/wfrun/process/0.5"}
+    action = graph[graph["./"]["mentions"]["@id"]]
+    assert action["@type"] == "CreateAction" and action["endTime"] == run["ended"]
+    assert graph[action["instrument"]["@id"]]["sha256"] == run["script"]["sha256"]
+    for output in run["outputs"]:
+        assert graph[output["path"]]["sha256"] == output["sha256"]
+
+    def references(value):
+        if isinstance(value, dict):
+            if set(value) == {"@id"}:
+                yield value["@id"]
+            for item in value.values():
+                yield from references(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from references(item)
+
+    inside = {r for e in graph.values() for r in references(e) if not r.startswith("http")}
+    assert inside <= set(graph)
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text("# a script\n")
+    return str(path)
+
+
+def test_nothing_that_looks_finished_before_the_end(tmp_path, script):
+    run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    (run.folder / "result.txt").write_text("1\n")
+    assert not (tmp_path / "run").exists() and not list(tmp_path.rglob("run.json"))
+    said = {
+        "seed": 0,
+        "determinism": {},
+        "device": {"type": "cpu", "name": "x"},
+        "metrics": [{"name": "m", "value": 1}],
+    }
+    dataset = {"name": "d", "sha256": "0" * 64, "train": 1, "test": 1}
+    place = record.finish(run, ("numpy",), dataset=dataset, **said)
+    assert place == tmp_path / "run" and not run.folder.exists()
+    jsonschema.validate(record_of(place), json.loads(record.SCHEMA_FILE.read_text()))
+
+
+def test_a_place_that_is_taken(tmp_path, script):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("")
+    for name in ("file", "full"):
+        with pytest.raises(WorkshopError, match="--output"):
+            record.start("exercise-0", script, str(tmp_path / name), seed=0)
+    assert (tmp_path / "full" / "thesis.tex").exists()
+
+
+def test_two_processes_in_one_folder(tmp_path, script):
+    run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    with pytest.raises(WorkshopError, match="another process"):
+        record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    record.abandon(run)
+    assert not run.folder.exists()
+
+
+def test_names_that_are_taken_in_the_same_second(tmp_path, script, monkeypatch):
+    names = {record.start("exercise-0", script, None, seed=0).final.name for _ in range(3)}
+    assert len(names) == 3
+
+
+def test_under_pixi_the_environment_is_read_off_the_installed_packages(tmp_path, monkeypatch):
+    """A prefix with conda-meta as Pixi leaves it, made from the root's lock: complete, then with one package changed."""
+    locked = lock.read(ROOT / "pixi.lock").environments["cuda12"].packages["p1"]
+    meta = tmp_path / "prefix" / "conda-meta"
+    meta.mkdir(parents=True)
+    for package in locked:
+        (meta / f"{package.name}-{package.version}-{package.build}.json").write_text("{}")
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "prefix"))
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "cuda12")
+    monkeypatch.setenv("PIXI_PROJECT_ROOT", str(ROOT))
+    found = record._environment()
+    assert found["kind"] == "pixi" and found["name"] == "cuda12" and found["platform"] == "linux-64"
+    assert "__cuda=12.0" in found["virtual_packages"]
+    assert found["missing"] == found["extra"] == [] and found["packages"] == len(locked)
+    (meta / "numpy-9.9-py_0.json").write_text("{}")
+    next(meta.glob("rich-*.json")).unlink()
+    found = record._environment()
+    assert found["extra"] == ["numpy-9.9-py_0"] and found["missing"][0].startswith("rich-")
+    schema = json.loads(record.SCHEMA_FILE.read_text())
+    jsonschema.validate(found, schema["properties"]["environment"] | {"$defs": schema["$defs"]})
+    monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "gone")
+    with pytest.raises(WorkshopError, match="gone"):
+        record._environment()
+
+
+def test_proportion_tolerance():
+    # sqrt(0.99 * 0.01 / 10000) = 0.000995
+    assert record.proportion_tolerance(0.99, 10_000)["absolute"] == pytest.approx(3 * 0.000995 + 0.0001, rel=1e-3)
+
+
+def test_write_atomic_keeps_the_old_file_when_the_new_one_fails(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="file"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+
+
+def test_weights_of_equal_content_are_equal_files(tmp_path, one_epoch):
+    path = one_epoch / "weights.safetensors"
+    tensors, about = weights.load(path, "")
+    assert about["data"] == "digits" and about["network"] == weights.network_of(tensors)
+    weights.save(tmp_path / "again", dict(reversed(tensors.items())), about)
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "nan", "other", "missing"])
+def test_damaged_weights_are_refused(tmp_path, one_epoch, damage):
+    path = tmp_path / "weights.safetensors"
+    shutil.copy(one_epoch / "weights.safetensors", path)
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[-100] ^= 1
+        path.write_bytes(content)
+    elif damage == "nan":
+        tensors, about = weights.load(path, "")
+        tensors["fc2.bias"] = tensors["fc2.bias"] * float("nan")
+        weights.save(path, tensors, about)
+    elif damage == "other":
+        from safetensors.numpy import save_file
+
+        save_file({"x": weights.load(path, "")[0]["fc2.bias"]}, path)
+    else:
+        path.unlink()
+    with pytest.raises(WorkshopError, match="type this"):
+        weights.load(path, "type this")
