@@ -8,7 +8,7 @@ import tomllib
 import pytest
 from conftest import ROOT, record_of
 
-from workshop import checks, lock_slice, lockcheck
+from workshop import check_all, checks, lock_slice, lockcheck
 from workshop import lock as locks
 from workshop import manifest as manifests
 from workshop.checks import Workspace
@@ -237,9 +237,16 @@ def test_check_all(command):
     assert said["counts"]["ok"] >= 9 and said["counts"]["fail"] == 0
     gpu = next(row for row in said["rows"] if row["what"] == "solution runs on the GPU")
     assert gpu["status"] in ("ok", "skip")
-    done = command("-m", "workshop", "check-all", "--exercise", "2", COLUMNS="80")
-    assert done.returncode == 0 and "0 failed" in done.stdout
-    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_the_table_fits_80_columns_and_is_plain_where_it_is_piped(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    broken = checks.fail("train.py", "one thing", "another thing " * 20, "python train.py")
+    rows = [check_all.Row(2, f"solution: {check.number} {check.says}", broken, 1.0) for check in EXERCISE.checks]
+    check_all.show([*rows, check_all.Row(2, "GPU", checks.skip("no GPU here"), 0.0)], {"ok": 0, "fail": 7, "skip": 1})
+    said = capsys.readouterr().out
+    assert "0 passed, 7 failed, 1 skipped" in said and "next:" in said and "\x1b" not in said
+    assert all(len(line) <= 80 for line in said.splitlines())
 
 
 def test_check_all_notices_a_solution_that_does_not_hold(variables, command, tmp_path):

@@ -1,5 +1,6 @@
 """The pages say what is so: commands that CI runs word for word, numbers that a file in the repository holds."""
 
+import json
 import re
 
 import pytest
@@ -35,3 +36,16 @@ def test_tasks_that_pages_name_exist():
     for page in PAGES:
         for name in re.findall(r"pixi run (?:-e [\w-]+ |--\w+ )*([a-z][\w-]*)", page.read_text()):
             assert name in known, (page, name)
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmark():
+    found = json.loads((ROOT / "benchmarks" / "torch_training.json").read_text())
+    for figure in (
+        f"97 % in {found['median_seconds']['ours']:.1f} s of training",
+        f"{found['median_ratio']:.0f} times faster",
+        f"{100 * found['median_fraction_of_peak']:.0f} % of the processor's peak",
+        f"median of {found['n']} runs",
+    ):
+        assert figure in README, figure
+    assert found["seeds_of_ours_below_target"] == []
+    assert found["median_ratio"] >= 14 and found["median_fraction_of_peak"] >= 0.55

@@ -28,6 +28,7 @@ from workshop.manifest import PIXI_VERSION, Manifest, ManifestError, PixiTooOld
 from workshop.satisfy_environment import Reason
 
 SHOWN = 20  # reasons in the text; --json has all of them
+PLACES = 3  # of each reason, likewise
 
 
 @dataclass(frozen=True)
@@ -156,16 +157,22 @@ def to_text(verdict: Verdict) -> str:
     """The verdict for a person: the word first, then every reason on its line."""
     lines = [f"{verdict.verdict}: {verdict.lock} for {verdict.manifest} (as Pixi {PIXI_VERSION} sees it)"]
     for title, entries in (("", verdict.reasons), ("warning: ", verdict.warnings)):
-        lines += [f"  {title}{_line(entry)}" for entry in entries[:SHOWN]]
-        if len(entries) > SHOWN:
-            lines.append(f"  {title}and {len(entries) - SHOWN} more (--json lists all)")
+        places: dict[str, list[str]] = {}  # what is wrong, once, and where it is
+        for entry in entries:
+            where = " on ".join(part for part in (entry.environment, entry.platform) if part)
+            places.setdefault(_what(entry), []).append(where)
+        for what, found in list(places.items())[:SHOWN]:
+            more = f" and {len(found) - PLACES} more places" if len(found) > PLACES else ""
+            where = f" [{', '.join(found[:PLACES])}{more}]" if found[0] else ""
+            lines.append(f"  {title}{what}{where}")
+        if len(places) > SHOWN:
+            lines.append(f"  {title}and {len(places) - SHOWN} more (--json lists all)")
     lines += [f"  note: {note}" for note in verdict.notes]
     return "\n".join([*lines, f"  next: {verdict.next_step}"])
 
 
-def _line(reason: Reason) -> str:
-    where = " on ".join(part for part in (reason.environment, reason.platform) if part)
-    parts = [f"{where}: " if where else "", f"{reason.package}: " if reason.package else "", reason.message]
+def _what(reason: Reason) -> str:
+    parts = [f"{reason.package}: " if reason.package else "", reason.message]
     if reason.package and reason.constraint:
         parts.append(f" (asked: {reason.constraint}; locked: {reason.record or 'nothing'})")
     elif reason.package and reason.record:

@@ -137,10 +137,12 @@ def _hold(folder: Path) -> Any:
     return lock
 
 
-def abandon(run: Run) -> None:
-    """After an interruption: keep what can be resumed, remove what cannot, and say which."""
+def abandon(run: Run, advise: bool = True) -> None:
+    """After an interruption: keep what can be resumed (and say how, with `advise`), remove what cannot."""
     run.lock.release()
     if (run.folder / CHECKPOINT).exists():
+        if not advise:
+            return
         where = f" --output {_relative(run.final)}"
         print(f"kept the last checkpoint; go on with: python {_relative(run.script)}{where} --resume", file=sys.stderr)
     else:

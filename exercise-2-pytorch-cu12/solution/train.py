@@ -4,6 +4,9 @@
     python train.py --data digits --seed 1   # seconds
     torchrun --nproc-per-node 2 train.py     # two processes, on two GPUs or on the CPU
 
+To 97 % test accuracy on digits-60k in 4.0 s of training, where the usual recipe takes 114 s (medians of 5, one core of
+an Intel Xeon at 2.5 GHz, torch 2.13.0): benchmarks/torch_training.py, which writes the figures beside itself.
+
 Whatever is random comes from the seed, so two runs on one machine write the same weights, and an interrupted
 run that is continued with --resume writes them too.
 """
@@ -67,10 +70,6 @@ def make_deterministic(seed: int) -> dict[str, object]:
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and finds bugs that are not here
     torch.backends.cudnn.benchmark = False  # it picks the fastest algorithm of the moment
-    return determinism()
-
-
-def determinism() -> dict[str, object]:
     return {
         "torch_initial_seed": torch.initial_seed(),
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
@@ -239,9 +238,9 @@ def main() -> None:
                 torch.cuda.set_device(dev)
             dist.init_process_group("nccl" if dev.type == "cuda" else "gloo")
         train(args, run, dev, rank, world)
-    except BaseException:  # Ctrl-C too
+    except BaseException as error:  # Ctrl-C too
         if run:
-            record.abandon(run)
+            record.abandon(run, advise=not isinstance(error, errors.WorkshopError))  # that has advice of its own
         raise
     finally:
         if dist.is_initialized():
