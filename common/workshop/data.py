@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import io
 import os
+import socket
 import sys
 import tempfile
 import zipfile
@@ -280,10 +281,11 @@ def _augment(fine: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[n
         block = slice(start, start + 250)
         at = []
         for axis in (0, 1):
-            along_rows = matrix[block, axis, 0, None] * p >> 1
+            along_rows = (matrix[block, axis, 0, None] * p >> 1) + offset[block, axis, None]
             along_columns = matrix[block, axis, 1, None] * p >> 1
-            fixed = (along_rows + offset[block, axis, None])[:, :, None] + along_columns[:, None, :]
-            at.append(np.clip(fixed.astype(np.int32) >> 12, 0, FINE - 1))
+            fixed = along_rows.astype(np.int32)[:, :, None] + along_columns.astype(np.int32)[:, None, :]
+            fixed >>= 12
+            at.append(np.clip(fixed, 0, FINE - 1, out=fixed))
         index = (at[0] * FINE + at[1]) + (source[block] * FINE * FINE).astype(np.int32)[:, None, None]
         image = flat.take(index)
         # Noise of 0..39 on the background only, as a scanner would leave it; strokes stay as they are.
@@ -347,10 +349,12 @@ def _download(name: str, folder: Path) -> None:
     kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        socket.setdefaulttimeout(30)  # a firewall that drops packets would keep torchvision waiting for ever
         with tempfile.TemporaryDirectory(dir=folder) as beside:
             kind(beside, download=True)
-            for file in DOWNLOADED[name]:
-                os.replace(next(Path(beside).rglob(file)), folder / file)
+            found = {file: next(Path(beside).rglob(file)) for file in DOWNLOADED[name]}  # all of them, or none
+            for file, path in found.items():
+                os.replace(path, folder / file)
     except (OSError, RuntimeError, StopIteration) as error:
         raise WorkshopError(
             looked_at=f"the download of {name} by torchvision into {folder}",

@@ -1,0 +1,26 @@
+"""Seconds to make digits-60k, without import: python benchmarks/digits_60k.py (goal: under 3 s)."""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "common"))
+
+import numpy as np
+import sklearn.datasets  # noqa: F401  (its import is no part of the measurement)
+
+from workshop import data, device
+
+seconds = []
+for _ in range(5):
+    begin = time.perf_counter()
+    arrays = data._make_digits_60k()
+    seconds.append(time.perf_counter() - begin)
+found = data.content_sha256(arrays)
+assert found == data.BUILT_SHA256["digits-60k"], found
+print(
+    f"digits-60k: {statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), n = {len(seconds)}, ",
+    end="",
+)
+print(f"NumPy {np.__version__}, {device.cpu_name()}")
