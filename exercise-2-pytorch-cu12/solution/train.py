@@ -18,7 +18,6 @@ with errors.explained():  # a module that is missing here is told in four lines
     import os
     import sys
     import time
-    from pathlib import Path
 
     import numpy as np
     import torch
@@ -29,7 +28,7 @@ with errors.explained():  # a module that is missing here is told in four lines
     from torch import Tensor, nn
     from torch.nn.parallel import DistributedDataParallel
 
-    from workshop import classifier, data, device, options, record, weights
+    from workshop import classifier, data, device, options, record, torch_state, weights
 
 EXERCISE = "exercise-2-pytorch-cu12"
 EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}
@@ -123,33 +122,6 @@ def make_optimizer(net: nn.Module) -> torch.optim.AdamW:
     return torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
 
 
-def arrays(net: nn.Module) -> dict[str, np.ndarray]:
-    """The weights as arrays, by name."""
-    return {name: tensor.cpu().numpy() for name, tensor in net.state_dict().items()}
-
-
-def save_checkpoint(path: Path, net, optimizer, losses: Tensor, about: dict) -> None:
-    tensors = {f"net.{name}": array for name, array in arrays(net).items()} | {"losses": losses.cpu().numpy()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value.cpu().numpy() for key, value in state.items()}
-    weights.save(path, tensors, about)
-
-
-def restore(tensors: dict[str, np.ndarray], net, optimizer, dev) -> Tensor:
-    """Put a checkpoint's state back into net and optimizer; the losses so far."""
-    tensors = {name: torch.from_numpy(array) for name, array in tensors.items()}
-    net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
-    # The moments must lie in memory as their weights do (channels_last): the fused step walks both side by side.
-    parameters, state = list(net.parameters()), optimizer.state_dict()
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            alike = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.ndim else tensor
-            state["state"].setdefault(int(index), {})[key] = alike
-    optimizer.load_state_dict(state)
-    return tensors["losses"].to(dev)
-
-
 def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int) -> None:
     """Train, with checkpoints at epoch ends, and write the run; `run` is None in all processes but the first."""
     checkpoint = None
@@ -177,7 +149,7 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
     if batch_size % world:
         found, advice = f"{world} processes", "torchrun --nproc-per-node 2"
         raise errors.WorkshopError("torchrun", f"a number that divides the batch of {batch_size}", found, advice)
-    about = {"network": weights.network_of(arrays(net)), "data": dataset.name, "data_sha256": dataset.sha256,
+    about = {"network": weights.network_of(torch_state.arrays(net)), "data": dataset.name, "data_sha256": dataset.sha256,
              "seed": args.seed, "epochs": args.epochs, "processes": world}  # fmt: skip
     done, accuracies, resumed = 0, [], []
     losses = torch.empty(0, device=dev)
@@ -185,7 +157,7 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
         tensors, said = checkpoint
         if rank == 0:
             options.must_match(path, said, about, begin_again)
-        losses = restore(tensors, net, optimizer, dev)
+        losses = torch_state.restore(tensors, net, optimizer, dev)
         done, accuracies, resumed = said["done"], said["accuracies"], [*said["resumed"], said["done"]]
     wrapped = DistributedDataParallel(net) if world > 1 else net
     say = print if rank == 0 else lambda *_, **__: None
@@ -212,13 +184,13 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
         )
         if rank == 0:
             state = {**about, "done": epoch + 1, "accuracies": accuracies, "resumed": resumed}
-            save_checkpoint(run.folder / record.CHECKPOINT, net, optimizer, losses, state)
+            torch_state.save_checkpoint(run.folder / record.CHECKPOINT, net, optimizer, losses, state)
     if rank > 0:
         return
     counts = confusion(net, x_test, y_test)
 
     place = classifier.report(
-        run, dataset, arrays(net), losses.cpu().numpy(), accuracies, counts.cpu().numpy(), args.seed,
+        run, dataset, torch_state.arrays(net), losses.cpu().numpy(), accuracies, counts.cpu().numpy(), args.seed,
         packages=("torch", "numpy", "safetensors", "matplotlib", "scikit-learn"),
         determinism=flags, device=described, network=about["network"], processes=world, resumed_after_epochs=resumed,
         hyperparameters={"epochs": args.epochs, "batch_size": batch_size, "lr": LR, "warm_up": WARM_UP,

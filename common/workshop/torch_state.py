@@ -1,0 +1,43 @@
+"""A PyTorch network and its optimizer, out to arrays and back in, to the same bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workshop import weights
+
+
+def arrays(net: nn.Module) -> dict[str, np.ndarray]:
+    """The weights as arrays, by name."""
+    return {name: tensor.cpu().numpy() for name, tensor in net.state_dict().items()}
+
+
+def save_checkpoint(
+    path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor, about: dict[str, object]
+) -> None:
+    """Write weights, the optimizer's state and the losses so far, (steps,), with what is said `about` them."""
+    tensors = {f"net.{name}": array for name, array in arrays(net).items()} | {"losses": losses.cpu().numpy()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value.cpu().numpy() for key, value in state.items()}
+    weights.save(path, tensors, about)
+
+
+def restore(
+    arrays: dict[str, np.ndarray], net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> Tensor:
+    """Put what `save_checkpoint` wrote back into net and optimizer; the losses so far, on `device`."""
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
+    # The moments must lie in memory as their weights do (channels_last): the fused step walks both side by side.
+    parameters, state = list(net.parameters()), optimizer.state_dict()
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            alike = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.ndim else tensor
+            state["state"].setdefault(int(index), {})[key] = alike
+    optimizer.load_state_dict(state)
+    return tensors["losses"].to(device)
