@@ -1,0 +1,99 @@
+"""The exclusion figure: where CLs crosses 0.05 in the plane of the first two labels."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+LEVEL = 0.05  # excluded at 95 % confidence: CLs below this
+BLUE, ORANGE, BAND = "#0b5fa5", "#c2410c", "#fde68a"
+
+
+def triangulate(x: np.ndarray, y: np.ndarray):
+    """Delaunay triangles of the points (n,), on axes scaled alike; None where the points span no plane."""
+    from matplotlib.tri import Triangulation
+    from scipy.spatial import Delaunay, QhullError
+
+    spans = np.ptp(x), np.ptp(y)
+    if len(x) < 3 or min(spans) <= 0:
+        return None
+    try:
+        # SciPy's triangulation: Matplotlib's own refuses some grids with many points on one line.
+        triangles = Delaunay(np.column_stack([x / spans[0], y / spans[1]])).simplices
+    except QhullError:
+        return None
+    return Triangulation(x, y, triangles)
+
+
+def crossing(triangulation, cls: np.ndarray, level: float = LEVEL) -> list[np.ndarray]:
+    """The lines (n, 2) where CLs, linear in each triangle, is `level`."""
+    _, axes = _figure(1, 1)
+    return [np.asarray(line) for line in axes.tricontour(triangulation, cls, levels=[level]).allsegs[0] if len(line)]
+
+
+def draw(
+    path: Path, labels: list[str], points: np.ndarray, observed: np.ndarray, expected: np.ndarray, title: str
+) -> bool:
+    """PNG of observed (n,) and expected (n, 5) CLs at points (n, 2) or (n, 1). False where there is nothing to draw."""
+    if points.ndim != 2 or len(points) < 2 or points.shape[1] == 0:
+        return False
+    figure, axes = _figure(7.0, 4.8)
+    if points.shape[1] == 1:
+        order = np.argsort(points[:, 0])
+        x, observed, expected = points[order, 0], observed[order], expected[order]
+        axes.fill_between(x, expected[:, 1], expected[:, 3], color=BAND, label="expected, ±1 σ")
+        axes.plot(x, expected[:, 2], "--", color=BLUE, label="expected")
+        axes.plot(x, observed, "o-", color=ORANGE, markersize=3, label="observed")
+        axes.axhline(LEVEL, color="grey", linewidth=0.8)
+        axes.set(xlabel=labels[0], ylabel="CLs", yscale="log")
+        axes.legend(frameon=False)
+    else:
+        triangulation = triangulate(points[:, 0], points[:, 1])
+        if triangulation is None:
+            return False
+        handles = _plane(axes, triangulation, observed, expected)
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.legend(handles=handles, frameon=False, loc="upper left")
+    axes.set_title(title)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
+    path.write_bytes(content.getvalue())
+    return True
+
+
+def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> list:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    # What -1 sigma excludes in colour, what +1 sigma excludes too painted over: the band is what remains.
+    for sigma, colour in ((1, BAND), (3, "white")):
+        if expected[:, sigma].min() < LEVEL:
+            axes.tricontourf(triangulation, expected[:, sigma], levels=[-1.0, LEVEL], colors=[colour])
+    for cls, colour, style in ((expected[:, 2], BLUE, "--"), (observed, ORANGE, "-")):
+        for line in crossing(triangulation, cls):
+            axes.plot(line[:, 0], line[:, 1], style, color=colour, linewidth=1.8)
+    excluded = observed < LEVEL
+    axes.plot(triangulation.x[excluded], triangulation.y[excluded], ".", color="#374151", markersize=4)
+    axes.plot(triangulation.x[~excluded], triangulation.y[~excluded], ".", color="#d1d5db", markersize=4)
+    axes.margins(0.06)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.34 * (high - low))  # room for the legend
+    return [
+        Line2D([], [], color=ORANGE, linewidth=1.8, label="observed limit (95 % CL)"),
+        Line2D([], [], color=BLUE, linestyle="--", linewidth=1.8, label="expected limit"),
+        Patch(color=BAND, label="expected, ±1 σ"),
+        Line2D([], [], marker=".", linestyle="", color="#374151", label="hypothesis excluded"),
+        Line2D([], [], marker=".", linestyle="", color="#d1d5db", label="not excluded"),
+    ]
+
+
+def _figure(width: float, height: float):
+    """Without pyplot: no window system is asked for, and its import is saved."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()

@@ -1,0 +1,69 @@
+"""The default input: a small search and 125 signal hypotheses, made from a seed; pyhf's JSON like any other."""
+
+from __future__ import annotations
+
+import numpy as np
+from workspace import digest
+
+BINS = 10
+# 125 points of a plane of two masses (GeV): a heavy particle m1 decays to a lighter m2.
+GRID = [(m1, m2) for m1 in range(350, 1001, 50) for m2 in range(0, min(m1 - 150, 450) + 1, 50)]
+
+
+def make(seed: int) -> tuple[dict, dict]:
+    """A workspace (signal region of 10 bins, control region of one) and its patch set of 125 hypotheses."""
+    rng = np.random.default_rng(seed)
+    x = (np.arange(BINS) + 0.5) / BINS
+    background = 120 * np.exp(-2.2 * x)
+    tilt = 0.06 * (2 * x - 1)
+    observed = rng.poisson(background * (1 + rng.normal(0, 0.02))).astype(float)
+    signal_region = [
+        _normsys("scale", 1.03, 0.97),
+        {"name": "shape", "type": "histosys",
+         "data": {"hi_data": (background * (1 + tilt)).tolist(), "lo_data": (background * (1 - tilt)).tolist()}},
+        {"name": "bkg_norm", "type": "normfactor", "data": None},
+        {"name": "mc_stat", "type": "staterror", "data": (0.04 * background).tolist()},
+    ]  # fmt: skip
+    control_region = [{"name": "bkg_norm", "type": "normfactor", "data": None}, _normsys("transfer", 1.05, 0.95)]
+    workspace = {
+        "channels": [
+            {
+                "name": "SR",
+                "samples": [{"name": "background", "data": background.tolist(), "modifiers": signal_region}],
+            },
+            {"name": "CR", "samples": [{"name": "background", "data": [400.0], "modifiers": control_region}]},
+        ],
+        "observations": [{"name": "SR", "data": observed.tolist()}, {"name": "CR", "data": [float(rng.poisson(400))]}],
+        "measurements": [
+            {"name": "search", "config": {"poi": "mu", "parameters": [{"name": "mu", "bounds": [[0.0, 10.0]]}]}}
+        ],
+        "version": "1.0.0",
+    }
+    patches = [
+        {
+            "metadata": {"name": f"signal_{m1}_{m2}", "values": [m1, m2]},
+            "patch": [{"op": "add", "path": "/channels/0/samples/1", "value": _signal(m1, m2, x)}],
+        }
+        for m1, m2 in GRID
+    ]
+    metadata = {
+        "labels": ["m1", "m2"], "description": f"125 generated hypotheses, seed {seed}",
+        "references": {"hepdata": "ins0000000"}, "digests": {"sha256": digest(workspace, "sha256")},
+    }  # fmt: skip
+    return workspace, {"metadata": metadata, "patches": patches, "version": "1.0.0"}
+
+
+def _signal(m1: float, m2: float, x: np.ndarray) -> dict:
+    """A bump at the mass difference; heavier is rarer, and a small mass difference is hard to see."""
+    where = (m1 - m2) / 1000
+    shape = np.exp(-0.5 * ((x - where) / 0.09) ** 2)
+    efficiency = 1 - np.exp(-(m1 - m2 - 80) / 160)
+    yields = 420 * np.exp(-m1 / 230) * efficiency * shape / shape.sum()
+    return {
+        "name": f"signal_{m1}_{m2}", "data": yields.tolist(),
+        "modifiers": [{"name": "mu", "type": "normfactor", "data": None}, _normsys("scale", 1.05, 0.95), _normsys("theory", 1.1, 0.9)],
+    }  # fmt: skip
+
+
+def _normsys(name: str, hi: float, lo: float) -> dict:
+    return {"name": name, "type": "normsys", "data": {"hi": hi, "lo": lo}}

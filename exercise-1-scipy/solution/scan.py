@@ -1,0 +1,321 @@
+"""Exercise 1: CLs of every signal hypothesis of a search, and the exclusion contour.
+
+    python scan.py                                               a small generated search, 125 hypotheses
+    python scan.py --workspace BkgOnly.json --patchset patchset.json   a published one, pyhf's JSON
+    python scan.py --likelihood 1Lbb                             ATLAS 1Lbb, downloaded from HEPData
+
+A scan that was interrupted goes on where it was when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import os
+
+# One thread a process, before NumPy is imported: the matrices are small, and processes do the sharing.
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import argparse  # noqa: E402
+import fnmatch  # noqa: E402
+import hashlib  # noqa: E402
+import json  # noqa: E402
+import math  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed  # noqa: E402
+from concurrent.futures.process import BrokenProcessPool  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+try:
+    from workshop.errors import WorkshopError
+except ModuleNotFoundError:  # started by hand, without Pixi's PYTHONPATH
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "common"))
+    from workshop.errors import WorkshopError
+
+import contour  # noqa: E402
+import example  # noqa: E402
+import numpy as np  # noqa: E402
+import published  # noqa: E402
+from histfactory import compile_models  # noqa: E402
+from inference import background_start, chunks, scan_rows  # noqa: E402
+from likelihood import Likelihood  # noqa: E402
+from model import Model  # noqa: E402
+from workspace import digest, read_hypotheses, read_json  # noqa: E402
+
+from workshop import record  # noqa: E402
+from workshop.device import cpu_name  # noqa: E402
+from workshop.files import write_atomic  # noqa: E402
+
+SEED = 20
+EXERCISE = "exercise-1-scipy"
+SCHEMA = "reproducible-ml-workflows/limits/1"
+TRIES = 3  # a chunk whose worker dies this often is not tried again
+
+# Filled once in each process: the models do not travel with every chunk.
+_state: dict = {}
+
+
+def prepare(models: list[Model], starts: list) -> None:
+    """Give this process the models; what a worker is initialised with."""
+    _state["models"] = [(Likelihood(model), start) for model, start in zip(models, starts, strict=True)]
+
+
+def fit_chunk(which: int, members: list[int], mu: float) -> list[dict]:
+    """The limits of some hypotheses of one model: the unit of work of every executor."""
+    likelihood, start = _state["models"][which]
+    model = likelihood.model
+    limits = scan_rows(likelihood, np.array(members, np.intp), mu, start)
+    out = []
+    for i, h in enumerate(members):
+        ok = bool(limits.converged[i])
+        entry = {
+            "name": model.names[h],
+            "cls_obs": float(limits.cls_obs[i]) if ok else None,
+            "cls_exp": [float(x) for x in limits.cls_exp[i]] if ok else None,
+            "converged": ok,
+        }
+        if not model.has_signal[h]:
+            entry["note"] = "no signal in any channel: CLs is 1"
+        out.append(entry)
+    return out
+
+
+def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], report) -> dict[str, dict]:
+    """All limits by name. `executor_for()` gives a fresh `concurrent.futures` executor or None (this process).
+
+    `done` are limits from before; `report(entries)` is called with each new batch. A broken pool (a worker that was
+    killed) is replaced and its unfinished chunks are submitted again.
+    """
+    starts = [background_start(Likelihood(model)) for model in models]
+    work = []
+    for which, model in enumerate(models):
+        left = [h for h, name in enumerate(model.names) if name not in done]
+        work += [(which, [int(h) for h in chunk]) for chunk in chunks(model, left)]
+    for attempt in range(TRIES):
+        if not work:
+            break
+        executor: Executor | None = executor_for(models, starts)
+        if executor is None:
+            prepare(models, starts)
+            for which, members in work:
+                report(fit_chunk(which, members, mu))
+            return done
+        left = []
+        with executor:
+            futures = {executor.submit(fit_chunk, *item, mu): item for item in work}
+            for future in as_completed(futures):
+                try:
+                    report(future.result())
+                except BrokenProcessPool:
+                    left.append(futures[future])
+        if left and attempt + 1 < TRIES:
+            print(f"\na worker process died; {len(left)} chunks are done again", file=sys.stderr)
+        work = left
+    if work:
+        names = models[work[0][0]].names
+        raise WorkshopError(
+            "the worker processes", "to live until their fits are done", f"killed {TRIES} times, at {names[work[0][1][0]]} and others",
+            "run it again with --workers 1; what was done is kept",
+        )  # fmt: skip
+    return done
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="CLs of every signal hypothesis, and the exclusion contour.")
+    parser.add_argument("--workspace", metavar="FILE", help="pyhf workspace, plain or .gz (default: a generated one)")
+    parser.add_argument("--patchset", metavar="FILE", help="pyhf patch set for it: one hypothesis a patch")
+    parser.add_argument("--likelihood", choices=sorted(published.LIKELIHOODS), help="download a published likelihood")
+    parser.add_argument("--measurement", metavar="NAME", help="measurement of the workspace (default: its first)")
+    parser.add_argument("--mu", type=float, default=1.0, help="signal strength to test (default: 1)")
+    parser.add_argument(
+        "--only", metavar="PATTERN", help="only hypotheses whose name matches, such as 'C1N2_Wh_hbb_9*'"
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"of the generated search (default: {SEED})")
+    parser.add_argument("--output", metavar="DIR", help="folder of the run (default: a new one in results/)")
+    args = parser.parse_args(argv)
+    if not (math.isfinite(args.mu) and args.mu > 0):
+        raise WorkshopError("--mu", "a signal strength above zero", f"{args.mu:g}", "--mu 1")
+    if args.workers < 1:
+        raise WorkshopError("--workers", "1 or more", str(args.workers), "--workers 1")
+    if args.likelihood and (args.workspace or args.patchset):
+        raise WorkshopError("--likelihood", "either this or --workspace", "both", f"--likelihood {args.likelihood}")
+    if args.patchset and not args.workspace:
+        raise WorkshopError(
+            "--patchset", "the workspace that it patches", "no --workspace", "--workspace FILE --patchset FILE"
+        )
+    if args.seed < 0:
+        raise WorkshopError("--seed", "a whole number of 0 or more", str(args.seed), f"--seed {SEED}")
+    return args
+
+
+def read(args: argparse.Namespace) -> tuple[list[str], list, str, str]:
+    """Labels, hypotheses, name of the input and its sha256."""
+    if args.likelihood:
+        args.workspace, args.patchset = map(str, published.fetch(args.likelihood))
+    if args.workspace:
+        workspace, names = read_json(args.workspace), (args.workspace, args.patchset or "")
+        patchset = read_json(args.patchset) if args.patchset else None
+    else:
+        workspace, patchset = example.make(args.seed)
+        names = ("the generated workspace", "the generated patch set")
+    labels, hypotheses = read_hypotheses(workspace, patchset, args.measurement, *names)
+    content = digest([workspace, patchset], "sha256")
+    return labels, hypotheses, args.likelihood or Path(args.workspace or "generated").name, content
+
+
+def select(models: list[Model], hypotheses: list, args: argparse.Namespace) -> set[str]:
+    """Names of the hypotheses to fit; refuses what would give no limit."""
+    wanted = {h.name for h in hypotheses if args.only is None or fnmatch.fnmatchcase(h.name, args.only)}
+    if not wanted:
+        some = ", ".join(h.name for h in hypotheses[:3])
+        raise WorkshopError(
+            "--only",
+            f"a pattern that matches some of {len(hypotheses)} names ({some}, ...)",
+            repr(args.only),
+            "--only '*'",
+        )
+    signal = {name for model in models for name, yes in zip(model.names, model.has_signal, strict=True) if yes}
+    if not wanted & signal:
+        raise WorkshopError(
+            args.workspace or "the workspace", f"a sample scaled by the parameter of interest {models[0].parameters[models[0].poi]!r}",
+            "no signal in any channel: CLs is 1 for every hypothesis, whatever the data", "give a patch set with --patchset",
+        )  # fmt: skip
+    for model in models:
+        low, high = model.lower[:, model.poi].max(), model.upper[:, model.poi].min()
+        if not low <= args.mu <= high:
+            raise WorkshopError(
+                "--mu",
+                f"a value within the bounds of the parameter of interest, {low:g} to {high:g}",
+                f"{args.mu:g}",
+                "--mu 1",
+            )
+    return wanted
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = arguments(argv)
+    began = time.perf_counter()
+    labels, hypotheses, source, content = read(args)
+    models = compile_models(hypotheses)
+    wanted = select(models, hypotheses, args)
+    compiled = time.perf_counter()
+
+    run = record.start(EXERCISE, __file__, args.output, args.seed)
+    # What is done is written down line by line, under a name made from all that decides the numbers.
+    key = hashlib.sha256(json.dumps([content, args.measurement, args.mu, SCHEMA]).encode()).hexdigest()[:16]
+    journal = run.final.parent / f".scan-{key}.jsonl"
+    done = {name: entry for name, entry in read_journal(journal).items() if name in wanted}
+    if done:
+        print(f"{len(done)} of {len(wanted)} hypotheses were done before", file=sys.stderr)
+    skipped = {h.name: {} for h in hypotheses if h.name not in wanted}
+
+    with journal.open("a", encoding="utf-8") as log:
+        show_progress(len(done), len(wanted))
+
+        def report(entries: list[dict]) -> None:
+            for entry in entries:
+                done[entry["name"]] = entry
+                log.write(json.dumps(entry) + "\n")
+            log.flush()
+            show_progress(len(done), len(wanted))
+
+        def executor_for(models: list[Model], starts: list) -> Executor | None:
+            return (
+                None
+                if args.workers == 1
+                else ProcessPoolExecutor(args.workers, initializer=prepare, initargs=(models, starts))
+            )
+
+        try:
+            scan(models, args.mu, executor_for, _Both(done, skipped), report)
+        except BaseException:
+            record.abandon(run)
+            raise
+    fitted = time.perf_counter()
+
+    entries = [
+        {**done[h.name], "labels": dict(zip(labels, h.values, strict=True))} for h in hypotheses if h.name in wanted
+    ]
+    document = {
+        "schema": SCHEMA, "input": source, "sha256": content, "measurement": hypotheses[0].measurement["name"],
+        "mu": args.mu, "labels": labels, "hypotheses": entries,
+    }  # fmt: skip
+    write_atomic(run.folder / "limits.json", (json.dumps(document, indent=1) + "\n").encode())
+    drawn = figure(run.folder / "contour.png", labels, entries, source)
+    excluded = sum(e["converged"] and e["cls_obs"] < contour.LEVEL for e in entries)
+    place = record.finish(
+        run, ("numpy", "scipy", "matplotlib", "jsonpatch"), seed=args.seed,
+        determinism={"threads": 1, "chunking": "results do not depend on it"},
+        device={"type": "cpu", "name": cpu_name()},
+        dataset={"name": source, "sha256": content},
+        metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": excluded}],
+    )  # fmt: skip
+    journal.unlink(missing_ok=True)
+
+    print(
+        f"{len(entries)} hypotheses, {excluded} excluded at 95 % CL: {place}/limits.json"
+        + (", contour.png" if drawn else "")
+    )
+    print(
+        f"read and compiled {compiled - began:.2f} s, fits {fitted - compiled:.2f} s, figure and record {time.perf_counter() - fitted:.2f} s"
+    )
+    for entry in entries:
+        if not entry["converged"]:
+            print(f"not converged, no number given: {entry['name']}", file=sys.stderr)
+        elif "note" in entry:
+            print(f"{entry['name']}: {entry['note']}", file=sys.stderr)
+    return 0
+
+
+class _Both(dict):
+    """Names not to fit: done before, or not asked for."""
+
+    def __init__(self, *parts: dict) -> None:
+        super().__init__()
+        for part in parts:
+            self.update(part)
+
+
+def read_journal(path: Path) -> dict[str, dict]:
+    """Entries of an interrupted scan; a last line that was cut short is dropped."""
+    entries: dict[str, dict] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                entries[entry["name"]] = entry
+            except (ValueError, KeyError, TypeError):
+                continue
+    return entries
+
+
+def figure(path: Path, labels: list[str], entries: list[dict], source: str) -> bool:
+    """The contour over the first two labels that are numbers; False where there is none to draw."""
+    good = [e for e in entries if e["converged"]]
+    axes = [x for x in labels if all(isinstance(e["labels"][x], (int, float)) for e in good)][:2]
+    points = np.array([[e["labels"][x] for x in axes] for e in good], float)
+    observed, expected = np.array([e["cls_obs"] for e in good]), np.array([e["cls_exp"] for e in good])
+    return contour.draw(path, axes, points, observed, expected, f"{source}: {len(good)} hypotheses")
+
+
+def show_progress(n: int, total: int) -> None:
+    if sys.stderr.isatty():
+        filled = 40 * n // total
+        print(
+            f"\r[{'#' * filled}{'.' * (40 - filled)}] {n}/{total}",
+            end="\n" if n == total else "",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except WorkshopError as error:
+        print(error.message(), file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
