@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, SOLUTION, STARTER
+from conftest import ROOT, SOLUTION, STARTER, record_of
 
 from workshop import data, weights
 
@@ -24,6 +24,10 @@ ARGUMENTS = [
     (("--epochs", "-3"), "1 or more"),
     (("--epochs", "many"), "'many'"),
     (("--seed", "-1"), "0 or more"),
+    (("--seed", "99999999999"), "at most 2147483647"),
+    (("--epohcs", "1"), "--epohcs"),
+    (("--data",), "--data"),
+    (("--output", ""), "--output"),
     (("--device", "gpu"), "cuda"),
 ]
 
@@ -78,6 +82,20 @@ torch.cuda.get_arch_list = lambda: ["sm_75", "sm_80", "sm_90a", "compute_120"]
     ),
     "CPU build": ("torch.version.cuda = None\n", ("build for the CPU",)),
     "no driver": ('torch.version.cuda = "12.9"\ntorch.cuda.is_available = lambda: False\n', ("no NVIDIA driver",)),
+    "GPU taken": (
+        """
+torch.version.cuda = "12.9"
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+torch.cuda.get_device_capability = lambda i=None: (9, 0)
+torch.cuda.get_device_name = lambda i=None: "NVIDIA H200"
+torch.cuda.get_arch_list = lambda: ["sm_75", "sm_90"]
+def zeros(*_, device=None):
+    raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
+torch.zeros = zeros
+""",
+        ("NVIDIA H200 is there, but refuses work", "busy or unavailable"),
+    ),
     "too few": (
         """
 torch.version.cuda = "12.9"
@@ -97,7 +115,7 @@ def test_a_gpu_that_torch_cannot_use(command, refused, tmp_path, name):
         f"import runpy, sys, warnings\nimport torch\n{code}\n"
         f"sys.argv = [{str(SOLUTION)!r}, *sys.argv[1:]]\nrunpy.run_path({str(SOLUTION)!r}, run_name='__main__')\n"
     )
-    more = {"LOCAL_RANK": "1"} if name == "too few" else {}
+    more = {"LOCAL_WORLD_SIZE": "2"} if name == "too few" else {}
     refused(command(start, *QUICK, "--device", "cuda", PATH="/nowhere", **more), *said)
 
 
@@ -154,21 +172,30 @@ def test_a_disk_that_is_really_full(command, refused, tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.fixture(scope="module")
+def cut_off(command, tmp_path_factory):
+    """The checkpoint of a run of two epochs, seed 0, that was interrupted before it was filed."""
+    folder = tmp_path_factory.mktemp("cut-off")
+    start = folder / "start.py"
+    start.write_text(
+        "import runpy, sys\nfrom workshop import classifier\n"
+        "def interrupt(*_, **__):\n    raise KeyboardInterrupt\nclassifier.report = interrupt\n"
+        f"sys.argv[0] = {str(SOLUTION)!r}\nrunpy.run_path({str(SOLUTION)!r}, run_name='__main__')\n"
+    )
+    done = command(start, "--data", "digits", "--epochs", 2, "--device", "cpu", "--output", folder / "run")
+    assert done.returncode == 130 and "--resume" in done.stderr, done.stderr
+    return folder / "run.partial" / "checkpoint.safetensors"
+
+
 @pytest.fixture
-def interrupted(one_epoch, tmp_path):
+def interrupted(cut_off, tmp_path):
     """A function that makes the folder of an interrupted run with a changed checkpoint."""
-    from workshop.data import BUILT_SHA256
 
     def make(change):
-        tensors, said = weights.load(one_epoch / "weights.safetensors", "")
-        about = {
-            "network": said["network"], "data": "digits", "data_sha256": BUILT_SHA256["digits"], "seed": 0, "epochs": 2,
-            "processes": 1, "done": 1, "accuracies": [0.9], "resumed": [],
-        }  # fmt: skip
+        tensors, about = weights.load(cut_off, "")
         folder = tmp_path / "run.partial"
         folder.mkdir(exist_ok=True)
         path = folder / "checkpoint.safetensors"
-        tensors = {f"net.{name}": tensor for name, tensor in tensors.items()}
         if callable(change):
             weights.save(path, tensors, about)
             change(path)
@@ -191,14 +218,79 @@ def interrupted(one_epoch, tmp_path):
         ({"data_sha256": "0" * 64}, (), "data_sha256"),
         ({}, ("--data", "digits-60k"), "data: digits"),
         ({"processes": 2}, (), "processes: 2"),
+        ({"script": "0" * 64}, (), "script: 0000"),
+        ({"hyperparameters": {"lr": 0.1}}, (), "lr"),
+        ({"threads": 7}, (), "threads: 7"),
+        ({"torch": "1.0"}, (), "torch: 1.0"),
+        ({"device": "GeForce 256"}, (), "device: GeForce 256"),
     ],
-    ids=["cut", "empty", "changed", "network", "seed", "epochs", "bytes of the data", "data", "processes"],
+    ids=[
+        "cut",
+        "empty",
+        "changed",
+        "network",
+        "seed",
+        "epochs",
+        "bytes of the data",
+        "data",
+        "processes",
+        "script",
+        "learning rate",
+        "threads",
+        "torch",
+        "device",
+    ],
 )
 def test_a_checkpoint_that_does_not_fit(command, refused, interrupted, change, words, said):
     place = interrupted(change)
     before = (place.parent / "run.partial" / "checkpoint.safetensors").read_bytes()
     refused(command(SOLUTION, "--output", place, "--resume", *words), "checkpoint.safetensors", said)
     assert (place.parent / "run.partial" / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_the_bits_of_a_run_that_was_cut_off_just_before_its_end(command, interrupted, tmp_path):
+    """All epochs are done: only the figures and the record are left to write."""
+    done = command(SOLUTION, "--output", interrupted({}), "--resume", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert record_of(tmp_path / "run")["resumed_after_epochs"] == [2]
+
+
+def test_a_training_that_diverges_leaves_no_result(command, refused, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(SOLUTION.read_text().replace("LR = 8e-3", "LR = 1e30"))
+    refused(command(script, *QUICK, "--output", tmp_path / "run"), "diverged", "--seed")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["train.py"]
+
+
+def test_a_python_that_knows_nothing_of_the_workshop(refused, variables, tmp_path):
+    without = {k: v for k, v in variables.items() if k != "PYTHONPATH"}
+    shadow = tmp_path / "workshop.py"  # this interpreter may have it installed
+    shadow.write_text("raise ModuleNotFoundError(\"No module named 'workshop'\", name='workshop')\n")
+    for script in (SOLUTION, STARTER):
+        line = [sys.executable, str(script)]
+        done = subprocess.run(line, env=without | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+        refused(done, "workshop", "pixi run train-torch")
+
+
+def test_a_gpu_without_room(command, refused, tmp_path):
+    """What torch raises when a GPU is full, from a stand-in."""
+    start = tmp_path / "start.py"
+    start.write_text(
+        "import runpy, sys\nimport torch\nfrom workshop import data\n"
+        "def full(*_):\n    raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 MiB.')\n"
+        f"data.load = full\nsys.argv[0] = {str(SOLUTION)!r}\nrunpy.run_path({str(SOLUTION)!r}, run_name='__main__')\n"
+    )
+    refused(command(start, *QUICK, "--output", tmp_path / "run"), "CUDA out of memory", "nvidia-smi")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["start.py"]
+
+
+def test_two_processes_say_it_once(command, tmp_path):
+    (tmp_path / "run").write_text("a file")
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(22000 + os.getpid() % 20000))
+    done = command(*torchrun, SOLUTION, "--data", "cifar")
+    assert done.returncode == 1 and done.stderr.count("looked at:") == 1, done.stderr
+    done = command(*torchrun, SOLUTION, *QUICK, "--output", tmp_path / "run")
+    assert done.returncode == 1 and done.stderr.count("a file of that name") == 1, done.stderr
 
 
 def test_nothing_to_resume(command, refused, tmp_path):
@@ -282,6 +374,8 @@ def test_the_starter_runs_as_shipped(command, tmp_path):
 def test_an_unknown_exercise(command, refused):
     refused(command("-m", "workshop", "check", "7"), "workshop check 2")
     refused(command("-m", "workshop", "check-all", "--exercise", "9"), "workshop check-all")
+    refused(command("-m", "workshop", "check", "two"), "'two'", "workshop check --help")
+    refused(command("-m", "workshop", "chek", "2"), "'chek'", "workshop --help")
 
 
 def test_a_folder_without_a_workspace(command, refused, tmp_path):

@@ -5,12 +5,13 @@ import os
 import platform
 import shutil
 import subprocess
+from pathlib import Path
 
 import jsonschema
 import pytest
 from conftest import ROOT, record_of
 
-from workshop import data, lock, record, weights
+from workshop import data, lock, provenance, record, weights
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of, write_atomic
 
@@ -88,18 +89,19 @@ def script(tmp_path):
     return str(path)
 
 
+def finished(run, **changed):
+    said = {
+        "seed": 0, "determinism": {}, "device": {"type": "cpu", "name": "x"}, "metrics": [{"name": "m", "value": 1}],
+        "dataset": {"name": "d", "sha256": "0" * 64, "train": 1, "test": 1},
+    }  # fmt: skip
+    return record.finish(run, ("numpy",), **said | changed)
+
+
 def test_nothing_that_looks_finished_before_the_end(tmp_path, script):
     run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     (run.folder / "result.txt").write_text("1\n")
     assert not (tmp_path / "run").exists() and not list(tmp_path.rglob("run.json"))
-    said = {
-        "seed": 0,
-        "determinism": {},
-        "device": {"type": "cpu", "name": "x"},
-        "metrics": [{"name": "m", "value": 1}],
-    }
-    dataset = {"name": "d", "sha256": "0" * 64, "train": 1, "test": 1}
-    place = record.finish(run, ("numpy",), dataset=dataset, **said)
+    place = finished(run)
     assert place == tmp_path / "run" and not run.folder.exists()
     jsonschema.validate(record_of(place), json.loads(record.SCHEMA_FILE.read_text()))
 
@@ -112,6 +114,77 @@ def test_a_place_that_is_taken(tmp_path, script):
         with pytest.raises(WorkshopError, match="--output"):
             record.start("exercise-0", script, str(tmp_path / name), seed=0)
     assert (tmp_path / "full" / "thesis.tex").exists()
+
+
+def test_a_folder_of_a_person_is_left_alone(tmp_path, script):
+    (tmp_path / "run.partial").mkdir()
+    (tmp_path / "run.partial" / "thesis.tex").write_text("")
+    with pytest.raises(WorkshopError, match="thesis.tex"):
+        record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    assert [p.name for p in (tmp_path / "run.partial").iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_killed_process_left_half_written_is_cleared(tmp_path, script):
+    run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    run.lock.release()  # as the system does after kill -9
+    for name in ("run.json", ".limits.json.abc.part", "notes.txt"):
+        (run.folder / name).write_text("")
+    again = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    assert {p.name for p in again.folder.iterdir()} - {record.LOCK} == {"notes.txt"}
+    record.abandon(again)
+
+
+@pytest.mark.parametrize("output", ["/", "", "~nobody-of-this-name/run", ".", "dangling", "loop"])
+def test_places_that_a_run_cannot_take_are_refused_before_it(tmp_path, script, output, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(WorkshopError, match="--output"):
+        record.start("exercise-0", script, output, seed=0)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_behind_a_link_becomes_the_run(tmp_path, script):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    run = record.start("exercise-0", script, str(tmp_path / "link"), seed=0)
+    assert finished(run) == tmp_path / "disk" and (tmp_path / "link" / "run.json").exists()
+
+
+def test_numbers_that_are_none_are_no_result(tmp_path, script):
+    run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    with pytest.raises(WorkshopError, match="finite"):
+        finished(run, metrics=[{"name": "m", "value": float("nan")}])
+    assert not (run.folder / "run.json").exists() and not run.final.exists()
+
+
+def test_the_commit_is_that_of_the_scripts_own_checkout(tmp_path, script):
+    """A script that lies untracked in somebody else's checkout gets no commit; once tracked, it gets its own."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    if subprocess.run(["git", "init", "-q", tmp_path], capture_output=True).returncode:
+        pytest.skip("git is not here")
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "other things"], check=True)
+    assert provenance.origin(Path(script))["git"] is None
+    subprocess.run([*git, "add", "train.py"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "the script"], check=True)
+    assert provenance.origin(Path(script))["git"]["dirty"] is False
+
+
+def test_resume_takes_the_newest_run_that_nobody_is_at(tmp_path, script, capsys):
+    runs = [record.start("exercise-0", script, None, seed=seed) for seed in range(3)]
+    for age, run in enumerate(runs):
+        (run.folder / record.CHECKPOINT).write_bytes(b"")
+        os.utime(run.folder / record.CHECKPOINT, (1e9 - age, 1e9 - age))
+    runs[1].lock.release()
+    runs[2].lock.release()
+    taken = record.start("exercise-0", script, None, seed=0, resume=True)
+    assert taken.folder == runs[1].folder and taken.final == runs[1].final
+    assert taken.folder.name in capsys.readouterr().err
+    last = record.start("exercise-0", script, None, seed=0, resume=True)
+    assert last.folder == runs[2].folder
+    with pytest.raises(WorkshopError, match="another process"):
+        record.start("exercise-0", script, None, seed=0, resume=True)
 
 
 def test_two_processes_in_one_folder(tmp_path, script):
@@ -127,6 +200,16 @@ def test_names_that_are_taken_in_the_same_second(tmp_path, script, monkeypatch):
     assert len(names) == 3
 
 
+class Distribution:
+    """An installed Python package, as importlib.metadata tells it."""
+
+    def __init__(self, name, version, installer):
+        self.metadata, self.version, self.installer = {"Name": name}, version, installer
+
+    def read_text(self, name):
+        return f"{self.installer}\n"
+
+
 def test_under_pixi_the_environment_is_read_off_the_installed_packages(tmp_path, monkeypatch):
     """A prefix with conda-meta as Pixi leaves it, made from the root's lock: complete, then with one package changed."""
     locked = lock.read(ROOT / "pixi.lock").environments["cuda12"].packages["p1"]
@@ -137,21 +220,30 @@ def test_under_pixi_the_environment_is_read_off_the_installed_packages(tmp_path,
     monkeypatch.setattr("sys.prefix", str(tmp_path / "prefix"))
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    wheels = []  # installed Python packages: (name, version, who installed it)
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: [Distribution(*wheel) for wheel in wheels])
     monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "cuda12")
     monkeypatch.setenv("PIXI_PROJECT_ROOT", str(ROOT))
-    found = record._environment()
+    found = provenance._environment()
     assert found["kind"] == "pixi" and found["name"] == "cuda12" and found["platform"] == "linux-64"
     assert "__cuda=12.0" in found["virtual_packages"]
     assert found["missing"] == found["extra"] == [] and found["packages"] == len(locked)
     (meta / "numpy-9.9-py_0.json").write_text("{}")
     next(meta.glob("rich-*.json")).unlink()
-    found = record._environment()
+    found = provenance._environment()
     assert found["extra"] == ["numpy-9.9-py_0"] and found["missing"][0].startswith("rich-")
     schema = json.loads(record.SCHEMA_FILE.read_text())
     jsonschema.validate(found, schema["properties"]["environment"] | {"$defs": schema["$defs"]})
+    wheels += [("numpy", "2.4", "conda"), ("Sneaked_In", "1.0", "pip")]
+    assert "sneaked-in==1.0" in provenance._environment()["extra"]
+    monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "pypi-mixed")
+    found = provenance._environment()
+    assert "torch==2.6.0+cu124" in found["missing"]
+    wheels.append(("torch", "2.6.0+cu124", "uv-pixi"))
+    assert "torch==2.6.0+cu124" not in provenance._environment()["missing"]
     monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "gone")
     with pytest.raises(WorkshopError, match="gone"):
-        record._environment()
+        provenance._environment()
 
 
 def test_proportion_tolerance():
@@ -177,7 +269,7 @@ def test_weights_of_equal_content_are_equal_files(tmp_path, one_epoch):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "nan", "other", "missing"])
-def test_damaged_weights_are_refused(tmp_path, one_epoch, damage):
+def test_damaged_weights_are_refused(tmp_path, one_epoch, damage, monkeypatch):
     path = tmp_path / "weights.safetensors"
     shutil.copy(one_epoch / "weights.safetensors", path)
     content = bytearray(path.read_bytes())
@@ -189,7 +281,12 @@ def test_damaged_weights_are_refused(tmp_path, one_epoch, damage):
     elif damage == "nan":
         tensors, about = weights.load(path, "")
         tensors["fc2.bias"] = tensors["fc2.bias"] * float("nan")
+        with pytest.raises(WorkshopError, match="diverged"):  # this is not what `save` would write
+            weights.save(tmp_path / "new", tensors, about)
+        assert not (tmp_path / "new").exists()
+        monkeypatch.setattr(weights, "_finite", lambda array: True)
         weights.save(path, tensors, about)
+        monkeypatch.undo()
     elif damage == "other":
         from safetensors.numpy import save_file
 

@@ -1,6 +1,6 @@
 """The command `workshop`. It parses, calls one room, and turns the answer into an exit code.
 
-Exit codes: 0 yes, 1 no (or a problem that the message explains), 2 wrong usage, 130 interrupted.
+Exit codes: 0 yes, 1 no (or a problem that the message explains), 130 interrupted.
 Nothing heavy is imported here: `workshop --help` answers at once.
 """
 
@@ -10,7 +10,7 @@ import argparse
 import os
 
 from workshop import __version__
-from workshop.errors import explained
+from workshop.errors import Parser, explained
 
 
 def _typed_in(path: str) -> str:
@@ -30,7 +30,8 @@ def _lock_check(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from workshop.check import main
 
-    return main(args.exercise, args.path and _typed_in(args.path), go_on=args.all, as_json=args.json)
+    path = args.path and _typed_in(args.path)
+    return main(args.exercise, path, go_on=args.all, as_json=args.json, hints=args.hint)
 
 
 def _check_all(args: argparse.Namespace) -> int:
@@ -48,7 +49,7 @@ def _lock_slice(args: argparse.Namespace) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     about = "Reproducible machine-learning environments: run, check, prove."
-    parser = argparse.ArgumentParser(prog="workshop", description=about)
+    parser = Parser(prog="workshop", description=about)
     parser.add_argument("--version", action="version", version=f"workshop {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("exercise", type=int, metavar="N", help="number of the exercise")
     check.add_argument("path", nargs="?", metavar="PATH", help="a workspace of your own (default: the starter)")
     check.add_argument("--all", action="store_true", help="go on after the first failure")
+    check.add_argument("--hint", type=int, choices=(1, 2, 3), default=1, help="how many hints to print (default 1)")
     check.add_argument("--json", action="store_true", help="the answers for machines")
     check.set_defaults(run=_check)
 
@@ -79,5 +81,15 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; problems are messages on stderr, never tracebacks."""
     with explained():
-        args = build_parser().parse_args(argv)
+        args = _parsed(build_parser(), argv)
         return args.run(args)
+
+
+def _parsed(parser: Parser, argv: list[str] | None) -> argparse.Namespace:
+    """`check 2 --all PATH` too: argparse gives up an optional PATH when it meets the first option."""
+    args, rest = parser.parse_known_args(argv)
+    if len(rest) == 1 and not rest[0].startswith("-") and getattr(args, "path", "taken") is None:
+        args.path, rest = rest[0], []
+    if rest:
+        parser.error(f"what is {' '.join(rest)}?")
+    return args

@@ -18,7 +18,6 @@ import os
 import socket
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +115,12 @@ def content_sha256(arrays: tuple[np.ndarray, ...]) -> str:
 def cache_folder() -> Path:
     """Where data sets are kept: $WORKSHOP_CACHE, else $XDG_CACHE_HOME or ~/.cache, in a folder of ours."""
     if own := os.environ.get("WORKSHOP_CACHE"):
-        return Path(own).expanduser()
+        try:
+            return Path(own).expanduser()
+        except RuntimeError as error:  # ~name of a user that does not exist
+            raise WorkshopError(
+                "the variable WORKSHOP_CACHE", "a folder", f"{own}: {error}", "unset WORKSHOP_CACHE"
+            ) from None
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification says that a relative path in the variable is to be ignored.
     home = Path(base) if os.path.isabs(base) else Path("~/.cache").expanduser()
@@ -168,8 +172,8 @@ def _read_npz(path: Path) -> tuple[np.ndarray, ...] | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return tuple(stored[f"arr_{i}"] for i in range(4))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError):
-        return None  # absent or damaged; the caller tells the two apart
+    except Exception:  # absent or damaged, which NumPy, zipfile and the tokenizer report in a dozen ways
+        return None
 
 
 def _write_npz(path: Path, arrays: tuple[np.ndarray, ...]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 CHOICES = ("auto", "cpu", "cuda")
+CPU_BUILD = "is a build for the CPU"
 
 
 def wanted(requested: str) -> str:
@@ -55,13 +56,14 @@ def choose_torch(requested: str, local_rank: int = 0) -> torch.device:
         return torch.device("cuda", local_rank)
     if name == "auto":
         return torch.device("cpu")
-    asked = "--device cuda" if requested == "cuda" else "WORKSHOP_DEVICE=cuda, set by this environment"
+    asked, instead = "--device cuda", "--device cpu"
+    if requested != "cuda":  # the CUDA environments of pixi.toml set the variable; a person may have, too
+        asked, instead = "the variable WORKSHOP_DEVICE=cuda", "--device cpu, which wins over the variable"
     raise WorkshopError(
         looked_at=f"the GPU, because of {asked}",
         expected=f"a CUDA device that torch {torch.__version__} can use",
         found=obstacle,
-        next_step="run on a machine with a GPU, or choose the CPU in so many words: pixi run -e cpu train-torch "
-        "(or --device cpu)",
+        next_step=f"run on a machine with a GPU, or choose the CPU in so many words: {instead} (with Pixi: -e cpu)",
     )
 
 
@@ -69,8 +71,10 @@ def cuda_obstacle(index: int = 0) -> str | None:
     """Why torch cannot use CUDA device `index` here, in plain words; None where it can."""
     import torch
 
+    if getattr(torch.version, "hip", None):
+        return f"torch {torch.__version__} is a build for AMD GPUs (ROCm), which this workshop does not assert"
     if torch.version.cuda is None:
-        return f"torch {torch.__version__} is a build for the CPU: no GPU can be used in this environment"
+        return f"torch {torch.__version__} {CPU_BUILD}: no GPU can be used in this environment"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         usable = torch.cuda.is_available()
@@ -86,8 +90,10 @@ def cuda_obstacle(index: int = 0) -> str | None:
         if hidden is not None:
             return f"driver {driver} is there, but CUDA_VISIBLE_DEVICES={hidden!r} hides the GPUs"
         return f"driver {driver} is there, but torch sees no GPU" + (f" ({reports[0][:160]})" if reports else "")
-    if index >= torch.cuda.device_count():
-        return f"{torch.cuda.device_count()} GPU(s), and process {index} needs one of its own"
+    # Every process of torchrun on this machine finds the same, so that the first one can say it.
+    last = max(index, int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1)
+    if last >= torch.cuda.device_count():
+        return f"{torch.cuda.device_count()} GPU(s), and process {last} needs one of its own"
     have = torch.cuda.get_device_capability(index)
     built = [int(arch.split("_")[1].rstrip("af")) for arch in torch.cuda.get_arch_list() if "_" in arch]
     if built and have[0] * 10 + have[1] < min(built):
@@ -96,15 +102,19 @@ def cuda_obstacle(index: int = 0) -> str | None:
             f"{torch.cuda.get_device_name(index)} has compute capability {have[0]}.{have[1]}, and this torch was built "
             f"for {oldest // 10}.{oldest % 10} and newer: the GPU is too old for it"
         )
+    try:
+        torch.zeros(1, device=f"cuda:{index}")
+    except RuntimeError as error:  # another process has it for itself, its memory is full, the driver is half updated
+        return f"{torch.cuda.get_device_name(index)} is there, but refuses work ({str(error).splitlines()[0][:160]})"
     return None
 
 
 def assert_on(device: torch.device, **tensors: torch.Tensor) -> None:
     """Raise WorkshopError unless every tensor lies on `device`: the proof that the run is where it says it is."""
     for name, tensor in tensors.items():
-        if tensor.device.type != device.type:
+        if tensor.device.type != device.type or device.index not in (None, tensor.device.index):
             raise WorkshopError(
-                f"the tensor {name}", f"on {device.type}", f"on {tensor.device}", f"move it there: {name}.to(device)"
+                f"the tensor {name}", f"on {device}", f"on {tensor.device}", "move it there with .to(device)"
             )
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from workshop import typed
 
 
 class WorkshopError(Exception):
@@ -38,6 +44,17 @@ class WorkshopError(Exception):
         )
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse, with its complaints as a message of four lines and exit code 1, as for every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        words = " ".join(sys.argv[1:]) or "nothing"
+        own = self.prog == os.path.basename(sys.argv[0])  # a script, and not one of the commands of `workshop`
+        help_command = typed.script(Path(sys.argv[0]).resolve(), "--help") if own else f"{self.prog} --help"
+        expected = " ".join(self.format_usage().removeprefix("usage:").split())
+        raise WorkshopError(f"the command line of {self.prog}", expected, f"{message} (typed: {words})", help_command)
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn the problems of a command into one message on stderr and an exit code (1, or 130 for Ctrl-C).
@@ -48,21 +65,50 @@ def explained() -> Iterator[None]:
     try:
         yield
     except WorkshopError as error:
-        print(error.message(), file=sys.stderr)
+        _say(error)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if _first_process():
+            print("interrupted", file=sys.stderr)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        print(_missing(error).message(), file=sys.stderr)
+        _say(_missing(error))
         sys.exit(1)
     except BrokenPipeError:
         # The reader of the pipe (`| head`) went away; a closed stderr keeps Python from complaining at exit.
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        print(_from_system(error).message(), file=sys.stderr)
+        _say(_from_system(error))
         sys.exit(1)
+    except RuntimeError as error:
+        # torch and jax have a class of this name each; neither is imported for those who do not use it.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        _say(_out_of_memory(error))
+        sys.exit(1)
+
+
+def _first_process() -> bool:
+    """Whether this process speaks for the others that torchrun started on this machine."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _say(error: WorkshopError) -> None:
+    """The message, once: the other processes of torchrun, which mostly found the same, add a line each."""
+    if _first_process():
+        print(error.message(), file=sys.stderr)
+    else:
+        print(f"process {os.environ.get('RANK', '')} stops: {error.looked_at}: {error.found}", file=sys.stderr)
+
+
+def _out_of_memory(error: RuntimeError) -> WorkshopError:
+    return WorkshopError(
+        looked_at="the memory of the GPU",
+        expected="room for data set, weights and one batch",
+        found=str(error).splitlines()[0] if str(error) else "out of memory",
+        next_step="`nvidia-smi` shows who uses it; wait, choose another one with CUDA_VISIBLE_DEVICES, or --device cpu",
+    )
 
 
 def _missing(error: ModuleNotFoundError) -> WorkshopError:

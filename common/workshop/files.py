@@ -14,7 +14,10 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
     Written beside, forced to the disk, then renamed. Raises OSError (a full disk, say) with `path` as its
     filename and the old file untouched.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

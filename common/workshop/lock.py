@@ -112,8 +112,10 @@ def read(path: Path) -> Lock:
     """
     try:
         text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, str(error)) from error
+    except OSError as error:
+        raise _unreadable(path, "a folder of that name" if path.is_dir() else str(error.strerror)) from error
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, f"bytes that are no text (not UTF-8, at byte {error.start})") from error
     stated = re.search(r"""^(?:\{\s*)?["']?version["']?[ \t]*:[ \t]*(\d+)""", text, re.MULTILINE)
     version = int(stated[1]) if stated else NEWEST_VERSION
     try:

@@ -62,7 +62,7 @@ def judge(path: Path | str) -> Verdict:
         return refused("pixi-too-old", error)
     except ManifestError as error:
         return refused("manifest-error", error)
-    if not lock_path.is_file():
+    if not lock_path.exists():
         reason = Reason(f"there is no {lock_path.name} beside the manifest")
         return Verdict("out-of-date", (reason,), manifest_path, lock_path, "pixi lock", manifest.notes)
     try:

@@ -65,6 +65,8 @@ def find(path: Path) -> Path:
     Raises WorkshopError where there is none.
     """
     tried = [path]
+    if path.name == "pixi.lock" and path.is_file():
+        path = path.parent
     if path.is_dir():
         tried = [path / "pixi.toml", path / "pyproject.toml"]
     present = [p for p in tried if p.is_file() and p.name in ("pixi.toml", "pyproject.toml")]
@@ -73,7 +75,10 @@ def find(path: Path) -> Path:
         if path.is_dir() and candidate.name == "pyproject.toml" and b"tool.pixi" not in text:
             continue  # a Python project without Pixi, which Pixi passes over as well
         return candidate
-    found = "only a pyproject.toml without [tool.pixi]" if present else "no such file"
+    if present:
+        found = "only a pyproject.toml without [tool.pixi]"
+    else:
+        found = "neither of them" if path.is_dir() else "another file" if path.exists() else "no such file or folder"
     raise WorkshopError(
         path,
         "a folder with pixi.toml or with [tool.pixi] in pyproject.toml, or one of these files",

@@ -6,21 +6,22 @@ import argparse
 from collections.abc import Callable
 
 from workshop import data, device
-from workshop.errors import WorkshopError
+from workshop.errors import Parser, WorkshopError
+
+LARGEST = 2**31 - 1  # seeds: what every generator in use takes
 
 
 def whole_number(option: str, smallest: int) -> Callable[[str], int]:
-    """A reader of whole numbers for argparse that explains itself: at least `smallest`, below 2**31."""
+    """A reader of whole numbers for argparse that explains itself: at least `smallest`, at most LARGEST."""
 
     def read(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             number = None
-        if number is None or not smallest <= number < 2**31:
-            raise WorkshopError(
-                option, f"a whole number, {smallest} or more", repr(text), f"{option} {max(smallest, 1)}"
-            )
+        if number is None or not smallest <= number <= LARGEST:
+            expected = f"a whole number, {smallest} or more" + (f", at most {LARGEST}" if number else "")
+            raise WorkshopError(option, expected, repr(text), f"{option} {max(smallest, 1)}")
         return number
 
     return read
@@ -28,7 +29,7 @@ def whole_number(option: str, smallest: int) -> Callable[[str], int]:
 
 def training(description: str) -> argparse.ArgumentParser:
     """--data, --epochs, --seed (None where not given), --device, --output and --resume."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0], allow_abbrev=False)
+    parser = Parser(description=description.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--data", type=data.known_name, metavar="NAME", help=f"one of {', '.join(data.NAMES)} (default digits-60k)"
     )

@@ -8,20 +8,15 @@ nothing takes for a result and from which `--resume` goes on.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workshop import crate
-from workshop.device import cpu_name, nvidia_smi
+from workshop import crate, provenance, typed
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of, write_atomic
 
@@ -29,13 +24,8 @@ SCHEMA = "reproducible-ml-workflows/run/1"
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = ".lock"
-# Variables that change which numbers come out: threads, libraries' algorithms, which GPU.
-NUMERIC_VARIABLES = (
-    "OMP_NUM", "OMP_THREAD", "OMP_DYNAMIC", "MKL_NUM", "MKL_CBWR", "MKL_ENABLE", "MKL_DYNAMIC", "OPENBLAS_",
-    "BLIS_NUM", "VECLIB_MAX", "NUMEXPR_", "ONEDNN_", "DNNL_", "ATEN_CPU", "CUDA_VISIBLE", "CUDA_DEVICE_ORDER",
-    "CUBLAS_", "CUDNN_", "NVIDIA_TF32", "NCCL_ALGO", "NCCL_PROTO", "TORCH_ALLOW_TF32", "XLA_FLAGS", "JAX_",
-    "PYTHONHASHSEED", "WORKSHOP_DEVICE",
-)  # fmt: skip
+DESCRIPTIONS = ("run.json", "ro-crate-metadata.json")
+ELSEWHERE = "name another place with --output"
 
 
 @dataclasses.dataclass
@@ -53,74 +43,102 @@ class Run:
 def start(exercise: str, script: str, output: str | None, seed: int, resume: bool = False) -> Run:
     """Make (or with `resume` find) the `.partial` folder of a run.
 
-    Without `output` the run goes to results/<exercise>/<time>-seed<seed> beside the exercise's folder, and
-    `resume` takes the newest interrupted one there. Raises WorkshopError where the place is taken, is a file,
-    cannot be written, another process is at work there, or there is nothing to resume.
+    Without `output` the run goes to results/<exercise>/<time>-seed<seed> in the repository, and `resume` takes
+    the newest interrupted one there that no other process is at. Raises WorkshopError where the place is taken,
+    is a file, cannot be written, another process is at work there, or there is nothing to resume.
     """
     path = Path(script).resolve()
+    origin = provenance.origin(path)  # before anything is made: the script may be edited while it runs
     home = _results(path, exercise)
-    again = f"python {_relative(path)}"
-    if output is not None:
-        final = Path(output).expanduser().absolute()
-    elif resume:
-        waiting = [p for p in home.glob("*.partial") if (p / CHECKPOINT).exists()]
-        if not waiting:
-            raise WorkshopError(home, "an interrupted run (*.partial) with a checkpoint", "none", again)
-        final = max(waiting, key=lambda p: (p / CHECKPOINT).stat().st_mtime).with_suffix("")
-    else:
-        final = _free_name(home, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-seed{seed}")
-    folder = final.with_name(final.name + ".partial")
-    _refuse_taken(final, folder, resume, again)
+    if output is None and resume:
+        folder, held = _newest_interrupted(home, path)
+        return Run(exercise, path, folder.with_suffix(""), folder, origin, held)
+    final = None if output is None else _place(output)
+    if final is not None:
+        _refuse_taken(final, _partial(final), resume, path)
     try:
+        if final is None:
+            final = _new_name(home, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-seed{seed}")
+        elif final.exists():
+            # An empty folder that the person made. The finished run will take its place, so try now, and not
+            # after hours of training, whether it can be replaced: a mounted disk cannot.
+            final.rmdir()
+            final.mkdir()
+        folder = _partial(final)
         folder.mkdir(parents=True, exist_ok=True)
         held = _hold(folder)
-        for left in folder.iterdir():  # by a killed process: half-written files, figures of an earlier try
-            if left.name not in (CHECKPOINT, LOCK):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for left in folder.iterdir():  # half-written by a process that was killed
+            if left.name in DESCRIPTIONS or (left.name.startswith(".") and left.name.endswith(".part")):
+                left.unlink()
     except OSError as error:
         found = error.strerror or str(error)
         raise WorkshopError(
-            folder, "a folder that can be written", found, "name another place with --output"
+            error.filename or final or home, "a folder that can be written", found, ELSEWHERE
         ) from error
-    return Run(exercise, path, final, folder, _origin(path), held)
+    return Run(exercise, path, final, folder, origin, held)
 
 
-def _origin(script: Path) -> dict[str, Any]:
-    """Read at the start: the script may be edited while it runs, and what cannot be read should not cost a run."""
-    return {
-        "started": _now(),
-        "git": _git(script.parent),
-        "script": {"path": _relative(script), "sha256": sha256_of(script)},
-        "manifest": _manifest(script),
-        "environment": _environment(),
-        "host": _host(),
-    }
+def _partial(final: Path) -> Path:
+    return final.with_name(final.name + ".partial")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _place(output: str) -> Path:
+    """The folder that a person named, with symbolic links followed, if a run can take its place."""
+    expected = "a new folder for the run"
+    try:
+        named = Path(output).expanduser()
+        final = named.resolve()
+    except (RuntimeError, OSError, ValueError) as error:  # no such user; a loop of links; a zero byte
+        found = "no user of that name" if output.startswith("~") else str(error)
+        raise WorkshopError(f"--output {output!r}", expected, found, ELSEWHERE) from None
+    if not output.strip():
+        raise WorkshopError("--output", expected, "no name", ELSEWHERE)
+    if named.is_symlink() and not named.exists():
+        raise WorkshopError(named, expected, f"a symbolic link to {final}, which is not there", ELSEWHERE)
+    if not final.name or final == Path.cwd():
+        raise WorkshopError(final, expected, "the folder that you are in" if final.name else "the root", ELSEWHERE)
+    return final
 
 
-def _refuse_taken(final: Path, folder: Path, resume: bool, again: str) -> None:
-    if final.is_file():
-        raise WorkshopError(
-            final, "a new folder for the run", "a file of that name", "name another place with --output"
-        )
-    if final.exists() and not final.is_dir():
-        raise WorkshopError(final, "a new folder for the run", "something else", "name another place with --output")
-    if final.is_dir() and any(final.iterdir()):
-        found = "a finished run" if (final / "run.json").exists() else "a folder with other files in it"
-        raise WorkshopError(final, "a new folder for the run", found, "name another place with --output")
-    if resume and not (folder / CHECKPOINT).exists():
+def _refuse_taken(final: Path, folder: Path, resume: bool, script: Path) -> None:
+    expected = "a new folder for the run"
+    try:
+        if final.exists() and not final.is_dir():
+            found = "a file of that name" if final.is_file() else "something else of that name"
+            raise WorkshopError(final, expected, found, ELSEWHERE)
+        if final.is_dir() and any(final.iterdir()):
+            found = "a finished run" if (final / "run.json").exists() else "a folder with other files in it"
+            raise WorkshopError(final, expected, found, ELSEWHERE)
+        if folder.exists() and not folder.is_dir():
+            raise WorkshopError(folder, "a new folder to work in", "a file of that name", ELSEWHERE)
+        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise WorkshopError(error.filename, expected, error.strerror or str(error), ELSEWHERE) from error
+    place = ("--output", typed.relative(final))
+    if resume and CHECKPOINT not in there:
         found = "no checkpoint there" if folder.exists() else "no such folder"
-        raise WorkshopError(
-            folder, "an interrupted run with a checkpoint", found, f"{again} --output {_relative(final)}"
-        )
-    if not resume and (folder / CHECKPOINT).exists():
-        raise WorkshopError(
-            folder, "a new place for the run", "an interrupted run with a checkpoint",
-            f"{again} --output {_relative(final)} --resume  (or rm -r '{_relative(folder)}' to begin again)",
-        )  # fmt: skip
+        advice = typed.script(script, *place)
+        raise WorkshopError(folder, "an interrupted run with a checkpoint", found, advice)
+    if not resume and CHECKPOINT in there:
+        advice = f"{typed.script(script, *place, '--resume')}  (or rm -r {typed.quoted(folder)} to begin again)"
+        raise WorkshopError(folder, "a new place for the run", "an interrupted run with a checkpoint", advice)
+    if there and not there & {CHECKPOINT, LOCK}:
+        found = f"a folder that no run has made, with {sorted(there)[0]} in it"
+        raise WorkshopError(folder, "a new folder to work in", found, ELSEWHERE)
+
+
+def _newest_interrupted(home: Path, script: Path) -> tuple[Path, Any]:
+    """The newest folder under `home` with a checkpoint that no process is at, locked for this one."""
+    waiting = [path for path in home.glob("*.partial") if (path / CHECKPOINT).exists()]
+    for folder in sorted(waiting, key=lambda p: (p / CHECKPOINT).stat().st_mtime, reverse=True):
+        try:
+            held = _hold(folder)
+        except WorkshopError:
+            continue
+        print(f"going on with {typed.relative(folder)}", file=sys.stderr)
+        return folder, held
+    found = "another process is at work in each that is there" if waiting else "none"
+    raise WorkshopError(home, "an interrupted run (*.partial) with a checkpoint", found, typed.script(script))
 
 
 def _hold(folder: Path) -> Any:
@@ -131,54 +149,73 @@ def _hold(folder: Path) -> Any:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise WorkshopError(
-            folder, "an interrupted run", "another process is at work there now", "wait for it, or use another --output"
-        ) from None
+        found, advice = "another process is at work there now", "wait for it, or use another --output"
+        raise WorkshopError(folder, "a run that was interrupted", found, advice) from None
+    except NotImplementedError as error:
+        found = f"its file system cannot lock files ({error})"
+        raise WorkshopError(folder, "a folder that one process can keep for itself", found, ELSEWHERE) from error
     return lock
 
 
 def abandon(run: Run, advise: bool = True) -> None:
     """After an interruption: keep what can be resumed (and say how, with `advise`), remove what cannot."""
-    run.lock.release()
     if (run.folder / CHECKPOINT).exists():
-        if not advise:
-            return
-        where = f" --output {_relative(run.final)}"
-        print(f"kept the last checkpoint; go on with: python {_relative(run.script)}{where} --resume", file=sys.stderr)
-    else:
-        shutil.rmtree(run.folder, ignore_errors=True)
+        run.lock.release()
+        if advise:
+            print(f"kept the last checkpoint; go on with: {_resume_command(run)}", file=sys.stderr)
+        return
+    if os.name == "nt":  # there an open file cannot be removed
+        run.lock.release()
+    shutil.rmtree(run.folder, ignore_errors=True)
+    run.lock.release()
+
+
+def _resume_command(run: Run) -> str:
+    """What was typed, with --resume and the place."""
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    if not any(word == "--output" or word.startswith("--output=") for word in words):
+        words += ["--output", typed.relative(run.final)]
+    return typed.script(run.script, *words, "--resume")
 
 
 def finish(run: Run, packages: tuple[str, ...], **said: Any) -> Path:
     """Describe every file in run.json and ro-crate-metadata.json, then move the folder to its place; the place.
 
     packages: names of the installed packages whose versions matter. said: seed, determinism, device, dataset,
-    metrics and what else the schema allows; values are JSON.
+    metrics and what else the schema allows; values are JSON. Raises WorkshopError for NaN or infinite numbers.
     """
     outputs = [
         {"path": p.relative_to(run.folder).as_posix(), "sha256": sha256_of(p), "bytes": p.stat().st_size}
         for p in sorted(run.folder.rglob("*"))
         if p.is_file() and p.name not in (CHECKPOINT, LOCK)
     ]
+    variables = {k: v for k, v in sorted(os.environ.items()) if k.startswith(provenance.NUMERIC_VARIABLES)}
     document = {
         "schema": SCHEMA,
         "exercise": run.exercise,
-        "argv": [_relative(run.script), *sys.argv[1:]],
+        "argv": [typed.relative(run.script), *sys.argv[1:]],
         "exit_status": 0,  # a run that fails leaves no run.json
-        "ended": _now(),
+        "ended": provenance.now(),
         **run.origin,
-        "packages": {name: version for name in packages if (version := _installed(name))},
-        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(NUMERIC_VARIABLES)},
+        "packages": {name: version for name in packages if (version := provenance.installed(name))},
+        "variables": variables,
         **said,
         "outputs": outputs,
     }
+    try:
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        found, advice = "NaN or infinite numbers", "look at the figures' numbers; with --seed, try another seed"
+        raise WorkshopError("the results of this run", "finite numbers", found, advice) from error
     # run.json last: where it lies, everything else does.
     write_atomic(run.folder / "ro-crate-metadata.json", crate.describe(document).encode())
-    write_atomic(run.folder / "run.json", (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
-    run.lock.release()
+    write_atomic(run.folder / "run.json", text.encode())
+    if os.name == "nt":  # there a folder with an open file in it cannot be renamed
+        run.lock.release()
     if run.final.exists():
-        run.final.rmdir()  # an empty folder that the person made; rename does not replace it on every system
+        run.final.rmdir()  # empty; rename does not replace it on every system
     os.rename(run.folder, run.final)
+    run.lock.release()
     for name in (CHECKPOINT, LOCK):  # only now: until the rename they are what a killed run goes on from
         (run.final / name).unlink(missing_ok=True)
     return run.final
@@ -204,125 +241,16 @@ def _results(script: Path, exercise: str) -> Path:
     return script.parent / "results" / exercise
 
 
-def _free_name(home: Path, stem: str) -> Path:
+def _new_name(home: Path, stem: str) -> Path:
+    """A name under `home` that nobody has, with its `.partial` folder made: two runs may begin in one second."""
+    home.mkdir(parents=True, exist_ok=True)
     number, name = 1, stem
-    while (home / name).exists() or (home / f"{name}.partial").exists():
+    while True:
+        if not (home / name).exists():
+            try:
+                (home / f"{name}.partial").mkdir()
+                return home / name
+            except FileExistsError:
+                pass
         number += 1
         name = f"{stem}-{number}"
-    return home / name
-
-
-def _relative(path: Path) -> str:
-    """The path as a person in this folder would type it."""
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return str(path)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git(folder: Path) -> dict[str, Any] | None:
-    """Commit and dirty flag of the checkout that holds `folder`; None outside a checkout or without git."""
-
-    def ask(*words: str) -> str | None:
-        try:
-            answer = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
-    commit = ask("rev-parse", "HEAD")
-    if commit is None:
-        return None
-    status = ask("status", "--porcelain")
-    return {"commit": commit, "dirty": None if status is None else bool(status)}
-
-
-def _manifest(script: Path) -> dict[str, str] | None:
-    """The manifest in force: Pixi's own word where Pixi runs this, else the nearest pixi.toml above the script."""
-    named = os.environ.get("PIXI_PROJECT_MANIFEST")
-    candidates = [Path(named)] if named else [parent / "pixi.toml" for parent in script.parents]
-    for path in candidates:
-        if path.is_file():
-            return {"path": _relative(path), "sha256": sha256_of(path)}
-    return None
-
-
-def _environment() -> dict[str, Any]:
-    """What the interpreter's environment is made of, read off the installed files and not off a plan.
-
-    Under Pixi: name, platform, the sha256 of its locked packages, and whether just those are installed. Else:
-    the sha256 over name and version of every installed distribution.
-    """
-    name, root = os.environ.get("PIXI_ENVIRONMENT_NAME"), os.environ.get("PIXI_PROJECT_ROOT")
-    if name and root and (Path(root) / "pixi.lock").is_file():
-        return _pixi_environment(name, Path(root) / "pixi.lock")
-    found = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"]})
-    return {"kind": "python", "python": platform.python_version(), "packages": len(found), "sha256": _sha_lines(found)}
-
-
-def _pixi_environment(name: str, path: Path) -> dict[str, Any]:
-    from workshop import lock as locks
-
-    lock = locks.read(path)
-    if name not in lock.environments:
-        raise WorkshopError(path, f"the environment {name} that this run is in", "no such environment", "pixi lock")
-    # Installed conda packages leave name-version-build.json each; the platform is the one that they are of.
-    installed = {p.name.removesuffix(".json") for p in Path(sys.prefix, "conda-meta").glob("*.json")}
-    best, best_rank = None, None
-    for row, packages in lock.environments[name].packages.items():
-        locked = {f"{p.name}-{p.version}-{p.build}" for p in packages if p.kind == "conda"}
-        rank = (lock.platform(row).subdir != _subdir(), len(installed ^ locked), row)
-        if best_rank is None or rank < best_rank:
-            best, best_rank = (row, packages, locked), rank
-    row, packages, locked = best
-    platform_row = lock.platform(row)
-    return {
-        "kind": "pixi",
-        "name": name,
-        "lock": {"path": _relative(path), "sha256": sha256_of(path)},
-        "platform": platform_row.subdir,
-        "virtual_packages": list(platform_row.virtual_packages),
-        "packages": len(packages),
-        "sha256": _sha_lines(sorted(f"{p.url} {p.sha256}" for p in packages)),
-        "missing": sorted(locked - installed),
-        "extra": sorted(installed - locked),
-    }
-
-
-def _subdir() -> str:
-    """conda's name for this kind of machine, as in `linux-64`."""
-    system = {"Linux": "linux", "Darwin": "osx", "Windows": "win"}.get(platform.system(), platform.system().lower())
-    machine = platform.machine().lower()
-    return f"{system}-{'64' if machine in ('x86_64', 'amd64') else machine}"
-
-
-def _sha_lines(lines: list[str]) -> str:
-    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
-
-
-def _host() -> dict[str, Any]:
-    """The machine: operating system, glibc, CPU, GPU and driver. No name of host or user."""
-    try:
-        system = platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
-    except OSError:
-        system = f"{platform.system()} {platform.mac_ver()[0] or platform.release()}"
-    libc, version = platform.libc_ver()
-    gpu = nvidia_smi()
-    return {
-        "os": system,
-        "kernel": f"{platform.system()} {platform.release()}",
-        "arch": platform.machine(),
-        "glibc": version if libc == "glibc" else None,
-        "cpu": cpu_name(),
-        "cpu_count": os.cpu_count(),
-        "gpu": gpu.get("gpu"),
-        "driver": gpu.get("driver"),
-        "python": platform.python_version(),
-    }

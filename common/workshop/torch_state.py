@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,15 @@ from workshop import weights
 def arrays(net: nn.Module) -> dict[str, np.ndarray]:
     """The weights as arrays, by name."""
     return {name: tensor.cpu().numpy() for name, tensor in net.state_dict().items()}
+
+
+def what_bits_depend_on(device: torch.device) -> dict[str, Any]:
+    """Besides seed, data and script: what has to be the same for a resumed run to end in the same bits."""
+    if device.type == "cuda":
+        where = {"device": torch.cuda.get_device_name(device)}
+    else:
+        where = {"device": f"cpu ({torch.backends.cpu.get_cpu_capability()})", "threads": torch.get_num_threads()}
+    return {**where, "torch": torch.__version__}
 
 
 def save_checkpoint(

@@ -35,10 +35,22 @@ def network_of(tensors: dict[str, np.ndarray]) -> str:
     )
 
 
+def _finite(array: np.ndarray) -> bool:
+    return np.asarray(array).dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
 def save(path: Path, tensors: dict[str, np.ndarray], about: dict[str, object]) -> None:
-    """Write `tensors` and what is said `about` them (JSON values), whole or not at all."""
+    """Write `tensors` and what is said `about` them (JSON values), whole or not at all.
+
+    Raises WorkshopError for NaN or infinite values: a training that diverged leaves no file behind it.
+    """
     from safetensors.numpy import save as to_bytes
 
+    for name, array in tensors.items():
+        if not _finite(array):
+            advice = "try another --seed, or a smaller learning rate in the script"
+            raise WorkshopError(f"{name}, to be written to {path.name}", "finite numbers",
+                                "NaN or infinite values: the training diverged", advice)  # fmt: skip
     table = {key: json.dumps(value) for key, value in about.items()} | {"content_sha256": content_sha256(tensors)}
     # Sorted, since the bytes of two equal runs shall be equal too.
     content = to_bytes(
@@ -80,7 +92,7 @@ def load(path: Path, next_step: str) -> tuple[dict[str, np.ndarray], dict[str, o
     if stored != found:
         raise WorkshopError(path, f"content sha256 {stored}", f"sha256 {found}: the file was changed", next_step)
     for name, array in tensors.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not _finite(array):
             raise WorkshopError(path, f"finite numbers in {name}", "NaN or infinite values", next_step)
     try:
         return tensors, {key: json.loads(value) for key, value in table.items()}

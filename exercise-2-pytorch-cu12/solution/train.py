@@ -11,7 +11,13 @@ Whatever is random comes from the seed, so two runs on one machine write the sam
 run that is continued with --resume writes them too.
 """
 
-from workshop import errors
+try:
+    from workshop import errors
+except ModuleNotFoundError:
+    raise SystemExit(
+        "looked at: this Python environment\nexpected:  the package workshop, in common/ of the tutorial\n"
+        "found:     no such module\nnext:      pixi run train-torch, or .venv/bin/python as the README says"
+    ) from None
 
 with errors.explained():  # a module that is missing here is told in four lines
     import math
@@ -28,7 +34,7 @@ with errors.explained():  # a module that is missing here is told in four lines
     from torch import Tensor, nn
     from torch.nn.parallel import DistributedDataParallel
 
-    from workshop import classifier, data, device, options, record, torch_state, weights
+    from workshop import classifier, data, device, options, record, torch_state, typed, weights
 
 EXERCISE = "exercise-2-pytorch-cu12"
 EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}
@@ -91,10 +97,16 @@ def one_cycle(step: int, steps: int) -> float:
     return LR * (1 - math.cos(math.pi * phase)) / 2
 
 
+def precision_on(dev: torch.device) -> str:
+    """bfloat16 where the GPU has it in hardware (emulated it would be slower than float32)."""
+    has = dev.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if has else "float32"
+
+
 def train_epoch(net, optimizer, x: Tensor, y: Tensor, batches, first_step: int, steps: int, rank=0, world=1) -> Tensor:
     """One pass; the loss of every step, (steps of this epoch,), still on the device: nothing waits for it inside."""
     losses = []
-    bf16 = x.is_cuda and torch.cuda.is_bf16_supported()
+    precision = precision_on(x.device)
     show = track(
         batches, "training", console=Console(stderr=True), transient=True, disable=rank > 0 or not sys.stderr.isatty()
     )
@@ -102,7 +114,7 @@ def train_epoch(net, optimizer, x: Tensor, y: Tensor, batches, first_step: int, 
         mine = batch[rank::world]  # no image goes to two processes
         for group in optimizer.param_groups:
             group["lr"] = one_cycle(step, steps)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             loss = F.cross_entropy(net(to_input(x[mine])), y[mine])
         optimizer.zero_grad()
         loss.backward()  # with several processes DistributedDataParallel averages the gradients here
@@ -124,15 +136,20 @@ def make_optimizer(net: nn.Module) -> torch.optim.AdamW:
 
 def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int) -> None:
     """Train, with checkpoints at epoch ends, and write the run; `run` is None in all processes but the first."""
-    checkpoint = None
+    checkpoint = problem = None
     if args.resume and rank == 0:
         path = run.folder / record.CHECKPOINT
-        begin_again = f"rm -r '{run.folder}' to begin again, or give the arguments of the interrupted run"
-        checkpoint = weights.load(path, begin_again)
+        begin_again = f"go on as the run was begun, or rm -r {typed.quoted(run.folder)} and begin again"
+        try:
+            checkpoint = weights.load(path, begin_again)
+        except errors.WorkshopError as error:
+            problem = error
     if world > 1:
-        shared = [checkpoint]
+        shared = [checkpoint, problem]
         dist.broadcast_object_list(shared)
-        checkpoint = shared[0]
+        checkpoint, problem = shared
+    if problem:
+        raise problem
     options.settle(args, checkpoint and checkpoint[1], EPOCHS)
     dataset = data.load(args.data)
     x, y, x_test, y_test = (
@@ -143,14 +160,18 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
     flags = make_deterministic(args.seed)
     net = Net().to(dev, memory_format=torch.channels_last)
     optimizer = make_optimizer(net)
-    device.assert_on(dev, images=x, weights=net.conv1.weight)
+    device.assert_on(dev, images=x, **dict(net.named_parameters()))
 
     batch_size = DIGITS_BATCH_SIZE if args.data == "digits" else BATCH_SIZE
     if batch_size % world:
         found, advice = f"{world} processes", "torchrun --nproc-per-node 2"
         raise errors.WorkshopError("torchrun", f"a number that divides the batch of {batch_size}", found, advice)
+    chosen = {"epochs": args.epochs, "batch_size": batch_size, "lr": LR, "warm_up": WARM_UP,
+              "weight_decay": WEIGHT_DECAY}  # fmt: skip
     about = {"network": weights.network_of(torch_state.arrays(net)), "data": dataset.name, "data_sha256": dataset.sha256,
-             "seed": args.seed, "epochs": args.epochs, "processes": world}  # fmt: skip
+             "seed": args.seed, "epochs": args.epochs, "processes": world, "hyperparameters": chosen,
+             "script": run.origin["script"]["sha256"] if run else None,
+             **torch_state.what_bits_depend_on(dev)}  # fmt: skip
     done, accuracies, resumed = 0, [], []
     losses = torch.empty(0, device=dev)
     if checkpoint:
@@ -187,14 +208,13 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
             torch_state.save_checkpoint(run.folder / record.CHECKPOINT, net, optimizer, losses, state)
     if rank > 0:
         return
-    counts = confusion(net, x_test, y_test)
-
+    if done == args.epochs:  # killed after the last checkpoint, before the run was filed
+        counts = confusion(net, x_test, y_test)
     place = classifier.report(
         run, dataset, torch_state.arrays(net), losses.cpu().numpy(), accuracies, counts.cpu().numpy(), args.seed,
         packages=("torch", "numpy", "safetensors", "matplotlib", "scikit-learn"),
-        determinism=flags, device=described, network=about["network"], processes=world, resumed_after_epochs=resumed,
-        hyperparameters={"epochs": args.epochs, "batch_size": batch_size, "lr": LR, "warm_up": WARM_UP,
-                         "weight_decay": WEIGHT_DECAY},
+        determinism=flags | {"precision": precision_on(dev)}, device=described, network=about["network"], processes=world, resumed_after_epochs=resumed,
+        hyperparameters=chosen,
     )  # fmt: skip
     print(f"test accuracy {accuracies[-1]:.2%}; the run is in {place}")
 

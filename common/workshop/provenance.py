@@ -1,0 +1,181 @@
+"""Where a result comes from: script, git commit, manifest, locked and installed packages, machine.
+
+Everything is read off what is there (installed files, the checkout, the system), never off a plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from workshop.device import cpu_name, nvidia_smi
+from workshop.errors import WorkshopError
+from workshop.files import sha256_of
+from workshop.typed import relative
+
+# Variables that change which numbers come out: threads, libraries' algorithms, which GPU.
+NUMERIC_VARIABLES = (
+    "OMP_NUM", "OMP_THREAD", "OMP_DYNAMIC", "MKL_NUM", "MKL_CBWR", "MKL_ENABLE", "MKL_DYNAMIC", "OPENBLAS_",
+    "BLIS_NUM", "VECLIB_MAX", "NUMEXPR_", "ONEDNN_", "DNNL_", "ATEN_CPU", "CUDA_VISIBLE", "CUDA_DEVICE_ORDER",
+    "CUBLAS_", "CUDNN_", "NVIDIA_TF32", "NCCL_ALGO", "NCCL_PROTO", "TORCH_ALLOW_TF32", "XLA_FLAGS", "JAX_",
+    "PYTHONHASHSEED", "WORKSHOP_DEVICE",
+)  # fmt: skip
+
+
+def origin(script: Path) -> dict[str, Any]:
+    """Read at the start: the script may be edited while it runs, and what cannot be read should not cost a run."""
+    return {
+        "started": now(),
+        "git": _git(script),
+        "script": {"path": relative(script), "sha256": sha256_of(script)},
+        "manifest": _manifest(script),
+        "environment": _environment(),
+        "host": _host(),
+    }
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _git(script: Path) -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout that the script belongs to.
+
+    None without git, outside a checkout, and for a script that git does not know: it may lie in a folder of
+    somebody else's checkout (a home under version control, say), whose commit says nothing about it.
+    """
+    # Inside a git hook these variables name another checkout.
+    variables = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+
+    def ask(*words: str) -> str | None:
+        line = ["git", "-C", str(script.parent), *words]
+        try:
+            answer = subprocess.run(line, capture_output=True, text=True, timeout=20, env=variables)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    if commit is None or ask("ls-files", "--error-unmatch", script.name) is None:
+        return None
+    status = ask("status", "--porcelain")
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def _manifest(script: Path) -> dict[str, str] | None:
+    """The manifest in force: Pixi's own word where Pixi runs this, else the nearest pixi.toml above the script."""
+    named = os.environ.get("PIXI_PROJECT_MANIFEST")
+    candidates = [Path(named)] if named else [parent / "pixi.toml" for parent in script.parents]
+    for path in candidates:
+        if path.is_file():
+            return {"path": relative(path), "sha256": sha256_of(path)}
+    return None
+
+
+def _environment() -> dict[str, Any]:
+    """What the interpreter's environment is made of, read off the installed files and not off a plan.
+
+    Under Pixi: name, platform, the sha256 of its locked packages, and whether just those are installed. Else:
+    the sha256 over name and version of every installed distribution.
+    """
+    name, root = os.environ.get("PIXI_ENVIRONMENT_NAME"), os.environ.get("PIXI_PROJECT_ROOT")
+    if name and root and (Path(root) / "pixi.lock").is_file():
+        return _pixi_environment(name, Path(root) / "pixi.lock")
+    found = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"]})
+    return {"kind": "python", "python": platform.python_version(), "packages": len(found), "sha256": _sha_lines(found)}
+
+
+def _pixi_environment(name: str, path: Path) -> dict[str, Any]:
+    from workshop import lock as locks
+
+    lock = locks.read(path)
+    if name not in lock.environments:
+        raise WorkshopError(path, f"the environment {name} that this run is in", "no such environment", "pixi lock")
+    # Installed conda packages leave name-version-build.json each; the platform is the one that they are of.
+    installed = {p.name.removesuffix(".json") for p in Path(sys.prefix, "conda-meta").glob("*.json")}
+    best, best_rank = None, None
+    for row, packages in lock.environments[name].packages.items():
+        locked = {f"{p.name}-{p.version}-{p.build}" for p in packages if p.kind == "conda"}
+        rank = (lock.platform(row).subdir != _subdir(), len(installed ^ locked), row)
+        if best_rank is None or rank < best_rank:
+            best, best_rank = (row, packages, locked), rank
+    row, packages, locked = best
+    missing, extra = _wheels({p.name: p.version for p in packages if p.kind == "pypi"})
+    platform_row = lock.platform(row)
+    return {
+        "kind": "pixi",
+        "name": name,
+        "lock": {"path": relative(path), "sha256": sha256_of(path)},
+        "platform": platform_row.subdir,
+        "virtual_packages": list(platform_row.virtual_packages),
+        "packages": len(packages),
+        "sha256": _sha_lines(sorted(f"{p.url} {p.sha256}" for p in packages)),
+        "missing": sorted([*(locked - installed), *missing]),
+        "extra": sorted([*(installed - locked), *extra]),
+    }
+
+
+def _wheels(locked: dict[str, str | None]) -> tuple[list[str], list[str]]:
+    """The PyPI packages that are locked and not installed, and those that are installed and not locked.
+
+    Conda packages that hold Python code say `conda` in their INSTALLER file; what says something else came from
+    PyPI, or by `pip install`.
+    """
+    installed = {}
+    for distribution in metadata.distributions():
+        installer = (distribution.read_text("INSTALLER") or "").strip()
+        if distribution.metadata["Name"] and installer != "conda":
+            name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+            installed[name] = distribution.version
+    wanted = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in locked.items()}
+    missing = [f"{name}=={version}" for name, version in wanted.items() if installed.get(name) != version]
+    extra = [f"{name}=={version}" for name, version in installed.items() if wanted.get(name) != version]
+    return missing, extra
+
+
+def _subdir() -> str:
+    """conda's name for this kind of machine, as in `linux-64`."""
+    system = {"Linux": "linux", "Darwin": "osx", "Windows": "win"}.get(platform.system(), platform.system().lower())
+    machine = platform.machine().lower()
+    return f"{system}-{'64' if machine in ('x86_64', 'amd64') else machine}"
+
+
+def _sha_lines(lines: list[str]) -> str:
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def _host() -> dict[str, Any]:
+    """The machine: operating system, glibc, CPU, GPU and driver. No name of host or user."""
+    try:
+        system = platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        system = f"{platform.system()} {platform.mac_ver()[0] or platform.release()}"
+    libc, version = platform.libc_ver()
+    gpu = nvidia_smi()
+    return {
+        "os": system,
+        "kernel": f"{platform.system()} {platform.release()}",
+        "arch": platform.machine(),
+        "glibc": version if libc == "glibc" else None,
+        "cpu": cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "gpu": gpu.get("gpu"),
+        "driver": gpu.get("driver"),
+        "python": platform.python_version(),
+    }
+
+
+def installed(name: str) -> str | None:
+    """The version of an installed Python package; None where it is not there."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

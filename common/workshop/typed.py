@@ -1,0 +1,37 @@
+"""Commands as a person in this folder would type them: the advice in messages has to work when it is pasted."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+
+def relative(path: Path) -> str:
+    """The path as it is seen from this folder; absolute where it lies elsewhere."""
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(path)
+
+
+def quoted(path: Path) -> str:
+    """`relative`, safe to paste into a shell."""
+    return shlex.quote(relative(path))
+
+
+def python() -> str:
+    """What starts this interpreter: `pixi run -e NAME python` under Pixi, else the interpreter's path."""
+    if name := os.environ.get("PIXI_ENVIRONMENT_NAME"):
+        return f"pixi run -e {shlex.quote(name)} python"
+    return quoted(Path(sys.executable)) if sys.executable else "python"
+
+
+def script(path: Path, *words: str) -> str:
+    """The command that runs a script with these arguments, by torchrun where that is how this process was started."""
+    start = python()
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        here = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
+        start += f" -m torch.distributed.run --nproc-per-node {here}"
+    return " ".join([start, quoted(path), *map(shlex.quote, words)])
