@@ -1,10 +1,18 @@
 """The checks of exercise 2, in the order in which a learner meets them."""
 
-import json
-from pathlib import Path
-
-from workshop.checks import NO_MODULE, Answer, Check, Workspace, fail, last_line, ok, skip
-from workshop.device import nvidia_smi
+from workshop import typed
+from workshop.checks import (
+    Answer,
+    Check,
+    Workspace,
+    complaint,
+    fail,
+    missing_framework,
+    ok,
+    record_of,
+    sha_of,
+    skip,
+)
 from workshop.manifest import conda_specs
 from workshop.manifest_platforms import platforms_of
 
@@ -53,25 +61,35 @@ def has_cuda_platform(workspace: Workspace) -> Answer:
 
 
 def has_features(workspace: Workspace) -> Answer:
-    names = set()
+    """In two places of the manifest, be they features or the targets of one: PyTorch for the CPU, and for the GPU."""
+    for_cpu, for_gpu, where = [], [], f"the features of {workspace.manifest.path.name}"
     for feature in workspace.manifest.features.values():
-        for target in feature.targets:
-            names |= {name for specs in target.dependencies.values() for name in specs}
-    if not names & set(TORCH):
+        for number, target in enumerate(feature.targets):
+            specs: dict[str, list[str]] = {}
+            for table in target.dependencies.values():
+                for name, spec in table.items():
+                    specs.setdefault(name, []).append(str(spec))
+            builds = [build for name in TORCH for build in specs.get(name, [])]
+            if "pytorch-gpu" in specs or any("cuda" in build for build in builds):
+                for_gpu.append((feature.name, number))
+                if "pytorch-cpu" in specs:
+                    return fail(
+                        where, "pytorch-cpu and pytorch-gpu in two features: they exclude each other",
+                        f"both in {feature.name}", "a feature for each, and an environment for each feature",
+                    )  # fmt: skip
+            elif builds:
+                for_cpu.append((feature.name, number))
+    if not for_cpu:
+        found = "none" if not for_gpu else f"only PyTorch for the GPU, in {for_gpu[0][0]}"
+        advice = "pixi add --no-install --feature cpu pytorch-cpu"
+        return fail(where, "a feature with PyTorch for the CPU (pytorch-cpu)", found, advice)
+    if not for_gpu:
         return fail(
-            f"the features of {workspace.manifest.path.name}",
-            "a feature with pytorch-cpu, and one with pytorch-gpu and cuda-version",
-            f"no PyTorch; features: {', '.join(workspace.manifest.features)}",
-            "pixi add --no-install --feature cpu pytorch-cpu",
-        )
-    if "pytorch-gpu" not in names and "cuda-version" not in names:
-        return fail(
-            f"the features of {workspace.manifest.path.name}",
-            "a feature for the GPU: pytorch-gpu and cuda-version",
-            f"only {', '.join(sorted(names & set(TORCH)))}",
+            where, "a feature with PyTorch for the GPU: pytorch-gpu and cuda-version",
+            f"only PyTorch for the CPU, in {for_cpu[0][0]}",
             'pixi add --no-install --feature cuda12 "pytorch-gpu>=2.10,<3" "cuda-version=12.9.*"',
-        )
-    return ok(", ".join(sorted(names & {*TORCH, "cuda-version"})))
+        )  # fmt: skip
+    return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}")
 
 
 def has_environments(workspace: Workspace) -> Answer:
@@ -113,8 +131,9 @@ def is_locked(workspace: Workspace) -> Answer:
     if verdict.verdict != "up-to-date":
         reason = verdict.reasons[0].message if verdict.reasons else verdict.verdict
         return fail(
-            workspace.manifest.path.with_name("pixi.lock"), "up-to-date", f"{verdict.verdict}: {reason}", "pixi lock"
-        )
+            workspace.manifest.path.with_name("pixi.lock"), "up-to-date", f"{verdict.verdict}: {reason}",
+            verdict.next_step,
+        )  # fmt: skip
     for gpu in (True, False):
         for name, platform in torch_places(workspace, gpu):
             packages = workspace.lock.environments[name].packages[platform]
@@ -130,63 +149,93 @@ def is_locked(workspace: Workspace) -> Answer:
     return ok("pixi.lock fits, with builds for CUDA 12 and for the CPU")
 
 
+# A machine whose GPU is only said to be there: whatever is sent to it stays on the CPU, and nothing complains. A
+# script that insists on its device notices; one that only asks for it trains on the CPU and calls it a GPU.
+PRETENDED_GPU = """
+import torch
+from torch.overrides import TorchFunctionMode
+from workshop import device
+
+def stay(value):
+    text = str(value) if isinstance(value, (str, torch.device)) else ""
+    return torch.device("cpu") if text.startswith("cuda") else value
+
+class Stay(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.Tensor.cuda:
+            return args[0]
+        if function is torch.device:  # the wish itself stays as it is
+            return function(*args, **(kwargs or {}))
+        return function(*map(stay, args), **{key: stay(value) for key, value in (kwargs or {}).items()})
+
+device.cuda_obstacle = lambda *_: None
+device.describe_torch = lambda *_: {"type": "cuda", "name": "pretended"}
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+torch.cuda.get_device_name = lambda *_: "pretended"
+torch.cuda.is_bf16_supported = lambda *_, **__: False
+Stay().__enter__()
+"""
+
+
 def insists_on_device(workspace: Workspace) -> Answer:
     if not (workspace.folder / "train.py").is_file():
         return skip(f"no train.py in {workspace.folder.name}")
-    quick = ("--data", "digits", "--epochs", "1")
+    quick, seen = ("--data", "digits", "--epochs", "1", "--output"), "train.py with WORKSHOP_DEVICE=cuda"
+    advice = f"TODO(2.6): dev = device.choose_torch(args.device, ...); then WORKSHOP_DEVICE=cuda {typed.script(workspace.folder / 'train.py', *quick[:2])}"
     place = workspace.scratch / "device"
-    run = workspace.run("train.py", *quick, "--output", str(place), WORKSHOP_DEVICE="cuda")
-    if nvidia_smi():
-        if run.returncode != 0:
-            return fail(
-                "train.py with WORKSHOP_DEVICE=cuda", "a run on the GPU", last_line(run.stderr), "read the message"
-            )
-        used = json.loads((place / "run.json").read_text())["device"]["type"]
-        return ok("trained on the GPU") if used == "cuda" else fail("run.json", "device cuda", used, "TODO(2.6)")
-    if NO_MODULE in run.stderr:
-        return skip("PyTorch is not in this environment")
+    run = workspace.run("train.py", *quick, str(place), WORKSHOP_DEVICE="cuda")
+    if module := missing_framework(run):
+        return skip(f"{module} is not in this environment")
     if run.returncode == 0:
+        used = record_of(place)["device"]
+        if used.get("type") != "cuda":
+            return fail(seen, "a run on a GPU, or a message and exit code 1 where there is none",
+                        "it trained on the CPU and said nothing", advice)  # fmt: skip
+        how = f"trains on {used.get('name')}"
+    elif "Traceback" in run.stderr or "GPU" not in run.stderr:
+        return fail(seen, "a message that says why the GPU cannot be used", complaint(run), advice)
+    else:
+        how = "without a GPU that torch can use it stops and says why (not seen here: a run on a GPU)"
+    place = workspace.scratch / "pretended"
+    run = workspace.run("train.py", *quick, str(place), "--device", "cuda", before=PRETENDED_GPU, WORKSHOP_DEVICE="")
+    noticed = run.returncode != 0 and ("the tensor " in run.stderr or "AssertionError" in run.stderr)
+    if not noticed:
         return fail(
-            "train.py with WORKSHOP_DEVICE=cuda, on this machine without a GPU",
-            "a message and exit code 1",
-            "it trained on the CPU and said nothing",
-            "use device.choose_torch(args.device, ...) in train.py",
+            "train.py on a GPU that is only pretended: images and weights stay on the CPU",
+            "that the script looks where they are, and stops",
+            "it went on" if run.returncode == 0 else f"it stopped for another reason: {complaint(run)}",
+            "TODO(2.6): device.assert_on(dev, images=x, **dict(net.named_parameters()))",
         )
-    if "Traceback" in run.stderr or "GPU" not in run.stderr:
-        return fail("train.py with WORKSHOP_DEVICE=cuda", "a message about the GPU", last_line(run.stderr), "TODO(2.6)")
-    return ok("without a GPU it stops and says why (not seen here: a run on a GPU)")
+    return ok(how)
 
 
 def is_reproducible(workspace: Workspace) -> Answer:
     if not (workspace.folder / "train.py").is_file():
         return skip(f"no train.py in {workspace.folder.name}")
+    quick = ("--data", "digits", "--epochs", "1", "--device", "cpu")
     found: dict[str, str] = {}
     for name, seed in (("first", "1"), ("again", "1"), ("other", "2")):
         place = workspace.scratch / name
-        arguments = ("--data", "digits", "--epochs", "1", "--device", "cpu", "--seed", seed, "--output", str(place))
-        run = workspace.run("train.py", *arguments, WORKSHOP_DEVICE="")
-        if NO_MODULE in run.stderr:
-            return skip("PyTorch is not in this environment")
+        run = workspace.run("train.py", *quick, "--seed", seed, "--output", str(place), WORKSHOP_DEVICE="")
+        if module := missing_framework(run):
+            return skip(f"{module} is not in this environment")
         if run.returncode != 0:
-            return fail("train.py --data digits", "a run", last_line(run.stderr), "python train.py --data digits")
-        found[name] = sha_of_weights(place)
+            again = typed.script(workspace.folder / "train.py", *quick, "--seed", seed)
+            return fail("train.py --data digits", "a run that ends well", complaint(run), again)
+        found[name] = sha_of(record_of(place), "weights.safetensors")
     if found["first"] != found["again"]:
         return fail(
             "weights.safetensors of two runs with --seed 1",
             "the same bytes",
             f"sha256 {found['first'][:12]} and {found['again'][:12]}",
-            "torch.manual_seed(seed) before the network is made",
+            "TODO(2.7): torch.manual_seed(seed) before the network is made",
         )
     if found["first"] == found["other"]:
         return fail(
             "weights of --seed 1 and --seed 2", "different ones", "the same", "seed with args.seed, no constant"
         )
     return ok(f"two runs with one seed write the same weights ({found['first'][:12]}), another seed others")
-
-
-def sha_of_weights(place: Path) -> str:
-    outputs = json.loads((place / "run.json").read_text())["outputs"]
-    return next(output["sha256"] for output in outputs if output["path"] == "weights.safetensors")
 
 
 CHECKS = [
@@ -245,8 +294,8 @@ CHECKS = [
         "the script stops where the GPU that it was promised is missing",
         (
             "Set WORKSHOP_DEVICE=cuda and run the starter. Where did it train?",
-            "`workshop.device` chooses and asserts; the starter asks for the CPU whatever was wanted.",
-            "dev = device.choose_torch(args.device, local_rank), then device.assert_on(dev, images=x, ...)",
+            "`workshop.device` chooses and asserts; the starter takes the CPU whatever was wanted.",
+            'dev = device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0))), and device.assert_on(dev, ...)',
         ),
         insists_on_device,
     ),

@@ -109,9 +109,8 @@ def test_the_shipped_starter_fails_first_where_exercise_toml_says(tmp_path):
     found = answers(FOLDER / "starter", tmp_path)
     failed = [number for number, answer in found.items() if answer.status == "fail"]
     assert failed[0] == EXERCISE.about["starter_fails_at"]
-    torch = pytest.importorskip("torch", reason="the last two checks train")
-    expected = ["2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7"]
-    assert failed == [number for number in expected if number != "2.6" or not torch.cuda.is_available()]
+    pytest.importorskip("torch", reason="the last two checks train")
+    assert failed == [f"2.{k}" for k in range(1, 8)]
 
 
 @pytest.fixture
@@ -130,6 +129,8 @@ def learner(tmp_path):
     return change
 
 
+ASSERTION = "device.assert_on(dev, images=x, **dict(net.named_parameters()))"
+
 # What learners do, and the check that has to notice it first.
 MISTAKES = {
     "no CUDA platform": (
@@ -141,6 +142,11 @@ MISTAKES = {
     ),
     "CUDA 11 platform": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
     "no GPU feature": ("2.2", [("pixi.toml", 'cuda-version = "12.9.*"\npytorch-gpu = ">=2.10,<3"', 'scipy = "*"')]),
+    "no CPU feature": ("2.2", [("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'scipy = "*"')]),
+    "both builds in one feature": (
+        "2.2",
+        [("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = ">=2.10,<3"\npytorch-cpu = "*"')],
+    ),
     "GPU environment missing": ("2.3", [("pixi.toml", 'cuda12 = ["cuda12"]', "")]),
     "CPU environment missing": ("2.3", [("pixi.toml", 'cpu = ["cpu"]', "")]),
     "GPU feature on the plain platform": (
@@ -155,6 +161,35 @@ MISTAKES = {
     "silent fall-back to the CPU": (
         "2.6",
         [("train.py", 'device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0)))', 'torch.device("cpu")')],
+    ),
+    "nothing insists on the device": ("2.6", [("train.py", f"    {ASSERTION}\n", "")]),
+    "a word about the GPU, and training all the same": (
+        "2.6",
+        [
+            (
+                "train.py",
+                'device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0)))',
+                'torch.device("cpu")',
+            ),
+            (
+                "train.py",
+                "    flags = make_deterministic",
+                '    print("no GPU", file=sys.stderr)\n    flags = make_deterministic',
+            ),
+        ],
+    ),
+    "a module that is misspelt": ("2.6", [("train.py", "import numpy as np", "import nunpy as np")]),
+    "a script that does nothing": ("2.6", [("train.py", "        main()", "        pass")]),
+    "a script that stops at once": ("2.6", [("train.py", "        main()", '        sys.exit("I need a GPU")')]),
+    "a run without weights": (
+        "2.7",
+        [
+            (
+                "train.py",
+                "    place = classifier.report(",
+                "    weights.save = lambda *_: None\n    place = classifier.report(",
+            )
+        ],
     ),
     "unseeded": ("2.7", [("train.py", "    torch.manual_seed(seed)\n", "    torch.seed()\n")]),
     "a constant for the seed": (
@@ -171,9 +206,7 @@ MISTAKES = {
 def test_mistakes_are_caught_by_their_check_and_by_no_earlier_one(learner, tmp_path, name, variables, monkeypatch):
     number, changes = MISTAKES[name]
     if number in ("2.6", "2.7"):
-        torch = pytest.importorskip("torch", reason="these checks train")
-        if number == "2.6" and torch.cuda.is_available():
-            pytest.skip("a GPU is here")
+        pytest.importorskip("torch", reason="these checks train")
         monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
     for change in changes:
         learner(*change)
@@ -216,6 +249,44 @@ def test_other_correct_manifests_pass(learner, tmp_path, name):
     }, found  # fmt: skip
 
 
+def test_another_way_to_insist_passes(learner, tmp_path, variables, monkeypatch):
+    """The learner's own choice and their own assertion, instead of those of `workshop.device`."""
+    pytest.importorskip("torch", reason="these checks train")
+    monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
+    wanted = 'args.device == "cuda" or os.environ.get("WORKSHOP_DEVICE") == "cuda"'
+    learner(
+        "train.py",
+        'dev = device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0)))',
+        f'dev = torch.device("cuda" if {wanted} else "cpu")\n'
+        '    if dev.type == "cuda" and not torch.cuda.is_available():\n        sys.exit("a GPU was asked for, and none is here")',
+    )
+    learner("train.py", ASSERTION, "assert x.device.type == net.conv1.weight.device.type == dev.type")
+    found = answers(learner.folder, tmp_path)
+    assert {answer.status for answer in found.values()} == {"ok"}, found
+
+
+def test_in_an_environment_without_torch_the_script_is_not_judged(learner, tmp_path, monkeypatch):
+    (tmp_path / "shadow").mkdir()
+    (tmp_path / "shadow" / "torch.py").write_text("raise ModuleNotFoundError('No torch', name='torch')\n")
+    monkeypatch.chdir(tmp_path)
+    common = str(ROOT / "common")
+    monkeypatch.setattr(checks, "__file__", str(tmp_path / "shadow" / "x" / "y.py"))  # PYTHONPATH of the script
+    (tmp_path / "shadow" / "workshop").symlink_to(ROOT / "common" / "workshop")
+    found = answers(learner.folder, tmp_path)
+    assert common and [found[n].status for n in ("2.5", "2.6", "2.7")] == ["ok", "skip", "skip"], found
+
+
+def test_copies_of_a_folder_beside_the_exercises(command, tmp_path, refused):
+    """exercise-2b is passed over; a second exercise-2-... is asked about."""
+    for name in ("common", "exercise-2-pytorch-cu12"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(tmp_path / "exercise-2-pytorch-cu12", tmp_path / "exercise-2b-mine")
+    done = command("-m", "workshop", "check", "2", cwd=tmp_path)
+    assert "fail 2.1" in done.stdout and "Traceback" not in done.stderr
+    shutil.copytree(tmp_path / "exercise-2-pytorch-cu12", tmp_path / "exercise-2-copy")
+    refused(command("-m", "workshop", "check", "2", cwd=tmp_path), "exercise-2-copy", "rename the copy")
+
+
 @pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")
 def test_what_pixis_own_commands_write_passes(tmp_path):
     found = answers(SHARED / "written-by-pixi" / "ex2", tmp_path)
@@ -227,7 +298,12 @@ def test_check_on_the_command_line(command, tmp_path):
     said = json.loads(done.stdout)
     assert done.returncode == 1 and said["checks"][0]["number"] == "2.1" and said["counts"]["not asked"] == 6
     done = command("-m", "workshop", "check", "2")
-    assert done.returncode == 1 and "hint:" in done.stdout and "next:" in done.stdout
+    assert done.returncode == 1 and done.stdout.count("hint:") == 1 and "next:" in done.stdout
+    done = command("-m", "workshop", "check", "2", "--hint", "3")
+    assert done.returncode == 1 and done.stdout.count("hint:") == 3
+    for words in (("--all", FOLDER / "starter"), (FOLDER / "starter", "--all")):  # argparse alone takes one order
+        done = command("-m", "workshop", "check", "2", *words)
+        assert done.returncode == 1 and "fail 2.7" in done.stdout, done.stderr
 
 
 def test_check_all(command):

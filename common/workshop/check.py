@@ -12,8 +12,11 @@ from workshop.checks import Workspace
 from workshop.errors import WorkshopError
 
 
-def main(number: int, path: str | None, go_on: bool, as_json: bool) -> int:
-    """Ask the checks of exercise `number` about its starter, or about the workspace at `path`; the exit code."""
+def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int = 1) -> int:
+    """Ask the checks of exercise `number` about its starter, or about the workspace at `path`; the exit code.
+
+    hints: how many of the three hints of a failed check to print, from a nudge to nearly the answer.
+    """
     found = {exercise.number: exercise for exercise in checks.exercises(checks.root_folder())}
     if number not in found:
         raise WorkshopError(
@@ -39,7 +42,9 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool) -> int:
                 print(f"{answer.status:5}{check.number}  {check.says}", flush=True)
                 if answer.status == "fail":
                     problem = WorkshopError(answer.looked_at, answer.expected, answer.found, answer.next_step)
-                    print("\n" + problem.message() + f"\nhint:      {check.hints[0]}\n")
+                    said = "".join(f"\nhint:      {hint}" for hint in check.hints[:hints])
+                    more = "" if hints == len(check.hints) else f"  (more: --hint {hints + 1})"
+                    print(f"\n{problem.message()}{said}{more}\n")
                 else:
                     print(f"          {answer.found}")
             if answer.status == "fail" and not go_on:

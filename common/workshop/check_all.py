@@ -13,9 +13,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from workshop import checks
+from workshop import checks, typed
 from workshop.checks import Answer, Exercise, Workspace, fail, ok, skip
-from workshop.device import nvidia_smi
+from workshop.device import CPU_BUILD, nvidia_smi
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of
 
@@ -42,7 +42,12 @@ def main(only: int | None, as_json: bool) -> int:
     ]
     # The scripts are processes of one thread each, so threads are enough to keep the cores busy.
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        rows = [row for rows in pool.map(lambda pair: pair[1](pair[0]), jobs) for row in rows]
+        waiting = [pool.submit(job, exercise) for exercise, job in jobs]
+        try:
+            rows = [row for done in waiting for row in done.result()]
+        except BaseException:  # Ctrl-C: those that run get it too, those that wait shall not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     rows.sort(key=lambda row: row.exercise)
     counts = {status: sum(row.answer.status == status for row in rows) for status in ("ok", "fail", "skip")}
     if as_json:
@@ -68,7 +73,7 @@ def gpu_runs(exercise: Exercise) -> list[Row]:
         return [Row(exercise.number, what, skip("no GPU here"), 0.0)]
     arguments = ["cuda" if word == "cpu" else word for word in exercise.about["check_all"]["arguments"]]
     rows = run_and_measure(exercise, what, arguments)
-    if "is a build for the CPU" in rows[0].answer.found:
+    if CPU_BUILD in rows[0].answer.found:
         rows = [Row(exercise.number, what, skip("torch here is for the CPU; try pixi run -e cuda12 check-all"), 0.0)]
     return rows
 
@@ -92,22 +97,20 @@ def judge_run(exercise: Exercise, workspace: Workspace, run, place) -> Answer:
     """A finished run: its files are those of its record, and its metric reaches the floor."""
     wanted = exercise.about["check_all"]
     script = workspace.folder / wanted["script"]
+    again = typed.script(script, *wanted["arguments"])
     if run.returncode != 0:
-        if checks.NO_MODULE in run.stderr:
-            return skip("a package is missing in this environment: run it in the environment cpu")
-        found = next(
-            (line for line in run.stderr.splitlines() if line.startswith("found:")), checks.last_line(run.stderr)
-        )
-        return fail(script, "exit code 0", f"exit code {run.returncode}; {found}", f"python {script}")
-    record = json.loads((place / "run.json").read_text(encoding="utf-8"))
+        if module := checks.missing_framework(run):
+            return skip(f"{module} is not in this environment: run it in the environment cpu")
+        return fail(script, "exit code 0", f"exit code {run.returncode}: {checks.complaint(run)}", again)
+    record = checks.record_of(place)
     for output in record["outputs"]:
         if sha256_of(place / output["path"]) != output["sha256"]:
-            return fail(place / output["path"], f"sha256 {output['sha256']}", "another one", f"python {script}")
+            return fail(place / output["path"], f"sha256 {output['sha256']}", "another one", again)
     metrics = {metric["name"]: metric["value"] for metric in record["metrics"]}
     value = metrics.get(wanted["metric"])
     said = f"{wanted['metric']} {value}"
     if value is None or not value >= wanted["at_least"]:
-        return fail(place / "run.json", f"{wanted['metric']} of {wanted['at_least']} or more", said, f"python {script}")
+        return fail(place / "run.json", f"{wanted['metric']} of {wanted['at_least']} or more", said, again)
     return ok(f"{wanted['metric']} {value:.4f} (at least {wanted['at_least']}) on {record['device']['type']}")
 
 
@@ -115,11 +118,13 @@ def solution_holds(exercise: Exercise) -> list[Row]:
     """Every check on the solution."""
     workspace = Workspace(exercise.folder / "solution")
     rows, begin = [], time.perf_counter()
-    for check, answer in checks.ask(exercise.checks, workspace):
-        now = time.perf_counter()
-        rows.append(Row(exercise.number, f"solution: {check.number} {check.says}", answer, now - begin))
-        begin = now
-    shutil.rmtree(workspace.scratch, ignore_errors=True)
+    try:
+        for check, answer in checks.ask(exercise.checks, workspace):
+            now = time.perf_counter()
+            rows.append(Row(exercise.number, f"solution: {check.number} {check.says}", answer, now - begin))
+            begin = now
+    finally:
+        shutil.rmtree(workspace.scratch, ignore_errors=True)
     return rows
 
 
@@ -128,8 +133,11 @@ def starter_fails(exercise: Exercise) -> list[Row]:
     wanted = exercise.about["starter_fails_at"]
     workspace = Workspace(exercise.folder / "starter")
     begin = time.perf_counter()
-    first = next((c.number for c, answer in checks.ask(exercise.checks, workspace) if answer.status == "fail"), None)
-    shutil.rmtree(workspace.scratch, ignore_errors=True)
+    try:
+        asked = checks.ask(exercise.checks, workspace)
+        first = next((check.number for check, answer in asked if answer.status == "fail"), None)
+    finally:
+        shutil.rmtree(workspace.scratch, ignore_errors=True)
     what = f"starter fails first at {wanted}"
     answer = ok(f"fails at {first}") if first == wanted else fail(
         exercise.folder / "starter", f"a first failure at {wanted}", f"at {first}" if first else "no failure",

@@ -7,7 +7,9 @@ the TODO that it belongs to. A check looks at one thing of a `Workspace` and ans
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,8 @@ from workshop import lockcheck
 from workshop import manifest as manifests
 from workshop.errors import WorkshopError
 
-NO_MODULE = "no such module"  # in the message about a package that the environment lacks (workshop.errors)
+# Modules that an environment may lack through no fault of the script: not every environment has every framework.
+FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")
 TIME_LIMIT = 300  # seconds that one run of a script may take before it counts as not ending
 
 
@@ -80,14 +83,22 @@ class Workspace:
         """The lock, with the platform names of the manifest."""
         return locks.align(locks.read(self.manifest.path.with_name("pixi.lock")), self.manifest.platforms)
 
-    def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, *arguments: str, before: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a script of the workspace in this interpreter's environment, on one thread (with other load on the
-        machine, two are slower); variables are set in its environment."""
+        machine, two are slower). before: code that runs in the interpreter first; variables: of its environment."""
         common = str(Path(__file__).resolve().parents[1])
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": common} | variables
-        command = [sys.executable, str(self.folder / script), *arguments]
+        settled = {"OMP_NUM_THREADS": "1", "PYTHONPATH": common, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+        environment = os.environ | settled | variables
+        path = str(self.folder / script)
+        command = [sys.executable, path, *arguments]
+        if before:
+            start = f"import runpy, sys\nsys.argv = sys.argv[1:]\nsys.path[0] = {str(self.folder)!r}\n"
+            start += f"runpy.run_path({path!r}, run_name='__main__')\n"
+            command = [sys.executable, "-c", before + start, path, *arguments]
         try:
-            return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIME_LIMIT)
+            return subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", env=environment, timeout=TIME_LIMIT
+            )
         except subprocess.TimeoutExpired:
             raise WorkshopError(
                 self.folder / script, f"a script that ends within {TIME_LIMIT} s", "still running", "look for a loop"
@@ -115,9 +126,20 @@ class Exercise:
 def exercises(root: Path) -> list[Exercise]:
     """The exercises that are there, by number."""
     found = []
-    for path in root.glob("exercise-[0-9]*/exercise.toml"):
-        number = int(path.parent.name.split("-")[1])
-        found.append(Exercise(number, path.parent, tomllib.loads(path.read_text(encoding="utf-8"))))
+    for path in sorted(root.glob("exercise-[0-9]*/exercise.toml")):
+        if not (name := re.fullmatch(r"exercise-(\d+)-.+", path.parent.name)):
+            continue  # exercise-2b, exercise-2.orig: a copy that somebody keeps
+        number = int(name[1])
+        if twin := next((other for other in found if other.number == number), None):
+            advice = f"rename the copy so that it does not begin with exercise-{number}-"
+            raise WorkshopError(
+                root, f"one folder exercise-{number}-...", f"{twin.folder.name} and {path.parent.name}", advice
+            )
+        try:
+            about = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise WorkshopError(path, "a TOML file that can be read", str(error), f"git diff -- {path}") from error
+        found.append(Exercise(number, path.parent, about))
     return sorted(found, key=lambda exercise: exercise.number)
 
 
@@ -141,6 +163,38 @@ def ask(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tuple[Check
         yield check, answer
 
 
-def last_line(text: str) -> str:
-    """What a program said last."""
-    return text.strip().splitlines()[-1] if text.strip() else "no output"
+def complaint(run: subprocess.CompletedProcess[str]) -> str:
+    """What a program found wrong: the `found` of its message, else its last line."""
+    lines = run.stderr.strip().splitlines()
+    found = next((line.removeprefix("found:").strip() for line in lines if line.startswith("found:")), None)
+    return found or (lines[-1] if lines else f"exit code {run.returncode}, and no word why")
+
+
+def missing_framework(run: subprocess.CompletedProcess[str]) -> str | None:
+    """The framework that this environment lacks, where a script stopped for that; not a module that is misspelt."""
+    named = re.search(r"the package that brings the module '(\w+)", run.stderr)
+    return named[1] if run.returncode and named and named[1] in FRAMEWORKS else None
+
+
+def record_of(place: Path) -> dict[str, Any]:
+    """The run.json of a run that a check has just made. Raises WorkshopError where there is none that can be read."""
+    try:
+        found = json.loads((place / "run.json").read_text(encoding="utf-8"))
+        if not isinstance(found["outputs"], list):
+            raise TypeError("outputs is no list")
+        return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = "no run.json" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+        raise WorkshopError(
+            "what the script left in the folder named by --output", "a finished run with its run.json",
+            why, "keep record.start and classifier.report in the script: they write the run",
+        ) from error  # fmt: skip
+
+
+def sha_of(record: dict[str, Any], name: str) -> str:
+    """The sha256 of an output. Raises WorkshopError where the run did not write it."""
+    for output in record["outputs"]:
+        if output.get("path") == name:
+            return output["sha256"]
+    listed = ", ".join(str(output.get("path")) for output in record["outputs"]) or "none"
+    raise WorkshopError("the outputs in run.json", name, listed, f"have the script write {name}")
