@@ -47,7 +47,7 @@ def has_cuda_platform(workspace: Workspace) -> Answer:
             f"platforms in {workspace.manifest.path.name}",
             "one for machines with an NVIDIA driver, with `cuda` declared",
             f"{', '.join(declared)}: none declares cuda",
-            "pixi workspace platform add --no-install linux-64-cuda12=linux-64 --cuda 12.0",
+            "pixi workspace platform add --no-install --feature cuda12 linux-64-cuda12=linux-64 --cuda 12.0",
         )
     wrong = {name: version for name, version in with_cuda.items() if not version.startswith("12")}
     if len(wrong) == len(with_cuda):
@@ -89,7 +89,10 @@ def has_features(workspace: Workspace) -> Answer:
             f"only PyTorch for the CPU, in {for_cpu[0][0]}",
             'pixi add --no-install --feature cuda12 "pytorch-gpu>=2.10,<3" "cuda-version=12.9.*"',
         )  # fmt: skip
-    return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}")
+    settings = [target.activation_env for feature in workspace.manifest.features.values() for target in feature.targets]
+    silent = not any(variables.get("WORKSHOP_DEVICE") == "cuda" for variables in settings)
+    note = '; none sets WORKSHOP_DEVICE = "cuda", so say --device cuda when you train' if silent else ""
+    return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}{note}")
 
 
 def has_environments(workspace: Workspace) -> Answer:
@@ -245,7 +248,7 @@ CHECKS = [
         (
             "A GPU needs a driver, and a driver is a property of the machine. Where does a manifest name machines?",
             "An entry of `platforms` may be a table with a name, a platform and a cuda version.",
-            '{ name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" }, before "linux-64"',
+            '{ name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" } in the list platforms',
         ),
         has_cuda_platform,
     ),
