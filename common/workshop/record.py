@@ -12,6 +12,8 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,21 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
             error.filename or final or home, "a folder that can be written", found, ELSEWHERE
         ) from error
     return Run(exercise, path, final, folder, origin, held)
+
+
+@contextmanager
+def running(exercise: str, script: str, args: Any, rank: int = 0) -> Iterator[Run | None]:
+    """`start` with the arguments of `options.training`, and `abandon` if the block ends in an error or Ctrl-C.
+
+    None in the processes of torchrun other than the first (rank 0), which alone writes.
+    """
+    run = start(exercise, script, args.output, args.seed or 0, args.resume) if rank == 0 else None
+    try:
+        yield run
+    except BaseException as error:
+        if run:
+            abandon(run, advise=not isinstance(error, WorkshopError))  # that has advice of its own
+        raise
 
 
 def _partial(final: Path) -> Path:

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from workshop import weights
+from workshop import data, weights
+from workshop.errors import WorkshopError
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[int]:
+    """The number of processes that torchrun started, joined for the time of the block: nccl on GPUs, gloo on the CPU."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    try:
+        if world > 1:
+            if device.type == "cuda":
+                torch.cuda.set_device(device)
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        yield world
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def on_device(dataset: data.Dataset, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Training images uint8 (n, 28, 28) and labels int64 (n,), then those to test with, all on `device`."""
+    images = (data.as_28x28(dataset.x_train), data.as_28x28(dataset.x_test))
+    labels = (dataset.y_train.astype(np.int64), dataset.y_test.astype(np.int64))
+    x, x_test, y, y_test = (torch.from_numpy(array).to(device) for array in (*images, *labels))
+    return x, y, x_test, y_test
 
 
 def arrays(net: nn.Module) -> dict[str, np.ndarray]:
@@ -34,6 +62,26 @@ def save_checkpoint(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value.cpu().numpy() for key, value in state.items()}
     weights.save(path, tensors, about)
+
+
+def load_checkpoint(path: Path | None, next_step: str) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    """What `save_checkpoint` wrote, read by the first process (which has the path) and handed to the others.
+
+    Raises WorkshopError, in every process, where it cannot be read (`workshop.weights.load`).
+    """
+    found = problem = None
+    if path is not None:
+        try:
+            found = weights.load(path, next_step)
+        except WorkshopError as error:
+            problem = error
+    if dist.is_initialized():
+        shared = [found, problem]
+        dist.broadcast_object_list(shared)
+        found, problem = shared
+    if problem:
+        raise problem
+    return found
 
 
 def restore(

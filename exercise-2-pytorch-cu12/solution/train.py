@@ -25,9 +25,7 @@ with errors.explained():  # a module that is missing here is told in four lines
     import sys
     import time
 
-    import numpy as np
     import torch
-    import torch.distributed as dist
     import torch.nn.functional as F
     from rich.console import Console
     from rich.progress import track
@@ -136,27 +134,13 @@ def make_optimizer(net: nn.Module) -> torch.optim.AdamW:
 
 def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int) -> None:
     """Train, with checkpoints at epoch ends, and write the run; `run` is None in all processes but the first."""
-    checkpoint = problem = None
-    if args.resume and rank == 0:
-        path = run.folder / record.CHECKPOINT
-        begin_again = f"go on as the run was begun, or rm -r {typed.quoted(run.folder)} and begin again"
-        try:
-            checkpoint = weights.load(path, begin_again)
-        except errors.WorkshopError as error:
-            problem = error
-    if world > 1:
-        shared = [checkpoint, problem]
-        dist.broadcast_object_list(shared)
-        checkpoint, problem = shared
-    if problem:
-        raise problem
+    begin_again = f"go on as the run was begun, or rm -r {typed.quoted(run.folder)} and begin again" if run else ""
+    checkpoint = (
+        torch_state.load_checkpoint(run and run.folder / record.CHECKPOINT, begin_again) if args.resume else None
+    )
     options.settle(args, checkpoint and checkpoint[1], EPOCHS)
     dataset = data.load(args.data)
-    x, y, x_test, y_test = (
-        torch.from_numpy(a).to(dev)
-        for a in (data.as_28x28(dataset.x_train), dataset.y_train.astype(np.int64),
-                  data.as_28x28(dataset.x_test), dataset.y_test.astype(np.int64))
-    )  # fmt: skip
+    x, y, x_test, y_test = torch_state.on_device(dataset, dev)
     flags = make_deterministic(args.seed)
     net = Net().to(dev, memory_format=torch.channels_last)
     optimizer = make_optimizer(net)
@@ -177,7 +161,7 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
     if checkpoint:
         tensors, said = checkpoint
         if rank == 0:
-            options.must_match(path, said, about, begin_again)
+            options.must_match(run.folder / record.CHECKPOINT, said, about, begin_again)
         losses = torch_state.restore(tensors, net, optimizer, dev)
         done, accuracies, resumed = said["done"], said["accuracies"], [*said["resumed"], said["done"]]
     wrapped = DistributedDataParallel(net) if world > 1 else net
@@ -213,30 +197,18 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
     place = classifier.report(
         run, dataset, torch_state.arrays(net), losses.cpu().numpy(), accuracies, counts.cpu().numpy(), args.seed,
         packages=("torch", "numpy", "safetensors", "matplotlib", "scikit-learn"),
-        determinism=flags | {"precision": precision_on(dev)}, device=described, network=about["network"], processes=world, resumed_after_epochs=resumed,
-        hyperparameters=chosen,
+        determinism=flags | {"precision": precision_on(dev)}, device=described, network=about["network"],
+        processes=world, resumed_after_epochs=resumed, hyperparameters=chosen,
     )  # fmt: skip
     print(f"test accuracy {accuracies[-1]:.2%}; the run is in {place}")
 
 
 def main() -> None:
     args = options.training(__doc__).parse_args()
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun
+    rank = int(os.environ.get("RANK", 0))  # set by torchrun
     dev = device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0)))
-    run = record.start(EXERCISE, __file__, args.output, args.seed or 0, args.resume) if rank == 0 else None
-    try:
-        if world > 1:
-            if dev.type == "cuda":
-                torch.cuda.set_device(dev)
-            dist.init_process_group("nccl" if dev.type == "cuda" else "gloo")
+    with record.running(EXERCISE, __file__, args, rank) as run, torch_state.processes(dev) as world:
         train(args, run, dev, rank, world)
-    except BaseException as error:  # Ctrl-C too
-        if run:
-            record.abandon(run, advise=not isinstance(error, errors.WorkshopError))  # that has advice of its own
-        raise
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 if __name__ == "__main__":
