@@ -1,6 +1,6 @@
 """The checks of exercise 2, in the order in which a learner meets them."""
 
-from workshop import typed
+from workshop import checks, typed
 from workshop.checks import (
     Answer,
     Check,
@@ -130,13 +130,8 @@ def has_task(workspace: Workspace) -> Answer:
 
 
 def is_locked(workspace: Workspace) -> Answer:
-    verdict = workspace.verdict
-    if verdict.verdict != "up-to-date":
-        reason = verdict.reasons[0].message if verdict.reasons else verdict.verdict
-        return fail(
-            workspace.manifest.path.with_name("pixi.lock"), "up-to-date", f"{verdict.verdict}: {reason}",
-            verdict.next_step,
-        )  # fmt: skip
+    if problem := checks.stale(workspace):
+        return problem
     for gpu in (True, False):
         for name, platform in torch_places(workspace, gpu):
             packages = workspace.lock.environments[name].packages[platform]

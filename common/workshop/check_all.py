@@ -69,6 +69,8 @@ def solution_runs(exercise: Exercise) -> list[Row]:
 def gpu_runs(exercise: Exercise) -> list[Row]:
     """The same on the GPU, where there is one."""
     what = "solution runs on the GPU"
+    if "--device" not in exercise.about["check_all"]["arguments"]:
+        return []  # an exercise without a GPU
     if not nvidia_smi():
         return [Row(exercise.number, what, skip("no GPU here"), 0.0)]
     arguments = ["cuda" if word == "cpu" else word for word in exercise.about["check_all"]["arguments"]]

@@ -163,6 +163,16 @@ def ask(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tuple[Check
         yield check, answer
 
 
+def stale(workspace: Workspace) -> Answer | None:
+    """The failed answer where the workspace's lock does not fit its manifest; None where it does."""
+    verdict = workspace.verdict
+    if verdict.verdict == "up-to-date":
+        return None
+    reason = verdict.reasons[0].message if verdict.reasons else verdict.verdict
+    path = workspace.manifest.path.with_name("pixi.lock")
+    return fail(path, "up-to-date", f"{verdict.verdict}: {reason}", verdict.next_step)
+
+
 def complaint(run: subprocess.CompletedProcess[str]) -> str:
     """What a program found wrong: the `found` of its message, else its last line."""
     lines = run.stderr.strip().splitlines()

@@ -82,11 +82,11 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
 
 @contextmanager
 def running(exercise: str, script: str, args: Any, rank: int = 0) -> Iterator[Run | None]:
-    """`start` with the arguments of `options.training`, and `abandon` if the block ends in an error or Ctrl-C.
+    """`start` with a script's arguments (`options.training`, or at least seed and output), and `abandon` if the block ends in an error or Ctrl-C.
 
     None in the processes of torchrun other than the first (rank 0), which alone writes.
     """
-    run = start(exercise, script, args.output, args.seed or 0, args.resume) if rank == 0 else None
+    run = start(exercise, script, args.output, args.seed or 0, getattr(args, "resume", False)) if rank == 0 else None
     try:
         yield run
     except BaseException as error:

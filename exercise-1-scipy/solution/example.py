@@ -10,8 +10,11 @@ BINS = 10
 GRID = [(m1, m2) for m1 in range(350, 1001, 50) for m2 in range(0, min(m1 - 150, 450) + 1, 50)]
 
 
-def make(seed: int) -> tuple[dict, dict]:
-    """A workspace (signal region of 10 bins, control region of one) and its patch set of 125 hypotheses."""
+def make(seed: int | np.random.Generator) -> tuple[dict, dict]:
+    """A workspace (signal region of 10 bins, control region of one) and its patch set of 125 hypotheses.
+
+    The observed counts are drawn; everything else is the same for every seed.
+    """
     rng = np.random.default_rng(seed)
     x = (np.arange(BINS) + 0.5) / BINS
     background = 120 * np.exp(-2.2 * x)
@@ -47,7 +50,7 @@ def make(seed: int) -> tuple[dict, dict]:
         for m1, m2 in GRID
     ]
     metadata = {
-        "labels": ["m1", "m2"], "description": f"125 generated hypotheses, seed {seed}",
+        "labels": ["m1", "m2"], "description": "125 generated hypotheses",
         "references": {"hepdata": "ins0000000"}, "digests": {"sha256": digest(workspace, "sha256")},
     }  # fmt: skip
     return workspace, {"metadata": metadata, "patches": patches, "version": "1.0.0"}

@@ -16,7 +16,7 @@ from likelihood import Likelihood, Point, Rows
 from model import Array, Model
 from newton import minimise
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, ndtr
 
 TOLERANCE = 1e-8  # a fit has converged when a Newton step promises less than this in log L: 1e-4 of CLs needs 1e-5
 MAX_STEPS = 40  # usual fits take 5 to 20; what is not done then goes to `newton`
@@ -44,6 +44,8 @@ class Limits:
     cls_exp: Array  # (H, 5) at -2, -1, 0, 1, 2 standard deviations of the background-only data
     converged: NDArray[np.bool_]  # (H,)
     mu_hat: Array  # (H,)
+    q: Array  # (H,) q-tilde of the data, and below of the Asimov data
+    q_asimov: Array
     nll: Array  # (H, 3) -log L + log L(saturated) at mu = 0, at the tested mu, and at mu_hat
 
 
@@ -291,15 +293,31 @@ def asymptotic_cls(q: Array, q_asimov: Array) -> tuple[Array, Array]:
     (q + q_A) / (2 a) beyond (arXiv:1007.1727 eq. 66); the expected value at N sigma has x = a - N. Logarithms of the
     normal tail keep the ratio exact where both p-values are too small for a float.
     """
+    x, y = _tails(q, q_asimov)
+    cls = np.exp(log_ndtr(-x) - log_ndtr(-y))
+    return cls[:, 0], cls[:, 1:]
+
+
+def p_values(q: Array, q_asimov: Array) -> tuple[Array, Array]:
+    """The two p-values that CLs is made of, (R, 6) each: observed, then expected at -2..+2 sigma.
+
+    The first is that of data as background-like as these or more so under the signal hypothesis, the second that of
+    data as signal-like as these or more so under the background alone.
+    """
+    x, y = _tails(q, q_asimov)
+    return ndtr(-x), ndtr(y)
+
+
+def _tails(q: Array, q_asimov: Array) -> tuple[Array, Array]:
+    """Where the two p-values begin in a unit normal distribution, x and y = x - a, (R, 6); see `asymptotic_cls`."""
     s, a = np.sqrt(q), np.sqrt(q_asimov)
     beyond = (s > a) & (a > 0)
     divisor = np.where(beyond, 2 * a, 1.0)
     x = np.where(beyond, (q + q_asimov) / divisor, s)
     y = np.where(beyond, (q - q_asimov) / divisor, s - a)
-    observed = np.exp(log_ndtr(-x) - log_ndtr(-y))
     n_sigma = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-    expected = np.exp(log_ndtr(n_sigma - a[:, None]) - log_ndtr(n_sigma))
-    return observed, expected
+    expected = np.broadcast_to(-n_sigma, (len(a), 5))
+    return np.column_stack([x, a[:, None] + expected]), np.column_stack([y, expected])
 
 
 def background_start(likelihood: Likelihood) -> Array:
@@ -366,7 +384,8 @@ def scan_rows(likelihood: Likelihood, hypotheses: NDArray[np.intp], mu: float, s
     asimov_fit = _better(fit(likelihood, asimov, starts, fix_poi=True, pairs=n), n)
     asimov_fit = _crossed(likelihood, asimov.take(np.arange(n)), asimov_fit, fix_poi=True)
     q = np.where(best.theta[model.poi] > mu, 0.0, np.maximum(2 * (tested.value - best.value), 0.0))
-    observed, expected = asymptotic_cls(q, np.maximum(2 * asimov_fit.value, 0.0))
+    q_asimov = np.maximum(2 * asimov_fit.value, 0.0)
+    observed, expected = asymptotic_cls(q, q_asimov)
     silent = ~model.has_signal[hypotheses]
     observed[silent], expected[silent] = 1.0, 1.0
     ok = (
@@ -377,7 +396,9 @@ def scan_rows(likelihood: Likelihood, hypotheses: NDArray[np.intp], mu: float, s
         & np.isfinite(observed)
         & np.isfinite(expected).all(1)
     )
-    return Limits(observed, expected, ok, best.theta[model.poi], np.stack([null.value, tested.value, best.value], 1))
+    return Limits(
+        observed, expected, ok, best.theta[model.poi], q, q_asimov, np.stack([null.value, tested.value, best.value], 1)
+    )
 
 
 def _better(fits: Fit, n: int) -> Fit:

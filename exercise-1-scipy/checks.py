@@ -1,0 +1,268 @@
+"""The checks of exercise 1, in the order in which a learner meets them."""
+
+import json
+import re
+
+from workshop import checks, typed
+from workshop.checks import Answer, Check, Workspace, complaint, fail, missing_framework, ok, record_of, sha_of, skip
+from workshop.manifest import conda_specs, pypi_specs
+from workshop.manifest_platforms import platforms_of
+
+SCRIPT = "exclusion.py"
+SYSTEMS = {"linux": "linux-64", "osx": "osx-arm64", "win": "win-64"}
+# The same formula on the same p-values: float64 rounding of a few operations on numbers up to 1, with room.
+CLS_TOLERANCE = 1e-9
+
+
+def has_platforms(workspace: Workspace) -> Answer:
+    subdirs = {p.subdir for p in workspace.manifest.platforms}
+    missing = [name for system, name in SYSTEMS.items() if not any(s.startswith(f"{system}-") for s in subdirs)]
+    if missing:
+        return fail(
+            f"platforms in {workspace.manifest.path.name}",
+            "one for Linux, one for macOS and one for Windows",
+            f"{', '.join(sorted(subdirs)) or 'none'}: nothing like {', '.join(missing)}",
+            f"pixi workspace platform add --no-install {' '.join(missing)}",
+        )
+    return ok(", ".join(sorted(subdirs)))
+
+
+def tested_with(workspace: Workspace, environment: str) -> bool:
+    """Whether an environment asks for pytest, from conda-forge or from PyPI, on any of its platforms."""
+    features = workspace.manifest.environments[environment].features
+    for platform in platforms_of(workspace.manifest, features):
+        for specs in (conda_specs, pypi_specs):
+            if "pytest" in specs(workspace.manifest, environment, platform):
+                return True
+    return False
+
+
+def has_test_feature(workspace: Workspace) -> Answer:
+    where, holders = f"the features of {workspace.manifest.path.name}", []
+    for feature in workspace.manifest.features.values():
+        for target in feature.targets:
+            tables = [*target.dependencies.values(), target.pypi]
+            if any("pytest" in table for table in tables):
+                holders.append(feature.name)
+    if not holders:
+        return fail(
+            where, "a feature with pytest", f"{', '.join(workspace.manifest.features)}: none has it",
+            "pixi add --no-install --feature test pytest",
+        )  # fmt: skip
+    if "default" in holders:
+        return fail(
+            where, "pytest in a feature of its own, for those who test",
+            "pytest among the dependencies of every environment",
+            "move pytest from [dependencies] to [feature.test.dependencies]",
+        )  # fmt: skip
+    return ok(f"pytest in the feature {holders[0]}")
+
+
+def pairs(workspace: Workspace) -> list[tuple[str, str]]:
+    """(environment to work in, environment to test in): the second has pytest and all features of the first."""
+    found = []
+    everything = workspace.manifest.environments
+    for work in everything.values():
+        for test in everything.values():
+            inside = {f.name for f in work.features} <= {f.name for f in test.features}
+            if inside and tested_with(workspace, test.name) and not tested_with(workspace, work.name):
+                found.append((work.name, test.name))
+    return found
+
+
+def has_environments(workspace: Workspace) -> Answer:
+    where = f"[environments] in {workspace.manifest.path.name}"
+    everything = workspace.manifest.environments
+    found = pairs(workspace)
+    if not found:
+        return fail(
+            where, "an environment to work in, and one that has pytest besides", f"only {', '.join(everything)}",
+            "pixi workspace environment add test --feature test --solve-group default",
+        )  # fmt: skip
+    for work, test in found:
+        group = everything[test].solve_group
+        if group and everything[work].solve_group == group:
+            return ok(f"{work} and {test} in the solve group {group}")
+        # What Pixi's command writes. `default` is then in no group; check 1.5 looks whether it came out right.
+        if group == work == "default":
+            return ok(
+                f'{test} in the solve group default; to hold it there, add: default = {{ solve-group = "default" }}'
+            )
+    work, test = found[0]
+    groups = f"{work}: {everything[work].solve_group or 'none'}, {test}: {everything[test].solve_group or 'none'}"
+    advice = f'{work} = {{ solve-group = "default" }} and {test} = {{ features = ["test"], solve-group = "default" }}'
+    return fail(f"the solve groups in {where}", "the same one for both", groups, advice)
+
+
+def has_task(workspace: Workspace) -> Answer:
+    tasks = workspace.manifest.tasks()
+    for task in tasks.values():
+        if task.cmd and re.search(r"\w\.py\b", str(task.cmd)) and "pytest" not in str(task.cmd):
+            return ok(f"{task.name}: {task.cmd}")
+    return fail(
+        f"tasks in {workspace.manifest.path.name}", f"one that runs {SCRIPT}", ", ".join(tasks) or "no task",
+        f'pixi task add limits "python {SCRIPT}" --description "Limits of 125 hypotheses"',
+    )  # fmt: skip
+
+
+def is_locked(workspace: Workspace) -> Answer:
+    if problem := checks.stale(workspace):
+        return problem
+    for work, test in pairs(workspace):
+        here, there = (workspace.lock.environments[name].packages for name in (work, test))
+        for platform in sorted(set(here) & set(there)):
+            tested = {p.name: p for p in there[platform]}
+            for package in here[platform]:
+                other = tested.get(package.name)
+                if other is not None and other.url != package.url:
+                    return fail(
+                        f"{package.name} on {platform}, in pixi.lock", f"one build of it in {work} and in {test}",
+                        f"{package} and {other}",
+                        f'{work} = {{ solve-group = "default" }} under [environments], then pixi update',
+                    )  # fmt: skip
+    return ok("pixi.lock fits, and what is tested is what is used")
+
+
+def run_with(workspace: Workspace, name: str, seed: int) -> dict | Answer:
+    """The record of a run of the script with `seed`, in the folder `name` of the scratch; or why there is none."""
+    words = ("--seed", str(seed))
+    run = workspace.run(SCRIPT, *words, "--output", str(workspace.scratch / name))
+    if module := missing_framework(run):
+        return skip(f"{module} is not in this environment")
+    if run.returncode != 0:
+        again = typed.script(workspace.folder / SCRIPT, *words)
+        return fail(f"{SCRIPT} --seed {seed}", "a run that ends well", complaint(run), again)
+    return record_of(workspace.scratch / name)
+
+
+def is_reproducible(workspace: Workspace) -> Answer:
+    if not (workspace.folder / SCRIPT).is_file():
+        return skip(f"no {SCRIPT} in {workspace.folder.name}")
+    found = {}
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
+        record = run_with(workspace, name, seed)
+        if isinstance(record, Answer):
+            return record
+        found[name] = sha_of(record, "limits.json")
+    if found["first"] != found["again"]:
+        return fail(
+            "limits.json of two runs with --seed 1", "the same bytes",
+            f"sha256 {found['first'][:12]} and {found['again'][:12]}", "TODO(1.6): np.random.default_rng(seed)",
+        )  # fmt: skip
+    if found["first"] == found["other"]:
+        advice = "TODO(1.6): draw from the seed that was asked for, no constant"
+        return fail("limits.json of --seed 1 and --seed 2", "different experiments", "the same", advice)
+    return ok(f"two runs with one seed write the same limits ({found['first'][:12]}), another seed others")
+
+
+def limits_of(place) -> dict[str, list[float]]:
+    """CLs by hypothesis, observed and then expected. Raises WorkshopError where limits.json says something else."""
+    path = place / "limits.json"
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["hypotheses"]
+        return {e["name"]: [float(e["cls_obs"]), *map(float, e["cls_exp"])] for e in entries if e["converged"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise checks.WorkshopError(
+            path.name, "the limits of the hypotheses (limits.schema.json)", f"{type(error).__name__}: {error}",
+            "keep what the script writes as it is, but for the TODOs",
+        ) from error  # fmt: skip
+
+
+def has_right_limits(workspace: Workspace) -> Answer:
+    """Against the solution's own command, on an experiment that the script itself draws."""
+    if not (workspace.folder / SCRIPT).is_file():
+        return skip(f"no {SCRIPT} in {workspace.folder.name}")
+    record = run_with(workspace, "learner", 3)
+    if isinstance(record, Answer):
+        return record
+    solution = next(e for e in checks.exercises(checks.root_folder()) if e.number == 1).folder / "solution"
+    reference = Workspace(solution, workspace.scratch / "reference")
+    reference.scratch.mkdir(exist_ok=True)
+    wanted = run_with(reference, "solution", 3)
+    if isinstance(wanted, Answer):
+        return wanted
+    found, right = limits_of(workspace.scratch / "learner"), limits_of(reference.scratch / "solution")
+    if set(found) != set(right):
+        return fail("limits.json", f"{len(right)} hypotheses", f"{len(found)}", "fit all of them, as the starter does")
+    name = max(right, key=lambda n: max(abs(a - b) for a, b in zip(found[n], right[n], strict=True)))
+    off = max(abs(a - b) for a, b in zip(found[name], right[name], strict=True))
+    if not off <= CLS_TOLERANCE:
+        return fail(
+            f"CLs of {name}, observed", f"{right[name][0]:.4f}", f"{found[name][0]:.4f}",
+            "TODO(1.7): the formula in README.md, step 1.7; `python -m pytest` in your folder tries it on small numbers",
+        )  # fmt: skip
+    return ok(f"CLs of all {len(right)} hypotheses")
+
+
+CHECKS = [
+    Check(
+        "1.1",
+        "the workspace is for Linux, macOS and Windows",
+        (
+            "A lock holds packages for the platforms that the manifest names, and for no others.",
+            "Macs with Apple's processor are osx-arm64, Windows is win-64.",
+            'platforms = ["linux-64", "linux-aarch64", "osx-arm64", "win-64"]',
+        ),
+        has_platforms,
+    ),
+    Check(
+        "1.2",
+        "pytest is in a feature of its own",
+        (
+            "A feature is a named set of dependencies that some environments have and others do not.",
+            "[feature.NAME.dependencies] looks like [dependencies].",
+            '[feature.test.dependencies] and below it pytest = ">=8"',
+        ),
+        has_test_feature,
+    ),
+    Check(
+        "1.3",
+        "an environment to work in and one to test in, solved together",
+        (
+            "Solved apart, two environments may get two versions of NumPy. What makes Pixi solve them as one?",
+            "An environment may be a table with features and a solve-group; `default` may be named, too.",
+            'default = { solve-group = "default" } and test = { features = ["test"], solve-group = "default" }',
+        ),
+        has_environments,
+    ),
+    Check(
+        "1.4",
+        "a task computes the limits",
+        (
+            "People should not have to remember the command.",
+            "[tasks.NAME] has a cmd and a description.",
+            '[tasks.limits] cmd = "python exclusion.py", description = "..."',
+        ),
+        has_task,
+    ),
+    Check(
+        "1.5",
+        "the lock fits the manifest, and both environments hold the same packages",
+        (
+            "The manifest says what is allowed; which file says what was resolved?",
+            "`pixi lock` writes it. Without Pixi, `workshop lock-check` says whether it fits.",
+            "`pixi lock` keeps what still fits, also after a change of solve groups: `pixi update` solves anew.",
+        ),
+        is_locked,
+    ),
+    Check(
+        "1.6",
+        "the same seed gives the same limits",
+        (
+            "Run the script twice with the same seed and compare the number of excluded hypotheses.",
+            "The fits draw nothing. What is random in this script is the experiment itself.",
+            "rng = np.random.default_rng(seed)",
+        ),
+        is_reproducible,
+    ),
+    Check(
+        "1.7",
+        "CLs is what the formula says",
+        (
+            "How should a p-value count that a search without any sensitivity would give as well?",
+            "CLs divides the first p-value by the probability of less signal-like data, which is 1 - p_background.",
+            "return p_signal / (1 - p_background)",
+        ),
+        has_right_limits,
+    ),
+]

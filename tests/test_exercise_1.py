@@ -1,0 +1,236 @@
+"""Exercise 1 as a room: its lock is a slice of the root's, its checks fit its TODOs, its starter is not solved."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+from conftest import ROOT, record_of
+
+from workshop import checks, lock_slice, lockcheck, record
+from workshop import lock as locks
+from workshop import manifest as manifests
+from workshop.checks import Workspace
+from workshop.manifest_platforms import platforms_of
+
+pytest.importorskip("jsonpatch", reason="the fits need jsonpatch: install the extra cpu")
+FOLDER = ROOT / "exercise-1-scipy"
+SHARED = ROOT.parent / "shared"
+EXERCISE = next(exercise for exercise in checks.exercises(ROOT) if exercise.number == 1)
+
+
+@pytest.fixture(scope="module")
+def part():
+    return manifests.load(FOLDER / "solution" / "pixi.toml")
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return manifests.load(ROOT / "pixi.toml")
+
+
+def test_the_manifest_and_the_lock_are_slices_of_the_roots(part, whole):
+    """The same constraint for the same package as in the root's `cpu`, and the packages that are locked there."""
+    ours = locks.align(locks.read(FOLDER / "solution" / "pixi.lock"), part.platforms)
+    roots = locks.align(locks.read(ROOT / "pixi.lock"), whole.platforms)
+    for name in ("default", "test"):
+        for platform in platforms_of(part, part.environments[name].features):
+            same = next(p for p in whole.platforms if p.name == platform.name)
+            here = {k: [str(s) for s in v] for k, v in manifests.conda_specs(part, name, platform).items()}
+            there = {k: [str(s) for s in v] for k, v in manifests.conda_specs(whole, "cpu", same).items()}
+            for package, specs in here.items():
+                assert set(specs) <= set(there.get(package, [])), (name, platform.name, package)
+            held = {p.url: p.sha256 for p in roots.environments["cpu"].packages[platform.name]}
+            packages = ours.environments[name].packages[platform.name]
+            assert packages and all(held.get(p.url) == p.sha256 for p in packages), (name, platform.name)
+    assert lock_slice.cut(whole, part) == (FOLDER / "solution" / "pixi.lock").read_bytes()
+    verdict = lockcheck.judge(FOLDER / "solution")
+    assert (verdict.verdict, verdict.warnings) == ("up-to-date", ()), lockcheck.to_text(verdict)
+
+
+def test_exercise_toml_says_what_is_so(part, whole):
+    lock = locks.align(locks.read(FOLDER / "solution" / "pixi.lock"), part.platforms)
+    size = sum(p.size or 0 for p in lock.environments["default"].packages["linux-64"]) / 2**20
+    assert EXERCISE.about["download_mib"]["default"] == round(size)
+    assert set(EXERCISE.about["environments"]) <= set(whole.environments)
+    assert set(EXERCISE.about["tasks"]) <= set(whole.tasks())
+
+
+def test_each_todo_has_its_check_and_each_check_its_todo():
+    text = "".join(path.read_text() for path in (FOLDER / "starter").iterdir() if path.is_file())
+    todos = set(re.findall(r"TODO\((1\.\d+)\)", text))
+    assert todos == {check.number for check in EXERCISE.checks}
+    assert "TODO" not in "".join(p.read_text() for p in (FOLDER / "solution").glob("*.*") if p.suffix != ".lock")
+    for check in EXERCISE.checks:
+        assert len(check.hints) == 3 and all(len(hint) > 20 for hint in check.hints)
+
+
+def test_starter_and_solution_share_the_script_but_for_the_todos():
+    starter, solution = ((FOLDER / s / "exclusion.py").read_text().splitlines() for s in ("starter", "solution"))
+    only_here = [line for line in starter if line not in solution]
+    only_there = [line for line in solution if line not in starter]
+    assert len(only_here) <= 5 and len(only_there) == 2, (only_here, only_there)
+    tests = [(FOLDER / side / "test_exclusion.py").read_bytes() for side in ("starter", "solution")]
+    assert tests[0] == tests[1]
+
+
+def answers(folder, tmp_path):
+    workspace = Workspace(folder, tmp_path / "scratch")
+    return {check.number: answer for check, answer in checks.ask(EXERCISE.checks, workspace)}
+
+
+def test_the_shipped_starter_fails_every_check(tmp_path):
+    found = answers(FOLDER / "starter", tmp_path)
+    assert [number for number, answer in found.items() if answer.status == "fail"] == [f"1.{k}" for k in range(1, 8)]
+    assert EXERCISE.about["starter_fails_at"] == "1.1"
+    assert "Traceback" not in "".join(answer.found for answer in found.values())
+
+
+@pytest.fixture
+def learner(tmp_path):
+    """A copy of the solution that a test may change: learner("pixi.toml", "find", "replace")."""
+    folder = tmp_path / "learner" / "solution"
+    shutil.copytree(FOLDER / "solution", folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def change(file, find, replace):
+        text = (folder / file).read_text()
+        assert find in text, find
+        (folder / file).write_text(text.replace(find, replace))
+
+    change.folder = folder
+    return change
+
+
+GROUP = 'test = { features = ["test"], solve-group = "default" }'
+# What learners do, and the check that has to notice it first.
+MISTAKES = {
+    "Linux alone": ("1.1", [("pixi.toml", '"linux-64", "linux-aarch64", "osx-arm64", "win-64"', '"linux-64"')]),
+    "no Windows": ("1.1", [("pixi.toml", ', "win-64"', "")]),
+    "broken TOML": ("1.1", [("pixi.toml", "[environments]", "[environments")]),
+    "no pytest": ("1.2", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
+    "pytest for everybody": ("1.2", [("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\npytest = ">=8"')]),
+    "no environment to test in": ("1.3", [("pixi.toml", GROUP, "")]),
+    "no solve group": ("1.3", [("pixi.toml", GROUP, 'test = ["test"]')]),
+    "two solve groups": ("1.3", [("pixi.toml", GROUP, GROUP.replace('"default"', '"other"'))]),
+    "no task": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo later"')]),
+    "stale lock": ("1.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
+    "merge markers in the lock": ("1.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
+    "unseeded": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng()")]),
+    "a constant for the seed": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng(7)")]),
+    "a script that does nothing": ("1.6", [("exclusion.py", "        main()", "        pass")]),
+    "a script that breaks": ("1.6", [("exclusion.py", "        main()", "        main")]),
+    "a name that is misspelt": ("1.6", [("exclusion.py", "import numpy as np", "import nunpy as np")]),
+    "no limits": ("1.6", [("exclusion.py", '"limits.json"', '"limts.json"')]),
+    "CLs+b for CLs": ("1.7", [("exclusion.py", "p_signal / (1 - p_background)", "p_signal")]),
+    "divided by the wrong p-value": ("1.7", [("exclusion.py", "/ (1 - p_background)", "/ p_background")]),
+    "observed and expected mixed up": ("1.7", [("exclusion.py", "float(cls[h, 0])", "float(cls[h, 3])")]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_caught_by_their_check_and_by_no_earlier_one(learner, tmp_path, name):
+    number, changes = MISTAKES[name]
+    for change in changes:
+        learner(*change)
+    workspace = Workspace(learner.folder, tmp_path / "scratch")
+    found = checks.ask(EXERCISE.checks, workspace)
+    first, answer = next(((c.number, a) for c, a in found if a.status == "fail"), (None, None))
+    assert first == number, answer
+    for part in (answer.looked_at, answer.expected, answer.found, answer.next_step):
+        assert part
+
+
+def test_two_builds_of_one_package_are_noticed(learner, tmp_path):
+    """Without a common solve: `test` got the NumPy of another platform's row, as text in the lock."""
+    path = learner.folder / "pixi.lock"
+    head, _, tail = path.read_text().partition("\n  test:\n")
+    urls = sorted(set(re.findall(r"conda: (\S+/linux-64/pip-\S+|\S+/noarch/pip-\S+|\S+/noarch/rich-\S+)", tail)))
+    assert urls
+    mine = urls[0]
+    other = mine.replace("rich-", "rich-0").replace("pip-", "pip-0")
+    learner("pixi.toml", 'rich = ">=14"', 'rich = "*"')
+    learner("pixi.toml", 'default = { solve-group = "default" }\n', "")  # as Pixi's own command leaves it
+    block = re.search(rf"^- conda: {re.escape(mine)}\n(?:  .*\n)+", tail, re.MULTILINE)[0]
+    changed = tail.replace(f"      - conda: {mine}\n", f"      - conda: {other}\n").replace(
+        block, block + block.replace(mine, other)
+    )
+    path.write_text(f"{head}\n  test:\n{changed}")
+    found = answers(learner.folder, tmp_path)
+    assert found["1.5"].status == "fail" and "one build of it" in found["1.5"].expected, found["1.5"]
+
+
+ALTERNATIVES = {
+    "other names": [
+        ("pixi.toml", 'default = { solve-group = "default" }\n', ""),
+        ("pixi.toml", GROUP, 'work = { solve-group = "g" }\ncheck = { features = ["test"], solve-group = "g" }'),
+        ("pixi.lock", "\n  test:\n", "\n  check:\n"),
+    ],
+    "more platforms": [("pixi.toml", 'description = "Limits of', 'description = "The limits of')],
+    "tables": [
+        ("pixi.toml", GROUP, ""),
+        ("pixi.toml", "[tasks.limits]",
+         '[environments.test]\nfeatures = ["test"]\nsolve-group = "default"\n\n[tasks.limits]'),
+    ],
+    "a task as one line": [
+        ("pixi.toml", "[tasks.limits]\n", "[tasks]\nfit = "), ("pixi.toml", "fit = cmd = ", "fit = "),
+        ("pixi.toml", 'description = "Limits of', '# "'),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALTERNATIVES)
+def test_other_correct_manifests_pass(learner, tmp_path, name):
+    for change in ALTERNATIVES[name]:
+        learner(*change)
+    if name == "other names":  # `work` holds what `default` held, which is still there
+        path = learner.folder / "pixi.lock"
+        text = path.read_text()
+        block = re.search(r"^  default:\n(?:    .*\n)+", text, re.MULTILINE)[0]
+        path.write_text(text.replace("packages:\n- ", block.replace("  default:\n", "  work:\n") + "packages:\n- ", 1))
+    (learner.folder / "exclusion.py").unlink()  # the manifest and the lock are the matter here
+    found = answers(learner.folder, tmp_path)
+    wanted = ["ok"] * 5 + ["skip"] * 2
+    assert [found[f"1.{k}"].status for k in range(1, 8)] == wanted, found
+
+
+@pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")
+def test_what_pixis_own_commands_write_passes(tmp_path):
+    found = answers(SHARED / "written-by-pixi" / "ex1", tmp_path)
+    assert [found[f"1.{k}"].status for k in range(1, 6)] == ["ok"] * 5, found
+
+
+def test_another_way_to_write_the_formula_passes(learner, tmp_path):
+    learner("exclusion.py", "p_signal / (1 - p_background)", "np.exp(np.log(p_signal) - np.log1p(-p_background))")
+    learner("exclusion.py", "np.random.default_rng(seed)", "np.random.Generator(np.random.PCG64(seed))")
+    assert {answer.status for answer in answers(learner.folder, tmp_path).values()} == {"ok"}
+
+
+def test_the_script_writes_the_limits_of_the_command(command, tmp_path):
+    for script, name in (("exclusion.py", "short"), ("scan.py", "command")):
+        done = command(FOLDER / "solution" / script, "--seed", 5, "--output", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    short, full = (json.loads((tmp_path / name / "limits.json").read_text()) for name in ("short", "command"))
+    jsonschema.validate(short, json.loads((FOLDER / "limits.schema.json").read_text()))
+    jsonschema.validate(record_of(tmp_path / "short"), json.loads(record.SCHEMA_FILE.read_text()))
+    assert short["sha256"] == full["sha256"]
+    for a, b in zip(short["hypotheses"], full["hypotheses"], strict=True):
+        assert a["name"] == b["name"] and a["labels"] == b["labels"]
+        assert [a["cls_obs"], *a["cls_exp"]] == pytest.approx([b["cls_obs"], *b["cls_exp"]], abs=1e-12)
+
+
+def test_the_starter_runs_as_shipped_and_refuses_like_the_solution(command, refused, tmp_path):
+    done = command(FOLDER / "starter" / "exclusion.py", "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    for side in ("starter", "solution"):
+        refused(command(FOLDER / side / "exclusion.py", "--seed", "-1"), "--seed")
+        refused(command(FOLDER / side / "exclusion.py", "--output", tmp_path / "run"), "a finished run")
+
+
+@pytest.mark.parametrize(("side", "code"), [("solution", 0), ("starter", 1)])
+def test_the_learners_own_test(variables, side, code):
+    words = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "test_exclusion.py"]
+    done = subprocess.run(words, cwd=FOLDER / side, env=variables, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout
