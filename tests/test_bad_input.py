@@ -372,7 +372,7 @@ def test_the_starter_runs_as_shipped(command, tmp_path):
 
 
 def test_an_unknown_exercise(command, refused):
-    refused(command("-m", "workshop", "check", "7"), "workshop check 2")
+    refused(command("-m", "workshop", "check", "7"), "one of 1, 2", "workshop check 1")
     refused(command("-m", "workshop", "check-all", "--exercise", "9"), "workshop check-all")
     refused(command("-m", "workshop", "check", "two"), "'two'", "workshop check --help")
     refused(command("-m", "workshop", "chek", "2"), "'chek'", "workshop --help")

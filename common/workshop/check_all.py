@@ -113,7 +113,7 @@ def judge_run(exercise: Exercise, workspace: Workspace, run, place) -> Answer:
     said = f"{wanted['metric']} {value}"
     if value is None or not value >= wanted["at_least"]:
         return fail(place / "run.json", f"{wanted['metric']} of {wanted['at_least']} or more", said, again)
-    return ok(f"{wanted['metric']} {value:.4f} (at least {wanted['at_least']}) on {record['device']['type']}")
+    return ok(f"{wanted['metric']} {value:.4g} (at least {wanted['at_least']}) on {record['device']['type']}")
 
 
 def solution_holds(exercise: Exercise) -> list[Row]:
