@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from workshop import checks
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTION = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
@@ -65,6 +68,37 @@ def one_epoch(command, tmp_path_factory) -> Path:
     done = command(SOLUTION, "--data", "digits", "--epochs", 1, "--seed", 3, "--device", "cpu", "--output", place)
     assert done.returncode == 0, done.stderr
     return place
+
+
+@pytest.fixture
+def learner(request, tmp_path):
+    """A copy of the solution in the test module's FOLDER, to be changed: learner("pixi.toml", "find", "replace")."""
+    folder = tmp_path / "learner" / "solution"
+    shutil.copytree(request.module.FOLDER / "solution", folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def change(file, find, replace):
+        text = (folder / file).read_text()
+        assert find in text, find
+        (folder / file).write_text(text.replace(find, replace))
+
+    change.folder = folder
+    return change
+
+
+def answers(exercise, folder, tmp_path) -> dict:
+    """What each check of an exercise answers about a folder, by its number."""
+    workspace = checks.Workspace(folder, tmp_path / "scratch")
+    return {check.number: answer for check, answer in checks.ask(exercise.checks, workspace)}
+
+
+def first_failure(exercise, folder, tmp_path) -> str | None:
+    """The number of the first check that fails; its answer has all four parts of a message."""
+    for check, answer in checks.ask(exercise.checks, checks.Workspace(folder, tmp_path / "scratch")):
+        if answer.status == "fail":
+            for part in (answer.looked_at, answer.expected, answer.found, answer.next_step):
+                assert part, answer
+            return check.number
+    return None
 
 
 def record_of(place: Path) -> dict:
