@@ -1,5 +1,7 @@
 """The checks of exercise 2, in the order in which a learner meets them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from workshop import checks, typed
 from workshop.checks import (
     Answer,
@@ -34,6 +36,8 @@ def torch_places(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]:
         for platform in platforms_of(workspace.manifest, environment.features):
             specs = conda_specs(workspace.manifest, environment.name, platform)
             builds = [str(spec) for name in TORCH for spec in specs.get(name, [])]
+            if "pytorch-cpu" in specs and ("pytorch-gpu" in specs or any("cuda" in build for build in builds)):
+                continue  # they exclude each other: no solver makes this
             if builds and gpu == ("pytorch-gpu" in specs or any("cuda" in build for build in builds)):
                 found.append((environment.name, platform.name))
     return found
@@ -49,7 +53,7 @@ def has_cuda_platform(workspace: Workspace) -> Answer:
             f"{', '.join(declared)}: none declares cuda",
             "pixi workspace platform add --no-install --feature cuda12 linux-64-cuda12=linux-64 --cuda 12.0",
         )
-    wrong = {name: version for name, version in with_cuda.items() if not version.startswith("12")}
+    wrong = {name: version for name, version in with_cuda.items() if version.split(".")[0] != "12"}
     if len(wrong) == len(with_cuda):
         name, version = next(iter(wrong.items()))
         return fail(f"platform {name}", 'cuda = "12.0" (or another 12)', f"cuda = {version}", f"edit platform {name}")
@@ -63,7 +67,8 @@ def has_cuda_platform(workspace: Workspace) -> Answer:
 def has_features(workspace: Workspace) -> Answer:
     """In two places of the manifest, be they features or the targets of one: PyTorch for the CPU, and for the GPU."""
     for_cpu, for_gpu, where = [], [], f"the features of {workspace.manifest.path.name}"
-    for feature in workspace.manifest.features.values():
+    inline = [feature for environment in workspace.manifest.environments.values() for feature in environment.features]
+    for feature in [*workspace.manifest.features.values(), *inline]:
         for number, target in enumerate(feature.targets):
             specs: dict[str, list[str]] = {}
             for table in target.dependencies.values():
@@ -89,10 +94,13 @@ def has_features(workspace: Workspace) -> Answer:
             f"only PyTorch for the CPU, in {for_cpu[0][0]}",
             'pixi add --no-install --feature cuda12 "pytorch-gpu>=2.10,<3" "cuda-version=12.9.*"',
         )  # fmt: skip
-    settings = [target.activation_env for feature in workspace.manifest.features.values() for target in feature.targets]
-    silent = not any(variables.get("WORKSHOP_DEVICE") == "cuda" for variables in settings)
-    note = '; none sets WORKSHOP_DEVICE = "cuda", so say --device cuda when you train' if silent else ""
-    return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}{note}")
+    return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}")
+
+
+def promises_gpu(workspace: Workspace, environment: str) -> bool:
+    """Whether activating the environment sets WORKSHOP_DEVICE=cuda."""
+    features = workspace.manifest.environments[environment].features
+    return any(target.activation_env.get("WORKSHOP_DEVICE") == "cuda" for f in features for target in f.targets)
 
 
 def has_environments(workspace: Workspace) -> Answer:
@@ -114,19 +122,19 @@ def has_environments(workspace: Workspace) -> Answer:
             f"{names}: none of them",
             "pixi workspace environment add cpu --feature cpu",
         )
-    return ok(f"{gpu[0][0]} on {gpu[0][1]}, {cpu[0][0]} on {cpu[0][1]}")
+    if wrong := next((name for name, _ in cpu if promises_gpu(workspace, name)), None):
+        return fail(
+            f"the environment {wrong}", "for the CPU, so without WORKSHOP_DEVICE",
+            'WORKSHOP_DEVICE = "cuda" on activation: it would stop on every laptop',
+            "move that line into [feature.NAME.activation.env] of the feature for the GPU",
+        )  # fmt: skip
+    silent = not promises_gpu(workspace, gpu[0][0])
+    note = f'; {gpu[0][0]} does not set WORKSHOP_DEVICE = "cuda", so say --device cuda when you train' if silent else ""
+    return ok(f"{gpu[0][0]} on {gpu[0][1]}, {cpu[0][0]} on {cpu[0][1]}{note}")
 
 
 def has_task(workspace: Workspace) -> Answer:
-    for task in workspace.manifest.tasks().values():
-        if task.cmd and "train.py" in str(task.cmd):
-            return ok(f"{task.name}: {task.cmd}")
-    return fail(
-        f"tasks in {workspace.manifest.path.name}",
-        "one that runs train.py",
-        ", ".join(workspace.manifest.tasks()) or "no task",
-        'pixi task add train "python train.py" --description "Train the classifier"',
-    )
+    return checks.task_running(workspace, ("train",), "train")
 
 
 def is_locked(workspace: Workspace) -> Answer:
@@ -147,8 +155,9 @@ def is_locked(workspace: Workspace) -> Answer:
     return ok("pixi.lock fits, with builds for CUDA 12 and for the CPU")
 
 
-# A machine whose GPU is only said to be there: whatever is sent to it stays on the CPU, and nothing complains. A
-# script that insists on its device notices; one that only asks for it trains on the CPU and calls it a GPU.
+# A machine whose GPU is only said to be there: whatever is sent to it stays on the CPU, and nothing complains. MOVED
+# says which tensors claim to have gone all the same. A script that insists on its device stops where weights or images
+# have not, and trains where both have; one that only asks for a device trains on the CPU and calls it a GPU.
 PRETENDED_GPU = """
 import torch
 from torch.overrides import TorchFunctionMode
@@ -164,25 +173,55 @@ class Stay(TorchFunctionMode):
             return args[0]
         if function is torch.device:  # the wish itself stays as it is
             return function(*args, **(kwargs or {}))
+        if function == torch.Tensor.device.__get__ and not internal():
+            weight = isinstance(args[0], torch.nn.Parameter)
+            return torch.device("cuda", 0) if MOVED[weight] else torch.device("cpu")
         return function(*map(stay, args), **{key: stay(value) for key, value in (kwargs or {}).items()})
 
+def internal():
+    import sys
+    frame = sys._getframe(2)  # who asks: a module of torch itself needs the truth
+    return "/torch/" in frame.f_code.co_filename.replace("\\\\", "/")
+
+describe = device.describe_torch
 device.cuda_obstacle = lambda *_: None
-device.describe_torch = lambda *_: {"type": "cuda", "name": "pretended"}
+device.describe_torch = lambda d: {"type": "cuda", "name": "pretended"} if d.type == "cuda" else describe(d)
 torch.cuda.is_available = lambda: True
 torch.cuda.device_count = lambda: 1
 torch.cuda.get_device_name = lambda *_: "pretended"
 torch.cuda.is_bf16_supported = lambda *_, **__: False
 Stay().__enter__()
 """
+# What has moved (images, weights), what is asked for, and what a script has to do then.
+PRETENCES = {
+    "weights that stayed on the CPU": ((True, False), "cuda", "stop"),
+    "images that stayed on the CPU": ((False, True), "cuda", "stop"),
+    "images and weights on the GPU": ((True, True), "cuda", "train on cuda"),
+    "a GPU there, and --device cpu": ((False, False), "cpu", "train on cpu"),
+}
 
 
 def insists_on_device(workspace: Workspace) -> Answer:
-    if not (workspace.folder / "train.py").is_file():
-        return skip(f"no train.py in {workspace.folder.name}")
+    if missing := checks.no_script(workspace, "train.py"):
+        return missing
     quick, seen = ("--data", "digits", "--epochs", "1", "--output"), "train.py with WORKSHOP_DEVICE=cuda"
-    advice = f"TODO(2.6): dev = device.choose_torch(args.device, ...); then WORKSHOP_DEVICE=cuda {typed.script(workspace.folder / 'train.py', *quick[:2])}"
+    script = typed.script(workspace.folder / "train.py", *quick[:2])
+    advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(2.6): dev = device.choose_torch(args.device, ...)"
+
+    def pretend(name: str) -> str:
+        (images, weights), asked, _ = PRETENCES[name]
+        place = workspace.scratch / name.replace(" ", "-")
+        before = f"MOVED = {{False: {images}, True: {weights}}}\n{PRETENDED_GPU}"
+        run = workspace.run("train.py", *quick, str(place), "--device", asked, before=before, WORKSHOP_DEVICE="")
+        if run.returncode == 0:
+            return f"train on {record_of(place)['device'].get('type')}"
+        broken = "Traceback" in run.stderr and "AssertionError" not in run.stderr
+        return f"break: {complaint(run)}" if broken else "stop"
+
     place = workspace.scratch / "device"
-    run = workspace.run("train.py", *quick, str(place), WORKSHOP_DEVICE="cuda")
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        pretended = {name: pool.submit(pretend, name) for name in PRETENCES}
+        run = workspace.run("train.py", *quick, str(place), WORKSHOP_DEVICE="cuda")
     if module := missing_framework(run):
         return skip(f"{module} is not in this environment")
     if run.returncode == 0:
@@ -195,22 +234,19 @@ def insists_on_device(workspace: Workspace) -> Answer:
         return fail(seen, "a message that says why the GPU cannot be used", complaint(run), advice)
     else:
         how = "without a GPU that torch can use it stops and says why (not seen here: a run on a GPU)"
-    place = workspace.scratch / "pretended"
-    run = workspace.run("train.py", *quick, str(place), "--device", "cuda", before=PRETENDED_GPU, WORKSHOP_DEVICE="")
-    noticed = run.returncode != 0 and ("the tensor " in run.stderr or "AssertionError" in run.stderr)
-    if not noticed:
-        return fail(
-            "train.py on a GPU that is only pretended: images and weights stay on the CPU",
-            "that the script looks where they are, and stops",
-            "it went on" if run.returncode == 0 else f"it stopped for another reason: {complaint(run)}",
-            "TODO(2.6): device.assert_on(dev, images=x, **dict(net.named_parameters()))",
-        )
+    for name, (_, _, wanted) in PRETENCES.items():
+        found = pretended[name].result()
+        if found != wanted:
+            return fail(
+                f"train.py where the GPU is only pretended: {name}", f"the script to {wanted}", f"it did {found}",
+                "TODO(2.6): device.assert_on(dev, images=x, **dict(net.named_parameters()))",
+            )  # fmt: skip
     return ok(how)
 
 
 def is_reproducible(workspace: Workspace) -> Answer:
-    if not (workspace.folder / "train.py").is_file():
-        return skip(f"no train.py in {workspace.folder.name}")
+    if missing := checks.no_script(workspace, "train.py"):
+        return missing
     quick = ("--data", "digits", "--epochs", "1", "--device", "cpu")
     found: dict[str, str] = {}
     for name, seed in (("first", "1"), ("again", "1"), ("other", "2")):

@@ -15,13 +15,13 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from workshop import lock as locks
-from workshop import lockcheck
+from workshop import lockcheck, typed
 from workshop import manifest as manifests
 from workshop.errors import WorkshopError
 
@@ -89,6 +89,9 @@ class Workspace:
         common = str(Path(__file__).resolve().parents[1])
         settled = {"OMP_NUM_THREADS": "1", "PYTHONPATH": common, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
         environment = os.environ | settled | variables
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [common, *([variables["PYTHONPATH"]] if "PYTHONPATH" in variables else [])]
+        )
         path = str(self.folder / script)
         command = [sys.executable, path, *arguments]
         if before:
@@ -97,7 +100,13 @@ class Workspace:
             command = [sys.executable, "-c", before + start, path, *arguments]
         try:
             return subprocess.run(
-                command, capture_output=True, encoding="utf-8", errors="replace", env=environment, timeout=TIME_LIMIT
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                env=environment,
+                timeout=TIME_LIMIT,
+                stdin=subprocess.DEVNULL,
             )
         except subprocess.TimeoutExpired:
             raise WorkshopError(
@@ -155,12 +164,57 @@ def root_folder() -> Path:
 
 def ask(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tuple[Check, Answer]]:
     """Each check and its answer, in order; whoever listens stops when they have heard enough."""
+    told = set()
     for check in checks:
         try:
             answer = check.judge(workspace)
         except WorkshopError as error:
             answer = fail(error.looked_at, error.expected, error.found, error.next_step)
+        except Exception as error:  # what people leave in files and outputs is more than anybody foresees
+            found = f"something that this check does not understand ({type(error).__name__}: {error})"
+            answer = fail(check.says, "a manifest, a lock and results as the starter has them", found,
+                          "compare with the solution; and please report it")  # fmt: skip
+        if answer.status == "fail":
+            answer = replace(answer, next_step=_in_folder(answer.next_step, workspace.folder))
+            message = (answer.looked_at, answer.expected, answer.found)
+            answer = skip("stopped by what is said above") if message in told else answer
+            told.add(message)
         yield check, answer
+
+
+def _in_folder(advice: str, folder: Path) -> str:
+    """Commands about a manifest or a lock are for the folder where it lies, not for the one that a person is in."""
+    here = folder.resolve() == Path.cwd().resolve()
+    if here or advice.startswith("pixi run") or not advice.startswith(("pixi ", "git ")):
+        return advice
+    return f"cd {typed.quoted(folder)} && {advice}"
+
+
+def no_script(workspace: Workspace, script: str) -> Answer | None:
+    """Without its script an exercise's own folder fails, and a workspace from elsewhere is not judged; None with it."""
+    path = workspace.folder / script
+    if path.is_file():
+        return None
+    if (workspace.folder.parent / "exercise.toml").is_file():
+        advice = f"git checkout -- {script}"
+        return fail(path, "the script of the exercise", "no such file" if not path.exists() else "no file", advice)
+    return skip(f"no {script} in {workspace.folder.name}")
+
+
+def task_running(workspace: Workspace, scripts: tuple[str, ...], name: str) -> Answer:
+    """A task that has Python run one of `scripts` (stems of file names): by name, by -m, or by a task's argument."""
+    tasks = workspace.manifest.tasks()
+    for task in tasks.values():
+        words = task.cmd if isinstance(task.cmd, list) else re.findall(r"\{\{.*?\}\}\S*|\S+", str(task.cmd or ""))
+        for before, word in zip(words, words[1:], strict=False):
+            stem = re.sub(r"^(.*/)?([^/]*?)(\.py)?$", r"\2", str(word).strip("'\""))
+            by_python = re.search(r"(^|/)python[\d.]*$", str(before)) or before == "-m"
+            if by_python and (stem in scripts or "{{" in str(word)):
+                return ok(f"{task.name}: {task.cmd}")
+    add = f'pixi task add {name} "python {scripts[0]}.py" --description "{scripts[0]}"'
+    advice = f'give the task {name} cmd = "python {scripts[0]}.py"' if name in tasks else add
+    return fail(f"tasks in {workspace.manifest.path.name}", f"one that runs python {scripts[0]}.py",
+                ", ".join(f"{task.name}: {task.cmd}" for task in tasks.values()) or "no task", advice)  # fmt: skip
 
 
 def stale(workspace: Workspace) -> Answer | None:
@@ -176,13 +230,15 @@ def stale(workspace: Workspace) -> Answer | None:
 def complaint(run: subprocess.CompletedProcess[str]) -> str:
     """What a program found wrong: the `found` of its message, else its last line."""
     lines = run.stderr.strip().splitlines()
+    if missing := re.search(r"the package that brings the module '([^']+)'", run.stderr):
+        return f"there is no module {missing[1]}"
     found = next((line.removeprefix("found:").strip() for line in lines if line.startswith("found:")), None)
     return found or (lines[-1] if lines else f"exit code {run.returncode}, and no word why")
 
 
 def missing_framework(run: subprocess.CompletedProcess[str]) -> str | None:
     """The framework that this environment lacks, where a script stopped for that; not a module that is misspelt."""
-    named = re.search(r"the package that brings the module '(\w+)", run.stderr)
+    named = re.search(r"the package that brings the module '(\w+)'", run.stderr)
     return named[1] if run.returncode and named and named[1] in FRAMEWORKS else None
 
 
@@ -190,14 +246,15 @@ def record_of(place: Path) -> dict[str, Any]:
     """The run.json of a run that a check has just made. Raises WorkshopError where there is none that can be read."""
     try:
         found = json.loads((place / "run.json").read_text(encoding="utf-8"))
-        if not isinstance(found["outputs"], list):
-            raise TypeError("outputs is no list")
+        for output in found["outputs"]:
+            if not (isinstance(output["path"], str) and isinstance(output["sha256"], str)):
+                raise TypeError("an output without path and sha256")
         return found
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = "no run.json" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
         raise WorkshopError(
             "what the script left in the folder named by --output", "a finished run with its run.json",
-            why, "keep record.start and classifier.report in the script: they write the run",
+            why, "keep the lines of the script that write the run (workshop.record)",
         ) from error  # fmt: skip
 
 

@@ -40,6 +40,7 @@ class Run:
     folder: Path
     origin: dict[str, Any]  # what run.json says of script, manifest, environment and host, read before the run
     lock: Any  # held while the process lives; the system drops it even after kill -9
+    found: frozenset[str] = frozenset()  # names of what was in `folder` before, and is not this run's to remove
 
 
 def start(exercise: str, script: str, output: str | None, seed: int, resume: bool = False) -> Run:
@@ -72,12 +73,13 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
         for left in folder.iterdir():  # half-written by a process that was killed
             if left.name in DESCRIPTIONS or (left.name.startswith(".") and left.name.endswith(".part")):
                 left.unlink()
+        found = frozenset(path.name for path in folder.iterdir()) - {CHECKPOINT, LOCK}
     except OSError as error:
         found = error.strerror or str(error)
         raise WorkshopError(
             error.filename or final or home, "a folder that can be written", found, ELSEWHERE
         ) from error
-    return Run(exercise, path, final, folder, origin, held)
+    return Run(exercise, path, final, folder, origin, held, found)
 
 
 @contextmanager
@@ -137,7 +139,8 @@ def _refuse_taken(final: Path, folder: Path, resume: bool, script: Path) -> None
         advice = typed.script(script, *place)
         raise WorkshopError(folder, "an interrupted run with a checkpoint", found, advice)
     if not resume and CHECKPOINT in there:
-        advice = f"{typed.script(script, *place, '--resume')}  (or rm -r {typed.quoted(folder)} to begin again)"
+        _hold(folder).release()  # is it still being worked on? Then that is what there is to say
+        advice = f"{typed.script(script, *place, '--resume')}  # or begin again: rm -r {typed.quoted(folder)}"
         raise WorkshopError(folder, "a new place for the run", "an interrupted run with a checkpoint", advice)
     if there and not there & {CHECKPOINT, LOCK}:
         found = f"a folder that no run has made, with {sorted(there)[0]} in it"
@@ -183,7 +186,13 @@ def abandon(run: Run, advise: bool = True) -> None:
         return
     if os.name == "nt":  # there an open file cannot be removed
         run.lock.release()
-    shutil.rmtree(run.folder, ignore_errors=True)
+    try:
+        for path in run.folder.iterdir():
+            if path.name not in run.found:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        run.folder.rmdir()
+    except OSError:
+        pass  # what is left there looks like no run, and a message about it would hide the one that matters
     run.lock.release()
 
 

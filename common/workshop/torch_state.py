@@ -13,14 +13,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from workshop import data, weights
+from workshop import data, options, typed, weights
 from workshop.errors import WorkshopError
 
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[int]:
     """The number of processes that torchrun started, joined for the time of the block: nccl on GPUs, gloo on the CPU."""
-    world = int(os.environ.get("WORLD_SIZE", 1))
+    # Some job systems set WORLD_SIZE for purposes of their own; only with RANK and MASTER_ADDR can processes meet.
+    together = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ)
+    world = options.process("WORLD_SIZE") if together else 1
     try:
         if world > 1:
             if device.type == "cuda":
@@ -64,7 +66,7 @@ def save_checkpoint(
     weights.save(path, tensors, about)
 
 
-def load_checkpoint(path: Path | None, next_step: str) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+def load_checkpoint(path: Path | None) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """What `save_checkpoint` wrote, read by the first process (which has the path) and handed to the others.
 
     Raises WorkshopError, in every process, where it cannot be read (`workshop.weights.load`).
@@ -72,7 +74,7 @@ def load_checkpoint(path: Path | None, next_step: str) -> tuple[dict[str, np.nda
     found = problem = None
     if path is not None:
         try:
-            found = weights.load(path, next_step)
+            found = weights.load(path, f"rm -r {typed.quoted(path.parent)}  # it cannot be gone on from: begin again")
         except WorkshopError as error:
             problem = error
     if dist.is_initialized():

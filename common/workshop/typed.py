@@ -31,7 +31,7 @@ def python() -> str:
 def script(path: Path, *words: str) -> str:
     """The command that runs a script with these arguments, by torchrun where that is how this process was started."""
     start = python()
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        here = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        here = os.environ.get("LOCAL_WORLD_SIZE", "2")
         start += f" -m torch.distributed.run --nproc-per-node {here}"
     return " ".join([start, quoted(path), *map(shlex.quote, words)])

@@ -71,7 +71,7 @@ def main() -> None:
 
         entries = []
         for h, hypothesis in enumerate(hypotheses):
-            ok = bool(limits.converged[h])
+            ok = bool(limits.converged[h] and np.isfinite(cls[h]).all())
             entries.append({
                 "name": hypothesis.name, "labels": dict(zip(labels, hypothesis.values, strict=True)), "converged": ok,
                 "cls_obs": float(cls[h, 0]) if ok else None, "cls_exp": cls[h, 1:].tolist() if ok else None,

@@ -134,10 +134,8 @@ def make_optimizer(net: nn.Module) -> torch.optim.AdamW:
 
 def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int) -> None:
     """Train, with checkpoints at epoch ends, and write the run; `run` is None in all processes but the first."""
-    begin_again = f"go on as the run was begun, or rm -r {typed.quoted(run.folder)} and begin again" if run else ""
-    checkpoint = (
-        torch_state.load_checkpoint(run and run.folder / record.CHECKPOINT, begin_again) if args.resume else None
-    )
+    place = run and run.folder / record.CHECKPOINT
+    checkpoint = torch_state.load_checkpoint(place) if args.resume else None
     options.settle(args, checkpoint and checkpoint[1], EPOCHS)
     dataset = data.load(args.data)
     x, y, x_test, y_test = torch_state.on_device(dataset, dev)
@@ -161,7 +159,8 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
     if checkpoint:
         tensors, said = checkpoint
         if rank == 0:
-            options.must_match(run.folder / record.CHECKPOINT, said, about, begin_again)
+            begin_again = f"rm -r {typed.quoted(run.folder)}  # or go on as the run was begun"
+            options.must_match(place, said, about, begin_again)
         losses = torch_state.restore(tensors, net, optimizer, dev)
         done, accuracies, resumed = said["done"], said["accuracies"], [*said["resumed"], said["done"]]
     wrapped = DistributedDataParallel(net) if world > 1 else net
@@ -189,7 +188,7 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
         )
         if rank == 0:
             state = {**about, "done": epoch + 1, "accuracies": accuracies, "resumed": resumed}
-            torch_state.save_checkpoint(run.folder / record.CHECKPOINT, net, optimizer, losses, state)
+            torch_state.save_checkpoint(place, net, optimizer, losses, state)
     if rank > 0:
         return
     if done == args.epochs:  # killed after the last checkpoint, before the run was filed
@@ -205,8 +204,8 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
 
 def main() -> None:
     args = options.training(__doc__).parse_args()
-    rank = int(os.environ.get("RANK", 0))  # set by torchrun
-    dev = device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0)))
+    rank = options.process("RANK")
+    dev = device.choose_torch(args.device, options.process("LOCAL_RANK"))
     with record.running(EXERCISE, __file__, args, rank) as run, torch_state.processes(dev) as world:
         train(args, run, dev, rank, world)
 
