@@ -39,7 +39,7 @@ def our_minima(model, h: int, limits: inference.Limits) -> np.ndarray:
     theta = model.init[h]
     rows, two = likelihood_module.Rows(model, np.array([h, h])), np.stack([theta, theta], 1)
     likelihood = likelihood_module.Likelihood(model)
-    value = likelihood._value(rows, two, likelihood.expected(rows, two))[0]
+    value = likelihood.value(rows, two, likelihood.expected(rows, two))[0]
     return limits.nll[h] - likelihood_module.log_likelihood(model, h, theta) - value
 
 

@@ -22,8 +22,8 @@ TOLERANCE = 1e-8  # a fit has converged when a Newton step promises less than th
 MAX_STEPS = 40  # usual fits take 5 to 20; what is not done then goes to `newton`
 LONGEST_STEP = 1.5  # in standard deviations of any alpha: the quadratic model is no good beyond
 SECANT_PAIRS = 4
-FRESH_STEPS = 3  # the interpolations' second derivatives are new in these and every fourth step: they change little
-ROW_NUMBERS = 200_000  # rows in a chunk times numbers a row: what keeps the arrays in the cache and memory flat
+SAME = 0.1  # two starts of one fit this close in every parameter (alphas: standard deviations) are in one basin
+ROW_NUMBERS = 320_000  # rows in a chunk times numbers a row: what keeps the arrays in the cache and memory flat
 
 
 @dataclass
@@ -34,6 +34,12 @@ class Fit:
     value: Array  # (R,)
     converged: NDArray[np.bool_]  # (R,)
     steps: int
+
+    def lowest(self, starts: list[NDArray[np.intp]]) -> Fit:
+        """The lowest of some starts of each fit; one array of rows a start."""
+        rows = np.stack(starts)
+        best = rows[self.value[rows].argmin(0), np.arange(rows.shape[1])]
+        return Fit(np.take(self.theta, best, 1), self.value[best], self.converged[best], self.steps)
 
 
 @dataclass
@@ -120,24 +126,24 @@ def _solve(likelihood: Likelihood, directions: tuple[Array, ...], gradient: Arra
     return out
 
 
-def fit(likelihood: Likelihood, rows: Rows, start: Array, fix_poi: bool, pairs: int = 0) -> Fit:
+def fit(likelihood: Likelihood, rows: Rows, start: Array, rival: NDArray[np.intp] | None = None) -> Fit:
     """Minimise each row from its start (P, R), within its bounds; see `_batched` and `newton.minimise`."""
-    result = _batched(likelihood, rows, start, fix_poi, pairs)
+    result = _batched(likelihood, rows, start, rival)
     for i in np.flatnonzero(~result.converged & np.isfinite(result.value)):
         one = rows.take(np.array([i, i]))
         result.theta[:, i], result.value[i], result.converged[i] = minimise(
-            likelihood, one, result.theta[:, i], fix_poi, TOLERANCE
+            likelihood, one, result.theta[:, i], TOLERANCE
         )
     return result
 
 
-def _batched(likelihood: Likelihood, rows: Rows, start: Array, fix_poi: bool, pairs: int) -> Fit:
+def _batched(likelihood: Likelihood, rows: Rows, start: Array, rival: NDArray[np.intp] | None) -> Fit:
     """Minimise each row from its start (P, R), within its bounds, by projected quasi-Newton steps.
 
     A step solves the Gauss-Newton matrix with the diagonal of the second derivatives, corrected by a few secant pairs
     (L-BFGS with that matrix as its start; Nocedal and Wright, Numerical Optimization, algorithm 7.4). Parameters at a
-    bound that the gradient pushes outward are frozen (Bertsekas 1982). With `pairs` = n, rows i, n + i, 2 n + i, ... are
-    starts of one fit: a later one is dropped when it is in the basin of an earlier one or can no longer win.
+    bound that the gradient pushes outward are frozen (Bertsekas 1982). `rival` (R,) names for each row another row
+    that is an earlier start of the same fit, or -1: a row is dropped when it is in the basin of its rival or can no longer win.
     """
     model, n_rows = likelihood.model, start.shape[1]
     s = model.n_alpha
@@ -159,8 +165,6 @@ def _batched(likelihood: Likelihood, rows: Rows, start: Array, fix_poi: bool, pa
         result.steps = step_number + 1
         gradient = point.gradient
         free = rows.free * ~(((current <= rows.lower) & (gradient > 0)) | ((current >= rows.upper) & (gradient < 0)))
-        if fix_poi:
-            free[model.poi] = 0
         directions = _directions(likelihood, point, rows, free, current)
         q, used = gradient * free, []
         for ds, dy, rho in reversed(history):
@@ -185,14 +189,13 @@ def _batched(likelihood: Likelihood, rows: Rows, start: Array, fix_poi: bool, pa
         result.converged[active[finished]] = True
         done[active[finished]] = True
         keep = ~finished
-        if pairs:
+        if rival is not None:
             best[active] = point.value
-            same, lost = np.zeros(len(active), bool), np.zeros(len(active), bool)
-            for k in range(1, n_rows // pairs):
-                mate = (active + k * pairs) % n_rows
-                same |= (mate < active) & (np.abs(where[:, mate] - current).max(0) < 0.02)
-                lost |= done[mate] & (promise < 1e-2) & (point.value - 2 * promise > best[mate] + 1e-6)
-            lost &= active >= pairs
+            mate = rival[active]
+            same = np.abs(where[:, mate] - current).max(0) < SAME
+            lost = done[mate] & (promise < 1e-2) & (point.value - 2 * promise > best[mate] + 1e-6)
+            same &= mate >= 0
+            lost &= mate >= 0
             drop = keep & (same | lost)
             result.value[active[drop]] = np.inf
             best[active[drop]] = np.inf
@@ -210,7 +213,13 @@ def _batched(likelihood: Likelihood, rows: Rows, start: Array, fix_poi: bool, pa
             history = [(np.take(ds, i, 1), np.take(dy, i, 1), rho[i]) for ds, dy, rho in history]
 
         length = np.minimum(1, LONGEST_STEP / np.maximum(np.abs(p[:s]).max(0, initial=0.0), 1e-12))
-        new, new_point, failed = _search(likelihood, rows, current, point, p, length, step_number)
+        # Up to the bound of the parameter of interest, not beyond: the rest of the step is made for all of its move.
+        toward, poi = p[model.poi], current[model.poi]
+        room = np.where(toward > 0, poi - rows.lower[model.poi], poi - rows.upper[model.poi])
+        length = np.where(
+            (room != 0) & (toward != 0), np.minimum(length, room / np.where(toward == 0, 1, toward)), length
+        )
+        new, new_point, failed = _search(likelihood, rows, current, point, p, length)
         if failed.any():
             # Not even a tiny step goes down: once more without secant pairs, then leave it to `newton`.
             for _, _, rho in history:
@@ -247,14 +256,13 @@ def _take_point(point: Point, index: NDArray[np.intp]) -> Point:
 
 
 def _search(
-    likelihood: Likelihood, rows: Rows, current: Array, point: Point, p: Array, length: Array, step_number: int
+    likelihood: Likelihood, rows: Rows, current: Array, point: Point, p: Array, length: Array
 ) -> tuple[Array, Point, NDArray[np.bool_]]:
     """Halve each row's step until the likelihood does not get worse; rows that never do stay where they are."""
     floor = point.value + 1e-10 * np.maximum(1, np.abs(point.value))
     new = likelihood.clean(np.clip(current - length * p, rows.lower, rows.upper))
     _keep_fixed(new, current, rows)
-    bend = None if step_number < FRESH_STEPS or step_number % 4 == 0 else point.bend.copy()
-    new_point = likelihood(rows, new, bend)
+    new_point = likelihood(rows, new)
     todo = np.flatnonzero(_worse(new_point, floor))
     for _ in range(40):
         if not len(todo):
@@ -332,18 +340,19 @@ def background_start(likelihood: Likelihood) -> Array:
     theta[:, 1:] += spread[:, 1:] * np.random.default_rng(0).normal(size=(len(theta), 7))
     theta = np.where(rows.free > 0, np.clip(theta, rows.lower, rows.upper), theta)
     theta[model.poi] = 0
-    result = fit(likelihood, rows, theta, fix_poi=True)
+    rows.free[model.poi] = 0
+    result = fit(likelihood, rows, theta)
     usable = sane(likelihood, rows, result.theta) & result.converged
     usable[0] = True
     return result.theta[:, np.argmin(np.where(usable, result.value, np.inf))]
 
 
-def _crossed(likelihood: Likelihood, rows: Rows, found: Fit, fix_poi: bool) -> Fit:
+def _crossed(likelihood: Likelihood, rows: Rows, found: Fit) -> Fit:
     """The fit, or a lower one from beyond the folds of its parameters (see `folds`)."""
 
     def again(some: Rows, starts: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
         # Most starts lead back to where they came from, so the slow way is not taken for those that did not converge.
-        result = _batched(likelihood, some, starts, fix_poi, 0)
+        result = _batched(likelihood, some, starts, None)
         return result.theta, result.value, result.converged
 
     theta, value, lower = crossed(likelihood, rows, found.theta, found.value, likelihood.folds, again)
@@ -353,7 +362,7 @@ def _crossed(likelihood: Likelihood, rows: Rows, found: Fit, fix_poi: bool) -> F
 def scan_rows(likelihood: Likelihood, hypotheses: NDArray[np.intp], mu: float, start: Array) -> Limits:
     """The fits of some hypotheses, all at once: at mu = 0, at mu, at the best mu, and at mu on the Asimov data."""
     model, n = likelihood.model, len(hypotheses)
-    rows, two = Rows(model, hypotheses), Rows(model, np.tile(hypotheses, 2))
+    rows = Rows(model, hypotheses)
 
     def at(theta: Array, value: float) -> Array:
         theta = theta.copy()
@@ -362,27 +371,30 @@ def scan_rows(likelihood: Likelihood, hypotheses: NDArray[np.intp], mu: float, s
 
     init = np.ascontiguousarray(model.init[hypotheses].T)
     begin = np.where(model.fixed[hypotheses].T, init, start[:, None])
-    null = _crossed(likelihood, rows, fit(likelihood, rows, at(begin, 0.0), fix_poi=True), fix_poi=True)
-    tested = _better(fit(likelihood, two, np.hstack([at(null.theta, mu), at(init, mu)]), fix_poi=True, pairs=n), n)
-    tested = _crossed(likelihood, rows, tested, fix_poi=True)
-    # The best mu, from the lower of the two: never above either.
-    low, high = np.maximum(rows.lower[model.poi], 0.05 * mu), rows.upper[model.poi]
-    from_null = at(null.theta, 0.0)
-    from_null[model.poi] = np.minimum(low, high)
-    begin = np.where(tested.value < null.value, tested.theta, from_null)
-    best = _crossed(likelihood, rows, fit(likelihood, rows, begin, fix_poi=False), fix_poi=False)
+    held = rows.take(np.arange(n))
+    held.free[model.poi] = 0
+    null = _crossed(likelihood, held, fit(likelihood, held, at(begin, 0.0)))
+
+    # The Asimov data: what the background-only fit expects, counts and constraints; its own best fit, at value zero.
+    asimov, null_theta = held.take(np.arange(n)), likelihood.clean(null.theta.copy())
+    with np.errstate(all="ignore"):
+        asimov.data = np.maximum(likelihood.expected(held.take(_two(n)), np.take(null_theta, _two(n), 1))[:, :n], 0.0)
+    asimov.auxdata = np.where(asimov.tau > 0, asimov.tau * null_theta, null_theta)
+
+    # The other fits in one batch, each from the background-only fit, those at mu from the start values too.
+    far, near, i = at(init, mu), at(null.theta, mu), np.arange(n)
+    everything = Rows.join([held, held, asimov, asimov, rows])
+    none = np.full(n, -1)
+    rival = np.concatenate([none, i, none, 2 * n + i, none])
+    found = fit(likelihood, everything, np.hstack([near, far, near, far, null.theta]), rival)
+    tested, asimov_fit, best = found.lowest([i, n + i]), found.lowest([2 * n + i, 3 * n + i]), found.lowest([4 * n + i])
+    # What one fit found is a start for the others, where it is lower than what they found.
+    tested = _crossed(likelihood, held, _from(likelihood, held, tested, at(best.theta, mu)))
+    asimov_fit = _crossed(likelihood, asimov, _from(likelihood, asimov, asimov_fit, tested.theta))
+    best = _crossed(likelihood, rows, _from(likelihood, rows, best, tested.theta))
     lower = null.value < best.value  # mu_hat is at its bound
     best.theta[:, lower], best.value[lower] = null.theta[:, lower], null.value[lower]
 
-    # The Asimov data: what the background-only fit expects, counts and constraints; its own best fit, at value zero.
-    asimov, thrice = Rows(model, np.tile(hypotheses, 3)), np.arange(3 * n) % n
-    with np.errstate(all="ignore"):
-        null_theta = likelihood.clean(np.take(null.theta, thrice, 1))
-        asimov.data = np.maximum(likelihood.expected(asimov, null_theta), 0.0)
-    asimov.auxdata = np.where(asimov.tau > 0, asimov.tau * null_theta, null_theta)
-    starts = np.hstack([at(null.theta, mu), tested.theta, at(init, mu)])
-    asimov_fit = _better(fit(likelihood, asimov, starts, fix_poi=True, pairs=n), n)
-    asimov_fit = _crossed(likelihood, asimov.take(np.arange(n)), asimov_fit, fix_poi=True)
     q = np.where(best.theta[model.poi] > mu, 0.0, np.maximum(2 * (tested.value - best.value), 0.0))
     q_asimov = np.maximum(2 * asimov_fit.value, 0.0)
     observed, expected = asymptotic_cls(q, q_asimov)
@@ -401,10 +413,23 @@ def scan_rows(likelihood: Likelihood, hypotheses: NDArray[np.intp], mu: float, s
     )
 
 
-def _better(fits: Fit, n: int) -> Fit:
-    """The lowest of the starts of each of n fits."""
-    lowest = fits.value.reshape(-1, n).argmin(0) * n + np.arange(n)
-    return Fit(np.take(fits.theta, lowest, 1), fits.value[lowest], fits.converged[lowest], fits.steps)
+def _from(likelihood: Likelihood, rows: Rows, found: Fit, theta: Array) -> Fit:
+    """The fit, or the one that starts from theta (P, R) where the likelihood is lower there."""
+    n = theta.shape[1]
+    theta = likelihood.clean(theta.copy())
+    with np.errstate(all="ignore"):
+        some, there = (rows, theta) if n > 1 else (rows.take(_two(n)), np.take(theta, _two(n), 1))
+        value = likelihood.value(some, there, likelihood.expected(some, there))[:n]
+    i = np.flatnonzero(value < found.value)
+    if len(i):
+        again = fit(likelihood, rows.take(i), np.take(theta, i, 1))
+        found.theta[:, i], found.value[i], found.converged[i] = again.theta, again.value, again.converged
+    return found
+
+
+def _two(n: int) -> NDArray[np.intp]:
+    """The rows, two at least: see `likelihood` on the order of sums."""
+    return np.arange(n) if n > 1 else np.zeros(2, np.intp)
 
 
 def chunk_rows(model: Model) -> int:

@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import gammaln
 
+try:
+    from scipy.sparse._sparsetools import csr_matvecs
+except ImportError:  # private to SciPy: a version may move it
+    csr_matvecs = None
+
 TINY = 1e-12  # a linear factor at zero is put here: its derivative is lambda / theta
 
 
@@ -60,10 +65,35 @@ def code4p_weight(alpha: Array) -> tuple[Array, Array, Array]:
     return v, v1, v2
 
 
-def _ones(
-    rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, int], data: Array | None = None
-) -> sparse.csr_matrix:
-    return sparse.csr_matrix((np.ones(len(rows)) if data is None else data, (rows, columns)), shape)
+class Sum:
+    """A fixed sparse matrix that multiplies arrays (columns, R), by SciPy's compiled loop without what surrounds it.
+
+    `matrix @ x` of SciPy spends ten microseconds on looking at its arguments; a fit of a small model makes thousands of
+    such products. Each output row is added up in the order of the matrix's entries, whatever R is.
+    """
+
+    def __init__(
+        self, rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, int], data: Array | None = None
+    ) -> None:
+        order = np.argsort(rows, kind="stable")
+        self.shape, self.nnz = shape, len(order)
+        self.data = np.ones(len(order)) if data is None else np.asarray(data, float)[order]
+        self.columns = np.asarray(columns)[order].astype(np.int32)
+        self.starts = np.zeros(shape[0] + 1, np.int32)
+        np.cumsum(np.bincount(rows, minlength=shape[0]), out=self.starts[1:])
+
+    def __matmul__(self, x: Array) -> Array:
+        return self.add(x, np.zeros((self.shape[0], x.shape[1])))
+
+    def add(self, x: Array, out: Array) -> Array:
+        """`out` (rows, R) += matrix @ x; both in C order."""
+        if self.nnz == 0:
+            return out
+        if csr_matvecs is None:
+            out += sparse.csr_matrix((self.data, self.columns, self.starts), self.shape) @ x
+        else:
+            csr_matvecs(*self.shape, x.shape[1], self.starts, self.columns, self.data, x.reshape(-1), out.reshape(-1))
+        return out
 
 
 class _Side:
@@ -74,11 +104,13 @@ class _Side:
         cells, pairs, processes = len(block.cell_bin), len(block.pair_alpha), block.n_processes
         cell, pair = np.arange(cells), np.arange(pairs)
         self.own, self.block, self.n_alpha, self.n_cells = own, block, k, cells
-        self.bins = _ones(block.cell_bin, cell, (b, cells))
+        self.bins = Sum(block.cell_bin, cell, (b, cells))
         # Factors of a process: segments of the pairs, which are sorted by process.
         self.with_pairs, self.starts = np.unique(block.pair_process, return_index=True)
-        self.process_sum = _ones(block.cell_process, cell, (processes, cells))
-        self.alpha_sum = _ones(block.pair_alpha, pair, (k, pairs))
+        # Cells with a first, second, ... linear factor; None where all have it.
+        self.ranks = [None if (rank >= 0).all() else np.flatnonzero(rank >= 0) for rank in block.factors]
+        self.process_sum = Sum(block.cell_process, cell, (processes, cells))
+        self.alpha_sum = Sum(block.pair_alpha, pair, (k, pairs))
         self.by_alpha = np.argsort(block.pair_alpha, kind="stable")
         self.alpha_start = np.searchsorted(block.pair_alpha[self.by_alpha], np.arange(k + 1))
         # A pair meets every bin of its process once.
@@ -89,47 +121,43 @@ class _Side:
         within = np.arange(len(self.pb_pair)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
         self.pb_cell = first_cell[block.pair_process][self.pb_pair] + within
         target = block.cell_bin[self.pb_cell] * k + block.pair_alpha[self.pb_pair]
-        self.pair_jacobian = _ones(target, np.arange(len(self.pb_pair)), (b * k, len(self.pb_pair)))
+        self.pair_jacobian = Sum(target, np.arange(len(self.pb_pair)), (b * k, len(self.pb_pair)))
         # Linear factors.
         rank, where = np.nonzero(block.factors >= 0)
         parameter = block.factors[rank, where]
         wide = (parameter >= k) & (parameter < s)
-        self.wide_jacobian = _ones(
+        self.wide_jacobian = Sum(
             block.cell_bin[where[wide]] * (s - k) + parameter[wide] - k, where[wide], (b * (s - k), cells)
         )
-        self.local_sum = _ones(parameter[~wide] - s, where[~wide], (t, cells))
+        self.local_sum = Sum(parameter[~wide] - s, where[~wide], (t, cells))
         # histosys
         h_bin = block.cell_bin[block.hist_cell] * k + block.hist_alpha
         if own:
             hist = np.arange(len(block.hist_cell))
-            self.hist_cells = _ones(block.hist_cell, hist, (cells, len(hist)))
-            self.hist_jacobian = _ones(h_bin, hist, (b * k, len(hist)))
-            self.hist_alpha = _ones(block.hist_alpha, hist, (k, len(hist)))
+            self.hist_cells = Sum(block.hist_cell, hist, (cells, len(hist)))
+            self.hist_jacobian = Sum(h_bin, hist, (b * k, len(hist)))
+            self.hist_alpha = Sum(block.hist_alpha, hist, (k, len(hist)))
         else:
             c, self.log_hi, self.log_lo = code4_coefficients(block.hi, block.lo)
             columns = np.arange(7)[:, None] * k + block.pair_alpha  # powers of alpha, see `_powers`
             order = np.arange(1, 7)[:, None]
             at = np.broadcast_to(pair, (7, pairs))
             self.f = [
-                _ones(at[:n].ravel(), columns[:n].ravel(), (pairs, 7 * k), data.ravel())
+                Sum(at[:n].ravel(), columns[:n].ravel(), (pairs, 7 * k), data.ravel())
                 for n, data in ((7, np.vstack([np.ones(pairs), c])), (6, order * c), (5, (order * (order - 1) * c)[1:]))
             ]
             shape, where = (cells, k), (block.hist_cell, block.hist_alpha)
-            self.add_symmetric = _ones(*where, shape, block.symmetric)
-            self.add_asymmetric = _ones(*where, shape, block.asymmetric)
-            self.jacobian_symmetric = _ones(h_bin, block.hist_cell, (b * k, cells), block.symmetric)
-            self.jacobian_asymmetric = _ones(h_bin, block.hist_cell, (b * k, cells), block.asymmetric)
-            self.alpha_asymmetric = _ones(block.hist_alpha, block.hist_cell, (k, cells), block.asymmetric)
+            self.add_symmetric = Sum(*where, shape, block.symmetric)
+            self.add_asymmetric = Sum(*where, shape, block.asymmetric)
+            self.jacobian_symmetric = Sum(h_bin, block.hist_cell, (b * k, cells), block.symmetric)
+            self.jacobian_asymmetric = Sum(h_bin, block.hist_cell, (b * k, cells), block.asymmetric)
+            self.alpha_even = Sum(block.pair_alpha, block.pair_process, (k, processes), 0.5 * (block.hi + block.lo) - 1)
+            self.alpha_asymmetric = Sum(block.hist_alpha, block.hist_cell, (k, cells), block.asymmetric)
 
     def interpolate(self, rows: Rows, alpha: Array, powers: Array, order: int) -> list[Array]:
         """f and its first `order` derivatives, each (pairs, R)."""
         if self.own:
-            c, x = rows.coefficients, np.take(alpha, self.block.pair_alpha, 0)
-            out = [_horner(1.0, [c[0], c[1], c[2], c[3], c[4], c[5]], x)]
-            if order > 0:
-                out.append(_horner(c[0], [2 * c[1], 3 * c[2], 4 * c[3], 5 * c[4], 6 * c[5]], x))
-            if order > 1:
-                out.append(_horner(2 * c[1], [6 * c[2], 12 * c[3], 20 * c[4], 30 * c[5]], x))
+            out = _horner(rows.coefficients, np.take(alpha, self.block.pair_alpha, 0), order)
         else:
             out = [matrix @ powers for matrix in self.f[: order + 1]]
         # Beyond one sigma: hi^alpha or lo^-alpha. Few parameters of few rows.
@@ -157,9 +185,11 @@ class _Side:
             # A product, not a sum of logarithms: far out a polynomial can turn zero or negative.
             factor[self.with_pairs] = np.multiply.reduceat(f[0], self.starts, axis=0)
         factor = np.take(factor, block.cell_process, 0)
-        one = np.vstack([theta, np.ones(theta.shape[1])])
-        for rank in block.factors:
-            factor *= np.take(one, rank, 0)
+        for rank, cells in zip(block.factors, self.ranks, strict=True):
+            if cells is None:
+                factor *= np.take(theta, rank, 0)
+            else:
+                factor[cells] *= np.take(theta, rank[cells], 0)
         if not len(block.hist_cell):
             shape = rows.nominal if self.own else block.nominal[:, None]
         elif self.own:
@@ -167,26 +197,33 @@ class _Side:
             x += np.take(v, block.hist_alpha, 0) * rows.asymmetric
             shape = rows.nominal + self.hist_cells @ x
         else:
-            shape = self.add_symmetric @ alpha
-            shape += self.add_asymmetric @ v
-            shape += block.nominal[:, None]
+            shape = np.repeat(block.nominal[:, None], alpha.shape[1], 1)
+            self.add_symmetric.add(alpha, shape)
+            self.add_asymmetric.add(v, shape)
         return f, factor, shape * factor
 
 
-def _horner(first: Array | float, rest: list[Array], x: Array) -> Array:
-    y = rest[-1] * x
-    for c in rest[-2::-1]:
-        y += c
-        y *= x
-    y += first
-    return y
+def _horner(c: Array, x: Array, order: int) -> list[Array]:
+    """1 + sum_i c_i x^(i+1) and its first `order` derivatives, all in one pass over the coefficients c (6, ...)."""
+    value, slope, bend = c[5] * x, c[5].copy(), np.zeros_like(x)
+    for lower in c[4::-1]:
+        value += lower
+        if order > 1:
+            bend *= x
+            bend += slope
+        if order > 0:
+            slope *= x
+            slope += value
+        value *= x
+    value += 1
+    return [value, slope, 2 * bend][: order + 1]
 
 
 class Rows:
     """What differs from row to row: (..., R) arrays."""
 
     fields = ("data", "auxdata", "precision", "tau", "lower", "upper", "free", "nominal", "coefficients", "log_hi", "log_lo",
-              "symmetric", "asymmetric")  # fmt: skip
+              "even", "symmetric", "asymmetric")  # fmt: skip
 
     def __init__(self, model: Model, hypotheses: NDArray[np.intp]) -> None:
         def gather(array: Array) -> Array:
@@ -208,7 +245,9 @@ class Rows:
             gather(own.symmetric),
             gather(own.asymmetric),
         )
-        self.coefficients, self.log_hi, self.log_lo = code4_coefficients(gather(own.hi), gather(own.lo))
+        high, low = gather(own.hi), gather(own.lo)
+        self.coefficients, self.log_hi, self.log_lo = code4_coefficients(high, low)
+        self.even = 0.5 * (high + low) - 1
 
     def take(self, index: NDArray[np.intp]) -> Rows:
         """These rows only, in C order (plain indexing would give Fortran order, and slow and other sums)."""
@@ -217,18 +256,25 @@ class Rows:
             setattr(other, name, np.take(getattr(self, name), index, -1))
         return other
 
+    @staticmethod
+    def join(parts: list[Rows]) -> Rows:
+        """The rows of all parts, one after the other."""
+        other = object.__new__(Rows)
+        for name in Rows.fields:
+            setattr(other, name, np.concatenate([getattr(part, name) for part in parts], -1))
+        return other
+
 
 class Point:
     """The likelihood at one point of each row: value (R,), nu (B, R), gradient (P, R), J and the Hessian's diagonal."""
 
-    fields = ("value", "nu", "gradient", "jacobian_local", "diagonal", "bend")
+    fields = ("value", "nu", "gradient", "jacobian_local", "diagonal")
     value: Array  # (R,) -log L(theta) + log L(saturated)
     nu: Array  # (B, R) expected counts
     gradient: Array  # (P, R)
     jacobian: Array  # (R, B, S) d nu / d theta of the shared parameters
     jacobian_local: Array  # (T, R) the same for local parameters, each in its own bin
-    diagonal: Array  # (P, R) diagonal of the Hessian, less that of J^T W J
-    bend: Array  # (K, R) what the interpolations' second derivatives add to it
+    diagonal: Array  # (P, R) diagonal of the Hessian, less that of J^T W J; approximate for the alphas
 
     def put(self, index: NDArray[np.intp], other: Point) -> None:
         for name in self.fields:
@@ -244,9 +290,7 @@ class Likelihood:
         self.sides = [_Side(model.shared, model, own=False), _Side(model.own, model, own=True)]
         self.sides = [side for side in self.sides if side.n_cells]
         self.poisson = np.flatnonzero((model.tau > 0).any(0))
-        self.local = _ones(
-            model.local_bin, np.arange(len(model.local_bin)), (model.data.shape[1], len(model.local_bin))
-        )
+        self.local = Sum(model.local_bin, np.arange(len(model.local_bin)), (model.data.shape[1], len(model.local_bin)))
 
     @cached_property
     def folds(self) -> NDArray[np.intp]:
@@ -261,7 +305,7 @@ class Likelihood:
         np.copyto(linear, TINY, where=np.abs(linear) < TINY)
         return theta
 
-    def _value(self, rows: Rows, theta: Array, nu: Array) -> Array:
+    def value(self, rows: Rows, theta: Array, nu: Array) -> Array:
         n, some = rows.data, rows.data > 0
         log_ratio = np.log(np.where(some, nu, 1.0) / np.where(some, n, 1.0))
         difference = theta - rows.auxdata
@@ -277,26 +321,33 @@ class Likelihood:
     def expected(self, rows: Rows, theta: Array) -> Array:
         """Expected counts nu (B, R)."""
         powers, v = _powers(theta[: self.model.n_alpha]), code4p_weight(theta[: self.model.n_alpha])[0]
-        return sum(side.bins @ side.rates(rows, theta, powers, v, 0)[2] for side in self.sides)
+        nu = np.zeros((self.model.data.shape[1], theta.shape[1]))
+        for side in self.sides:
+            side.bins.add(side.rates(rows, theta, powers, v, 0)[2], nu)
+        return nu
 
-    def __call__(self, rows: Rows, theta: Array, bend: Array | None = None) -> Point:
-        """Value, gradient and Jacobian at theta (P, R); with the second derivatives `bend` (K, R) of an earlier point, if given."""
+    def __call__(self, rows: Rows, theta: Array) -> Point:
+        """Value, gradient and Jacobian at theta (P, R)."""
         with np.errstate(all="ignore"):  # a trial step may go anywhere: the value is then NaN, and the step is halved
-            return self._evaluate(rows, theta, bend)
+            return self._evaluate(rows, theta)
 
-    def _evaluate(self, rows: Rows, theta: Array, bend: Array | None) -> Point:
+    def _evaluate(self, rows: Rows, theta: Array) -> Point:
         model, n_rows = self.model, theta.shape[1]
         k, s, b = model.n_alpha, model.n_shared, model.data.shape[1]
-        alpha, curvature = theta[:k], bend is None
+        alpha = theta[:k]
         powers, (v, v1, v2) = _powers(alpha), code4p_weight(alpha)
-        parts = [side.rates(rows, theta, powers, v, 2 if curvature else 1) for side in self.sides]
+        parts = [side.rates(rows, theta, powers, v, 1) for side in self.sides]
         point = Point()
-        point.nu = sum(side.bins @ part[2] for side, part in zip(self.sides, parts, strict=True))
-        point.value = self._value(rows, theta, point.nu)
+        point.nu = np.zeros((b, n_rows))
+        for side, part in zip(self.sides, parts, strict=True):
+            side.bins.add(part[2], point.nu)
+        point.value = self.value(rows, theta, point.nu)
         residual = 1 - rows.data / point.nu
         residual = np.where(rows.data > 0, residual, 1.0)
-        point.bend = np.zeros((k, n_rows)) if bend is None else bend
 
+        # Second derivatives of the interpolations: exact for histosys; a normsys is taken for a histosys with the same
+        # +-1 sigma, which needs no polynomial. They only shape the steps, so this changes no minimum.
+        bend = np.zeros((k, n_rows))
         slopes = np.zeros((b * k, n_rows))
         asymmetric = np.zeros((b * k, n_rows))
         wide = np.zeros((b * (s - k), n_rows))
@@ -307,31 +358,31 @@ class Likelihood:
                 f[1] /= f[0]
                 product = np.take(f[1], side.pb_pair, 0)
                 product *= np.take(rate, side.pb_cell, 0)
-                slopes += side.pair_jacobian @ product
-            if side.wide_jacobian.nnz:
-                wide += side.wide_jacobian @ rate
-            if side.local_sum.nnz:
-                local += side.local_sum @ rate
+                side.pair_jacobian.add(product, slopes)
+            side.wide_jacobian.add(rate, wide)
+            side.local_sum.add(rate, local)
             if side.own and len(block.hist_cell):
                 here = np.take(factor, block.hist_cell, 0)
-                slopes += side.hist_jacobian @ (here * rows.symmetric)
+                side.hist_jacobian.add(here * rows.symmetric, slopes)
                 here *= rows.asymmetric
-                asymmetric += side.hist_jacobian @ here
+                side.hist_jacobian.add(here, asymmetric)
             elif len(block.hist_cell):
-                slopes += side.jacobian_symmetric @ factor
-                asymmetric += side.jacobian_asymmetric @ factor
-            if curvature:
-                weight = np.take(residual, block.cell_bin, 0)
-                if len(block.pair_alpha):
-                    f[2] /= f[0]
-                    f[2] *= np.take(side.process_sum @ (rate * weight), block.pair_process, 0)
-                    point.bend += side.alpha_sum @ f[2]
-                if len(block.hist_cell):
-                    weight *= factor
-                    if side.own:
-                        point.bend += v2 * (side.hist_alpha @ (np.take(weight, block.hist_cell, 0) * rows.asymmetric))
-                    else:
-                        point.bend += v2 * (side.alpha_asymmetric @ weight)
+                side.jacobian_symmetric.add(factor, slopes)
+                side.jacobian_asymmetric.add(factor, asymmetric)
+            weight = np.take(residual, block.cell_bin, 0)
+            if len(block.pair_alpha):
+                pull = side.process_sum @ (rate * weight)
+                if side.own:
+                    side.alpha_sum.add(np.take(pull, block.pair_process, 0) * rows.even, bend)
+                else:
+                    side.alpha_even.add(pull, bend)
+            if len(block.hist_cell):
+                weight *= factor
+                if side.own:
+                    side.hist_alpha.add(np.take(weight, block.hist_cell, 0) * rows.asymmetric, bend)
+                else:
+                    side.alpha_asymmetric.add(weight, bend)
+        bend *= v2
         jacobian = np.empty((b, s, n_rows))
         asymmetric = asymmetric.reshape(b, k, n_rows)
         asymmetric *= v1
@@ -340,7 +391,7 @@ class Likelihood:
         point.jacobian = np.ascontiguousarray(jacobian.transpose(2, 0, 1))
         point.jacobian_local = local / theta[s:]
         point.diagonal = rows.precision.copy()
-        point.diagonal[:k] += point.bend
+        point.diagonal[:k] += bend
         point.gradient = rows.precision * (theta - rows.auxdata)
         point.gradient[:s] += np.matmul(np.ascontiguousarray(residual.T)[:, None], point.jacobian)[:, 0].T
         point.gradient[s:] += np.take(residual, model.local_bin, 0) * point.jacobian_local
@@ -365,9 +416,9 @@ def _powers(alpha: Array) -> Array:
 def log_likelihood(model: Model, hypothesis: int, theta: Array) -> float:
     """log L with all its constants, as pyhf's `Model.logpdf` gives it; theta (P,)."""
     likelihood, rows = Likelihood(model), Rows(model, np.array([hypothesis, hypothesis]))
-    value = likelihood._value(
-        rows, np.stack([theta, theta], 1), likelihood.expected(rows, np.stack([theta, theta], 1))
-    )[0]
+    value = likelihood.value(rows, np.stack([theta, theta], 1), likelihood.expected(rows, np.stack([theta, theta], 1)))[
+        0
+    ]
 
     def saturated(n: Array) -> float:
         return float((np.where(n > 0, n * np.log(np.where(n > 0, n, 1.0)), 0.0) - n - gammaln(n + 1)).sum())

@@ -59,21 +59,16 @@ def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
     return out
 
 
-def minimise(
-    likelihood: Likelihood, rows: Rows, start: Array, fix_poi: bool, tolerance: float
-) -> tuple[Array, float, bool]:
+def minimise(likelihood: Likelihood, rows: Rows, start: Array, tolerance: float) -> tuple[Array, float, bool]:
     """Best theta (P,), value, converged, of the first row of `rows` (two rows alike) from start (P,)."""
     theta = np.stack([start, start], 1)
-    none = np.zeros((likelihood.model.n_alpha, 2))  # `hessian` has the curvature
-    point = likelihood(rows, theta, none)
+    point = likelihood(rows, theta)
     for _ in range(STEPS):
         gradient = point.gradient[:, 0]
         free = rows.free[:, 0] > 0
         free &= ~((theta[:, 0] <= rows.lower[:, 0]) & (gradient > 0)) & ~(
             (theta[:, 0] >= rows.upper[:, 0]) & (gradient < 0)
         )
-        if fix_poi:
-            free[likelihood.model.poi] = False
         if not free.any():
             return theta[:, 0], float(point.value[0]), True
         with np.errstate(all="ignore"):
@@ -93,10 +88,8 @@ def minimise(
         for _ in range(50):
             trial = np.clip(theta[:, 0] + length * step, rows.lower[:, 0], rows.upper[:, 0])
             trial = np.where(rows.free[:, 0] > 0, trial, theta[:, 0])
-            if fix_poi:
-                trial[likelihood.model.poi] = theta[likelihood.model.poi, 0]
             new = likelihood.clean(np.stack([trial, trial], 1))
-            there = likelihood(rows, new, none)
+            there = likelihood(rows, new)
             if there.value[0] < point.value[0] and np.isfinite(there.gradient).all():
                 break
             length *= 0.5
