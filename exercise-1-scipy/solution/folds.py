@@ -1,64 +1,79 @@
 """Other minima: which parameters can make them, and a search that crosses to them.
 
 Where +1 sigma and -1 sigma of a systematic move the counts the same way (both up, or both down), the counts as a
-function of that parameter are folded: +a and -a explain the data about as well, and log L has a minimum on each side.
-A minimiser ends in the one on its side. `folded` finds such parameters from the templates alone; `crossed` starts again
-from the mirror image of each, and once more from what that found, as long as the likelihood gets better.
+function of that parameter are folded: +a and -a explain the data about as well, and log L can have a minimum on each
+side. A minimiser ends in the one on its side. `bent` tells from the residuals of a fit which parameters have such a
+fold; `crossed` starts again from the mirror image of each, and once more from what that found, as long as the
+likelihood gets better.
+
+The rule. Let bin b expect nu_b(a) = nu_b + odd_b a + even_b v(a), with a = 0 and v as in code 4p; a normsys is taken for
+a histosys with the same +-1 sigma. Then
+
+    d^2(-log L)/da^2 = 1/sigma^2 + sum_b [ (1 - n_b / nu_b) even_b v''(a)  +  n_b / nu_b^2 (d nu_b / da)^2 ] .
+
+Two minima have a maximum between them, where this is negative. Only the middle term can be negative, and v'' is
+largest at a = 0, where it is 15/4 and d nu_b / da = odd_b. So `bent` asks for
+
+    15/4 sum_b (n_b / nu_b - 1) even_b  >  1/sigma^2 + sum_b n_b / nu_b^2 odd_b^2 ,
+
+nu being what the fit expects with this one parameter put to zero. It looks along one axis with the others as fitted: a
+fold that shows only when other parameters move too is not seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from likelihood import Likelihood, Rows
+from likelihood import Likelihood, Rows, code4p_weight, powers_of
 from model import Array
 from numpy.typing import NDArray
 
-# A fold counts when it moves the counts by more than their statistical error: below it, the parabola of the
-# constraint (and of the odd part) outweighs what the residuals of a sane fit can bend.
-STRENGTH = 1.0
-SHARE = 0.75  # of the odd part: where that is the larger by far, the counts rise or fall from one side to the other
-MOST = 12  # parameters tried: the strongest
+if TYPE_CHECKING:
+    from inference import Fit
+
+BEND = 15 / 4  # v'' at zero
+MOST = 12  # parameters tried for a fit: the most bent
 ROUNDS = 4  # a mirror image of a mirror image ...: two folds that must be crossed together are found one by one
 GAIN = 1e-7  # in log L: less is the same minimum
 NEAR = 0.5  # a parameter this close to zero has no other side: both +1 and -1 are tried
 
 
-def folded(likelihood: Likelihood) -> NDArray[np.intp]:
-    """The alphas with a fold in any hypothesis, the strongest first.
-
-    The strength is sqrt(sum_b e_b^2 / nu_b) with e_b the mean of what +1 and -1 sigma add to bin b, at the start values.
-    """
-    model = likelihood.model
-    k, b, n_hypotheses = model.n_alpha, model.data.shape[1], len(model.names)
-    one = np.concatenate([model.init, np.ones((n_hypotheses, 1))], 1)
-    nu = np.zeros((b, n_hypotheses))
-    even, odd = np.zeros((b * k, n_hypotheses)), np.zeros((b * k, n_hypotheses))
-    for side in likelihood.sides:
-        block = side.block
-        factor = np.ones((n_hypotheses, side.n_cells))
-        for rank in block.factors:
-            factor *= one[:, rank]
-        rate = factor * block.nominal
-        nu += side.bins @ rate.T
-        meets = rate[:, side.pb_cell]
-        even += side.pair_jacobian @ (meets * (0.5 * (block.hi + block.lo) - 1)[..., side.pb_pair]).T
-        odd += side.pair_jacobian @ (meets * (0.5 * (block.hi - block.lo))[..., side.pb_pair]).T
-        if side.own and len(block.hist_cell):
-            here = factor[:, block.hist_cell]
-            even += side.hist_jacobian @ (here * block.asymmetric).T
-            odd += side.hist_jacobian @ (here * block.symmetric).T
-        elif len(block.hist_cell):
-            even += side.jacobian_asymmetric @ factor.T
-            odd += side.jacobian_symmetric @ factor.T
-    even, odd = (
-        np.sqrt((x.reshape(b, k, n_hypotheses) ** 2 / np.maximum(nu, 0.5)[:, None]).sum(0)) for x in (even, odd)
-    )
-    strength = np.where(even > SHARE * odd, even, 0.0).max(1, initial=0.0)
-    strength[model.fixed[:, :k].all(0)] = 0
-    order = np.argsort(-strength, kind="stable")
-    return order[strength[order] > STRENGTH][:MOST]
+def bent(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
+    """How far each alpha's curvature at zero is below zero, (K, R); above 0 where there is a fold (see the rule above)."""
+    model, n_rows = likelihood.model, theta.shape[1]
+    k, b = model.n_alpha, model.data.shape[1]
+    alpha = theta[:k]
+    v = code4p_weight(alpha)[0]
+    nu, even, odd = np.zeros((b, n_rows)), np.zeros((b * k, n_rows)), np.zeros((b * k, n_rows))
+    with np.errstate(all="ignore"):
+        for side in likelihood.sides:
+            block = side.block
+            f, factor, rate = side.rates(rows, theta, powers_of(alpha), v, 0)
+            side.bins.add(rate, nu)
+            if len(block.pair_alpha):
+                meets = np.take(rate, side.pb_cell, 0) / np.take(f[0], side.pb_pair, 0)
+                high, low = (rows.high, rows.low) if side.own else (block.hi[:, None], block.lo[:, None])
+                side.pair_jacobian.add(meets * np.take(0.5 * (high + low) - 1, side.pb_pair, 0), even)
+                side.pair_jacobian.add(meets * np.take(0.5 * (high - low), side.pb_pair, 0), odd)
+            if len(block.hist_cell):
+                here = np.take(factor, block.hist_cell, 0)
+                symmetric, asymmetric = (
+                    (rows.symmetric, rows.asymmetric)
+                    if side.own
+                    else (block.symmetric[:, None], block.asymmetric[:, None])
+                )
+                side.hist_sum.add(here * symmetric, odd)
+                side.hist_sum.add(here * asymmetric, even)
+        even, odd = even.reshape(b, k, n_rows), odd.reshape(b, k, n_rows)
+        without = nu[:, None] - odd * alpha - even * v
+        # Where putting the parameter to zero leaves nothing, what the fit expects has to do.
+        without = np.where(without > 0, without, nu[:, None])
+        pull = np.where(rows.data[:, None] > 0, rows.data[:, None] / without - 1, -1.0)
+        score = BEND * (pull * even).sum(0) - rows.precision[:k]
+        score -= ((pull + 1) / without * odd * odd).sum(0)
+    return np.where((rows.free[:k] > 0) & np.isfinite(score), score, -1.0)
 
 
 def sane(likelihood: Likelihood, rows: Rows, theta: Array) -> NDArray[np.bool_]:
@@ -71,47 +86,58 @@ def sane(likelihood: Likelihood, rows: Rows, theta: Array) -> NDArray[np.bool_]:
 
 
 def crossed(
-    likelihood: Likelihood, rows: Rows, theta: Array, value: Array, alphas: NDArray[np.intp],
-    fit: Callable[[Rows, Array], tuple[Array, Array, NDArray[np.bool_]]],
+    likelihood: Likelihood, rows: Rows, theta: Array, value: Array,
+    fit: Callable[[Rows, Array, NDArray[np.intp], Array, Array], Fit],
 ) -> tuple[Array, Array, NDArray[np.bool_]]:  # fmt: skip
     """Lower minima of rows from theta (P, R), value (R,): theta, value, and where something lower was found.
 
-    `fit(rows, starts)` returns theta, value and convergence.
+    `fit(rows, starts, origin, theta, value)` minimises from the starts; origin says which of theta and value each start
+    mirrors, so that those that lead back there can be dropped.
     """
     theta, value = theta.copy(), value.copy()
     found, todo = np.zeros(len(value), bool), np.arange(len(value))
+    if likelihood.model.n_alpha == 0:
+        return theta, value, found
     for _ in range(ROUNDS):
-        if not len(alphas) or not len(todo):
+        two = todo[two_rows(len(todo))]
+        score = bent(likelihood, rows.take(two), np.take(theta, two, 1))[:, : len(todo)]
+        some = np.sort(score, axis=0)[-min(MOST, len(score)) :]
+        alphas, column = np.nonzero((score > 0) & (score >= some[0]))
+        if not len(alphas):
             break
-        signs = np.repeat([1.0, -1.0], len(alphas))[:, None]
-        alpha = theta[np.tile(alphas, 2)][:, todo]  # (2 alphas, rows to do)
-        small = np.abs(alpha) < NEAR
-        target = np.where(small, signs, -alpha)
-        which, column = np.nonzero((small | (signs > 0)) & (rows.free[np.tile(alphas, 2)][:, todo] > 0))
-        if not len(which):
-            break
-        origin, parameter = todo[column], np.tile(alphas, 2)[which]
-        starts, some = np.take(theta, origin, 1), rows.take(origin)
-        starts[parameter, np.arange(len(which))] = target[which, column]
-        starts = np.where(some.free > 0, np.clip(starts, some.lower, some.upper), starts)
-        there, level, converged = fit(some, starts)
-        level = np.where(
-            converged & sane(likelihood, some.take(_two(len(level))), _pair(there))[: len(level)], level, np.inf
-        )
+        now = theta[alphas, todo[column]]
+        small = np.abs(now) < NEAR
+        # The other side; of a parameter near zero both sides.
+        target = np.concatenate([np.where(small, 1.0, -now), np.full(small.sum(), -1.0)])
+        parameter, origin = np.concatenate([alphas, alphas[small]]), todo[np.concatenate([column, column[small]])]
+        # And all of them at once: folds that share bins hold each other on their sides.
+        several = np.flatnonzero(np.bincount(column, minlength=len(todo)) > 1)
+        together = np.take(theta, todo[several], 1)
+        for i, c in enumerate(several):
+            mine = np.flatnonzero(column == c)
+            together[alphas[mine], i] = target[mine]
+        starts = np.take(theta, origin, 1)
+        starts[parameter, np.arange(len(origin))] = target
+        starts, origin = np.hstack([starts, together]), np.concatenate([origin, todo[several]])
+        those = rows.take(origin)
+        starts = np.where(those.free > 0, np.clip(starts, those.lower, those.upper), starts)
+        new = fit(those, starts, origin, theta, value)
+        two = two_rows(len(origin))
+        usable = new.converged & sane(likelihood, those.take(two), np.take(new.theta, two, 1))[: len(origin)]
+        level = np.where(usable, new.value, np.inf)
         better = []
-        for r in todo:
+        for r in np.unique(origin):
             mine = np.flatnonzero(origin == r)
-            if len(mine) and level[i := mine[np.argmin(level[mine])]] < value[r] - GAIN * max(1.0, abs(value[r])):
-                theta[:, r], value[r], found[r] = there[:, i], level[i], True
+            i = mine[np.argmin(level[mine])]
+            if level[i] < value[r] - GAIN * max(1.0, abs(value[r])):
+                theta[:, r], value[r], found[r] = new.theta[:, i], level[i], True
                 better.append(r)
         todo = np.array(better, np.intp)
+        if not len(todo):
+            break
     return theta, value, found
 
 
-def _two(n: int) -> NDArray[np.intp]:
-    """Two columns at least: see `likelihood` on the order of sums."""
+def two_rows(n: int) -> NDArray[np.intp]:
+    """The rows, two at least: see `likelihood` on the order of sums."""
     return np.arange(n) if n > 1 else np.zeros(2, np.intp)
-
-
-def _pair(theta: Array) -> Array:
-    return theta if theta.shape[1] > 1 else np.repeat(theta, 2, 1)

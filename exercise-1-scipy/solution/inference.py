@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from folds import crossed, sane
+from folds import crossed, sane, two_rows
 from likelihood import Likelihood, Point, Rows
 from model import Array, Model
 from newton import minimise
@@ -137,13 +137,16 @@ def fit(likelihood: Likelihood, rows: Rows, start: Array, rival: NDArray[np.intp
     return result
 
 
-def _batched(likelihood: Likelihood, rows: Rows, start: Array, rival: NDArray[np.intp] | None) -> Fit:
+def _batched(
+    likelihood: Likelihood, rows: Rows, start: Array, rival: NDArray[np.intp] | None, known: Fit | None = None
+) -> Fit:
     """Minimise each row from its start (P, R), within its bounds, by projected quasi-Newton steps.
 
     A step solves the Gauss-Newton matrix with the diagonal of the second derivatives, corrected by a few secant pairs
     (L-BFGS with that matrix as its start; Nocedal and Wright, Numerical Optimization, algorithm 7.4). Parameters at a
-    bound that the gradient pushes outward are frozen (Bertsekas 1982). `rival` (R,) names for each row another row
-    that is an earlier start of the same fit, or -1: a row is dropped when it is in the basin of its rival or can no longer win.
+    bound that the gradient pushes outward are frozen (Bertsekas 1982). `rival` (R,) names for each row another
+    start of the same fit, or -1: a row is dropped when it is in the basin of its rival or can no longer win. Rivals from
+    R on are the rows of `known`, fits that are done.
     """
     model, n_rows = likelihood.model, start.shape[1]
     s = model.n_alpha
@@ -160,6 +163,9 @@ def _batched(likelihood: Likelihood, rows: Rows, start: Array, rival: NDArray[np
     history: list[tuple[Array, Array, Array]] = []
     where = np.full((len(theta), n_rows), np.inf)  # the last place of every row
     best, done = np.full(n_rows, np.inf), np.zeros(n_rows, bool)
+    if known is not None:
+        where, best = np.hstack([where, known.theta]), np.concatenate([best, known.value])
+        done = np.concatenate([done, np.ones(len(known.value), bool)])
     retried = np.zeros(len(active), bool)
     for step_number in range(MAX_STEPS):
         result.steps = step_number + 1
@@ -350,12 +356,12 @@ def background_start(likelihood: Likelihood) -> Array:
 def _crossed(likelihood: Likelihood, rows: Rows, found: Fit) -> Fit:
     """The fit, or a lower one from beyond the folds of its parameters (see `folds`)."""
 
-    def again(some: Rows, starts: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+    def again(some: Rows, starts: Array, origin: NDArray[np.intp], theta: Array, value: Array) -> Fit:
         # Most starts lead back to where they came from, so the slow way is not taken for those that did not converge.
-        result = _batched(likelihood, some, starts, None)
-        return result.theta, result.value, result.converged
+        known = Fit(theta, value, np.ones(len(value), bool), 0)
+        return _batched(likelihood, some, starts, len(origin) + origin, known)
 
-    theta, value, lower = crossed(likelihood, rows, found.theta, found.value, likelihood.folds, again)
+    theta, value, lower = crossed(likelihood, rows, found.theta, found.value, again)
     return Fit(theta, value, found.converged | lower, found.steps)
 
 
@@ -378,7 +384,9 @@ def scan_rows(likelihood: Likelihood, hypotheses: NDArray[np.intp], mu: float, s
     # The Asimov data: what the background-only fit expects, counts and constraints; its own best fit, at value zero.
     asimov, null_theta = held.take(np.arange(n)), likelihood.clean(null.theta.copy())
     with np.errstate(all="ignore"):
-        asimov.data = np.maximum(likelihood.expected(held.take(_two(n)), np.take(null_theta, _two(n), 1))[:, :n], 0.0)
+        asimov.data = np.maximum(
+            likelihood.expected(held.take(two_rows(n)), np.take(null_theta, two_rows(n), 1))[:, :n], 0.0
+        )
     asimov.auxdata = np.where(asimov.tau > 0, asimov.tau * null_theta, null_theta)
 
     # The other fits in one batch, each from the background-only fit, those at mu from the start values too.
@@ -418,18 +426,13 @@ def _from(likelihood: Likelihood, rows: Rows, found: Fit, theta: Array) -> Fit:
     n = theta.shape[1]
     theta = likelihood.clean(theta.copy())
     with np.errstate(all="ignore"):
-        some, there = (rows, theta) if n > 1 else (rows.take(_two(n)), np.take(theta, _two(n), 1))
+        some, there = (rows, theta) if n > 1 else (rows.take(two_rows(n)), np.take(theta, two_rows(n), 1))
         value = likelihood.value(some, there, likelihood.expected(some, there))[:n]
     i = np.flatnonzero(value < found.value)
     if len(i):
         again = fit(likelihood, rows.take(i), np.take(theta, i, 1))
         found.theta[:, i], found.value[i], found.converged[i] = again.theta, again.value, again.converged
     return found
-
-
-def _two(n: int) -> NDArray[np.intp]:
-    """The rows, two at least: see `likelihood` on the order of sums."""
-    return np.arange(n) if n > 1 else np.zeros(2, np.intp)
 
 
 def chunk_rows(model: Model) -> int:

@@ -9,8 +9,6 @@ and with it the order of the sums, by the number of columns. `sum(0)` of a singl
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from model import Array, Block, Model
 from numpy.typing import NDArray
@@ -132,10 +130,10 @@ class _Side:
         self.local_sum = Sum(parameter[~wide] - s, where[~wide], (t, cells))
         # histosys
         h_bin = block.cell_bin[block.hist_cell] * k + block.hist_alpha
+        self.hist_sum = Sum(h_bin, np.arange(len(h_bin)), (b * k, len(h_bin)))
         if own:
             hist = np.arange(len(block.hist_cell))
             self.hist_cells = Sum(block.hist_cell, hist, (cells, len(hist)))
-            self.hist_jacobian = Sum(h_bin, hist, (b * k, len(hist)))
             self.hist_alpha = Sum(block.hist_alpha, hist, (k, len(hist)))
         else:
             c, self.log_hi, self.log_lo = code4_coefficients(block.hi, block.lo)
@@ -222,7 +220,7 @@ def _horner(c: Array, x: Array, order: int) -> list[Array]:
 class Rows:
     """What differs from row to row: (..., R) arrays."""
 
-    fields = ("data", "auxdata", "precision", "tau", "lower", "upper", "free", "nominal", "coefficients", "log_hi", "log_lo",
+    fields = ("data", "auxdata", "precision", "tau", "lower", "upper", "free", "nominal", "coefficients", "log_hi", "log_lo", "high", "low",
               "even", "symmetric", "asymmetric")  # fmt: skip
 
     def __init__(self, model: Model, hypotheses: NDArray[np.intp]) -> None:
@@ -245,9 +243,9 @@ class Rows:
             gather(own.symmetric),
             gather(own.asymmetric),
         )
-        high, low = gather(own.hi), gather(own.lo)
-        self.coefficients, self.log_hi, self.log_lo = code4_coefficients(high, low)
-        self.even = 0.5 * (high + low) - 1
+        self.high, self.low = gather(own.hi), gather(own.lo)
+        self.coefficients, self.log_hi, self.log_lo = code4_coefficients(self.high, self.low)
+        self.even = 0.5 * (self.high + self.low) - 1
 
     def take(self, index: NDArray[np.intp]) -> Rows:
         """These rows only, in C order (plain indexing would give Fortran order, and slow and other sums)."""
@@ -292,13 +290,6 @@ class Likelihood:
         self.poisson = np.flatnonzero((model.tau > 0).any(0))
         self.local = Sum(model.local_bin, np.arange(len(model.local_bin)), (model.data.shape[1], len(model.local_bin)))
 
-    @cached_property
-    def folds(self) -> NDArray[np.intp]:
-        """Parameters that can make other minima."""
-        from folds import folded  # it builds on this module
-
-        return folded(self)
-
     def clean(self, theta: Array) -> Array:
         """Linear factors moved off zero."""
         linear = theta[self.model.n_alpha :]
@@ -320,7 +311,7 @@ class Likelihood:
 
     def expected(self, rows: Rows, theta: Array) -> Array:
         """Expected counts nu (B, R)."""
-        powers, v = _powers(theta[: self.model.n_alpha]), code4p_weight(theta[: self.model.n_alpha])[0]
+        powers, v = powers_of(theta[: self.model.n_alpha]), code4p_weight(theta[: self.model.n_alpha])[0]
         nu = np.zeros((self.model.data.shape[1], theta.shape[1]))
         for side in self.sides:
             side.bins.add(side.rates(rows, theta, powers, v, 0)[2], nu)
@@ -335,7 +326,7 @@ class Likelihood:
         model, n_rows = self.model, theta.shape[1]
         k, s, b = model.n_alpha, model.n_shared, model.data.shape[1]
         alpha = theta[:k]
-        powers, (v, v1, v2) = _powers(alpha), code4p_weight(alpha)
+        powers, (v, v1, v2) = powers_of(alpha), code4p_weight(alpha)
         parts = [side.rates(rows, theta, powers, v, 1) for side in self.sides]
         point = Point()
         point.nu = np.zeros((b, n_rows))
@@ -363,9 +354,9 @@ class Likelihood:
             side.local_sum.add(rate, local)
             if side.own and len(block.hist_cell):
                 here = np.take(factor, block.hist_cell, 0)
-                side.hist_jacobian.add(here * rows.symmetric, slopes)
+                side.hist_sum.add(here * rows.symmetric, slopes)
                 here *= rows.asymmetric
-                side.hist_jacobian.add(here, asymmetric)
+                side.hist_sum.add(here, asymmetric)
             elif len(block.hist_cell):
                 side.jacobian_symmetric.add(factor, slopes)
                 side.jacobian_asymmetric.add(factor, asymmetric)
@@ -403,7 +394,7 @@ class Likelihood:
         return point
 
 
-def _powers(alpha: Array) -> Array:
+def powers_of(alpha: Array) -> Array:
     """1, alpha, ..., alpha^6 as (7 K, R)."""
     k, n_rows = alpha.shape
     powers = np.empty((7, k, n_rows))

@@ -8,7 +8,7 @@ made positive, so that a saddle repels (saddle-free Newton; Dauphin et al., arXi
 from __future__ import annotations
 
 import numpy as np
-from likelihood import Likelihood, Rows, _powers, code4p_weight
+from likelihood import Likelihood, Rows, powers_of, code4p_weight
 from model import Array
 
 STEPS = 200
@@ -27,7 +27,7 @@ def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
     jacobian = np.zeros((len(nu), n))
     for side in likelihood.sides:
         block = side.block
-        (f, f1, f2), factor, rate = side.rates(rows, theta, _powers(alpha), v, 2)
+        (f, f1, f2), factor, rate = side.rates(rows, theta, powers_of(alpha), v, 2)
         factor, rate = factor[:, 0], rate[:, 0]
         slope, bend = f1[:, 0] / f[:, 0], f2[:, 0] / f[:, 0]
         weight = residual[block.cell_bin]
