@@ -1,9 +1,16 @@
 """Exercise 1 against pyhf, in one run on the same hypotheses: seconds a hypothesis, and the ratio.
 
-    python benchmarks/scan.py [--shared ../shared] [--pyhf 3] [--all] [--slow] [--json FILE]
+    python benchmarks/scan.py                    # about ten minutes on one core, most of it pyhf's
+    python benchmarks/scan.py --short            # one hypothesis for pyhf, one run of ours: shows that it works
+    python benchmarks/scan.py --references tests/scan_1Lbb_pyhf.json --backend jax   # what the tests compare with
 
-pyhf is timed on a stated number of hypotheses (--pyhf), with its scipy optimizer; times for all are extrapolated and
-say so. --all compares CLs of every 1Lbb hypothesis with pyhf's (half an hour).
+Inputs: ATLAS 1Lbb (125 patches) where ../shared/data/1Lbb or --shared has it, and a synthetic search of 10, 50 and
+200 bins with 2, 10 and 30 systematic uncertainties and 125 hypotheses.
+
+Reference: `pyhf.infer.hypotest` with its scipy optimizer and its NumPy backend (and JAX where it is installed), timed
+on --pyhf hypotheses spread over the set; times of all are extrapolated from those and say so. Its model building is not
+timed; neither is our reading and compiling, which is given beside. Ours: all hypotheses, --n runs, the median counts.
+One process and one thread for both. Then the cost a hypothesis from 125 to 10,000 hypotheses, and the memory.
 """
 
 from __future__ import annotations
@@ -14,8 +21,13 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 import argparse  # noqa: E402
+import hashlib  # noqa: E402
+import importlib.metadata  # noqa: E402
 import json  # noqa: E402
-import resource  # noqa: E402
+import logging  # noqa: E402
+import platform  # noqa: E402
+import statistics  # noqa: E402
+import subprocess  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -25,8 +37,10 @@ sys.path[:0] = [str(ROOT / "common"), str(ROOT / "exercise-1-scipy" / "solution"
 
 import numpy as np  # noqa: E402
 from histfactory import compile_models  # noqa: E402
-from inference import scan_model  # noqa: E402
+from inference import Limits, scan_model  # noqa: E402
 from workspace import apply_patch, digest, read_hypotheses, read_json  # noqa: E402
+
+from workshop import device, files  # noqa: E402
 
 SIZES = {"synthetic 10 bins": (10, 2), "synthetic 50 bins": (50, 10), "synthetic 200 bins": (200, 30)}
 
@@ -74,92 +88,181 @@ def synthetic(n_bins: int, n_systematics: int, n_hypotheses: int) -> tuple[dict,
     return workspace, {"metadata": metadata, "patches": patches, "version": "1.0.0"}
 
 
-def ours(workspace: dict, patchset: dict, repeats: int = 3):
-    """Model, limits, seconds to read and compile, and the best of some fits."""
+def ours(workspace: dict, patchset: dict, n: int) -> tuple[Limits, float, list[float]]:
+    """Limits, seconds to read and compile, and seconds of each of n runs of the fits."""
     began = time.perf_counter()
     model = compile_models(read_hypotheses(workspace, patchset)[1])[0]
     compiled = time.perf_counter() - began
     times = []
-    for _ in range(repeats):
+    for _ in range(n):
         began = time.perf_counter()
         limits = scan_model(model)
         times.append(time.perf_counter() - began)
-    return model, limits, compiled, min(times)
+    return limits, compiled, times
 
 
-def pyhf_seconds(workspace: dict, patchset: dict, which: list[int], backend: str) -> tuple[float, np.ndarray]:
-    """Seconds a hypothesis (model building included, as ours is reported separately it is timed without) and its CLs."""
+def pyhf_limits(workspace: dict, patch: dict) -> dict:
+    """pyhf's CLs, -log L at mu = 0, 1 and the best mu, and the seconds of its fits; the backend is the one in use."""
     import pyhf
 
-    pyhf.set_backend(backend, pyhf.optimize.scipy_optimizer())
-    seconds, cls = 0.0, []
-    for i in which:
-        spec = pyhf.Workspace(apply_patch(workspace, patchset["patches"][i]["patch"]))
-        model = spec.model()
-        data = spec.data(model)
-        began = time.perf_counter()
-        observed, expected = pyhf.infer.hypotest(1.0, data, model, test_stat="qtilde", return_expected_set=True)
-        seconds += time.perf_counter() - began
-        cls.append([float(observed), *map(float, expected)])
-    return seconds / len(which), np.array(cls)
+    spec = pyhf.Workspace(apply_patch(workspace, patch["patch"]), validate=False)
+    model = spec.model(validate=False)
+    data = spec.data(model)
+    began = time.perf_counter()
+    observed, expected, calculator = pyhf.infer.hypotest(
+        1.0, data, model, test_stat="qtilde", return_expected_set=True, return_calculator=True
+    )
+    seconds = time.perf_counter() - began
+    fits = calculator.fitted_pars
+    points = fits.asimov_pars, fits.fixed_poi_fit_to_data, fits.free_fit_to_data
+    return {
+        "cls_obs": float(observed), "cls_exp": [float(x) for x in expected],
+        "nll": [-float(model.logpdf(point, data)[0]) for point in points], "seconds": seconds,
+    }  # fmt: skip
+
+
+def references(target: Path, folder: Path, backend: str) -> None:
+    """Write pyhf's limits of every 1Lbb patch; what an interrupted call did is kept, other backends' too."""
+    import pyhf
+
+    names = "background.json.gz", "patchset.json.gz"
+    workspace, patchset = (read_json(folder / name) for name in names)
+    # Tight, so that what is left open is the numerical gradient's error.
+    pyhf.set_backend(backend, pyhf.optimize.scipy_optimizer(tolerance=1e-9))
+    document = {
+        "what": "pyhf's CLs of the 125 patches of ATLAS 1Lbb at mu = 1 (test_stat qtilde), and its -log L at mu = 0, "
+        "at mu = 1 and at the best mu",
+        "written_by": "benchmarks/scan.py --references FILE --backend NAME",
+        **versions(("pyhf", "scipy", "numpy", "jax")),
+        "optimizer": "scipy (SLSQP), tolerance 1e-9",
+        "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
+        "hypotheses": [],
+    }
+    if target.exists():
+        document["hypotheses"] = json.loads(target.read_text())["hypotheses"]
+    done = {(entry["name"], entry["backend"]) for entry in document["hypotheses"]}
+    for patch in patchset["patches"]:
+        name = patch["metadata"]["name"]
+        if (name, backend) in done:
+            continue
+        found = pyhf_limits(workspace, patch)
+        print(f"{name}: {found.pop('seconds'):.1f} s", file=sys.stderr, flush=True)
+        document["hypotheses"].append({"name": name, "backend": backend, **found})
+        text = json.dumps({k: v for k, v in document.items() if k != "hypotheses"}, indent=1)[:-2]
+        lines = ",\n  ".join(json.dumps(entry) for entry in document["hypotheses"])
+        files.write_atomic(target, f'{text},\n "hypotheses": [\n  {lines}\n ]\n}}\n'.encode())
+
+
+def versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those that are installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return found
+
+
+def compare(name: str, workspace: dict, patchset: dict, backends: list[str], n: int, n_pyhf: int) -> dict:
+    """One row of the table: ours on all hypotheses, pyhf on some of the same."""
+    import pyhf
+
+    limits, compiled, times = ours(workspace, patchset, n)
+    total = len(limits.cls_obs)
+    each = statistics.median(times) / total
+    row = {
+        "input": name, "hypotheses": total, "converged": int(limits.converged.sum()), "read_and_compile_s": compiled,
+        "fits_s": times, "fits_median_s": statistics.median(times), "pyhf": {},
+    }  # fmt: skip
+    print(
+        f"{name}: {total} hypotheses in {spread(times)} s, {each * 1e3:.3f} ms each; read and compiled {compiled:.2f} s"
+    )
+    which = np.unique(np.linspace(0, total - 1, n_pyhf).astype(int)).tolist()
+    mine = np.column_stack([limits.cls_obs, limits.cls_exp])
+    for backend in backends:
+        pyhf.set_backend(backend, pyhf.optimize.scipy_optimizer())
+        found = [pyhf_limits(workspace, patchset["patches"][i]) for i in which]
+        seconds = [f["seconds"] for f in found]
+        theirs = np.array([[f["cls_obs"], *f["cls_exp"]] for f in found])
+        median = statistics.median(seconds)
+        row["pyhf"][backend] = {
+            "which": which, "seconds": seconds, "median_s_each": median, "ratio": median / each,
+            "all_s_extrapolated": median * total,
+            "largest_difference_of_cls": float(np.abs(theirs - mine[which]).max()),
+        }  # fmt: skip
+        print(
+            f"  pyhf {backend}: {spread(seconds)} s each (n = {len(which)}; all {total}, extrapolated: "
+            f"{median * total / 60:.1f} min), {median / each:,.0f} times ours; "
+            f"CLs differ by {row['pyhf'][backend]['largest_difference_of_cls']:.1e} at most",
+            flush=True,
+        )
+    return row
+
+
+def cost(n_hypotheses: int) -> dict:
+    """Ours on so many synthetic hypotheses of 10 bins, in a process of its own, whose peak memory it is."""
+    code = (
+        "import sys, json, resource; sys.path.insert(0, sys.argv[1]); import scan; n = int(sys.argv[2]);"
+        "limits, _, times = scan.ours(*scan.synthetic(10, 2, n), 3 if n < 5000 else 1);"
+        "unit = 2**20 if sys.platform == 'darwin' else 2**10;"
+        "memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit;"
+        "done = int(limits.converged.sum());"
+        "print(json.dumps({'hypotheses': n, 'fits_s': times, 'peak_MiB': memory, 'converged': done}))"
+    )
+    words = [sys.executable, "-c", code, str(Path(__file__).parent), str(n_hypotheses)]
+    row = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    each = statistics.median(row["fits_s"]) / n_hypotheses * 1e6
+    print(f"synthetic 10 bins, {n_hypotheses:,} hypotheses: {each:.0f} us each, peak memory {row['peak_MiB']:.0f} MiB")
+    return row
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shared", default=str(ROOT.parent / "shared"), help="folder with data/1Lbb")
-    parser.add_argument("--pyhf", type=int, default=3, metavar="N", help="hypotheses that pyhf is timed on")
-    parser.add_argument("--all", action="store_true", help="compare every 1Lbb hypothesis with pyhf")
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="folder with data/1Lbb")
+    parser.add_argument("--n", type=int, default=5, help="runs of ours (default 5)")
+    parser.add_argument("--pyhf", type=int, default=3, metavar="N", help="hypotheses that pyhf is timed on (default 3)")
     parser.add_argument("--slow", action="store_true", help="time pyhf's NumPy backend on 200 bins too (many minutes)")
-    parser.add_argument("--json", metavar="FILE", help="write the table there too")
+    parser.add_argument("--short", action="store_true", help="one run of ours, one hypothesis for pyhf, 10 bins only")
+    parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks/scan.json", help="JSON")
+    parser.add_argument(
+        "--references", type=Path, metavar="FILE", help="write pyhf's limits of 1Lbb there, nothing else"
+    )
+    parser.add_argument("--backend", default="numpy", help="pyhf's backend for --references (default numpy)")
     args = parser.parse_args()
-    inputs = {name: synthetic(*size, 125) for name, size in SIZES.items()}
-    published = Path(args.shared) / "data" / "1Lbb"
-    if published.exists():
-        inputs["1Lbb"] = read_json(published / "background.json.gz"), read_json(published / "patchset.json.gz")
-    backends = ["numpy"]
-    try:
-        import jax  # noqa: F401
-
-        backends.append("jax")
-    except ModuleNotFoundError:
-        pass
+    logging.getLogger("pyhf").setLevel(logging.CRITICAL)
+    published = args.shared / "data" / "1Lbb"
+    if args.references:
+        references(args.references, published, args.backend)
+        return 0
+    n, n_pyhf = (1, 1) if args.short else (args.n, args.pyhf)
+    backends = ["numpy"] + ["jax"] * ("jax" in versions(("jax",)))
     rows = []
-    for name, (workspace, patchset) in inputs.items():
-        model, limits, compiled, seconds = ours(workspace, patchset)
-        n = len(model.names)
-        row = {
-            "input": name,
-            "hypotheses": n,
-            "converged": int(limits.converged.sum()),
-            "compile_s": compiled,
-            "fits_s": seconds,
-        }
-        which = list(range(n)) if args.all and name == "1Lbb" else np.linspace(0, n - 1, args.pyhf).astype(int).tolist()
+    for name, size in list(SIZES.items())[: 1 if args.short else None]:
         timed = [b for b in backends if args.slow or b != "numpy" or name != "synthetic 200 bins"]
-        for backend in timed:
-            each, cls = pyhf_seconds(workspace, patchset, which, backend)
-            difference = np.abs(cls - np.column_stack([limits.cls_obs, limits.cls_exp])[which]).max()
-            row |= {f"pyhf_{backend}_s_each": each, f"pyhf_{backend}_on": len(which), f"ratio_{backend}": each / (seconds / n),
-                    f"largest_cls_difference_{backend}": float(difference)}  # fmt: skip
-        rows.append(row)
-        print(
-            f"{name}: {n} hypotheses in {seconds * 1e3:.1f} ms ({seconds / n * 1e3:.3f} ms each), read and compiled {compiled:.2f} s"
-        )
-        for backend in timed:
-            print(
-                f"  pyhf {backend}: {row[f'pyhf_{backend}_s_each']:.2f} s each on {len(which)} (all {n}: "
-                f"{row[f'pyhf_{backend}_s_each'] * n / 60:.1f} min, extrapolated), {row[f'ratio_{backend}']:.0f} times ours; "
-                f"CLs differ by at most {row[f'largest_cls_difference_{backend}']:.1e}"
-            )
-    for n in (125, 500, 2000, 10000):
-        seconds = ours(*synthetic(10, 2, n), repeats=1)[3]
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        rows.append({"input": "synthetic 10 bins", "hypotheses": n, "fits_s": seconds, "peak_MiB": memory})
-        print(
-            f"synthetic 10 bins, {n} hypotheses: {seconds / n * 1e6:.0f} us each, peak memory of this process {memory:.0f} MiB"
-        )
-    if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1) + "\n")
+        rows.append(compare(name, *synthetic(*size, 125), timed, n, n_pyhf))
+    if published.exists() and not args.short:
+        documents = [read_json(published / name) for name in ("background.json.gz", "patchset.json.gz")]
+        rows.append(compare("1Lbb", *documents, backends, n, n_pyhf))
+    else:
+        print("1Lbb: skipped,", "--short" if args.short else f"{published} is not here")
+    costs = [cost(k) for k in ((125, 500) if args.short else (125, 500, 2000, 10000))]
+    result = {
+        "what": "seconds to CLs, observed and expected, of all hypotheses; pyhf.infer.hypotest on some of the same",
+        "n": n,
+        "machine": {"cpu": device.cpu_name(), "threads": 1, "python": platform.python_version()}
+        | versions(("numpy", "scipy", "pyhf", "jax")),
+        "inputs": rows,
+        "skipped": [] if len(rows) > 3 else ["1Lbb"],
+        "cost": costs,
+    }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(args.output, (json.dumps(result, indent=1) + "\n").encode())
+    print(f"n = {n}, 1 thread, {result['machine']['cpu']}; written: {args.output}")
     return 0
 
 

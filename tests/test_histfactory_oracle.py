@@ -1,4 +1,4 @@
-"""Compiled models against pyhf: expected counts and log-likelihood of random workspaces, every modifier alone and mixed."""
+"""Compiled models against pyhf: expected counts and log L of random workspaces, every modifier alone and mixed."""
 
 from __future__ import annotations
 

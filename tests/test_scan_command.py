@@ -145,8 +145,9 @@ def broken(case: str, tmp_path: Path) -> list[str]:
     ("case", "says"),
     [
         ("schema", "observations"), ("other workspace", "made for another workspace"), ("failing path", "/channels/9"),
-        ("duplicate names", "again"), ("nan", "/channels/0/samples/0/data/3"), ("infinite", "inf"), ("negative", "-1.0"),
-        ("zero expectation", "no background expected"), ("no signal", "CLs is 1"), ("unknown poi", "nothing"), ("no poi", "parameter of interest"),
+        ("duplicate names", "again"), ("nan", "/channels/0/samples/0/data/3"), ("infinite", "inf"),
+        ("negative", "-1.0"), ("zero expectation", "no background expected"), ("no signal", "CLs is 1"),
+        ("unknown poi", "nothing"), ("no poi", "parameter of interest"),
         ("modifier", "custom"),
     ],
 )  # fmt: skip

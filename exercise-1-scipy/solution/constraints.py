@@ -68,7 +68,8 @@ def configure(
             )  # fmt: skip
         if model.fixed[h, model.poi]:
             raise WorkshopError(
-                f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}", "a parameter of interest that floats",
+                f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}",
+                "a parameter of interest that floats",
                 f"{model.parameters[model.poi]!r} with fixed: true", "choose another measurement with --measurement",
             )  # fmt: skip
     model.fixed |= ~model.present
@@ -124,7 +125,8 @@ def _override(
     model: Model, h: int, where: list[int], name: str, kind: str, user: dict[str, Any], hypothesis: Hypothesis
 ) -> None:
     allowed = {"inits", "bounds", "fixed", "name"} | {
-        "alpha": {"auxdata"}, "lumi": {"auxdata", "sigmas"}, "staterror": {"auxdata", "sigmas"}, "shapesys": {"auxdata", "factors"},
+        "alpha": {"auxdata"}, "lumi": {"auxdata", "sigmas"}, "staterror": {"auxdata", "sigmas"},
+        "shapesys": {"auxdata", "factors"},
     }.get(kind, set())  # fmt: skip
     for key, value in user.items():
         where_text = f"parameter {name!r} in the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}"

@@ -64,7 +64,11 @@ def _signal(m1: float, m2: float, x: np.ndarray) -> dict:
     yields = 420 * np.exp(-m1 / 230) * efficiency * shape / shape.sum()
     return {
         "name": f"signal_{m1}_{m2}", "data": yields.tolist(),
-        "modifiers": [{"name": "mu", "type": "normfactor", "data": None}, _normsys("scale", 1.05, 0.95), _normsys("theory", 1.1, 0.9)],
+        "modifiers": [
+            {"name": "mu", "type": "normfactor", "data": None},
+            _normsys("scale", 1.05, 0.95),
+            _normsys("theory", 1.1, 0.9),
+        ],
     }  # fmt: skip
 
 

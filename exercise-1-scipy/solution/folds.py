@@ -6,8 +6,8 @@ side. A minimiser ends in the one on its side. `bent` tells from the residuals o
 fold; `crossed` starts again from the mirror image of each, and once more from what that found, as long as the
 likelihood gets better.
 
-The rule. Let bin b expect nu_b(a) = nu_b + odd_b a + even_b v(a), with a = 0 and v as in code 4p; a normsys is taken for
-a histosys with the same +-1 sigma. Then
+The rule. Let bin b expect nu_b(a) = nu_b + odd_b a + even_b v(a), with v as in code 4p; a normsys is taken for a
+histosys with the same +-1 sigma. Then
 
     d^2(-log L)/da^2 = 1/sigma^2 + sum_b [ (1 - n_b / nu_b) even_b v''(a)  +  n_b / nu_b^2 (d nu_b / da)^2 ] .
 
@@ -41,7 +41,7 @@ NEAR = 0.5  # a parameter this close to zero has no other side: both +1 and -1 a
 
 
 def bent(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
-    """How far each alpha's curvature at zero is below zero, (K, R); above 0 where there is a fold (see the rule above)."""
+    """How far each alpha's curvature at zero is below zero, (K, R): above 0 where there is a fold (the rule above)."""
     model, n_rows = likelihood.model, theta.shape[1]
     k, b = model.n_alpha, model.data.shape[1]
     alpha = theta[:k]

@@ -6,7 +6,8 @@ The expected count of bin b is a sum over the samples that reach it (CERN-OPEN-2
 
 A *cell* c is one bin of one sample, a *process* all bins of one sample in one channel. delta is histosys
 (interpolation code 4p), f normsys (code 4, the same for all bins of a process), theta a factor that enters linearly
-(normfactor, lumi, shapefactor, shapesys, staterror). The likelihood is a Poisson term a bin and a constraint a parameter.
+(normfactor, lumi, shapefactor, shapesys, staterror). The likelihood is a Poisson term a bin and a constraint a
+parameter.
 
 All hypotheses of a scan share most of their cells: those are stored once (`Model.shared`); what each hypothesis has of
 its own (its signal, or what its patch replaced) is stored a row a hypothesis (`Model.own`).
@@ -55,7 +56,8 @@ def _compile(layout: list[tuple[str, int]], poi: str, hypotheses: list[Hypothesi
     own_cells = [(key[0], None, key) for key in slots]
     model = Model(
         names=[h.name for h in hypotheses], index=index, bins=[f"{c}[{i}]" for c, n in layout for i in range(n)],
-        parameters=parameters, poi=int(next(iter(lookup[poi].values()))), n_alpha=n_alpha, n_shared=n_shared, local_bin=local_bin,
+        parameters=parameters, poi=int(next(iter(lookup[poi].values()))), n_alpha=n_alpha, n_shared=n_shared,
+        local_bin=local_bin,
         shared=_block(shared_cells, offset, n_bins, lookup, {}), own=_block(own_cells, offset, n_bins, lookup, slots),
         data=np.array([np.concatenate([h.observations[c] for c, _ in layout]) for h in hypotheses], float),
     )  # fmt: skip
@@ -85,8 +87,8 @@ def _parameters(
 ) -> tuple[list[str], dict[str, str], int, int, NDArray[np.intp], dict[str, dict[int, int]]]:
     """All parameters of the model.
 
-    `lookup` gives for each named parameter set {key: parameter}, the key being -1 for a single parameter, the global bin
-    for staterror and shapesys, and the position in the channel for shapefactor.
+    `lookup` gives for each named parameter set {key: parameter}, the key being -1 for a single parameter, the global
+    bin for staterror and shapesys, and the position in the channel for shapefactor.
     """
     kinds: dict[str, str] = {}
     keys: dict[str, dict[int, set[int]]] = {}  # name -> key -> bins reached
@@ -147,7 +149,7 @@ def _linear_keys(sample: dict) -> tuple[tuple[str, str], ...]:
 
 
 def _slots(own: list[list[tuple[str, dict]]]) -> dict[tuple, dict[str, set[str]]]:
-    """Places for the hypotheses' own samples: (channel, linear modifiers, ordinal) -> names of its normsys and histosys.
+    """Places for the hypotheses' own samples: (channel, linear modifiers, ordinal) -> names of normsys and histosys.
 
     Samples with the same linear modifiers share a place, so that the arrays need no mask: where a hypothesis has no
     sample in a place its nominal is zero, where it lacks an interpolated modifier the factor is 1.
@@ -190,8 +192,8 @@ def _block(processes: list, offset: dict, n_bins: dict, lookup: dict, slots: dic
     table = np.array([f + [-1] * (ranks - len(f)) for f in factors], np.intp).reshape(len(factors), ranks).T
     integers = [np.array(x, np.intp) for x in (cell_process, cell_bin, pair_process, pair_alpha, hist_cell, hist_alpha)]
     empty = np.empty(0)
-    return Block(integers[0], integers[1], empty, table, integers[2], integers[3], empty, empty, integers[4], integers[5],
-                 empty, empty, len(processes))  # fmt: skip
+    return Block(integers[0], integers[1], empty, table, integers[2], integers[3], empty, empty, integers[4],
+                 integers[5], empty, empty, len(processes))  # fmt: skip
 
 
 def _fill_shared(block: Block, common: list[tuple[str, dict]], lookup: dict) -> None:

@@ -145,8 +145,8 @@ def _batched(
     A step solves the Gauss-Newton matrix with the diagonal of the second derivatives, corrected by a few secant pairs
     (L-BFGS with that matrix as its start; Nocedal and Wright, Numerical Optimization, algorithm 7.4). Parameters at a
     bound that the gradient pushes outward are frozen (Bertsekas 1982). `rival` (R,) names for each row another
-    start of the same fit, or -1: a row is dropped when it is in the basin of its rival or can no longer win. Rivals from
-    R on are the rows of `known`, fits that are done.
+    start of the same fit, or -1: a row is dropped when it is in the basin of its rival or can no longer win. Rivals
+    from R on are the rows of `known`, fits that are done.
     """
     model, n_rows = likelihood.model, start.shape[1]
     s = model.n_alpha

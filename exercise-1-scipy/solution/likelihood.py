@@ -4,7 +4,8 @@ A row is one fit of one hypothesis. Every operation is either elementwise over r
 matrix (which adds row by row in a fixed order), or one small dense product a row. So the bits of a row do not depend
 on which rows stand beside it, nor on how many: the same scan cut into other chunks, or spread over other processes,
 gives the same numbers. (A dense product over all rows would be as fast and would break that: BLAS picks its kernel,
-and with it the order of the sums, by the number of columns. `sum(0)` of a single row does so too, hence two rows at least.)
+and with it the order of the sums, by the number of columns. `sum(0)` of a single row does so too, hence two rows at
+least.)
 """
 
 from __future__ import annotations
@@ -220,8 +221,8 @@ def _horner(c: Array, x: Array, order: int) -> list[Array]:
 class Rows:
     """What differs from row to row: (..., R) arrays."""
 
-    fields = ("data", "auxdata", "precision", "tau", "lower", "upper", "free", "nominal", "coefficients", "log_hi", "log_lo", "high", "low",
-              "even", "symmetric", "asymmetric")  # fmt: skip
+    fields = ("data", "auxdata", "precision", "tau", "lower", "upper", "free", "nominal", "coefficients",
+              "log_hi", "log_lo", "high", "low", "even", "symmetric", "asymmetric")  # fmt: skip
 
     def __init__(self, model: Model, hypotheses: NDArray[np.intp]) -> None:
         def gather(array: Array) -> Array:

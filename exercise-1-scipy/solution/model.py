@@ -14,7 +14,7 @@ LOCAL = ("staterror", "shapesys", "shapefactor")  # one parameter a bin
 
 @dataclass
 class Block:
-    """Cells of some processes. Arrays over hypotheses have a leading axis (H, ...) in `Model.own`, none in `Model.shared`."""
+    """Cells of some processes. Arrays over hypotheses have an axis (H, ...) in `Model.own`, none in `Model.shared`."""
 
     cell_process: NDArray[np.intp]  # (cells,)
     cell_bin: NDArray[np.intp]  # (cells,)
@@ -33,7 +33,7 @@ class Block:
 
 @dataclass
 class Model:
-    """Hypotheses with the same channels. H hypotheses, B bins, P parameters in the order alphas, shared factors, local factors."""
+    """Hypotheses with the same channels: H of them, B bins, P parameters (alphas, shared factors, local factors)."""
 
     names: list[str]
     index: list[int]  # position of each hypothesis in the scan

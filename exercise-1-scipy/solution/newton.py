@@ -8,7 +8,7 @@ made positive, so that a saddle repels (saddle-free Newton; Dauphin et al., arXi
 from __future__ import annotations
 
 import numpy as np
-from likelihood import Likelihood, Rows, powers_of, code4p_weight
+from likelihood import Likelihood, Rows, code4p_weight, powers_of
 from model import Array
 
 STEPS = 200

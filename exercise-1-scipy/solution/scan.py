@@ -114,7 +114,8 @@ def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], re
     if work:
         names = models[work[0][0]].names
         raise WorkshopError(
-            "the worker processes", "to live until their fits are done", f"killed {TRIES} times, at {names[work[0][1][0]]} and others",
+            "the worker processes", "to live until their fits are done",
+            f"killed {TRIES} times, at {names[work[0][1][0]]} and others",
             "run it again with --workers 1; what was done is kept",
         )  # fmt: skip
     return done
@@ -178,8 +179,10 @@ def select(models: list[Model], hypotheses: list, args: argparse.Namespace) -> s
     signal = {name for model in models for name, yes in zip(model.names, model.has_signal, strict=True) if yes}
     if not wanted & signal:
         raise WorkshopError(
-            args.workspace or "the workspace", f"a sample scaled by the parameter of interest {models[0].parameters[models[0].poi]!r}",
-            "no signal in any channel: CLs is 1 for every hypothesis, whatever the data", "give a patch set with --patchset",
+            args.workspace or "the workspace",
+            f"a sample scaled by the parameter of interest {models[0].parameters[models[0].poi]!r}",
+            "no signal in any channel: CLs is 1 for every hypothesis, whatever the data",
+            "give a patch set with --patchset",
         )  # fmt: skip
     for model in models:
         low, high = model.lower[:, model.poi].max(), model.upper[:, model.poi].min()
@@ -258,7 +261,8 @@ def main(argv: list[str] | None = None) -> int:
         + (", contour.png" if drawn else "")
     )
     print(
-        f"read and compiled {compiled - began:.2f} s, fits {fitted - compiled:.2f} s, figure and record {time.perf_counter() - fitted:.2f} s"
+        f"read and compiled {compiled - began:.2f} s, fits {fitted - compiled:.2f} s, "
+        f"figure and record {time.perf_counter() - fitted:.2f} s"
     )
     for entry in entries:
         if not entry["converged"]:

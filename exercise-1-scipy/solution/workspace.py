@@ -1,4 +1,4 @@
-"""Read pyhf's JSON: a workspace and a patch set (schemas 1.0.0), checked and patched, ready for `histfactory.compile_models`.
+"""Read pyhf's JSON: a workspace and a patch set (schemas 1.0.0), checked and patched, ready to be compiled.
 
 A patch (RFC 6902) is applied to a workspace by copying only the containers on its path, so that 125 patched
 workspaces share all that no patch touched. `histfactory` relies on that: a sample that is the very same object in
