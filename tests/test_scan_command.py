@@ -6,6 +6,7 @@ import copy
 import gzip
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -104,6 +105,22 @@ def test_contour_of_a_plane_by_hand() -> None:
     assert points[:, 1].min() == pytest.approx(0) and points[:, 1].max() == pytest.approx(2)
 
 
+@pytest.fixture
+def told(capsys, monkeypatch):
+    """Run the command as `python scan.py WORDS` does; assert exit code 1 and one message of four lines; the message."""
+
+    def look(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", [str(SCAN), *words])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCAN), run_name="__main__")
+        text = capsys.readouterr().err
+        assert ended.value.code == 1, text
+        assert [line.split(":")[0] for line in text.splitlines()] == ["looked at", "expected", "found", "next"], text
+        return text
+
+    return look
+
+
 def broken(case: str, tmp_path: Path) -> list[str]:
     workspace, patchset = copy.deepcopy(example.make(1))
     background = workspace["channels"][0]["samples"][0]
@@ -151,39 +168,89 @@ def broken(case: str, tmp_path: Path) -> list[str]:
         ("modifier", "custom"),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_message(case: str, says: str, tmp_path: Path) -> None:
-    with pytest.raises(WorkshopError) as error:
-        scan.main([*broken(case, tmp_path), "--output", str(tmp_path / "out")])
-    assert says in error.value.message()
+def test_bad_input_is_one_message(case: str, says: str, tmp_path: Path, told) -> None:
+    text = told(*broken(case, tmp_path), "--output", str(tmp_path / "out"))
+    assert says in text
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), [(["--mu", "0"], "--mu"), (["--only", "nothing*"], "--only"), (["--mu", "11"], "bounds")]
-)
-def test_bad_options(words: list[str], says: str, tmp_path: Path) -> None:
-    with pytest.raises(WorkshopError) as error:
-        scan.main([*words, "--output", str(tmp_path / "out")])
-    assert says in error.value.message()
+    ("words", "says"),
+    [
+        (["--mu", "0"], "--mu"), (["--mu", "-1"], "--mu"), (["--mu", "nan"], "--mu"), (["--mu", "11"], "bounds"),
+        (["--only", "nothing*"], "--only"), (["--only", ""], "--only"), (["--workers", "0"], "--workers"),
+        (["--measurement", "none"], "the measurement 'none'"), (["--patchset", "p.json"], "no --workspace"),
+        (["--likelihood", "1Lbb", "--workspace", "w.json"], "both"), (["--seed", "-1"], "--seed"),
+    ],
+)  # fmt: skip
+def test_bad_options(words: list[str], says: str, tmp_path: Path, told) -> None:
+    assert says in told(*words, "--output", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
-def test_truncated_and_foreign_files_exit_1_without_traceback(tmp_path: Path) -> None:
+def test_files_that_are_no_workspace(tmp_path: Path, told) -> None:
     good = gzip.compress(json.dumps(example.make(1)[0]).encode())
     (tmp_path / "cut.json.gz").write_bytes(good[: len(good) // 2])
     (tmp_path / "text.json").write_text("not json")
     (tmp_path / "other.json").write_text('{"a": 1}')
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "empty.json").write_text("")
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
     for name, says in (
-        ("cut.json.gz", "truncated"),
-        ("text.json", "not JSON"),
-        ("other.json", "channels"),
-        ("gone.json", "No such file"),
-    ):
-        words = [sys.executable, str(SCAN), "--workspace", str(tmp_path / name)]
-        answer = subprocess.run(words, capture_output=True, text=True)
-        assert answer.returncode == 1 and says in answer.stderr and "Traceback" not in answer.stderr, (
-            name,
-            answer.stderr,
-        )
+        ("cut.json.gz", "truncated"), ("text.json", "not JSON"), ("other.json", "channels"), ("list.json", "a list"),
+        ("empty.json", "not JSON"), ("bytes.json", "UTF-8"), ("gone.json", "No such file"),
+    ):  # fmt: skip
+        assert says in told("--workspace", str(tmp_path / name)), name
+
+
+def test_bad_input_as_a_process_of_its_own(tmp_path: Path, refused) -> None:
+    """The same with the interpreter around it, once."""
+    words = [sys.executable, str(SCAN), *broken("negative", tmp_path), "--output", str(tmp_path / "out")]
+    refused(subprocess.run(words, capture_output=True, text=True), "-1.0")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damaged_documents_never_end_in_a_traceback(seed: int, tmp_path: Path) -> None:
+    """Some part of workspace or patch set replaced by what does not belong there: one message, or limits."""
+    rng = np.random.default_rng(seed)
+    workspace, patchset = copy.deepcopy(example.make(1))
+    patchset["patches"] = patchset["patches"][:2]
+    document = (workspace, patchset)[seed % 2]
+    junk = [None, [], {}, "", "x", -1, 0, 1e308, float("nan"), True, [[]], {"a": 1}, ["x"], 10**400]
+    node, steps = document, int(rng.integers(1, 9))
+    for _ in range(steps):
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+        key = keys[int(rng.integers(len(keys)))]
+        if steps == 1 or not isinstance(node[key], (dict, list)) or not node[key]:
+            break
+        parent, last, node = node, key, node[key]
+    else:
+        node, key = parent, last
+    if rng.random() < 0.3:
+        del node[key]
+    else:
+        node[key] = junk[int(rng.integers(len(junk)))]
+    if isinstance(patchset.get("metadata"), dict) and seed % 2 == 0:
+        patchset["metadata"]["digests"] = {"sha256": workspace_module.digest(workspace, "sha256")}
+    try:
+        assert scan.main([*write(tmp_path, workspace, patchset), "--output", str(tmp_path / "out")]) == 0
+    except WorkshopError:
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_fit_that_did_not_converge_is_named_and_null(tmp_path: Path, monkeypatch, capsys) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    import inference
+    import newton
+
+    monkeypatch.setattr(inference, "MAX_STEPS", 2)
+    monkeypatch.setattr(newton, "STEPS", 0)
+    document = run(tmp_path, "--only", "signal_500_*")
+    jsonschema.validate(document, json.loads((SCAN.parents[1] / "limits.schema.json").read_text()))
+    lost = [e for e in document["hypotheses"] if not e["converged"]]
+    assert lost and all(e["cls_obs"] is None and e["cls_exp"] is None for e in lost)
+    said = capsys.readouterr().err
+    assert all(f"not converged, no number given: {e['name']}" in said for e in lost)
 
 
 def test_without_network_one_message(tmp_path: Path, monkeypatch) -> None:

@@ -22,8 +22,8 @@ TOLERANCE = 1e-8  # a fit has converged when a Newton step promises less than th
 MAX_STEPS = 40  # usual fits take 5 to 20; what is not done then goes to `newton`
 LONGEST_STEP = 1.5  # in standard deviations of any alpha: the quadratic model is no good beyond
 SECANT_PAIRS = 4
-SAME = 0.1  # two starts of one fit this close in every parameter (alphas: standard deviations) are in one basin
-ROW_NUMBERS = 320_000  # rows in a chunk times numbers a row: what keeps the arrays in the cache and memory flat
+SAME = 0.2  # two starts of one fit this close in every parameter (alphas: standard deviations) are in one basin
+ROW_NUMBERS = 480_000  # rows in a chunk times numbers a row: what keeps the arrays in the cache and memory flat
 
 
 @dataclass
@@ -395,11 +395,13 @@ def scan_rows(likelihood: Likelihood, hypotheses: NDArray[np.intp], mu: float, s
     none = np.full(n, -1)
     rival = np.concatenate([none, i, none, 2 * n + i, none])
     found = fit(likelihood, everything, np.hstack([near, far, near, far, null.theta]), rival)
-    tested, asimov_fit, best = found.lowest([i, n + i]), found.lowest([2 * n + i, 3 * n + i]), found.lowest([4 * n + i])
+    lowest = found.lowest([np.r_[i, 2 * n + i, 4 * n + i], np.r_[n + i, 3 * n + i, 4 * n + i]])
+    lowest = _crossed(likelihood, Rows.join([held, asimov, rows]), lowest)
+    tested, asimov_fit, best = lowest.lowest([i]), lowest.lowest([n + i]), lowest.lowest([2 * n + i])
     # What one fit found is a start for the others, where it is lower than what they found.
-    tested = _crossed(likelihood, held, _from(likelihood, held, tested, at(best.theta, mu)))
-    asimov_fit = _crossed(likelihood, asimov, _from(likelihood, asimov, asimov_fit, tested.theta))
-    best = _crossed(likelihood, rows, _from(likelihood, rows, best, tested.theta))
+    tested = _from(likelihood, held, tested, at(best.theta, mu))
+    asimov_fit = _from(likelihood, asimov, asimov_fit, tested.theta)
+    best = _from(likelihood, rows, best, tested.theta)
     lower = null.value < best.value  # mu_hat is at its bound
     best.theta[:, lower], best.value[lower] = null.theta[:, lower], null.value[lower]
 

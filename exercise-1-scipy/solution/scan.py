@@ -15,36 +15,38 @@ import os
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import argparse  # noqa: E402
-import fnmatch  # noqa: E402
-import hashlib  # noqa: E402
-import json  # noqa: E402
-import math  # noqa: E402
 import sys  # noqa: E402
-import time  # noqa: E402
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed  # noqa: E402
-from concurrent.futures.process import BrokenProcessPool  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 try:
-    from workshop.errors import WorkshopError
+    from workshop.errors import WorkshopError, explained
 except ModuleNotFoundError:  # started by hand, without Pixi's PYTHONPATH
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "common"))
-    from workshop.errors import WorkshopError
+    from workshop.errors import WorkshopError, explained
 
-import contour  # noqa: E402
-import example  # noqa: E402
-import numpy as np  # noqa: E402
-import published  # noqa: E402
-from histfactory import compile_models  # noqa: E402
-from inference import background_start, chunks, scan_rows  # noqa: E402
-from likelihood import Likelihood  # noqa: E402
-from model import Model  # noqa: E402
-from workspace import digest, read_hypotheses, read_json  # noqa: E402
+with explained():  # a module that is missing here is told in four lines
+    import argparse
+    import fnmatch
+    import hashlib
+    import json
+    import math
+    import time
+    from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
 
-from workshop import record  # noqa: E402
-from workshop.device import cpu_name  # noqa: E402
-from workshop.files import write_atomic  # noqa: E402
+    import contour
+    import example
+    import numpy as np
+    import published
+    from histfactory import compile_models
+    from inference import background_start, chunks, scan_rows
+    from likelihood import Likelihood
+    from model import Model
+    from workspace import digest, read_hypotheses, read_json
+
+    from workshop import record
+    from workshop.device import cpu_name
+    from workshop.files import write_atomic
 
 SEED = 20
 EXERCISE = "exercise-1-scipy"
@@ -232,8 +234,10 @@ def main(argv: list[str] | None = None) -> int:
 
         try:
             scan(models, args.mu, executor_for, _Both(done, skipped), report)
-        except BaseException:
+        except BaseException as error:
             record.abandon(run)
+            if isinstance(error, KeyboardInterrupt) and done:
+                print("\nwhat was done is kept: the same command goes on from here", file=sys.stderr)
             raise
     fitted = time.perf_counter()
 
@@ -315,11 +319,5 @@ def show_progress(n: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with explained():
         sys.exit(main())
-    except WorkshopError as error:
-        print(error.message(), file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)

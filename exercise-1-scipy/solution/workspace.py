@@ -353,6 +353,8 @@ def _check_patchset(
             here = f"/patches/{i}/patch/{j}"
             if not isinstance(operation, dict) or not all(isinstance(operation.get(k), str) for k in ("op", "path")):
                 raise check.fail(here, "an RFC 6902 operation with op and path", operation)
+            if not isinstance(operation.get("from", ""), str):
+                raise check.fail(f"{here}/from", "a path", operation["from"])
     return labels, patchset["patches"]
 
 
