@@ -241,6 +241,8 @@ def main() -> int:
         return 0
     n, n_pyhf = (1, 1) if args.short else (args.n, args.pyhf)
     backends = ["numpy"] + ["jax"] * ("jax" in versions(("jax",)))
+    # First, while this process is small: a child's peak memory begins at its parent's.
+    costs = [cost(k) for k in ((125, 500) if args.short else (125, 500, 2000, 10000))]
     rows = []
     for name, size in list(SIZES.items())[: 1 if args.short else None]:
         timed = [b for b in backends if args.slow or b != "numpy" or name != "synthetic 200 bins"]
@@ -250,7 +252,6 @@ def main() -> int:
         rows.append(compare("1Lbb", *documents, backends, n, n_pyhf))
     else:
         print("1Lbb: skipped,", "--short" if args.short else f"{published} is not here")
-    costs = [cost(k) for k in ((125, 500) if args.short else (125, 500, 2000, 10000))]
     result = {
         "what": "seconds to CLs, observed and expected, of all hypotheses; pyhf.infer.hypotest on some of the same",
         "n": n,
