@@ -47,5 +47,9 @@ def test_the_figures_of_the_readme_are_those_of_the_benchmark():
         f"median of {found['n']} runs",
     ):
         assert figure in README, figure
+    scan = json.loads((ROOT / "benchmarks" / "scan.json").read_text())
+    published = next(entry for entry in scan["inputs"] if entry["input"] == "1Lbb")
+    assert f"in {published['fits_median_s']:.1f} s, {published['pyhf']['numpy']['ratio']:,.0f} times faster" in README
+    assert published["pyhf"]["numpy"]["largest_difference_of_cls"] < 1e-4
     assert found["seeds_of_ours_below_target"] == []
     assert found["median_ratio"] >= 14 and found["median_fraction_of_peak"] >= 0.55

@@ -77,7 +77,9 @@ def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> l
     excluded = observed < LEVEL
     axes.plot(triangulation.x[excluded], triangulation.y[excluded], ".", color="#374151", markersize=4)
     axes.plot(triangulation.x[~excluded], triangulation.y[~excluded], ".", color="#d1d5db", markersize=4)
+    axes.use_sticky_edges = False  # filled contours would cut through the points on the border
     axes.margins(0.06)
+    axes.autoscale_view()
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.34 * (high - low))  # room for the legend
     return [

@@ -50,7 +50,7 @@ def make(seed: int | np.random.Generator) -> tuple[dict, dict]:
         for m1, m2 in GRID
     ]
     metadata = {
-        "labels": ["m1", "m2"], "description": "125 generated hypotheses",
+        "labels": ["m1 [GeV]", "m2 [GeV]"], "description": "125 generated hypotheses",
         "references": {"hepdata": "ins0000000"}, "digests": {"sha256": digest(workspace, "sha256")},
     }  # fmt: skip
     return workspace, {"metadata": metadata, "patches": patches, "version": "1.0.0"}
