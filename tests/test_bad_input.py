@@ -284,6 +284,12 @@ def test_a_gpu_without_room(command, refused, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["start.py"]
 
 
+def test_variables_of_torchrun_that_torchrun_did_not_set(command, refused, tmp_path):
+    refused(command(SOLUTION, *QUICK, RANK="x"), "RANK", "'x'")
+    done = command(SOLUTION, *QUICK, "--device", "cpu", "--output", tmp_path / "run", WORLD_SIZE="2")
+    assert done.returncode == 0, done.stderr  # some job systems set it alone
+
+
 def test_two_processes_say_it_once(command, tmp_path):
     (tmp_path / "run").write_text("a file")
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(22000 + os.getpid() % 20000))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import jsonschema
 import pytest
 from conftest import ROOT, answers, first_failure, record_of
 
-from workshop import checks, lock_slice, lockcheck, record
+from workshop import check_all, checks, lock_slice, lockcheck, record
 from workshop import lock as locks
 from workshop import manifest as manifests
 from workshop.manifest_platforms import platforms_of
@@ -82,6 +83,15 @@ MISTAKES = {
     "no environment to test in": ("1.3", [("pixi.toml", GROUP, "")]),
     "no solve group": ("1.3", [("pixi.toml", GROUP, 'test = ["test"]')]),
     "two solve groups": ("1.3", [("pixi.toml", GROUP, GROUP.replace('"default"', '"other"'))]),
+    "the two in two groups that are named": (
+        "1.3",
+        [("pixi.toml", 'default = { solve-group = "default" }', 'default = { solve-group = "other" }')],
+    ),
+    "a task that only names the script": (
+        "1.4",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo exclusion.py"')],
+    ),
+    "a task for another script": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python other.py"')]),
     "no task": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo later"')]),
     "stale lock": ("1.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
     "merge markers in the lock": ("1.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
@@ -90,6 +100,33 @@ MISTAKES = {
     "a script that does nothing": ("1.6", [("exclusion.py", "        main()", "        pass")]),
     "a script that breaks": ("1.6", [("exclusion.py", "        main()", "        main")]),
     "a name that is misspelt": ("1.6", [("exclusion.py", "import numpy as np", "import nunpy as np")]),
+    "a submodule that is misspelt": (
+        "1.6",
+        [("exclusion.py", "    import scan\n", "    import scan\n    import numpy.rnadom\n")],
+    ),
+    "a question to the person": ("1.6", [("exclusion.py", "        main()", "        input()\n        main()")]),
+    "a record that is none": (
+        "1.6",
+        [
+            (
+                "exclusion.py",
+                "        main()",
+                '        place = Path(sys.argv[sys.argv.index("--output") + 1])\n        place.mkdir()\n'
+                "        (place / 'run.json').write_text('{\"outputs\": [1]}')",
+            )
+        ],
+    ),
+    "limits that are no numbers": (
+        "1.7",
+        [
+            (
+                "exclusion.py",
+                "return p_signal /",
+                "p_signal = np.where(p_signal < 0.3, np.nan, p_signal)\n    return p_signal /",
+            )
+        ],
+    ),
+    "four bands for five": ("1.7", [("exclusion.py", "cls[h, 1:]", "cls[h, 1:5]")]),
     "no limits": ("1.6", [("exclusion.py", '"limits.json"', '"limts.json"')]),
     "CLs+b for CLs": ("1.7", [("exclusion.py", "p_signal / (1 - p_background)", "p_signal")]),
     "divided by the wrong p-value": ("1.7", [("exclusion.py", "/ (1 - p_background)", "/ p_background")]),
@@ -136,6 +173,15 @@ ALTERNATIVES = {
         ("pixi.toml", "[tasks.limits]",
          '[environments.test]\nfeatures = ["test"]\nsolve-group = "default"\n\n[tasks.limits]'),
     ],
+    "an environment with dependencies of its own": [
+        ("pixi.toml", GROUP, 'test = { solve-group = "default", dependencies = { pytest = ">=8" } }'),
+        ("pixi.toml", "[feature.test.dependencies]\npytest = \">=8\"\n", ""),
+        ("pixi.toml", "[feature.test.tasks.test]", "[tasks.test]"),
+    ],
+    "a module as a task": [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python -m exclusion && pytest"')],
+    "a task with an argument": [
+        ("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python {{ script }}.py"\nargs = ["script"]')
+    ],
     "a task as one line": [
         ("pixi.toml", "[tasks.limits]\n", "[tasks]\nfit = "), ("pixi.toml", "fit = cmd = ", "fit = "),
         ("pixi.toml", 'description = "Limits of', '# "'),
@@ -168,6 +214,58 @@ def test_another_way_to_write_the_formula_passes(learner, tmp_path):
     learner("exclusion.py", "p_signal / (1 - p_background)", "np.exp(np.log(p_signal) - np.log1p(-p_background))")
     learner("exclusion.py", "np.random.default_rng(seed)", "np.random.Generator(np.random.PCG64(seed))")
     assert {answer.status for answer in answers(EXERCISE, learner.folder, tmp_path).values()} == {"ok"}
+
+
+def test_the_formula_is_judged_whatever_the_seed_does(learner, tmp_path):
+    """Another experiment from the same seed is as good; an unseeded one is the matter of 1.6 alone."""
+    learner("exclusion.py", "default_rng(seed)", "default_rng([seed, 125])")
+    assert {answer.status for answer in answers(EXERCISE, learner.folder, tmp_path).values()} == {"ok"}
+    shutil.rmtree(tmp_path / "scratch")
+    learner("exclusion.py", "default_rng([seed, 125])", "default_rng()")
+    found = answers(EXERCISE, learner.folder, tmp_path)
+    assert (found["1.6"].status, found["1.7"].status) == ("fail", "ok"), found
+
+
+def test_a_copy_elsewhere_is_judged_too(tmp_path):
+    """The starter's files alone, out of the repository: the fits come from the solution."""
+    folder = tmp_path / "elsewhere" / "mine"
+    folder.mkdir(parents=True)
+    for name in ("pixi.toml", "pixi.lock", "exclusion.py"):
+        shutil.copy(FOLDER / "solution" / name, folder)
+    assert {answer.status for answer in answers(EXERCISE, folder, tmp_path).values()} == {"ok"}
+
+
+def test_an_exercise_without_its_script_fails(learner, tmp_path):
+    shutil.copy(FOLDER / "exercise.toml", learner.folder.parent)
+    (learner.folder / "exclusion.py").rename(learner.folder / "mine.py")
+    found = answers(EXERCISE, learner.folder, tmp_path)
+    assert found["1.6"].status == "fail" and found["1.6"].next_step.endswith("git checkout -- exclusion.py")
+
+
+def test_advice_is_for_the_folder_of_the_manifest(command, tmp_path):
+    """Pasted in the root of the clone it must not change the root's own manifest."""
+    said = command("-m", "workshop", "check", "1", "--all").stdout
+    advice = [line.removeprefix("next:").strip() for line in said.splitlines() if line.startswith("next:")]
+    about_pixi = [line for line in advice if "pixi " in line and not line.startswith("TODO")]
+    assert about_pixi and all(line.startswith("cd exercise-1-scipy/starter && ") for line in about_pixi), advice
+
+
+def test_one_message_for_one_manifest_that_cannot_be_read(learner, tmp_path):
+    learner("pixi.toml", "[environments]", "[environments")
+    found = answers(EXERCISE, learner.folder, tmp_path)
+    assert [answer.status for answer in found.values()].count("fail") == 1
+
+
+def test_an_edited_starter_is_not_the_instructors_concern(tmp_path):
+    clone = tmp_path / "clone"
+    done = subprocess.run(["git", "clone", "-q", ROOT, clone], capture_output=True)
+    if done.returncode:
+        pytest.skip("this copy is no git checkout")
+    exercise = next(e for e in checks.exercises(clone) if e.number == 1)
+    assert check_all.starter_fails(exercise)[0].answer.status == "ok"
+    with open(exercise.folder / "starter" / "pixi.toml", "a") as file:
+        file.write("# mine\n")
+    assert check_all.starter_fails(exercise)[0].answer.status == "skip"
 
 
 def test_the_script_writes_the_limits_of_the_command(command, tmp_path):

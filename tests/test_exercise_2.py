@@ -103,6 +103,7 @@ MISTAKES = {
         ],
     ),
     "CUDA 11 platform": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
+    "CUDA 120": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "120"')]),
     "no GPU feature": ("2.2", [("pixi.toml", 'cuda-version = "12.9.*"\npytorch-gpu = ">=2.10,<3"', 'scipy = "*"')]),
     "no CPU feature": ("2.2", [("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'scipy = "*"')]),
     "both builds in one feature": (
@@ -115,6 +116,15 @@ MISTAKES = {
         "2.3",
         [("pixi.toml", 'platforms = ["linux-64-cuda12"]', 'platforms = ["linux-64"]')],
     ),
+    "the CPU build in every environment": (
+        "2.3",
+        [("pixi.toml", 'python = "3.12.*"', 'python = "3.12.*"\npytorch-cpu = ">=2.5,<3"')],
+    ),
+    "every environment made for a GPU": (
+        "2.3",
+        [("pixi.toml", "[feature.cpu]\n", '[activation.env]\nWORKSHOP_DEVICE = "cuda"\n\n[feature.cpu]\n')],
+    ),
+    "a task that only names the script": ("2.4", [("pixi.toml", 'cmd = "python train.py"', 'cmd = "cat train.py"')]),
     "task missing": ("2.4", [("pixi.toml", 'cmd = "python train.py"', 'cmd = "python main.py"')]),
     "stale lock": ("2.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
     "lock of another manifest": ("2.5", [("pixi.toml", 'rich = ">=14"', 'rich = ">=14"\npolars = "*"')]),
@@ -122,15 +132,25 @@ MISTAKES = {
     "broken TOML": ("2.1", [("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cpu]')]),
     "silent fall-back to the CPU": (
         "2.6",
-        [("train.py", 'device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0)))', 'torch.device("cpu")')],
+        [("train.py", 'device.choose_torch(args.device, options.process("LOCAL_RANK"))', 'torch.device("cpu")')],
     ),
     "nothing insists on the device": ("2.6", [("train.py", f"    {ASSERTION}\n", "")]),
+    "only the images are asserted": ("2.6", [("train.py", ASSERTION, "device.assert_on(dev, images=x)")]),
+    "only the weights are asserted": (
+        "2.6",
+        [("train.py", ASSERTION, "device.assert_on(dev, **dict(net.named_parameters()))")],
+    ),
+    "insists on the CPU": ("2.6", [("train.py", ASSERTION, 'assert dev.type == "cpu"')]),
+    "takes what is there, whatever was asked for": (
+        "2.6",
+        [("train.py", "choose_torch(args.device,", 'choose_torch("auto",')],
+    ),
     "a word about the GPU, and training all the same": (
         "2.6",
         [
             (
                 "train.py",
-                'device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0)))',
+                'device.choose_torch(args.device, options.process("LOCAL_RANK"))',
                 'torch.device("cpu")',
             ),
             (
@@ -206,18 +226,25 @@ def test_other_correct_manifests_pass(learner, tmp_path, name):
     }, found  # fmt: skip
 
 
-def test_another_way_to_insist_passes(learner, tmp_path, variables, monkeypatch):
+@pytest.mark.parametrize("own", ["assert", "a message of one's own"])
+def test_another_way_to_insist_passes(learner, tmp_path, variables, monkeypatch, own):
     """The learner's own choice and their own assertion, instead of those of `workshop.device`."""
     pytest.importorskip("torch", reason="these checks train")
     monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
     wanted = 'args.device == "cuda" or os.environ.get("WORKSHOP_DEVICE") == "cuda"'
     learner(
         "train.py",
-        'dev = device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0)))',
+        'dev = device.choose_torch(args.device, options.process("LOCAL_RANK"))',
         f'dev = torch.device("cuda" if {wanted} else "cpu")\n'
         '    if dev.type == "cuda" and not torch.cuda.is_available():\n        sys.exit("a GPU was asked for, and none is here")',
     )
-    learner("train.py", ASSERTION, "assert x.device.type == net.conv1.weight.device.type == dev.type")
+    if own == "assert":
+        learner("train.py", ASSERTION, "assert x.device.type == net.conv1.weight.device.type == dev.type")
+    else:
+        learner(
+            "train.py", ASSERTION,
+            "if {x.device.type, net.conv1.weight.device.type} != {dev.type}:\n        sys.exit('images or weights are elsewhere')",
+        )  # fmt: skip
     found = answers(EXERCISE, learner.folder, tmp_path)
     assert {answer.status for answer in found.values()} == {"ok"}, found
 

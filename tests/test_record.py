@@ -124,6 +124,26 @@ def test_a_folder_of_a_person_is_left_alone(tmp_path, script):
     assert [p.name for p in (tmp_path / "run.partial").iterdir()] == ["thesis.tex"]
 
 
+def test_a_run_that_is_alive_is_not_called_interrupted(tmp_path, script):
+    run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    (run.folder / record.CHECKPOINT).write_bytes(b"")
+    with pytest.raises(WorkshopError, match="another process is at work"):
+        record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    run.lock.release()
+    with pytest.raises(WorkshopError, match="--resume  # or begin again: rm -r"):
+        record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+
+
+def test_a_failing_run_removes_only_what_it_made(tmp_path, script):
+    first = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    first.lock.release()
+    (first.folder / "notes.txt").write_text("precious")
+    run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
+    (run.folder / "limits.json").write_text("{}")
+    record.abandon(run)
+    assert [p.name for p in run.folder.iterdir() if p.name != record.LOCK] == ["notes.txt"]
+
+
 def test_what_a_killed_process_left_half_written_is_cleared(tmp_path, script):
     run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     run.lock.release()  # as the system does after kill -9
