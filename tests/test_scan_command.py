@@ -138,6 +138,10 @@ def broken(case: str, tmp_path: Path) -> list[str]:
         background["data"][3] = float("nan")
     elif case == "infinite":
         first["patch"][0]["value"]["data"][0] = float("inf")
+    elif case == "beyond floats":
+        first["patch"][0]["value"]["data"][0] = 10**400
+    elif case == "too long to read":
+        background["data"][3] = 123456789
     elif case == "negative":
         background["data"][3] = -1.0
     elif case == "zero expectation":
@@ -155,7 +159,11 @@ def broken(case: str, tmp_path: Path) -> list[str]:
         background["modifiers"].append({"name": "x", "type": "custom", "data": None})
     if sign:
         patchset["metadata"]["digests"] = {"sha256": workspace_module.digest(workspace, "sha256")}
-    return write(tmp_path, workspace, patchset)
+    words = write(tmp_path, workspace, patchset)
+    if case == "too long to read":
+        text = (tmp_path / "w.json").read_text()
+        (tmp_path / "w.json").write_text(text.replace("123456789", "1" * 5000))
+    return words
 
 
 @pytest.mark.parametrize(
@@ -163,6 +171,7 @@ def broken(case: str, tmp_path: Path) -> list[str]:
     [
         ("schema", "observations"), ("other workspace", "made for another workspace"), ("failing path", "/channels/9"),
         ("duplicate names", "again"), ("nan", "/channels/0/samples/0/data/3"), ("infinite", "inf"),
+        ("beyond floats", "a finite number"), ("too long to read", "numbers that fit a float"),
         ("negative", "-1.0"), ("zero expectation", "no background expected"), ("no signal", "CLs is 1"),
         ("unknown poi", "nothing"), ("no poi", "parameter of interest"),
         ("modifier", "custom"),

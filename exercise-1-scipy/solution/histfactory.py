@@ -100,8 +100,11 @@ def _parameters(
                 name, kind = modifier["name"], "alpha" if modifier["type"] in ALPHA else modifier["type"]
                 if kinds.setdefault(name, kind) != kind:
                     raise _reused(name, kinds[name], kind, sample, channel, h)
-                known = keys.setdefault(name, {})
-                if kind in LOCAL:
+                if kind not in LOCAL:
+                    if name not in keys:
+                        keys[name] = {-1: set()}
+                else:
+                    known = keys.setdefault(name, {})
                     for b in where:
                         known.setdefault(b if kind != "shapefactor" else b - where.start, set()).add(b)
                     if kind == "shapesys":
@@ -109,8 +112,6 @@ def _parameters(
                         owners.add((channel, sample["name"] if h is None else ""))
                         if len(owners) > 1:
                             raise _reused(name, "shapesys of one sample", "shapesys of another", sample, channel, h)
-                else:
-                    known[-1] = set()
     order = sorted(kinds)
     alphas = [(name, -1) for name in order if kinds[name] == "alpha"]
     linear = [(name, key) for name in order if kinds[name] != "alpha" for key in sorted(keys[name])]

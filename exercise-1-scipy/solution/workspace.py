@@ -7,10 +7,12 @@ every hypothesis is compiled once.
 
 from __future__ import annotations
 
+import gc
 import gzip
 import hashlib
 import json
 import math
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,9 @@ MODIFIER_DATA = {
     "normsys": ("hi", "lo"), "histosys": ("hi_data", "lo_data"),
 }  # fmt: skip
 _NUMBER = frozenset((float, int))
+LARGEST = sys.float_info.max  # JSON's whole numbers may be larger
+_SAMPLE, _MODIFIER = frozenset(("name", "data", "modifiers")), frozenset(("name", "type", "data"))
+_SHAPE = {kind: frozenset(shape) for kind, shape in MODIFIER_DATA.items() if isinstance(shape, tuple)}
 
 
 @dataclass
@@ -54,6 +59,8 @@ def read_json(path: str | Path) -> Any:
             raise WorkshopError(
                 path, "a whole gzip file", found, f"gzip -t {path}  # then fetch the file again"
             ) from None
+    collecting = gc.isenabled()
+    gc.disable()  # a document is a tree: looking for circles among its objects, again and again, takes half of the time
     try:
         return json.loads(raw)
     except UnicodeDecodeError:
@@ -65,6 +72,11 @@ def read_json(path: str | Path) -> Any:
         raise WorkshopError(
             path, "JSON of pyhf's schema", "JSON nested too deep to read", f"head -c 300 {path}"
         ) from None
+    except ValueError as error:  # a whole number of thousands of digits
+        raise WorkshopError(path, "JSON with numbers that fit a float", str(error), f"head -c 300 {path}") from None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Checker:
@@ -79,6 +91,8 @@ class _Checker:
         return WorkshopError(where, expected, text if len(text) < 120 else text[:117] + "...", self.next_step)
 
     def keys(self, value: Any, path: str, required: set[str], optional: set[str] = frozenset()) -> dict:
+        if isinstance(value, dict) and value.keys() == required:
+            return value
         if not isinstance(value, dict):
             raise self.fail(path, f"an object with {', '.join(sorted(required))}", _kind(value))
         if missing := required - value.keys():
@@ -102,16 +116,16 @@ class _Checker:
         return value
 
     def number(self, value: Any, path: str, expected: str = "a finite number") -> float:
-        if type(value) not in (float, int):
+        if type(value) not in _NUMBER:
             raise self.fail(path, expected, _kind(value))
-        if not math.isfinite(value):
+        if not -LARGEST <= value <= LARGEST:
             raise self.fail(path, expected, str(value))
         return value
 
     def numbers(self, value: Any, path: str, length: int | None, negative: bool = True) -> list[float]:
         self.array(value, path, "numbers")
         # The common case in C: 125 patches hold half a million numbers.
-        if not (_NUMBER.issuperset(map(type, value)) and math.isfinite(sum(value)) and (negative or min(value) >= 0)):
+        if not (_finite(value) and (negative or min(value) >= 0)):
             for i, x in enumerate(value):
                 self.number(x, f"{path}/{i}")
                 if not negative and x < 0:
@@ -122,13 +136,16 @@ class _Checker:
 
     def sample(self, sample: Any, path: str, n_bins: int | None) -> int:
         """Check one sample; return its number of bins."""
-        self.keys(sample, path, {"name", "data", "modifiers"})
+        self.keys(sample, path, _SAMPLE)
         self.string(sample["name"], f"{path}/name")
         n = len(self.numbers(sample["data"], f"{path}/data", n_bins, negative=False))
         seen = set()
         for i, modifier in enumerate(self.array(sample["modifiers"], f"{path}/modifiers", "modifiers", empty=True)):
+            if _plain(modifier, n) and (modifier["type"], modifier["name"]) not in seen:
+                seen.add((modifier["type"], modifier["name"]))
+                continue
             here = f"{path}/modifiers/{i}"
-            self.keys(modifier, here, {"name", "type", "data"})
+            self.keys(modifier, here, _MODIFIER)
             name, kind, data = self.string(modifier["name"], f"{here}/name"), modifier["type"], modifier["data"]
             if not isinstance(kind, str) or kind not in MODIFIER_DATA:
                 raise self.fail(
@@ -146,7 +163,7 @@ class _Checker:
             elif shape == "list":
                 self.numbers(data, f"{here}/data", n, negative=False)
             else:
-                self.keys(data, f"{here}/data", set(shape))
+                self.keys(data, f"{here}/data", _SHAPE[kind])
                 for key in shape:
                     if kind == "histosys":
                         self.numbers(data[key], f"{here}/data/{key}", n)
@@ -181,6 +198,28 @@ class _Checker:
             if item["name"] in names:
                 raise self.fail(f"{path}/{i}/name", f"each {what} name once", f"{item['name']!r} again")
             names.add(item["name"])
+
+
+def _finite(values: list) -> bool:
+    """Whether all of some values are numbers that fit a float."""
+    try:
+        return _NUMBER.issuperset(map(type, values)) and all(map(math.isfinite, values))
+    except OverflowError:  # a whole number beyond LARGEST
+        return False
+
+
+def _plain(modifier: Any, n: int) -> bool:
+    """Whether this is a normsys or histosys without a fault: most are, and need no path for a message."""
+    if type(modifier) is not dict or modifier.keys() != _MODIFIER or type(modifier["name"]) is not str:
+        return False
+    kind, data = modifier["type"], modifier["data"]
+    if type(kind) is not str or type(data) is not dict or data.keys() != _SHAPE.get(kind):
+        return False
+    if kind == "normsys":
+        hi, lo = data["hi"], data["lo"]
+        return type(hi) is float and type(lo) is float and 0 < hi <= LARGEST and 0 < lo <= LARGEST
+    hi, lo = data["hi_data"], data["lo_data"]
+    return type(hi) is list and type(lo) is list and len(hi) == len(lo) == n and _finite(hi) and _finite(lo)
 
 
 def _kind(value: Any) -> str:
