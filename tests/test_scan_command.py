@@ -190,6 +190,9 @@ def test_bad_input_is_one_message(case: str, says: str, tmp_path: Path, told) ->
         (["--only", "nothing*"], "--only"), (["--only", ""], "--only"), (["--workers", "0"], "--workers"),
         (["--measurement", "none"], "the measurement 'none'"), (["--patchset", "p.json"], "no --workspace"),
         (["--likelihood", "1Lbb", "--workspace", "w.json"], "both"), (["--seed", "-1"], "--seed"),
+        (["--mu", "abc"], "'abc'"), (["--workers", "abc"], "'abc'"), (["--seed", "x"], "'x'"),
+        (["--seed", "1" + "0" * 22], "at most"), (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--likelihood", "foo"], "invalid choice: 'foo'"), (["--work", "2"], "unrecognized"),
     ],
 )  # fmt: skip
 def test_bad_options(words: list[str], says: str, tmp_path: Path, told) -> None:
@@ -268,13 +271,17 @@ def test_without_network_one_message(tmp_path: Path, monkeypatch) -> None:
     def offline(*words, **more):
         raise urllib.error.URLError("Name or service not known")
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("published.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("WORKSHOP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("urllib.request.urlopen", offline)
     with pytest.raises(WorkshopError) as error:
         scan.main(["--likelihood", "1Lbb", "--output", str(tmp_path / "out")])
     assert "from the network" in error.value.message() and "Name or service not known" in error.value.message()
     assert not (tmp_path / "out").exists()
+
+
+def test_the_cache_is_that_of_all_downloads(monkeypatch, told) -> None:
+    monkeypatch.setenv("WORKSHOP_CACHE", "~nobody-of-this-name/cache")
+    assert "WORKSHOP_CACHE" in told("--likelihood", "1Lbb")
 
 
 def test_contour_of_a_counting_experiment_by_hand(tmp_path: Path) -> None:

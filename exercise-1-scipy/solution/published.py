@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tarfile
 import urllib.error
 import urllib.request
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from workspace import digest, read_json
 
+from workshop.data import cache_folder
 from workshop.errors import WorkshopError
 
 # ATLAS 1Lbb, Eur. Phys. J. C 80 (2020) 691. The DOI is of the archive in version 3 of the HEPData record; the second
@@ -26,13 +26,6 @@ LIKELIHOODS = {
         "sha256": "2563672e1a165384faf49f1431e921d88c9c07ec10f150d5045576564f98f820",
     }
 }
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: WORKSHOP_CACHE, or the user's cache folder."""
-    if named := os.environ.get("WORKSHOP_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "workshop"
 
 
 def fetch(name: str) -> tuple[Path, Path]:

@@ -46,7 +46,9 @@ with explained():  # a module that is missing here is told in four lines
 
     from workshop import record
     from workshop.device import cpu_name
+    from workshop.errors import Parser
     from workshop.files import write_atomic
+    from workshop.options import whole_number
 
 SEED = 20
 EXERCISE = "exercise-1-scipy"
@@ -83,7 +85,7 @@ def fit_chunk(which: int, members: list[int], mu: float) -> list[dict]:
 
 
 def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], report) -> dict[str, dict]:
-    """All limits by name. `executor_for()` gives a fresh `concurrent.futures` executor or None (this process).
+    """All limits by name. `executor_for(models, starts, n)` gives a fresh `concurrent.futures` executor for n chunks, or None: this process.
 
     `done` are limits from before; `report(entries)` is called with each new batch. A broken pool (a worker that was
     killed) is replaced and its unfinished chunks are submitted again.
@@ -96,7 +98,7 @@ def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], re
     for attempt in range(TRIES):
         if not work:
             break
-        executor: Executor | None = executor_for(models, starts)
+        executor: Executor | None = executor_for(models, starts, len(work))
         if executor is None:
             prepare(models, starts)
             for which, members in work:
@@ -123,32 +125,42 @@ def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], re
     return done
 
 
+def strength(text: str) -> float:
+    """The signal strength of --mu, for argparse."""
+    try:
+        mu = float(text)
+    except ValueError:
+        mu = math.nan
+    if not (math.isfinite(mu) and mu > 0):
+        raise WorkshopError("--mu", "a signal strength above zero", repr(text), "--mu 1")
+    return mu
+
+
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="CLs of every signal hypothesis, and the exclusion contour.")
+    parser = Parser(description="CLs of every signal hypothesis, and the exclusion contour.", allow_abbrev=False)
     parser.add_argument("--workspace", metavar="FILE", help="pyhf workspace, plain or .gz (default: a generated one)")
     parser.add_argument("--patchset", metavar="FILE", help="pyhf patch set for it: one hypothesis a patch")
     parser.add_argument("--likelihood", choices=sorted(published.LIKELIHOODS), help="download a published likelihood")
     parser.add_argument("--measurement", metavar="NAME", help="measurement of the workspace (default: its first)")
-    parser.add_argument("--mu", type=float, default=1.0, help="signal strength to test (default: 1)")
+    parser.add_argument("--mu", type=strength, default=1.0, metavar="X", help="signal strength to test (default: 1)")
     parser.add_argument(
         "--only", metavar="PATTERN", help="only hypotheses whose name matches, such as 'C1N2_Wh_hbb_9*'"
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of the generated search (default: {SEED})")
+    parser.add_argument(
+        "--workers", type=whole_number("--workers", 1), default=1, metavar="N", help="processes (default: 1)"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number("--seed", 0), default=SEED, metavar="N",
+        help=f"of the generated search (default: {SEED})",
+    )  # fmt: skip
     parser.add_argument("--output", metavar="DIR", help="folder of the run (default: a new one in results/)")
     args = parser.parse_args(argv)
-    if not (math.isfinite(args.mu) and args.mu > 0):
-        raise WorkshopError("--mu", "a signal strength above zero", f"{args.mu:g}", "--mu 1")
-    if args.workers < 1:
-        raise WorkshopError("--workers", "1 or more", str(args.workers), "--workers 1")
     if args.likelihood and (args.workspace or args.patchset):
         raise WorkshopError("--likelihood", "either this or --workspace", "both", f"--likelihood {args.likelihood}")
     if args.patchset and not args.workspace:
         raise WorkshopError(
             "--patchset", "the workspace that it patches", "no --workspace", "--workspace FILE --patchset FILE"
         )
-    if args.seed < 0:
-        raise WorkshopError("--seed", "a whole number of 0 or more", str(args.seed), f"--seed {SEED}")
     return args
 
 
@@ -225,12 +237,10 @@ def main(argv: list[str] | None = None) -> int:
             log.flush()
             show_progress(len(done), len(wanted))
 
-        def executor_for(models: list[Model], starts: list) -> Executor | None:
-            return (
-                None
-                if args.workers == 1
-                else ProcessPoolExecutor(args.workers, initializer=prepare, initargs=(models, starts))
-            )
+        def executor_for(models: list[Model], starts: list, n: int) -> Executor | None:
+            if args.workers == 1:
+                return None
+            return ProcessPoolExecutor(min(args.workers, n), initializer=prepare, initargs=(models, starts))
 
         try:
             scan(models, args.mu, executor_for, _Both(done, skipped), report)
