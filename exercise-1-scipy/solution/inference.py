@@ -21,6 +21,7 @@ from scipy.special import log_ndtr, ndtr
 TOLERANCE = 1e-8  # a fit has converged when a Newton step promises less than this in log L: 1e-4 of CLs needs 1e-5
 MAX_STEPS = 40  # usual fits take 5 to 20; what is not done then goes to `newton`
 LONGEST_STEP = 1.5  # in standard deviations of any alpha: the quadratic model is no good beyond
+HALVINGS = 6  # of a step: a direction that is no good at 1/64 is better made anew, or left to `newton`
 SECANT_PAIRS = 2  # more remember what is no longer so: folds bend the surface
 SAME = 0.2  # two starts of one fit this close in every parameter (alphas: standard deviations) are in one basin
 START_DISTANCE = 8.0  # of a drawn start: the square of its distance, in standard deviations of the alphas
@@ -274,7 +275,7 @@ def _search(
     _keep_fixed(new, current, rows)
     new_point = likelihood(rows, new)
     todo = np.flatnonzero(_worse(new_point, floor))
-    for _ in range(40):
+    for _ in range(HALVINGS):
         if not len(todo):
             break
         length[todo] *= 0.5

@@ -2,7 +2,9 @@
 
 Where normalisations multiply each other or data hardly constrain a direction, the Hessian is indefinite or nearly
 singular, and secant pairs learn it too slowly. Here the whole second derivative is formed and its eigenvalues are
-made positive, so that a saddle repels (saddle-free Newton; Dauphin et al., arXiv:1406.2572).
+made positive, so that a saddle repels (saddle-free Newton; Dauphin et al., arXiv:1406.2572). Factors without a constraint
+move by their logarithms: where data fix only the product of two, the valley is a hyperbola that straight steps creep
+along.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from likelihood import Likelihood, Rows, code4p_weight, powers_of
 from model import Array
 
 STEPS = 200
+LONGEST = 3.0  # of one step, in standard deviations of an alpha and in the logarithm of a factor
+SMALL = 1e-3  # a factor below this moves by itself, not by its logarithm: it may be on its way to zero
+AT_BOUND = 1e-8  # this close, relative to the parameter: what its gradient makes of that is below any tolerance here
 
 
 def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
@@ -62,31 +67,43 @@ def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
 def minimise(likelihood: Likelihood, rows: Rows, start: Array, tolerance: float) -> tuple[Array, float, bool]:
     """Best theta (P,), value, converged, of the first row of `rows` (two rows alike) from start (P,)."""
     theta = np.stack([start, start], 1)
+    factor = (np.arange(len(start)) >= likelihood.model.n_alpha) & (rows.precision[:, 0] == 0) & (rows.tau[:, 0] == 0)
     point = likelihood(rows, theta)
     for _ in range(STEPS):
         gradient = point.gradient[:, 0]
         free = rows.free[:, 0] > 0
-        free &= ~((theta[:, 0] <= rows.lower[:, 0]) & (gradient > 0)) & ~(
-            (theta[:, 0] >= rows.upper[:, 0]) & (gradient < 0)
+        # Parameters that a step across their bound brought ever nearer to it are at the bound.
+        near = AT_BOUND * np.maximum(1, np.abs(theta[:, 0]))
+        free &= ~((theta[:, 0] <= rows.lower[:, 0] + near) & (gradient > 0)) & ~(
+            (theta[:, 0] >= rows.upper[:, 0] - near) & (gradient < 0)
         )
         if not free.any():
             return theta[:, 0], float(point.value[0]), True
+        # Free factors multiply each other: along a valley of equal products their logarithms go straight.
+        logs = free & factor & (theta[:, 0] > SMALL)
+        unit = np.where(logs, theta[:, 0], 1.0)
         with np.errstate(all="ignore"):
-            matrix = hessian(likelihood, rows, theta)[np.ix_(free, free)]
+            matrix = hessian(likelihood, rows, theta) * unit * unit[:, None]
+            matrix[logs, logs] += (unit * gradient)[logs]
+        matrix, slope = matrix[np.ix_(free, free)], (gradient * unit)[free]
         if not np.isfinite(matrix).all():
             return theta[:, 0], float(point.value[0]), False
         scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1e-8))
         values, vectors = np.linalg.eigh(matrix * scale * scale[:, None])
-        along = vectors.T @ (gradient[free] * scale)
+        along = vectors.T @ (slope * scale)
         values = np.maximum(np.abs(values), 1e-9)
         step = np.zeros(len(start))
         step[free] = -scale * (vectors @ (along / values))
         promise = float((along**2 / values).sum())
         if promise < tolerance:
             return theta[:, 0], float(point.value[0]), True
-        length = min(1.0, 3.0 / max(np.abs(step[: likelihood.model.n_alpha]).max(initial=0.0), 1e-12))
+        far = np.abs(step[logs | (np.arange(len(step)) < likelihood.model.n_alpha)]).max(initial=1e-12)
+        length = min(1.0, LONGEST / far)
         for _ in range(50):
-            trial = np.clip(theta[:, 0] + length * step, rows.lower[:, 0], rows.upper[:, 0])
+            moved = np.where(
+                logs, theta[:, 0] * np.exp(np.where(logs, length * step, 0.0)), theta[:, 0] + length * step
+            )
+            trial = np.clip(moved, rows.lower[:, 0], rows.upper[:, 0])
             trial = np.where(rows.free[:, 0] > 0, trial, theta[:, 0])
             new = likelihood.clean(np.stack([trial, trial], 1))
             there = likelihood(rows, new)
