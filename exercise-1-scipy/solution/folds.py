@@ -16,8 +16,13 @@ largest at a = 0, where it is 15/4 and d nu_b / da = odd_b. So `bent` asks for
 
     15/4 sum_b (n_b / nu_b - 1) even_b  >  1/sigma^2 + sum_b n_b / nu_b^2 odd_b^2 ,
 
-nu being what the fit expects with this one parameter put to zero. It looks along one axis with the others as fitted: a
-fold that shows only when other parameters move too is not seen.
+nu being what the fit expects with this one parameter put to zero.
+
+What this does not do. It looks along one axis with the others as fitted: a fold that shows only when other parameters
+move too is not seen. And it has two fixed limits, so that the time stays bounded where nearly every parameter is
+folded: of one fit the MOST most bent parameters are crossed, each alone and all of them together, not every subset of
+them; and after ROUNDS rounds it stops even if the last one still found something lower. So what it returns is the
+lowest minimum that it met, with no proof that there is no lower one.
 """
 
 from __future__ import annotations

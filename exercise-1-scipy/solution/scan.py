@@ -42,7 +42,7 @@ with explained():  # a module that is missing here is told in four lines
     from inference import background_start, chunks, scan_rows
     from likelihood import Likelihood
     from model import Model
-    from workspace import digest, read_hypotheses, read_json
+    from workspace import digest, read_hypotheses, read_json, uncollected
 
     from workshop import record
     from workshop.device import cpu_name
@@ -213,8 +213,9 @@ def select(models: list[Model], hypotheses: list, args: argparse.Namespace) -> s
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     began = time.perf_counter()
-    labels, hypotheses, source, content = read(args)
-    models = compile_models(hypotheses)
+    with uncollected():
+        labels, hypotheses, source, content = read(args)
+        models = compile_models(hypotheses)
     wanted = select(models, hypotheses, args)
     compiled = time.perf_counter()
 

@@ -14,6 +14,8 @@ import json
 import math
 import sys
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,18 @@ class Hypothesis:
     measurement: dict
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Python looks for no circles among objects meanwhile: a document is a tree of a million, walked at each look."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
 def read_json(path: str | Path) -> Any:
     """The document in a plain or gzipped file."""
     path = Path(path)
@@ -59,10 +73,9 @@ def read_json(path: str | Path) -> Any:
             raise WorkshopError(
                 path, "a whole gzip file", found, f"gzip -t {path}  # then fetch the file again"
             ) from None
-    collecting = gc.isenabled()
-    gc.disable()  # a document is a tree: looking for circles among its objects, again and again, takes half of the time
     try:
-        return json.loads(raw)
+        with uncollected():
+            return json.loads(raw)
     except UnicodeDecodeError:
         raise WorkshopError(path, "JSON in UTF-8", "bytes that are not UTF-8 text", f"file {path}") from None
     except json.JSONDecodeError as error:
@@ -74,9 +87,6 @@ def read_json(path: str | Path) -> Any:
         ) from None
     except ValueError as error:  # a whole number of thousands of digits
         raise WorkshopError(path, "JSON with numbers that fit a float", str(error), f"head -c 300 {path}") from None
-    finally:
-        if collecting:
-            gc.enable()
 
 
 class _Checker:
