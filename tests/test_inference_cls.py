@@ -3,9 +3,10 @@
 pyhf needs seconds for a random workspace and half a minute for a published one, so most of its results are stored:
 
     python tests/test_inference_cls.py      scan_random_pyhf.json anew: the random workspaces of this file
+    python tests/test_inference_cls.py large    scan_large_pyhf.json anew: the large ones, minutes with pyhf's PyTorch
     python benchmarks/scan.py --references tests/scan_1Lbb_pyhf.json --backend jax      the published one
 
-Both files name the versions and the sha256 of what pyhf was given; a workspace with another digest is given to pyhf
+The files name the versions and the sha256 of what pyhf was given; a workspace with another digest is given to pyhf
 here and now, and so are a few in every run, so that the stored results stay honest.
 """
 
@@ -32,6 +33,8 @@ from scipy.stats import norm  # noqa: E402
 
 SHARED = Path(os.environ.get("WORKSHOP_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data" / "1Lbb"
 STORED = Path(__file__).with_name("scan_random_pyhf.json")
+LARGE = Path(__file__).with_name("scan_large_pyhf.json")
+LARGE_CASES = {"20 channels, 200 uncertainties": (2, 20, 200), "50 channels, 90 uncertainties": (1, 50, 90)}
 PUBLISHED = Path(__file__).with_name("scan_1Lbb_pyhf.json")
 RANDOM = [*range(16), *range(1000, 1064)]  # from 1000 on hard ones; 1020 once gave a singular matrix
 TOLERANCE = 1e-4  # of CLs: what pyhf's own minimiser (SLSQP) leaves open
@@ -228,6 +231,67 @@ def test_patches_that_add_remove_and_replace() -> None:
             agree_or_lower(model, h, limits, workspace_module.apply_patch(document, operations[i]))
 
 
+def large_workspace(seed: int, n_channels: int, n_alphas: int) -> dict:
+    """As published ones are: small variations, a third of them one-sided, empty bins, lumi fixed, five samples.
+
+    More than 300 parameters, with staterror or shapesys in every bin of every channel.
+    """
+    rng = np.random.default_rng(seed)
+    channels, observations = [], []
+    for c in range(n_channels):
+        n, scale = int(rng.integers(2, 5)), 10 ** rng.uniform(0.5, 3)
+        samples = []
+        for s in range(5):
+            data = np.sqrt(scale) * rng.uniform(0.1, 0.8, n) if s == 0 else scale * rng.uniform(0.1, 1, n)
+            if s > 1:
+                data = np.where(rng.random(n) < 0.1, 0.0, data * rng.choice([1, 0.3, 0.03]))
+            mods: list[dict] = [{"name": ("mu", "norm", "", "", "")[s], "type": "normfactor", "data": None}][: s < 2]
+            mods += [{"name": "lumi", "type": "lumi", "data": None}][: s != 1]
+            for name in (f"sys{k}" for k in np.flatnonzero(rng.random(n_alphas) < 0.4)):
+                size, other = rng.normal(0, 0.04), 0.0 if rng.random() < 0.3 else rng.normal(1, 0.2)
+                if rng.random() < 0.4:
+                    shape = size * (1 + rng.normal(0, 0.3, n))
+                    both = {"hi_data": (data * (1 + shape)).tolist(), "lo_data": (data * (1 - other * shape)).tolist()}
+                    mods.append({"name": name, "type": "histosys", "data": both})
+                else:
+                    mods.append({"name": name, "type": "normsys", "data": {"hi": 1 + size, "lo": 1 - other * size}})
+            kind = "shapesys" if s == 4 else "staterror"
+            mods.append({"name": f"{kind}_{c}", "type": kind, "data": (data * rng.uniform(0.01, 0.2, n)).tolist()})
+            samples.append({"name": f"sample{s}", "data": data.tolist(), "modifiers": mods})
+        total = np.sum([s["data"] for s in samples[1:]], axis=0) * np.exp(rng.normal(0, 0.05, n))
+        channels.append({"name": f"ch{c}", "samples": samples})
+        observations.append({"name": f"ch{c}", "data": rng.poisson(total).astype(float).tolist()})
+    lumi = {"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "bounds": [[0.5, 1.5]], "inits": [1.0], "fixed": True}
+    measurement = {"name": "m", "config": {"poi": "mu", "parameters": [lumi]}}
+    document = {"channels": channels, "observations": observations, "measurements": [measurement], "version": "1.0.0"}
+    return json.loads(json.dumps(document))
+
+
+@pytest.mark.parametrize("case", LARGE_CASES)
+def test_cls_of_large_workspaces(case: str) -> None:
+    document = large_workspace(*LARGE_CASES[case])
+    model = compiled(document)
+    assert len(model.parameters) > 300
+    entry = json.loads(LARGE.read_text())["limits"][workspace_module.digest(document, "sha256")]
+    limits = inference.scan_model(model)
+    assert limits.converged.all()
+    compare(model, 0, limits, entry["cls"], entry["nll"])
+
+
+def write_large() -> None:
+    """pyhf's limits of the large workspaces, into LARGE; with its PyTorch backend, which has gradients."""
+    pyhf.set_backend("pytorch", pyhf.optimize.scipy_optimizer(tolerance=1e-9), precision="64b")
+    documents = [large_workspace(*size) for size in LARGE_CASES.values()]
+    head = {
+        "what": "pyhf's CLs and -log L of the large workspaces, as in scan_random_pyhf.json",
+        "written_by": "python tests/test_inference_cls.py large",
+        **{name: importlib.metadata.version(name) for name in ("pyhf", "scipy", "numpy", "torch")},
+        "optimizer": "scipy (SLSQP), PyTorch backend, tolerance 1e-9",
+        "limits": {workspace_module.digest(d, "sha256"): pyhf_limits(d) for d in documents},
+    }
+    LARGE.write_text(json.dumps(head, indent=1) + "\n")
+
+
 def write_stored() -> None:
     """pyhf's limits of every workspace of this file, into STORED."""
     logging.getLogger("pyhf").setLevel(logging.CRITICAL)
@@ -252,4 +316,4 @@ def write_stored() -> None:
 
 
 if __name__ == "__main__":
-    write_stored()
+    write_large() if sys.argv[1:] == ["large"] else write_stored()
