@@ -69,15 +69,6 @@ def pyhf_limits(document: dict) -> dict:
     return {"cls": cls, "nll": [-float(model.logpdf(point, data)[0]) for point in points]}
 
 
-def our_minima(model, h: int, limits: inference.Limits) -> np.ndarray:
-    """The same with all constants."""
-    theta = model.init[h]
-    rows, two = likelihood_module.Rows(model, np.array([h, h])), np.stack([theta, theta], 1)
-    likelihood = likelihood_module.Likelihood(model)
-    value = likelihood.value(rows, two, likelihood.expected(rows, two))[0]
-    return limits.nll[h] - likelihood_module.log_likelihood(model, h, theta) - value
-
-
 def agree_or_lower(model, h: int, limits: inference.Limits, document: dict, live: bool = False) -> None:
     """CLs within TOLERANCE of pyhf's, or no fit higher than pyhf's and one visibly lower."""
     theirs = pyhf_limits(document) if live else stored().get(workspace_module.digest(document, "sha256"))
@@ -89,7 +80,7 @@ def agree_or_lower(model, h: int, limits: inference.Limits, document: dict, live
 
 
 def compare(model, h: int, limits: inference.Limits, cls: list[float], nll: list[float]) -> None:
-    ours, minima = np.array([limits.cls_obs[h], *limits.cls_exp[h]]), our_minima(model, h, limits)
+    ours, minima = np.array([limits.cls_obs[h], *limits.cls_exp[h]]), inference.minima(model, limits, h)
     if np.abs(ours - cls).max() > TOLERANCE:
         print("-log L ours, pyhf:", minima, nll)
         # No fit higher than pyhf's, and one visibly lower: pyhf is in a local minimum.
@@ -131,7 +122,7 @@ def test_every_published_hypothesis_against_pyhf() -> None:
         h = model.names.index(entry["name"])
         compare(model, h, limits, [entry["cls_obs"], *entry["cls_exp"]], entry["nll"])
         # 1e-5: what pyhf's own minima scatter by between its backends, with room for rounding of log L (about 100).
-        assert (our_minima(model, h, limits) <= np.array(entry["nll"]) + 1e-5).all(), entry["name"]
+        assert (inference.minima(model, limits, h) <= np.array(entry["nll"]) + 1e-5).all(), entry["name"]
 
 
 def test_log_likelihood_of_a_published_hypothesis() -> None:

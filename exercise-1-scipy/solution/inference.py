@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from folds import crossed, sane, two_rows
-from likelihood import Likelihood, Point, Rows
+from likelihood import Likelihood, Point, Rows, log_likelihood
 from model import Array, Model
 from newton import minimise
 from numpy.typing import NDArray
@@ -474,3 +474,12 @@ def scan_model(model: Model, mu: float = 1.0) -> Limits:
     start = background_start(likelihood)
     parts = [scan_rows(likelihood, c, mu, start) for c in chunks(model, list(range(len(model.names))))]
     return Limits(*(np.concatenate([getattr(part, name) for part in parts]) for name in Limits.__dataclass_fields__))
+
+
+def minima(model: Model, limits: Limits, hypothesis: int) -> Array:
+    """-log L (3,) at mu = 0, at the tested mu and at the best mu, with all constants, as pyhf's `logpdf` gives it."""
+    theta = model.init[hypothesis]
+    rows, two = Rows(model, np.array([hypothesis, hypothesis])), np.stack([theta, theta], 1)
+    likelihood = Likelihood(model)
+    value = likelihood.value(rows, two, likelihood.expected(rows, two))[0]
+    return limits.nll[hypothesis] - log_likelihood(model, hypothesis, theta) - value
