@@ -75,6 +75,8 @@ def start(variables, *words):
     return subprocess.Popen(
         [sys.executable, "-u", str(SOLUTION), *map(str, words)],
         cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A shell that starts the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
