@@ -239,7 +239,7 @@ def test_an_exercise_without_its_script_fails(learner, tmp_path):
     shutil.copy(FOLDER / "exercise.toml", learner.folder.parent)
     (learner.folder / "exclusion.py").rename(learner.folder / "mine.py")
     found = answers(EXERCISE, learner.folder, tmp_path)
-    assert found["1.6"].status == "fail" and found["1.6"].next_step.endswith("git checkout -- exclusion.py")
+    assert found["1.6"].status == "fail" and found["1.6"].next_step.endswith("git checkout -- exclusion.py)")
 
 
 def test_advice_is_for_the_folder_of_the_manifest(command, tmp_path):
@@ -247,7 +247,7 @@ def test_advice_is_for_the_folder_of_the_manifest(command, tmp_path):
     said = command("-m", "workshop", "check", "1", "--all").stdout
     advice = [line.removeprefix("next:").strip() for line in said.splitlines() if line.startswith("next:")]
     about_pixi = [line for line in advice if "pixi " in line and not line.startswith("TODO")]
-    assert about_pixi and all(line.startswith("cd exercise-1-scipy/starter && ") for line in about_pixi), advice
+    assert about_pixi and all(line.startswith("(cd exercise-1-scipy/starter && ") for line in about_pixi), advice
 
 
 def test_one_message_for_one_manifest_that_cannot_be_read(learner, tmp_path):

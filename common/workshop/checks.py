@@ -183,11 +183,14 @@ def ask(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tuple[Check
 
 
 def _in_folder(advice: str, folder: Path) -> str:
-    """Commands about a manifest or a lock are for the folder where it lies, not for the one that a person is in."""
+    """Commands about a manifest or a lock are for the folder where it lies, not for the one that a person is in.
+
+    In brackets, so that the person stays where `pixi run check` works.
+    """
     here = folder.resolve() == Path.cwd().resolve()
     if here or advice.startswith("pixi run") or not advice.startswith(("pixi ", "git ")):
         return advice
-    return f"cd {typed.quoted(folder)} && {advice}"
+    return f"(cd {typed.quoted(folder)} && {advice})"
 
 
 def no_script(workspace: Workspace, script: str) -> Answer | None:

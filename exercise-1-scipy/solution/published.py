@@ -81,7 +81,7 @@ def _download(addresses: tuple[str, ...], archive: Path) -> None:
             problem = f"{address}: {getattr(error, 'reason', error)}"
     raise WorkshopError(
         addresses[0], "the likelihood's archive, from the network", f"no download ({problem})",
-        f"try again later, or fetch it by hand into {archive.parent} and run the same command",
+        f"try again later, or fetch it by hand, put it at {archive}, and run the same command",
     )  # fmt: skip
 
 
