@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +100,8 @@ def _say(error: WorkshopError) -> None:
     if _first_process():
         print(error.message(), file=sys.stderr)
     else:
+        # torchrun ends all processes when one has ended: give the first one the time to say it in full.
+        time.sleep(2)
         print(f"process {os.environ.get('RANK', '')} stops: {error.looked_at}: {error.found}", file=sys.stderr)
 
 
