@@ -325,7 +325,7 @@ CHECKS = [
         (
             "Set WORKSHOP_DEVICE=cuda and run the starter. Where did it train?",
             "`workshop.device` chooses and asserts; the starter takes the CPU whatever was wanted.",
-            'dev = device.choose_torch(args.device, int(os.environ.get("LOCAL_RANK", 0))), and device.assert_on(dev, ...)',
+            'dev = device.choose_torch(args.device, device.process("LOCAL_RANK")), and device.assert_on(dev, ...)',
         ),
         insists_on_device,
     ),

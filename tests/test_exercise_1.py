@@ -127,7 +127,16 @@ MISTAKES = {
         ],
     ),
     "four bands for five": ("1.7", [("exclusion.py", "cls[h, 1:]", "cls[h, 1:5]")]),
-    "no limits": ("1.6", [("exclusion.py", '"limits.json"', '"limts.json"')]),
+    "no limits": (
+        "1.6",
+        [
+            (
+                "exclusion.py",
+                "        fitted = sum(",
+                "        scan.write_atomic = lambda *_: None\n        fitted = sum(",
+            )
+        ],
+    ),
     "CLs+b for CLs": ("1.7", [("exclusion.py", "p_signal / (1 - p_background)", "p_signal")]),
     "divided by the wrong p-value": ("1.7", [("exclusion.py", "/ (1 - p_background)", "/ p_background")]),
     "observed and expected mixed up": ("1.7", [("exclusion.py", "float(cls[h, 0])", "float(cls[h, 3])")]),
@@ -167,7 +176,6 @@ ALTERNATIVES = {
         ("pixi.toml", GROUP, 'work = { solve-group = "g" }\ncheck = { features = ["test"], solve-group = "g" }'),
         ("pixi.lock", "\n  test:\n", "\n  check:\n"),
     ],
-    "more platforms": [("pixi.toml", 'description = "Limits of', 'description = "The limits of')],
     "tables": [
         ("pixi.toml", GROUP, ""),
         ("pixi.toml", "[tasks.limits]",

@@ -132,7 +132,7 @@ MISTAKES = {
     "broken TOML": ("2.1", [("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cpu]')]),
     "silent fall-back to the CPU": (
         "2.6",
-        [("train.py", 'device.choose_torch(args.device, options.process("LOCAL_RANK"))', 'torch.device("cpu")')],
+        [("train.py", 'device.choose_torch(args.device, device.process("LOCAL_RANK"))', 'torch.device("cpu")')],
     ),
     "nothing insists on the device": ("2.6", [("train.py", f"    {ASSERTION}\n", "")]),
     "only the images are asserted": ("2.6", [("train.py", ASSERTION, "device.assert_on(dev, images=x)")]),
@@ -150,7 +150,7 @@ MISTAKES = {
         [
             (
                 "train.py",
-                'device.choose_torch(args.device, options.process("LOCAL_RANK"))',
+                'device.choose_torch(args.device, device.process("LOCAL_RANK"))',
                 'torch.device("cpu")',
             ),
             (
@@ -234,7 +234,7 @@ def test_another_way_to_insist_passes(learner, tmp_path, variables, monkeypatch,
     wanted = 'args.device == "cuda" or os.environ.get("WORKSHOP_DEVICE") == "cuda"'
     learner(
         "train.py",
-        'dev = device.choose_torch(args.device, options.process("LOCAL_RANK"))',
+        'dev = device.choose_torch(args.device, device.process("LOCAL_RANK"))',
         f'dev = torch.device("cuda" if {wanted} else "cpu")\n'
         '    if dev.type == "cuda" and not torch.cuda.is_available():\n        sys.exit("a GPU was asked for, and none is here")',
     )
@@ -253,11 +253,10 @@ def test_in_an_environment_without_torch_the_script_is_not_judged(learner, tmp_p
     (tmp_path / "shadow").mkdir()
     (tmp_path / "shadow" / "torch.py").write_text("raise ModuleNotFoundError('No torch', name='torch')\n")
     monkeypatch.chdir(tmp_path)
-    common = str(ROOT / "common")
     monkeypatch.setattr(checks, "__file__", str(tmp_path / "shadow" / "x" / "y.py"))  # PYTHONPATH of the script
     (tmp_path / "shadow" / "workshop").symlink_to(ROOT / "common" / "workshop")
     found = answers(EXERCISE, learner.folder, tmp_path)
-    assert common and [found[n].status for n in ("2.5", "2.6", "2.7")] == ["ok", "skip", "skip"], found
+    assert [found[n].status for n in ("2.5", "2.6", "2.7")] == ["ok", "skip", "skip"], found
 
 
 def test_copies_of_a_folder_beside_the_exercises(command, tmp_path, refused):

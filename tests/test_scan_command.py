@@ -250,6 +250,18 @@ def test_damaged_documents_never_end_in_a_traceback(seed: int, tmp_path: Path) -
         assert not (tmp_path / "out").exists()
 
 
+def test_a_failure_after_the_fits_leaves_the_journal_alone(tmp_path: Path, monkeypatch) -> None:
+    """Nothing that looks like a run; the fits are kept, and the same command goes on from them."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "contour.png")
+
+    monkeypatch.setattr(contour, "draw", full)
+    with pytest.raises(OSError, match="No space left"):
+        scan.main(["--only", "signal_9*", "--output", str(tmp_path / "out")])
+    assert [path.suffix for path in tmp_path.iterdir()] == [".jsonl"]
+
+
 def test_a_fit_that_did_not_converge_is_named_and_null(tmp_path: Path, monkeypatch, capsys) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     import inference

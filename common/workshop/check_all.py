@@ -135,23 +135,23 @@ def starter_fails(exercise: Exercise) -> list[Row]:
     """The shipped starter fails first at the check that exercise.toml names."""
     wanted = exercise.about["starter_fails_at"]
     what = f"starter fails first at {wanted}"
-    workspace = Workspace(exercise.folder / "starter")
-    begin = time.perf_counter()
-    git = ["git", "-C", str(workspace.folder), "status", "--porcelain", "--", "."]
+    folder, begin = exercise.folder / "starter", time.perf_counter()
+    git = ["git", "-C", str(folder), "status", "--porcelain", "--", "."]
     try:
         edited = subprocess.run(git, capture_output=True, text=True, timeout=20)
         if edited.returncode == 0 and edited.stdout.strip():
             return [Row(exercise.number, what, skip("the starter was edited here"), 0.0)]
     except (OSError, subprocess.TimeoutExpired):
         pass  # without git it is judged as it is
+    workspace = Workspace(folder)
     try:
         asked = checks.ask(exercise.checks, workspace)
         first = next((check.number for check, answer in asked if answer.status == "fail"), None)
     finally:
         shutil.rmtree(workspace.scratch, ignore_errors=True)
     answer = ok(f"fails at {first}") if first == wanted else fail(
-        exercise.folder / "starter", f"a first failure at {wanted}", f"at {first}" if first else "no failure",
-        f"was it edited? git diff -- {typed.quoted(workspace.folder)}",
+        folder, f"a first failure at {wanted}", f"at {first}" if first else "no failure",
+        f"was it edited? git diff -- {typed.quoted(folder)}",
     )  # fmt: skip
     return [Row(exercise.number, what, answer, time.perf_counter() - begin)]
 

@@ -87,11 +87,9 @@ class Workspace:
         """Run a script of the workspace in this interpreter's environment, on one thread (with other load on the
         machine, two are slower). before: code that runs in the interpreter first; variables: of its environment."""
         common = str(Path(__file__).resolve().parents[1])
-        settled = {"OMP_NUM_THREADS": "1", "PYTHONPATH": common, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
-        environment = os.environ | settled | variables
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [common, *([variables["PYTHONPATH"]] if "PYTHONPATH" in variables else [])]
-        )
+        settled = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+        paths = os.pathsep.join(filter(None, [common, variables.get("PYTHONPATH")]))
+        environment = os.environ | settled | variables | {"PYTHONPATH": paths}
         path = str(self.folder / script)
         command = [sys.executable, path, *arguments]
         if before:

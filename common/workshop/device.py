@@ -40,6 +40,14 @@ def known_name(name: str, source: str = "--device") -> str:
     return name
 
 
+def process(variable: str, default: int = 0) -> int:
+    """A number that torchrun put into RANK, LOCAL_RANK and the like; `default` where torchrun is not at work."""
+    text = os.environ.get(variable, str(default))
+    if not text.isdecimal():
+        raise WorkshopError(f"the variable {variable}", "a number, set by torchrun", repr(text), f"unset {variable}")
+    return int(text)
+
+
 def choose_torch(requested: str, local_rank: int = 0) -> torch.device:
     """The torch device for `--device requested`: a GPU that works, or the CPU where that is what was asked for.
 
@@ -91,7 +99,7 @@ def cuda_obstacle(index: int = 0) -> str | None:
             return f"driver {driver} is there, but CUDA_VISIBLE_DEVICES={hidden!r} hides the GPUs"
         return f"driver {driver} is there, but torch sees no GPU" + (f" ({reports[0][:160]})" if reports else "")
     # Every process of torchrun on this machine finds the same, so that the first one can say it.
-    last = max(index, int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1)
+    last = max(index, process("LOCAL_WORLD_SIZE", 1) - 1)
     if last >= torch.cuda.device_count():
         return f"{torch.cuda.device_count()} GPU(s), and process {last} needs one of its own"
     have = torch.cuda.get_device_capability(index)

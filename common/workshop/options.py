@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 
 from workshop import data, device
@@ -26,14 +25,6 @@ def whole_number(option: str, smallest: int) -> Callable[[str], int]:
         return number
 
     return read
-
-
-def process(variable: str) -> int:
-    """This process's number as torchrun put it into RANK or LOCAL_RANK; 0 where torchrun is not at work."""
-    text = os.environ.get(variable, "0")
-    if not text.isdecimal():
-        raise WorkshopError(f"the variable {variable}", "a number, set by torchrun", repr(text), f"unset {variable}")
-    return int(text)
 
 
 def training(description: str) -> argparse.ArgumentParser:

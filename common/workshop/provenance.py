@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -129,13 +128,14 @@ def _wheels(locked: dict[str, str | None]) -> tuple[list[str], list[str]]:
     Conda packages that hold Python code say `conda` in their INSTALLER file; what says something else came from
     PyPI, or by `pip install`.
     """
+    from packaging.utils import canonicalize_name
+
     installed = {}
     for distribution in metadata.distributions():
         installer = (distribution.read_text("INSTALLER") or "").strip()
         if distribution.metadata["Name"] and installer != "conda":
-            name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
-            installed[name] = distribution.version
-    wanted = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in locked.items()}
+            installed[canonicalize_name(distribution.metadata["Name"])] = distribution.version
+    wanted = {canonicalize_name(name): version for name, version in locked.items()}
     missing = [f"{name}=={version}" for name, version in wanted.items() if installed.get(name) != version]
     extra = [f"{name}=={version}" for name, version in installed.items() if wanted.get(name) != version]
     return missing, extra

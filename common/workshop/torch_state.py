@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from workshop import data, options, typed, weights
+from workshop import data, typed, weights
+from workshop.device import process
 from workshop.errors import WorkshopError
 
 
@@ -22,7 +23,7 @@ def processes(device: torch.device) -> Iterator[int]:
     """The number of processes that torchrun started, joined for the time of the block: nccl on GPUs, gloo on the CPU."""
     # Some job systems set WORLD_SIZE for purposes of their own; only with RANK and MASTER_ADDR can processes meet.
     together = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ)
-    world = options.process("WORLD_SIZE") if together else 1
+    world = process("WORLD_SIZE", 1) if together else 1
     try:
         if world > 1:
             if device.type == "cuda":

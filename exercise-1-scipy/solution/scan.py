@@ -84,10 +84,11 @@ def fit_chunk(which: int, members: list[int], mu: float) -> list[dict]:
     return out
 
 
-def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], report) -> dict[str, dict]:
-    """All limits by name. `executor_for(models, starts, n)` gives a fresh `concurrent.futures` executor for n chunks, or None: this process.
+def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], report) -> None:
+    """Fit the hypotheses whose names are not in `done`, chunk by chunk.
 
-    `done` are limits from before; `report(entries)` is called with each new batch. A broken pool (a worker that was
+    `executor_for(models, starts, n)` gives a fresh `concurrent.futures` executor for n chunks, or None for this process;
+    `report(entries)` is called with each new batch. A broken pool (a worker that was
     killed) is replaced and its unfinished chunks are submitted again.
     """
     starts = [background_start(Likelihood(model)) for model in models]
@@ -103,7 +104,7 @@ def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], re
             prepare(models, starts)
             for which, members in work:
                 report(fit_chunk(which, members, mu))
-            return done
+            return
         left = []
         with executor:
             futures = {executor.submit(fit_chunk, *item, mu): item for item in work}
@@ -122,7 +123,6 @@ def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], re
             f"killed {TRIES} times, at {names[work[0][1][0]]} and others",
             "run it again with --workers 1; what was done is kept",
         )  # fmt: skip
-    return done
 
 
 def strength(text: str) -> float:
@@ -219,57 +219,48 @@ def main(argv: list[str] | None = None) -> int:
     wanted = select(models, hypotheses, args)
     compiled = time.perf_counter()
 
-    run = record.start(EXERCISE, __file__, args.output, args.seed)
-    # What is done is written down line by line, under a name made from all that decides the numbers.
-    key = hashlib.sha256(json.dumps([content, args.measurement, args.mu, SCHEMA]).encode()).hexdigest()[:16]
-    journal = run.final.parent / f".scan-{key}.jsonl"
-    done = {name: entry for name, entry in read_journal(journal).items() if name in wanted}
-    if done:
-        print(f"{len(done)} of {len(wanted)} hypotheses were done before", file=sys.stderr)
-    skipped = {h.name: {} for h in hypotheses if h.name not in wanted}
+    with record.running(EXERCISE, __file__, args) as run:
+        # What is done is written down line by line, under a name made from all that decides the numbers.
+        key = hashlib.sha256(json.dumps([content, args.measurement, args.mu, SCHEMA]).encode()).hexdigest()[:16]
+        journal = run.final.parent / f".scan-{key}.jsonl"
+        done = {name: entry for name, entry in read_journal(journal).items() if name in wanted}
+        if done:
+            print(f"{len(done)} of {len(wanted)} hypotheses were done before", file=sys.stderr)
+        not_asked = {h.name: {} for h in hypotheses if h.name not in wanted}
 
-    with journal.open("a", encoding="utf-8") as log:
-        show_progress(len(done), len(wanted))
-
-        def report(entries: list[dict]) -> None:
-            for entry in entries:
-                done[entry["name"]] = entry
-                log.write(json.dumps(entry) + "\n")
-            log.flush()
+        with journal.open("a", encoding="utf-8") as log:
             show_progress(len(done), len(wanted))
 
-        def executor_for(models: list[Model], starts: list, n: int) -> Executor | None:
-            if args.workers == 1:
-                return None
-            return ProcessPoolExecutor(min(args.workers, n), initializer=prepare, initargs=(models, starts))
+            def report(entries: list[dict]) -> None:
+                for entry in entries:
+                    done[entry["name"]] = entry
+                    log.write(json.dumps(entry) + "\n")
+                log.flush()
+                show_progress(len(done), len(wanted))
 
-        try:
-            scan(models, args.mu, executor_for, _Both(done, skipped), report)
-        except BaseException as error:
-            record.abandon(run)
-            if isinstance(error, KeyboardInterrupt) and done:
-                print("\nwhat was done is kept: the same command goes on from here", file=sys.stderr)
-            raise
-    fitted = time.perf_counter()
+            def executor_for(models: list[Model], starts: list, n: int) -> Executor | None:
+                if args.workers == 1:
+                    return None
+                return ProcessPoolExecutor(min(args.workers, n), initializer=prepare, initargs=(models, starts))
 
-    entries = [
-        {**done[h.name], "labels": dict(zip(labels, h.values, strict=True))} for h in hypotheses if h.name in wanted
-    ]
-    document = {
-        "schema": SCHEMA, "input": source, "sha256": content, "measurement": hypotheses[0].measurement["name"],
-        "mu": args.mu, "labels": labels, "hypotheses": entries,
-    }  # fmt: skip
-    write_atomic(run.folder / "limits.json", (json.dumps(document, indent=1) + "\n").encode())
-    drawn = figure(run.folder / "contour.png", labels, entries, source)
-    excluded = sum(e["converged"] and e["cls_obs"] < contour.LEVEL for e in entries)
-    place = record.finish(
-        run, ("numpy", "scipy", "matplotlib", "jsonpatch"), seed=args.seed,
-        determinism={"threads": 1, "chunking": "results do not depend on it"},
-        device={"type": "cpu", "name": cpu_name()},
-        dataset={"name": source, "sha256": content},
-        metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": excluded}],
-    )  # fmt: skip
-    journal.unlink(missing_ok=True)
+            try:
+                scan(models, args.mu, executor_for, done | not_asked, report)
+            except KeyboardInterrupt:
+                if done:
+                    print("\nwhat was done is kept: the same command goes on from here", file=sys.stderr)
+                raise
+        fitted = time.perf_counter()
+
+        entries = [
+            {**done[h.name], "labels": dict(zip(labels, h.values, strict=True))} for h in hypotheses if h.name in wanted
+        ]
+        document = {
+            "schema": SCHEMA, "input": source, "sha256": content, "measurement": hypotheses[0].measurement["name"],
+            "mu": args.mu, "labels": labels, "hypotheses": entries,
+        }  # fmt: skip
+        determinism = {"threads": 1, "chunking": "results do not depend on it"}
+        place, excluded, drawn = file_limits(run, document, source, args.seed, determinism, len(entries))
+        journal.unlink(missing_ok=True)
 
     print(
         f"{len(entries)} hypotheses, {excluded} excluded at 95 % CL: {place}/limits.json"
@@ -287,13 +278,24 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-class _Both(dict):
-    """Names not to fit: done before, or not asked for."""
+def file_limits(
+    run: record.Run, document: dict, title: str, seed: int, determinism: dict, counted: int
+) -> tuple[Path, int, bool]:
+    """Write limits.json and the contour and close the run; its place, how many are excluded, whether a figure was drawn.
 
-    def __init__(self, *parts: dict) -> None:
-        super().__init__()
-        for part in parts:
-            self.update(part)
+    document: as limits.schema.json says. counted: the metric `hypotheses` of the record.
+    """
+    entries = document["hypotheses"]
+    write_atomic(run.folder / "limits.json", (json.dumps(document, indent=1) + "\n").encode())
+    drawn = figure(run.folder / "contour.png", document["labels"], entries, title)
+    excluded = sum(e["converged"] and e["cls_obs"] < contour.LEVEL for e in entries)
+    place = record.finish(
+        run, ("numpy", "scipy", "matplotlib", "jsonpatch"), seed=seed, determinism=determinism,
+        device={"type": "cpu", "name": cpu_name()},
+        dataset={"name": document["input"], "sha256": document["sha256"]},
+        metrics=[{"name": "hypotheses", "value": counted}, {"name": "excluded", "value": excluded}],
+    )  # fmt: skip
+    return place, excluded, drawn
 
 
 def read_journal(path: Path) -> dict[str, dict]:

@@ -17,7 +17,6 @@ except ModuleNotFoundError:
     ) from None
 
 with errors.explained():  # a module that is missing here is told in four lines
-    import json
     import os
     import sys
     from pathlib import Path
@@ -32,7 +31,7 @@ with errors.explained():  # a module that is missing here is told in four lines
     from inference import p_values, scan_model
     from workspace import digest, read_hypotheses
 
-    from workshop import device, files, options, record
+    from workshop import options, record
 
 EXERCISE = "exercise-1-scipy"
 MU = 1.0  # the signal strength that is tested: the hypothesis as it stands
@@ -79,15 +78,9 @@ def main() -> None:
         source, content = "generated", digest([workspace, patchset], "sha256")
         document = {"schema": scan.SCHEMA, "input": source, "sha256": content, "mu": MU, "labels": labels,
                     "measurement": hypotheses[0].measurement["name"], "hypotheses": entries}  # fmt: skip
-        files.write_atomic(run.folder / "limits.json", (json.dumps(document, indent=1) + "\n").encode())
-        scan.figure(run.folder / "contour.png", labels, entries, f"{source}, seed {args.seed}")
-        excluded = sum(entry["converged"] and entry["cls_obs"] < 0.05 for entry in entries)
         fitted = sum(entry["converged"] for entry in entries)
-        place = record.finish(
-            run, ("numpy", "scipy", "matplotlib", "jsonpatch"), seed=args.seed, determinism={"threads": 1},
-            device={"type": "cpu", "name": device.cpu_name()}, dataset={"name": source, "sha256": content},
-            metrics=[{"name": "hypotheses", "value": fitted}, {"name": "excluded", "value": excluded}],
-        )  # fmt: skip
+        title = f"{source}, seed {args.seed}"
+        place, excluded, _ = scan.file_limits(run, document, title, args.seed, {"threads": 1}, fitted)
     print(f"{excluded} of {len(entries)} hypotheses are excluded at 95 % CL; the run is in {place}")
 
 

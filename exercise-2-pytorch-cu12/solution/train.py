@@ -204,8 +204,8 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
 
 def main() -> None:
     args = options.training(__doc__).parse_args()
-    rank = options.process("RANK")
-    dev = device.choose_torch(args.device, options.process("LOCAL_RANK"))
+    rank = device.process("RANK")
+    dev = device.choose_torch(args.device, device.process("LOCAL_RANK"))
     with record.running(EXERCISE, __file__, args, rank) as run, torch_state.processes(dev) as world:
         train(args, run, dev, rank, world)
 

@@ -204,9 +204,9 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
 
 def main() -> None:
     args = options.training(__doc__).parse_args()
-    rank = options.process("RANK")
+    rank = device.process("RANK")
     # TODO(2.6): this trains on the CPU, whatever was asked for. Take the device that args.device asks for (and stop
-    # where it is missing): device.choose_torch(args.device, options.process("LOCAL_RANK")).
+    # where it is missing): device.choose_torch(args.device, device.process("LOCAL_RANK")).
     dev = torch.device("cpu")
     with record.running(EXERCISE, __file__, args, rank) as run, torch_state.processes(dev) as world:
         train(args, run, dev, rank, world)
