@@ -1,27 +1,11 @@
 """The checks of exercise 2, in the order in which a learner meets them."""
 
 from workshop import checks, typed
-from workshop.checks import (
-    Answer,
-    Check,
-    Workspace,
-    complaint,
-    fail,
-    missing_framework,
-    ok,
-    record_of,
-    sha_of,
-    skip,
-)
+from workshop.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
 from workshop.manifest import conda_specs
 from workshop.manifest_platforms import platforms_of
 
 TORCH = ("pytorch", "pytorch-cpu", "pytorch-gpu")
-
-
-def cuda_of(platform) -> str | None:
-    """The CUDA version that a platform declares, as in `12.0`."""
-    return platform.version_of("__cuda")
 
 
 def torch_places(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]:
@@ -93,12 +77,6 @@ def has_features(workspace: Workspace) -> Answer:
             'pixi add --no-install --feature cuda12 "pytorch-gpu>=2.10,<3" "cuda-version=12.9.*"',
         )  # fmt: skip
     return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}")
-
-
-def promises_gpu(workspace: Workspace, environment: str) -> bool:
-    """Whether activating the environment sets WORKSHOP_DEVICE=cuda."""
-    features = workspace.manifest.environments[environment].features
-    return any(target.activation_env.get("WORKSHOP_DEVICE") == "cuda" for f in features for target in f.targets)
 
 
 def has_environments(workspace: Workspace) -> Answer:
@@ -200,72 +178,26 @@ PRETENCES = {
 
 
 def insists_on_device(workspace: Workspace) -> Answer:
-    if missing := checks.no_script(workspace, "train.py"):
-        return missing
-    quick, seen = ("--data", "digits", "--epochs", "1", "--output"), "train.py with WORKSHOP_DEVICE=cuda"
-    script = typed.script(workspace.folder / "train.py", *quick[:2])
+    script = typed.script(workspace.folder / "train.py", "--data", "digits")
     advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(2.6): dev = device.choose_torch(args.device, ...)"
-
-    def pretend(name: str) -> str:
-        (images, weights), asked, _ = PRETENCES[name]
+    if answer := checks.no_script(workspace, "train.py") or checks.silent_about_gpu(workspace, advice):
+        return answer
+    for name, ((images, weights), asked, wanted) in PRETENCES.items():
         place = workspace.scratch / name.replace(" ", "-")
         before = f"MOVED = {{False: {images}, True: {weights}}}\n{PRETENDED_GPU}"
-        run = workspace.run("train.py", *quick, str(place), "--device", asked, before=before, WORKSHOP_DEVICE="")
-        if run.returncode == 0:
-            return f"train on {record_of(place)['device'].get('type')}"
-        broken = "Traceback" in run.stderr and "AssertionError" not in run.stderr
-        return f"break: {complaint(run)}" if broken else "stop"
-
-    place = workspace.scratch / "device"
-    run = workspace.run("train.py", *quick, str(place), WORKSHOP_DEVICE="cuda")
-    if module := missing_framework(run):
-        return skip(f"{module} is not in this environment")
-    if run.returncode == 0:
-        used = record_of(place)["device"]
-        if used.get("type") != "cuda":
-            return fail(seen, "a run on a GPU, or a message and exit code 1 where there is none",
-                        "it trained on the CPU and said nothing", advice)  # fmt: skip
-        how = f"trains on {used.get('name')}"
-    elif "Traceback" in run.stderr or "GPU" not in run.stderr:
-        return fail(seen, "a message that says why the GPU cannot be used", complaint(run), advice)
-    else:
-        how = "without a GPU that torch can use it stops and says why (not seen here: a run on a GPU)"
-    for name, (_, _, wanted) in PRETENCES.items():
-        found = pretend(name)
+        found = checks.what_it_does(workspace, place, asked, before)
         if found != wanted:
             return fail(
                 f"train.py where the GPU is only pretended: {name}", f"the script to {wanted}", f"it did {found}",
                 "TODO(2.6): device.assert_on(dev, images=x, **dict(net.named_parameters()))",
             )  # fmt: skip
-    return ok(how)
+    return ok(checks.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
 
 def is_reproducible(workspace: Workspace) -> Answer:
-    if missing := checks.no_script(workspace, "train.py"):
-        return missing
-    quick = ("--data", "digits", "--epochs", "1", "--device", "cpu")
-    found: dict[str, str] = {}
-    for name, seed in (("first", "1"), ("again", "1"), ("other", "2")):
-        place = workspace.scratch / name
-        run = workspace.run("train.py", *quick, "--seed", seed, "--output", str(place), WORKSHOP_DEVICE="")
-        if module := missing_framework(run):
-            return skip(f"{module} is not in this environment")
-        if run.returncode != 0:
-            again = typed.script(workspace.folder / "train.py", *quick, "--seed", seed)
-            return fail("train.py --data digits", "a run that ends well", complaint(run), again)
-        found[name] = sha_of(record_of(place), "weights.safetensors")
-    if found["first"] != found["again"]:
-        return fail(
-            "weights.safetensors of two runs with --seed 1",
-            "the same bytes",
-            f"sha256 {found['first'][:12]} and {found['again'][:12]}",
-            "TODO(2.7): torch.manual_seed(seed) before the network is made",
-        )
-    if found["first"] == found["other"]:
-        return fail(
-            "weights of --seed 1 and --seed 2", "different ones", "the same", "seed with args.seed, no constant"
-        )
-    return ok(f"two runs with one seed write the same weights ({found['first'][:12]}), another seed others")
+    return checks.no_script(workspace, "train.py") or checks.same_weights_twice(
+        workspace, "TODO(2.7): torch.manual_seed(seed) before the network is made"
+    )
 
 
 CHECKS = [

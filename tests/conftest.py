@@ -1,5 +1,6 @@
 """What several tests share: the repository's root, a cache of their own, and the training script as a command."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import old_stack as old_stack_of_tests
 import pytest
 
 from workshop import checks
@@ -43,6 +45,15 @@ def command(variables):
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def old_stack() -> Path:
+    """The interpreter of exercise 3's frozen stack."""
+    try:
+        return old_stack_of_tests.interpreter()
+    except old_stack_of_tests.CannotBeMade as problem:
+        pytest.skip(f"no frozen JAX stack here: {problem}")
 
 
 @pytest.fixture
@@ -99,6 +110,14 @@ def first_failure(exercise, folder, tmp_path) -> str | None:
                 assert part, answer
             return check.number
     return None
+
+
+def module_of(path: Path):
+    """A script as a module, whatever folder it lies in."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def record_of(place: Path) -> dict:

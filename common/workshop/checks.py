@@ -24,6 +24,7 @@ from workshop import lock as locks
 from workshop import lockcheck, typed
 from workshop import manifest as manifests
 from workshop.errors import WorkshopError
+from workshop.platforms import Platform
 
 # Modules that an environment may lack through no fault of the script: not every environment has every framework.
 FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")
@@ -191,6 +192,17 @@ def _in_folder(advice: str, folder: Path) -> str:
     return f"(cd {typed.quoted(folder)} && {advice})"
 
 
+def cuda_of(platform: Platform) -> str | None:
+    """The CUDA version that a platform declares, as in `12.0`."""
+    return platform.version_of("__cuda")
+
+
+def promises_gpu(workspace: Workspace, environment: str) -> bool:
+    """Whether activating the environment sets WORKSHOP_DEVICE=cuda."""
+    features = workspace.manifest.environments[environment].features
+    return any(target.activation_env.get("WORKSHOP_DEVICE") == "cuda" for f in features for target in f.targets)
+
+
 def no_script(workspace: Workspace, script: str) -> Answer | None:
     """Without its script an exercise's own folder fails, and a workspace from elsewhere is not judged; None with it."""
     path = workspace.folder / script
@@ -241,6 +253,70 @@ def missing_framework(run: subprocess.CompletedProcess[str]) -> str | None:
     """The framework that this environment lacks, where a script stopped for that; not a module that is misspelt."""
     named = re.search(r"the package that brings the module '(\w+)'", run.stderr)
     return named[1] if run.returncode and named and named[1] in FRAMEWORKS else None
+
+
+# The shortest training that a check asks a classifier for.
+QUICK = ("--data", "digits", "--epochs", "1")
+
+
+def silent_about_gpu(workspace: Workspace, advice: str) -> Answer | None:
+    """With WORKSHOP_DEVICE=cuda a training script ends on a GPU, or says why it has none.
+
+    The failed or skipped answer where it does neither; None where it does.
+    """
+    place = workspace.scratch / "device"
+    run = workspace.run("train.py", *QUICK, "--output", str(place), WORKSHOP_DEVICE="cuda")
+    if module := missing_framework(run):
+        return skip(f"{module} is not in this environment")
+    seen = "train.py with WORKSHOP_DEVICE=cuda"
+    if run.returncode == 0:
+        if record_of(place)["device"].get("type") == "cuda":
+            return None
+        wanted = "a run on a GPU, or a message and exit code 1 where there is none"
+        return fail(seen, wanted, "it trained on the CPU and said nothing", advice)
+    if "Traceback" in run.stderr or "GPU" not in run.stderr:
+        return fail(seen, "a message that says why the GPU cannot be used", complaint(run), advice)
+    return None
+
+
+SEEN_WITHOUT_GPU = "without a GPU that it can use it stops and says why (not seen here: a run on a GPU)"
+
+
+def what_it_does(workspace: Workspace, place: Path, asked: str, before: str) -> str:
+    """What train.py does with `--device asked` where `before` pretends a GPU: stop, break, or train on cpu or cuda."""
+    run = workspace.run(
+        "train.py", *QUICK, "--output", str(place), "--device", asked, before=before, WORKSHOP_DEVICE=""
+    )
+    if run.returncode == 0:
+        return f"train on {record_of(place)['device'].get('type')}"
+    broken = "Traceback" in run.stderr and "AssertionError" not in run.stderr
+    return f"break: {complaint(run)}" if broken else "stop"
+
+
+def same_weights_twice(workspace: Workspace, advice: str, before: str = "") -> Answer:
+    """Two trainings with one seed write the same weights, one with another seed others.
+
+    before: code that runs in the interpreter first. The three runs lie in first/, again/ and other/ of the scratch.
+    """
+    found: dict[str, str] = {}
+    for name, seed in (("first", "1"), ("again", "1"), ("other", "2")):
+        place = workspace.scratch / name
+        words = (*QUICK, "--device", "cpu", "--seed", seed)
+        run = workspace.run("train.py", *words, "--output", str(place), before=before, WORKSHOP_DEVICE="")
+        if module := missing_framework(run):
+            return skip(f"{module} is not in this environment")
+        if run.returncode != 0:
+            again = typed.script(workspace.folder / "train.py", *words)
+            return fail("train.py --data digits", "a run that ends well", complaint(run), again)
+        found[name] = sha_of(record_of(place), "weights.safetensors")
+    if found["first"] != found["again"]:
+        both = f"sha256 {found['first'][:12]} and {found['again'][:12]}"
+        return fail("weights.safetensors of two runs with --seed 1", "the same bytes", both, advice)
+    if found["first"] == found["other"]:
+        return fail(
+            "weights of --seed 1 and --seed 2", "different ones", "the same", "seed with args.seed, no constant"
+        )
+    return ok(f"two runs with one seed write the same weights ({found['first'][:12]}), another seed others")
 
 
 def record_of(place: Path) -> dict[str, Any]:

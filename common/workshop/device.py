@@ -64,12 +64,17 @@ def choose_torch(requested: str, local_rank: int = 0) -> torch.device:
         return torch.device("cuda", local_rank)
     if name == "auto":
         return torch.device("cpu")
+    raise gpu_is_missing(requested, f"torch {torch.__version__}", obstacle)
+
+
+def gpu_is_missing(requested: str, framework: str, obstacle: str) -> WorkshopError:
+    """The message for a run that a GPU was asked for, and that `framework` cannot have one for."""
     asked, instead = "--device cuda", "--device cpu"
     if requested != "cuda":  # the CUDA environments of pixi.toml set the variable; a person may have, too
         asked, instead = "the variable WORKSHOP_DEVICE=cuda", "--device cpu, which wins over the variable"
-    raise WorkshopError(
+    return WorkshopError(
         looked_at=f"the GPU, because of {asked}",
-        expected=f"a CUDA device that torch {torch.__version__} can use",
+        expected=f"a CUDA device that {framework} can use",
         found=obstacle,
         next_step=f"run on a machine with a GPU, or choose the CPU in so many words: {instead} (with Pixi: -e cpu)",
     )

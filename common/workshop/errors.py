@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -83,10 +84,14 @@ def explained() -> Iterator[None]:
         _say(_from_system(error))
         sys.exit(1)
     except RuntimeError as error:
-        # torch and jax have a class of this name each; neither is imported for those who do not use it.
-        if type(error).__name__ != "OutOfMemoryError":
+        # By name, since neither torch nor jax is imported for those who do not use it.
+        kind = type(error).__name__
+        if kind == "OutOfMemoryError":
+            _say(_out_of_memory(error))
+        elif kind in ("XlaRuntimeError", "JaxRuntimeError") and says_gpu_is_full(str(error)):
+            _say(_taken_by_xla(error))
+        else:
             raise
-        _say(_out_of_memory(error))
         sys.exit(1)
 
 
@@ -114,14 +119,46 @@ def _out_of_memory(error: RuntimeError) -> WorkshopError:
     )
 
 
-def _missing(error: ModuleNotFoundError) -> WorkshopError:
+def says_gpu_is_full(report: str) -> bool:
+    """Whether JAX says that a GPU's memory is taken; a library that finds none left says so in words of its own."""
+    words = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "out of memory", "CUDNN_STATUS_NOT_INITIALIZED",
+             "CUDNN_STATUS_INTERNAL_ERROR", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED",
+             "CUBLAS_STATUS_NOT_INITIALIZED")  # fmt: skip
+    return any(word in report for word in words)
+
+
+def _taken_by_xla(error: RuntimeError) -> WorkshopError:
     return WorkshopError(
-        looked_at=f"the Python environment in {sys.prefix}",
-        expected=f"the package that brings the module {error.name!r}",
+        looked_at="the memory of the GPU, of which JAX takes three quarters when it starts",
+        expected="room for data set, weights and one batch",
+        found=str(error).splitlines()[0][:200],
+        next_step="where two processes share a GPU, set XLA_PYTHON_CLIENT_PREALLOCATE=false for both (or a share for "
+        "each, XLA_PYTHON_CLIENT_MEM_FRACTION=.4); `nvidia-smi` shows who uses it",
+    )
+
+
+def _missing(error: ModuleNotFoundError) -> WorkshopError:
+    looked_at = f"the Python environment in {sys.prefix}"
+    expected = f"the package that brings the module {error.name!r}"
+    if error.name in ("jax", "jaxlib", "flax", "optax") and (where := _without_jax()):
+        advice = 'without Pixi PyPI has one: .venv/bin/pip install -e ".[cpu,test]"; or run it on x86-64 Linux or a Mac'
+        return WorkshopError(looked_at, expected, f"no such module: no environment holds JAX on {where}", advice)
+    return WorkshopError(
+        looked_at,
+        expected,
         found="no such module: this environment was made without it",
         next_step="with Pixi: name an environment that has it, as in `pixi run -e cpu ...`; "
         'without: .venv/bin/pip install -e ".[cpu,test]"',
     )
+
+
+def _without_jax() -> str | None:
+    """The platform, where conda-forge has no jaxlib (Windows), or no flax that the lock could hold (Linux on ARM)."""
+    if sys.platform == "win32":
+        return "Windows (conda-forge builds no jaxlib for win-64)"
+    if sys.platform == "linux" and platform.machine() == "aarch64":
+        return "Linux on ARM (no flax is locked for linux-aarch64)"
+    return None
 
 
 def _from_system(error: OSError) -> WorkshopError:

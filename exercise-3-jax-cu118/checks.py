@@ -1,0 +1,315 @@
+"""The checks of exercise 3, in the order in which a learner meets them."""
+
+from pathlib import Path
+
+from rattler import Version, VersionSpec
+
+from workshop import checks, typed
+from workshop import lock as locks
+from workshop import manifest as manifests
+from workshop.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
+from workshop.manifest import conda_specs
+from workshop.manifest_platforms import platforms_of
+from workshop.platforms import identity
+
+HERE = Path(__file__).resolve().parent
+KEPT = ("default", "cpu", "cuda12", "jax")  # the environments of the starter: nothing in them may change
+ADD = 'pixi add --no-install --feature cuda118 python=3.11 "cuda-version=11.8.*" "jax=0.4" "jaxlib=0.4.*=cuda118*" "flax=0.9" optax'
+
+
+def for_cuda118(platform) -> bool:
+    return (cuda_of(platform) or "").split(".")[0] == "11"
+
+
+def has_cuda118_platform(workspace: Workspace) -> Answer:
+    declared = {p.name: cuda_of(p) for p in workspace.manifest.platforms}
+    if found := next((p.name for p in workspace.manifest.platforms if for_cuda118(p)), None):
+        return ok(f"{found} (cuda {declared[found]})")
+    return fail(
+        f"platforms in {workspace.manifest.path.name}",
+        "one for machines whose NVIDIA driver supports CUDA 11.8",
+        ", ".join(f"{name} (cuda {cuda})" if cuda else name for name, cuda in declared.items()),
+        "pixi workspace platform add --no-install --feature cuda118 linux-64-cuda118=linux-64 --cuda 11.8",
+    )
+
+
+def builds_of(spec) -> str:
+    """The build that a constraint asks for; empty where it takes any."""
+    return str(spec.fields.get("build", ""))
+
+
+def has_frozen_jax(workspace: Workspace) -> Answer:
+    """In some feature: jaxlib with a build for CUDA, and not for another CUDA than 11; flax and optax beside it."""
+    where = f"the features of {workspace.manifest.path.name}"
+    inline = [feature for environment in workspace.manifest.environments.values() for feature in environment.features]
+    without_build = None
+    for feature in [*workspace.manifest.features.values(), *inline]:
+        specs = {
+            name: spec for target in feature.targets for table in target.dependencies.values()
+            for name, spec in table.items()
+        }  # fmt: skip
+        if "jaxlib" not in specs:
+            continue
+        build = builds_of(specs["jaxlib"])
+        if "cuda" not in build:
+            without_build = without_build or feature.name
+            continue
+        if "cuda12" in build or "cuda13" in build:
+            continue
+        if missing := [name for name in ("flax", "optax") if name not in specs]:
+            advice = "pixi add --no-install --feature " + f'{feature.name} "flax=0.9" optax'
+            return fail(where, f"flax and optax beside jaxlib in {feature.name}", f"no {missing[0]}", advice)
+        return ok(f"jaxlib {build} in {feature.name}")
+    if without_build:
+        return fail(
+            where, 'jaxlib with its build: { version = "0.4.*", build = "cuda118*" }',
+            f"jaxlib in {without_build} without a build for CUDA 11.8: the builds for the CPU bear the same name, and "
+            "the solver takes the newest", ADD,
+        )  # fmt: skip
+    return fail(where, "a feature with jaxlib built for CUDA 11.8, flax and optax", "none", ADD)
+
+
+def frozen_places(workspace: Workspace) -> list[tuple[str, str]]:
+    """(environment, platform) where jaxlib built for CUDA 11.8 is asked for. Names of environments are free."""
+    found = []
+    for environment in workspace.manifest.environments.values():
+        for platform in platforms_of(workspace.manifest, environment.features):
+            specs = conda_specs(workspace.manifest, environment.name, platform)
+            if for_cuda118(platform) and any("cuda" in builds_of(spec) for spec in specs.get("jaxlib", [])):
+                found.append((environment.name, platform.name))
+    return found
+
+
+def exclude_each_other(specs: list) -> bool:
+    """Whether no Python meets all of these constraints."""
+    wanted = [VersionSpec(str(spec.fields["version"])) for spec in specs if spec.fields.get("version", "*") != "*"]
+    candidates = [Version(f"3.{minor}.{patch}") for minor in range(7, 20) for patch in range(30)]
+    return not any(all(spec.matches(version) for spec in wanted) for version in candidates)
+
+
+def has_environment(workspace: Workspace) -> Answer:
+    where = f"[environments] in {workspace.manifest.path.name}"
+    places = frozen_places(workspace)
+    if not places:
+        return fail(
+            where, "an environment that has jaxlib for CUDA 11.8, on the platform with cuda 11.8",
+            f"{', '.join(workspace.manifest.environments)}: none of them",
+            "pixi workspace environment add cuda118-jax --feature cuda118",
+        )  # fmt: skip
+    name, platform = places[0]
+    on = next(p for p in workspace.manifest.platforms if p.name == platform)
+    pythons = conda_specs(workspace.manifest, name, on).get("python", [])
+    if exclude_each_other(pythons):
+        return fail(
+            f"Python in the environment {name}", "constraints that one Python meets",
+            " and ".join(str(spec.fields["version"]) for spec in pythons),
+            f'move python = "3.12.*" from [dependencies] into the features cpu, cuda12 and jax, '
+            f'or {name} = {{ features = ["cuda118"], no-default-feature = true }} with all that train.py needs',
+        )  # fmt: skip
+    silent = "" if promises_gpu(workspace, name) else f'; {name} does not set WORKSHOP_DEVICE = "cuda"'
+    return ok(f"{name} on {platform}{silent}")
+
+
+def locked_records(lock: locks.Lock, platforms, name: str) -> dict[tuple, set[str]]:
+    """What is locked for an environment: by platform, told apart by its content, a line for each package."""
+    environment, found = lock.environments[name], {}
+    for platform in platforms:
+        if packages := environment.packages.get(platform.name):
+            found[identity(platform.virtual_packages, platform.subdir)] = {f"{p}  {p.sha256}" for p in packages}
+    return found
+
+
+def what_changed(workspace: Workspace) -> Answer | str:
+    """A failed answer where an environment of the starter is locked otherwise than in exercise 2; else some words."""
+    if missing := [name for name in KEPT if name not in workspace.lock.environments]:
+        if (workspace.folder.parent / "exercise.toml").is_file():
+            return fail("pixi.lock", f"the environments {', '.join(KEPT)} as they were", f"no {missing[0]}",
+                        "git diff -- pixi.toml")  # fmt: skip
+        return "not compared with an earlier lock, since the environments are not exercise 2's"
+    solution = manifests.load(HERE / "solution" / "pixi.toml")
+    before = locks.align(locks.read(HERE / "solution" / "pixi.lock"), solution.platforms)
+    for name in KEPT:
+        was = locked_records(before, solution.platforms, name)
+        now = locked_records(workspace.lock, workspace.manifest.platforms, name)
+        for platform in was.keys() & now.keys():
+            gone, come = sorted(was[platform] - now[platform]), sorted(now[platform] - was[platform])
+            if gone or come:
+                said = [
+                    f"{text.split('  ')[0]} {word}" for word, texts in (("gone", gone), ("new", come)) for text in texts
+                ]
+                return fail(
+                    f"what is locked for {name}", "the packages of before, one by one",
+                    f"{len(gone)} gone and {len(come)} new: {', '.join(said[:3])}",
+                    "git checkout -- pixi.lock  # then undo what the manifest asks of other environments, and pixi lock",
+                )  # fmt: skip
+    return f"the packages of {', '.join(KEPT)} are those of before"
+
+
+def is_locked(workspace: Workspace) -> Answer:
+    if problem := checks.stale(workspace):
+        return problem
+    if not (places := frozen_places(workspace)):
+        return has_environment(workspace)
+    for name, platform in places:
+        held = {p.name: p for p in workspace.lock.environments[name].packages[platform]}
+        where = f"{name} on {platform}, in pixi.lock"
+        for package in ("jaxlib", "jax", "flax", "optax"):
+            if package not in held:
+                return fail(where, f"{package}, which train.py needs", "not locked", ADD)
+        if not held["jaxlib"].build.startswith("cuda118"):
+            return fail(f"jaxlib in {where}", "a build for CUDA 11.8 (cuda118...)", held["jaxlib"].build, ADD)
+    compared = what_changed(workspace)
+    if isinstance(compared, Answer):
+        return compared
+    return ok(f"jaxlib {held['jaxlib'].version} {held['jaxlib'].build}; {compared}")
+
+
+# A machine whose GPU is only said to be there: XLA splits this processor in two, and the second half is called a GPU.
+# MOVED says whether arrays that are sent there go. A script that insists on its device stops where they have not, and
+# trains where they have; one that does not insist trains on the first half and calls it a GPU.
+PRETENDED_GPU = """
+import os
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+import jax
+from workshop import device_jax
+
+devices, put, describe = jax.devices, jax.device_put, device_jax.describe
+jax.devices = lambda backend=None: devices("cpu")[1:] if backend in ("cuda", "gpu") else devices(backend)[:1]
+device_jax.gpu = lambda: (devices("cpu")[1], "")
+device_jax.describe = lambda d: {"type": "cuda", "name": "pretended"} if d == devices("cpu")[1] else describe(d)
+if not MOVED:
+    jax.device_put = lambda x, device=None, **_: put(x)
+"""
+
+
+def insists_on_device(workspace: Workspace) -> Answer:
+    script = typed.script(workspace.folder / "train.py", "--data", "digits")
+    advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(3.5): dev = device_jax.choose(args.device)"
+    if answer := checks.no_script(workspace, "train.py") or checks.silent_about_gpu(workspace, advice):
+        return answer
+    for name, moved, wanted in (
+        ("arrays that stayed on the CPU", False, "stop"),
+        ("arrays on the GPU", True, "train on cuda"),
+    ):
+        place = workspace.scratch / name.replace(" ", "-")
+        found = checks.what_it_does(workspace, place, "cuda", f"MOVED = {moved}\n{PRETENDED_GPU}")
+        if found != wanted:
+            return fail(
+                f"train.py where the GPU is only pretended: {name}", f"the script to {wanted}", f"it did {found}",
+                "TODO(3.5): device_jax.assert_on(dev, images=x, state=state)",
+            )  # fmt: skip
+    return ok(checks.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
+
+
+# How often Python walks through the network: in a compiled step only while it is compiled, else at every step.
+COUNTED = """
+import atexit
+import flax.linen
+through, apply = [], flax.linen.Module.apply
+
+def counted(self, *arguments, **named):
+    through.append(1)
+    return apply(self, *arguments, **named)
+
+flax.linen.Module.apply = counted
+atexit.register(lambda: open(COUNT, "w").write(str(len(through))))
+"""
+STEPS = 46  # of one epoch of digits: 1,497 images in batches of 32
+
+
+def is_reproducible(workspace: Workspace) -> Answer:
+    count = str(workspace.scratch / "count")
+    return checks.no_script(workspace, "train.py") or checks.same_weights_twice(
+        workspace, "TODO(3.6): jax.random.PRNGKey(seed) in `begin`", before=f"COUNT = {count!r}\n{COUNTED}"
+    )
+
+
+def is_compiled(workspace: Workspace) -> Answer:
+    if missing := checks.no_script(workspace, "train.py"):
+        return missing
+    count = workspace.scratch / "count"
+    if not count.exists():  # check 3.6 leaves it there
+        answer = is_reproducible(workspace)
+        if answer.status == "skip" or not count.exists():
+            return answer
+    times = int(count.read_text())
+    if times >= STEPS:
+        return fail(
+            f"train.py, one epoch of {STEPS} steps", "Python to walk through the network only while it is compiled",
+            f"{times} times, once a step and more", "TODO(3.7): return jax.jit(train_step, donate_argnums=0)",
+        )  # fmt: skip
+    return ok(f"Python walks through the network {times} times in {STEPS} steps: the step is compiled")
+
+
+CHECKS = [
+    Check(
+        "3.1",
+        "the workspace has a platform for CUDA 11.8",
+        (
+            "An older driver is a property of a machine, as in step 2.1.",
+            "A platform declares the least that the driver must support: here it is 11.8.",
+            '{ name = "linux-64-cuda118", platform = "linux-64", cuda = "11.8" } in the list platforms',
+        ),
+        has_cuda118_platform,
+    ),
+    Check(
+        "3.2",
+        "a feature asks for JAX built for CUDA 11.8",
+        (
+            "jaxlib for the CPU, for CUDA 11.8 and for CUDA 12 bear one name and one version. What tells them apart?",
+            "A dependency may be a table with a version and a build; the build may end in a star.",
+            'jaxlib = { version = "0.4.*", build = "cuda118*" }, with jax, flax, optax, cuda-version and python 3.11',
+        ),
+        has_frozen_jax,
+    ),
+    Check(
+        "3.3",
+        "an environment holds it, and one Python meets all its constraints",
+        (
+            "An environment has the default feature, too. What does that say about Python?",
+            "The pin of exercise 2 can stand in the features that need it instead of in [dependencies].",
+            'python = "3.12.*" into the features cpu, cuda12 and jax; then cuda118-jax = ["cuda118"]',
+        ),
+        has_environment,
+    ),
+    Check(
+        "3.4",
+        "the lock fits, holds the CUDA 11.8 build, and the other environments are as before",
+        (
+            "`pixi lock` keeps what still satisfies the manifest. What did you ask of the other environments?",
+            "git diff pixi.lock shows only additions where nothing else was touched.",
+            "Leave numpy and all others in [dependencies] as they are; what JAX needs goes into its feature.",
+        ),
+        is_locked,
+    ),
+    Check(
+        "3.5",
+        "the script stops where the GPU that it was promised is missing",
+        (
+            "jax.devices()[0] is what JAX likes best. What did the environment promise?",
+            "`workshop.device_jax` chooses and asserts, as `workshop.device` did in exercise 2.",
+            "dev = device_jax.choose(args.device), and device_jax.assert_on(dev, images=x, state=state)",
+        ),
+        insists_on_device,
+    ),
+    Check(
+        "3.6",
+        "the same seed gives the same weights",
+        (
+            "JAX keeps no random state. Where does randomness come from?",
+            "A key is made from a number, and the same key draws the same numbers.",
+            "Net().init(jax.random.PRNGKey(seed), ...) in `begin`",
+        ),
+        is_reproducible,
+    ),
+    Check(
+        "3.7",
+        "the training step is compiled",
+        (
+            "Without jax.jit every operation goes to the device by itself, through Python.",
+            "A compiled function may also give up its old arguments, so that their memory is used again.",
+            "return jax.jit(train_step, donate_argnums=0)",
+        ),
+        is_compiled,
+    ),
+]
