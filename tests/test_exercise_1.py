@@ -10,10 +10,8 @@ import jsonschema
 import pytest
 from conftest import ROOT, answers, first_failure, record_of
 
-from workshop import check_all, checks, lock_slice, lockcheck, record
-from workshop import lock as locks
+from workshop import check_all, checks, record
 from workshop import manifest as manifests
-from workshop.manifest_platforms import platforms_of
 
 pytest.importorskip("jsonpatch", reason="the fits need jsonpatch: install the extra cpu")
 FOLDER = ROOT / "exercise-1-scipy"
@@ -31,36 +29,7 @@ def whole():
     return manifests.load(ROOT / "pixi.toml")
 
 
-def test_the_manifest_and_the_lock_are_slices_of_the_roots(part, whole):
-    """The same constraint for the same package as in the root's `cpu`, and the packages that are locked there."""
-    ours = locks.align(locks.read(FOLDER / "solution" / "pixi.lock"), part.platforms)
-    roots = locks.align(locks.read(ROOT / "pixi.lock"), whole.platforms)
-    for name in ("default", "test"):
-        for platform in platforms_of(part, part.environments[name].features):
-            same = next(p for p in whole.platforms if p.name == platform.name)
-            here = {k: [str(s) for s in v] for k, v in manifests.conda_specs(part, name, platform).items()}
-            there = {k: [str(s) for s in v] for k, v in manifests.conda_specs(whole, "cpu", same).items()}
-            for package, specs in here.items():
-                assert set(specs) <= set(there.get(package, [])), (name, platform.name, package)
-            held = {p.url: p.sha256 for p in roots.environments["cpu"].packages[platform.name]}
-            packages = ours.environments[name].packages[platform.name]
-            assert packages and all(held.get(p.url) == p.sha256 for p in packages), (name, platform.name)
-    assert lock_slice.cut(whole, part) == (FOLDER / "solution" / "pixi.lock").read_bytes()
-    verdict = lockcheck.judge(FOLDER / "solution")
-    assert (verdict.verdict, verdict.warnings) == ("up-to-date", ()), lockcheck.to_text(verdict)
-
-
-def test_the_size_in_exercise_toml_is_that_of_the_lock(part):
-    lock = locks.align(locks.read(FOLDER / "solution" / "pixi.lock"), part.platforms)
-    size = sum(p.size or 0 for p in lock.environments["default"].packages["linux-64"]) / 2**20
-    assert EXERCISE.about["download_mib"]["default"] == round(size)
-
-
-def test_starter_and_solution_share_the_script_but_for_the_todos():
-    starter, solution = ((FOLDER / s / "exclusion.py").read_text().splitlines() for s in ("starter", "solution"))
-    only_here = [line for line in starter if line not in solution]
-    only_there = [line for line in solution if line not in starter]
-    assert len(only_here) <= 5 and len(only_there) == 2, (only_here, only_there)
+def test_starter_and_solution_share_the_test_of_the_script():
     tests = [(FOLDER / side / "test_exclusion.py").read_bytes() for side in ("starter", "solution")]
     assert tests[0] == tests[1]
 

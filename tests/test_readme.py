@@ -57,3 +57,20 @@ def test_the_figures_of_the_readme_are_those_of_the_benchmark():
     assert published["pyhf"]["numpy"]["largest_difference_of_cls"] < 1e-4
     assert found["seeds_of_ours_below_target"] == []
     assert found["median_ratio"] >= 14 and found["median_fraction_of_peak"] >= 0.55
+
+
+def test_the_figures_of_exercise_3_are_those_of_the_benchmark():
+    found = json.loads((ROOT / "benchmarks" / "jax_training.json").read_text())
+    today, frozen = found["stacks"]
+    assert frozen["jax"] == "0.4.27" and frozen["jaxlib"] == "0.4.23" and found["n"] == 5
+    for stack in found["stacks"]:
+        assert stack["median_ratio"] >= 10 and stack["seeds_of_ours_below_target"] == []
+    said = {
+        "README.md": f"97 % in {today['median_seconds']['ours']:.1f} s of training, {today['median_ratio']:.0f} times faster "
+        f"than Flax's own recipe ({frozen['median_seconds']['ours']:.1f} s and {frozen['median_ratio']:.0f} times on the frozen stack)",
+        "exercise-3-jax-cu118/solution/train.py": f"in {today['median_seconds']['ours']:.1f} s of training, where Flax's own "
+        f"MNIST recipe takes {today['median_seconds']['reference']:.0f} s; on jax {frozen['jax']} in "
+        f"{frozen['median_seconds']['ours']:.1f} s instead of {frozen['median_seconds']['reference']:.0f} s (medians of {found['n']}",
+    }
+    for path, text in said.items():
+        assert text in " ".join((ROOT / path).read_text().split()), (path, text)

@@ -77,7 +77,9 @@ def gpu_runs(exercise: Exercise) -> list[Row]:
     arguments = ["cuda" if word == "cpu" else word for word in exercise.about["check_all"]["arguments"]]
     rows = run_and_measure(exercise, what, arguments)
     if CPU_BUILD in rows[0].answer.found:
-        rows = [Row(exercise.number, what, skip("torch here is for the CPU; try pixi run -e cuda12 check-all"), 0.0)]
+        gpu = next(name for name in exercise.about["environments"] if "cuda" in name)
+        said = f"what is installed here is for the CPU; try pixi run -e {gpu} check-all"
+        rows = [Row(exercise.number, what, skip(said), 0.0)]
     return rows
 
 
@@ -86,8 +88,17 @@ def run_and_measure(exercise: Exercise, what: str, arguments: list[str]) -> list
     workspace = Workspace(exercise.folder / "solution")
     begin = time.perf_counter()
     try:
-        place = workspace.scratch / "run"
-        run = workspace.run(wanted["script"], *arguments, "--output", str(place), WORKSHOP_DEVICE="")
+        place, parent = workspace.scratch / "run", workspace.scratch / "parent"
+        if "parent" in wanted:  # the run that this one goes on from
+            script, *words = wanted["parent"]
+            first = workspace.run(
+                str(exercise.folder.parent / script), *words, "--output", str(parent), WORKSHOP_DEVICE=""
+            )
+            if first.returncode != 0:
+                answer = judge_run(exercise, workspace, first, parent)
+                return [Row(exercise.number, what, answer, time.perf_counter() - begin)]
+        words = [word.replace("{parent}", str(parent)) for word in arguments]
+        run = workspace.run(wanted["script"], *words, "--output", str(place), WORKSHOP_DEVICE="")
         answer = judge_run(exercise, workspace, run, place)
     except WorkshopError as error:
         answer = fail(error.looked_at, error.expected, error.found, error.next_step)

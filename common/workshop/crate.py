@@ -6,16 +6,19 @@ object, the files its result.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mimetypes
+from collections.abc import Iterator
 from typing import Any
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 
 
-def describe(run: dict[str, Any]) -> str:
-    """ro-crate-metadata.json for the content of a run.json (`workshop.record`)."""
-    files = [*run["outputs"], {"path": "run.json"}]
+def describe(run: dict[str, Any], content: bytes) -> str:
+    """ro-crate-metadata.json for a run.json (`workshop.record`): what it says, and the bytes of the file."""
+    itself = {"path": "run.json", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    files = [*run["outputs"], itself]
     root = {
         "@id": "./",
         "@type": "Dataset",
@@ -35,7 +38,7 @@ def describe(run: dict[str, Any]) -> str:
         "endTime": run["ended"],
         "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
         "instrument": {"@id": "#script"},
-        "object": [{"@id": "#dataset"}],
+        "object": [{"@id": "#dataset"}, *([{"@id": "#parent"}] if "parent" in run else [])],
         "result": [{"@id": file["path"]} for file in files],
         "environment": [{"@id": f"#variable-{name}"} for name in run["variables"]],
     }
@@ -64,6 +67,7 @@ def describe(run: dict[str, Any]) -> str:
         dataset,
         {"@id": "https://spdx.org/licenses/BSD-3-Clause", "@type": "CreativeWork", "name": "BSD-3-Clause"},
         {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+        *(_parent(run["parent"]) if "parent" in run else ()),
         *(_file(file) for file in files),
         *(
             {"@id": f"#package-{name}", "@type": "SoftwareApplication", "name": name, "softwareVersion": version}
@@ -78,9 +82,14 @@ def describe(run: dict[str, Any]) -> str:
     return json.dumps({"@context": context, "@graph": graph}, indent=2, ensure_ascii=False) + "\n"
 
 
+def _parent(parent: dict[str, str]) -> Iterator[dict[str, Any]]:
+    name = f"run {parent['run']} of {parent['exercise']}"
+    yield {"@id": "#parent", "@type": "CreativeWork", "name": name, "sha256": parent["sha256"]}
+
+
 def _file(file: dict[str, Any]) -> dict[str, Any]:
     kind = mimetypes.guess_type(file["path"])[0] or "application/octet-stream"
-    entity = {"@id": file["path"], "@type": "File", "name": file["path"], "encodingFormat": kind}
-    if "sha256" in file:  # run.json lists the others and cannot hold its own
-        entity |= {"sha256": file["sha256"], "contentSize": str(file["bytes"])}
-    return entity
+    return {
+        "@id": file["path"], "@type": "File", "name": file["path"], "encodingFormat": kind,
+        "sha256": file["sha256"], "contentSize": str(file["bytes"]),
+    }  # fmt: skip

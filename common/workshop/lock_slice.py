@@ -12,6 +12,8 @@ import os
 import re
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from rattler import MatchSpec
 
 from workshop import lock as locks
@@ -47,8 +49,8 @@ def _around(manifest: Path) -> Path:
 def cut(whole: Manifest, part: Manifest) -> bytes:
     """The content of the lock of `part`, out of the lock of `whole`.
 
-    Raises WorkshopError for a platform that the whole does not have, for dependencies that no environment of it meets
-    together, and for PyPI dependencies.
+    Raises WorkshopError for a platform that the whole does not have, and for dependencies that no environment of it
+    meets together.
     """
     path = whole.path.with_name("pixi.lock")
     lock = locks.align(locks.read(path), whole.platforms)
@@ -58,8 +60,6 @@ def cut(whole: Manifest, part: Manifest) -> bytes:
     text = path.read_text(encoding="utf-8")
     head, _, blocks = text.partition("\npackages:\n")
     record_of = {block.split("\n", 1)[0]: block for block in re.split(r"^- ", blocks, flags=re.MULTILINE) if block}
-    # Which PyPI packages a conda package provides is only written where an environment has PyPI packages.
-    record_of = {key: re.sub(r"^  purls:.*\n(?:  - pkg:.*\n)*", "", b, flags=re.M) for key, b in record_of.items()}
     channels = re.search(r"^    channels:\n(?:    - .*\n)+", head, re.MULTILINE)[0]
 
     rows, names = {}, {}
@@ -76,18 +76,26 @@ def cut(whole: Manifest, part: Manifest) -> bytes:
         virtual = "".join(f"  - {text}\n" for text in row.virtual_packages)
         rows[name] = f"- name: {name}\n{subdir}  virtual-packages:\n{virtual}"
 
-    environments, used = "", set()
+    environments, used, mapped = "", set(), set()
     for environment in sorted(part.environments):
-        environments += f"  {environment}:\n{channels}    packages:\n"
-        listed = {}
+        listed, indexes = {}, ""
         for platform in platforms_of(part, part.environments[environment].features):
-            urls = {f"conda: {p.url}" for p in _needed(whole, lock, part, environment, platform)}
-            listed[names[platform.name]] = [key for key in record_of if key in urls]
-            used |= urls
+            source, packages = _needed(whole, lock, part, environment, platform)
+            keys = {f"{p.kind}: {p.url}" for p in packages}
+            listed[names[platform.name]] = [key for key in record_of if key in keys]
+            used |= keys
+            if any(p.kind == "pypi" for p in packages):
+                mapped |= keys
+                block = re.search(rf"^  {re.escape(source)}:\n(?:    .*\n)+", head, re.MULTILINE)[0]
+                indexes = re.search(r"^    indexes:\n(?:    - .*\n)+", block, re.MULTILINE)[0]
+        environments += f"  {environment}:\n{channels}{indexes}    packages:\n"
         for name in sorted(listed):
             environments += f"      {name}:\n" + "".join(f"      - {key}\n" for key in listed[name])
     platforms = "".join(rows[name] for name in sorted(rows))
-    packages = "".join(f"- {block}" for key, block in record_of.items() if key in used)
+    # Which PyPI packages a conda package provides is only written where an environment has PyPI packages.
+    purls = re.compile(r"^  purls:.*\n(?:  - pkg:.*\n)*", re.MULTILINE)
+    kept = {key: block if key in mapped else purls.sub("", block) for key, block in record_of.items() if key in used}
+    packages = "".join(f"- {block}" for block in kept.values())
     version = f"version: {lock.version}\n"
     return f"{version}platforms:\n{platforms}environments:\n{environments}packages:\n{packages}".encode()
 
@@ -98,23 +106,30 @@ def _same_platform(whole: Manifest, platform: Platform) -> Platform | None:
     return next((p for p in whole.platforms if identity(p.virtual_packages, p.subdir) == content), None)
 
 
-def _needed(whole: Manifest, lock: Lock, part: Manifest, environment: str, platform: Platform) -> list[LockedPackage]:
-    """The locked packages that one (environment, platform) of the part needs, by name."""
-    if manifests.pypi_specs(part, environment, platform):
-        found = f"PyPI dependencies in {environment}"
-        raise WorkshopError(part.path, "conda dependencies alone", found, "lock this manifest by itself: pixi lock")
+def _needed(
+    whole: Manifest, lock: Lock, part: Manifest, environment: str, platform: Platform
+) -> tuple[str, list[LockedPackage]]:
+    """The environment of the whole that has what one (environment, platform) of the part needs, and those packages."""
     asked = manifests.conda_specs(part, environment, platform)
     specs = [spec.match_spec() for several in asked.values() for spec in several]
+    from_pypi = manifests.pypi_specs(part, environment, platform)
     same = _same_platform(whole, platform)
     unmet = {}
     # First the environment of the same name, then the others in the order of the manifest.
     for name in sorted(whole.environments, key=lambda n: n != environment):
-        held = {p.name: p for p in locks.packages(lock, name, same) if p.kind == "conda"}
+        packages = locks.packages(lock, name, same)
+        held = {p.name: p for p in packages if p.kind == "conda"}
         missing = [
             str(s) for s in specs if s.name.normalized not in held or not s.matches(held[s.name.normalized].record)
         ]
+        wheels = {canonicalize_name(p.name): p for p in packages if p.kind == "pypi"}
+        asked_there = manifests.pypi_specs(whole, name, same)
+        missing += [
+            str(specs_of[0]) for pypi, specs_of in from_pypi.items()
+            if canonicalize_name(pypi) not in wheels or set(map(str, specs_of)) - set(map(str, asked_there.get(pypi, [])))
+        ]  # fmt: skip
         if not missing:
-            return _closure(held, [s.name.normalized for s in specs])
+            return name, _closure(held, [s.name.normalized for s in specs]) + _wheels(wheels, list(from_pypi))
         unmet[name] = missing
     nearest = min(unmet, key=lambda n: len(unmet[n]))
     raise WorkshopError(
@@ -123,6 +138,17 @@ def _needed(whole: Manifest, lock: Lock, part: Manifest, environment: str, platf
         f"the nearest is {nearest}, without {', '.join(unmet[nearest][:3])}",
         "give the root's manifest the same dependencies, then `pixi lock` there",
     )
+
+
+def _wheels(held: dict[str, LockedPackage], names: list[str]) -> list[LockedPackage]:
+    """The PyPI packages that `names` need, themselves included. What conda provides is no wheel of the lock."""
+    seen: set[str] = set()
+    while names:
+        name = canonicalize_name(names.pop())
+        if name not in seen and name in held:
+            seen.add(name)
+            names += [Requirement(text).name for text in held[name].requires_dist]
+    return [held[name] for name in sorted(seen)]
 
 
 def _closure(held: dict[str, LockedPackage], names: list[str]) -> list[LockedPackage]:

@@ -52,7 +52,7 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
     """
     path = Path(script).resolve()
     origin = provenance.origin(path)  # before anything is made: the script may be edited while it runs
-    home = _results(path, exercise)
+    home = results(path, exercise)
     if output is None and resume:
         folder, held = _newest_interrupted(home, path)
         return Run(exercise, path, folder.with_suffix(""), folder, origin, held)
@@ -234,7 +234,7 @@ def finish(run: Run, packages: tuple[str, ...], **said: Any) -> Path:
         found, advice = "NaN or infinite numbers", "look at the figures' numbers; with --seed, try another seed"
         raise WorkshopError("the results of this run", "finite numbers", found, advice) from error
     # run.json last: where it lies, everything else does.
-    write_atomic(run.folder / "ro-crate-metadata.json", crate.describe(document).encode())
+    write_atomic(run.folder / "ro-crate-metadata.json", crate.describe(document, text.encode()).encode())
     write_atomic(run.folder / "run.json", text.encode())
     if os.name == "nt":  # there a folder with an open file in it cannot be renamed
         run.lock.release()
@@ -259,8 +259,8 @@ def proportion_tolerance(p: float, n: int) -> dict[str, Any]:
     }
 
 
-def _results(script: Path, exercise: str) -> Path:
-    """results/<exercise> in the root of the repository, or beside a script that was lifted out of it."""
+def results(script: Path, exercise: str) -> Path:
+    """Where an exercise's runs are: results/<exercise> in the root of the repository, or beside a script that was lifted out of it."""
     for parent in script.parents:
         if (parent / exercise).is_dir() or (parent / ".git").exists():
             return parent / "results" / exercise

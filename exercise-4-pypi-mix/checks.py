@@ -1,0 +1,270 @@
+"""The checks of exercise 4, in the order in which a learner meets them."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+from packaging.utils import canonicalize_name
+
+from workshop import checks, crate, typed, weights
+from workshop import manifest as manifests
+from workshop.checks import Answer, Check, Workspace, fail, ok, skip
+from workshop.files import sha256_of
+from workshop.lock import DEFAULT_INDEX, LockedPackage
+from workshop.manifest_platforms import platforms_of
+from workshop.platforms import Platform
+
+ROOT = Path(__file__).resolve().parents[1]
+WHEELS = ("torch", "torchvision")  # what shall come as wheels; torch is what conda-forge calls pytorch
+CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "pytorch-gpu": "torch"}
+# conda packages that are a CUDA runtime, as the wheels bring one of their own.
+CUDA_RUNTIME = re.compile(r"cudatoolkit|cuda-cudart|libcublas|cudnn|libcudnn|nccl|libcufft|libcusparse|libcusolver")
+
+
+def mixed_places(workspace: Workspace) -> list[tuple[str, Platform]]:
+    """(environment, platform) where torch is asked for as a PyPI package. Names of environments are free."""
+    return [
+        (environment.name, platform)
+        for environment in workspace.manifest.environments.values()
+        for platform in platforms_of(workspace.manifest, environment.features)
+        if "torch" in manifests.pypi_specs(workspace.manifest, environment.name, platform)
+    ]
+
+
+def declared_indexes(workspace: Workspace, environment: str, platform) -> dict[str, tuple[str, ...]]:
+    """Where each PyPI package of an environment may come from; under the empty name, those that none is named for."""
+    found = [f.pypi_options for f in workspace.manifest.environments[environment].features if f.pypi_options]
+    found += [workspace.manifest.pypi_options] if workspace.manifest.pypi_options else []
+    first = next((options.index_url for options in found if options.index_url), DEFAULT_INDEX)
+    general = (first, *(url for options in found for url in options.extra_index_urls))
+    specs = manifests.pypi_specs(workspace.manifest, environment, platform)
+    own = {
+        name: (spec.index or spec.url,) for name, several in specs.items() for spec in several if spec.index or spec.url
+    }
+    return {"": general} | own
+
+
+def index_variant(urls: tuple[str, ...]) -> str | None:
+    """The CUDA variant that an index or a wheel of PyTorch's is for, as in cu124 or cpu."""
+    return next((found[1] for url in urls if (found := re.search(r"/whl/(?:test/|nightly/)?(cu\d+|cpu)\b", url))), None)
+
+
+def has_cuda_index(workspace: Workspace) -> Answer:
+    where = f"pypi-dependencies in {workspace.manifest.path.name}"
+    places = mixed_places(workspace)
+    if not places:
+        return fail(where, "an environment with torch as a PyPI package", "none",
+                    'under [feature.pypi-mixed.pypi-dependencies]: torch = "==2.6.0"')  # fmt: skip
+    variants = {}
+    for name, platform in places:
+        declared = declared_indexes(workspace, name, platform)
+        variants[name] = index_variant(declared.get("torch", declared[""]))
+        if not (variants[name] or "").startswith("cu"):
+            found = f"the one for {variants[name]}" if variants[name] else "none: torch comes from where all wheels do"
+            return fail(
+                f"the index that torch comes from in {name}", "PyTorch's own index for a CUDA, as in .../whl/cu124",
+                found, "index-url in [feature.pypi-mixed.pypi-options], ending in /whl/cu124",
+            )  # fmt: skip
+    return ok(", ".join(f"{name}: {variant}" for name, variant in variants.items()))
+
+
+def is_pinned(workspace: Workspace) -> Answer:
+    places = mixed_places(workspace)
+    for name, platform in places:
+        specs = manifests.pypi_specs(workspace.manifest, name, platform)
+        for package in WHEELS:
+            for spec in specs.get(package, []):
+                exact = spec.url or re.fullmatch(r"\s*={2,3}\s*[^*,]+", spec.version)
+                if not exact:
+                    return fail(
+                        f"{package} in {name}, in {workspace.manifest.path.name}", "one version: ==2.6.0 for torch",
+                        spec.version, 'torch = "==2.6.0" and torchvision = "==0.21.0", which was compiled against it',
+                    )  # fmt: skip
+    if not places:
+        return has_cuda_index(workspace)
+    said = [str(spec) for package in WHEELS for spec in specs.get(package, [])]
+    return ok(", ".join(said))
+
+
+def has_one_world_each(workspace: Workspace) -> Answer:
+    """By what is asked for: torch and torchvision as wheels, the rest from conda-forge, nothing from both."""
+    places = mixed_places(workspace)
+    if not places:
+        return has_cuda_index(workspace)
+    for name, platform in places:
+        conda = manifests.conda_specs(workspace.manifest, name, platform)
+        wheels = manifests.pypi_specs(workspace.manifest, name, platform)
+        where = f"{name} on {platform.name}, in {workspace.manifest.path.name}"
+        both = [package for package in conda if CONDA_NAMES.get(package, str(canonicalize_name(package))) in wheels]
+        if both:
+            return fail(
+                where, "each package from one world", f"{both[0]} from conda-forge and from PyPI: conda is solved first "
+                "and wins, so the wheel would not be installed", f"keep {both[0]} in one of the two tables",
+            )  # fmt: skip
+        if found := next((p for p in conda if CONDA_NAMES.get(p, p) in WHEELS), None):
+            return fail(where, "torch and torchvision as wheels", f"{found} from conda-forge, which brings pytorch along",
+                        f'{CONDA_NAMES.get(found, found)} = "==..." in the pypi-dependencies alone')  # fmt: skip
+        for package in ("python", "numpy"):
+            if package not in conda:
+                return fail(where, f"{package} from conda-forge", "not asked for there",
+                            f"pixi add --no-install {package}")  # fmt: skip
+    return ok("no package is asked of both worlds")
+
+
+def pypi_names(package: LockedPackage) -> set[str]:
+    """What a locked conda package is called on PyPI: as the lock says, else by the same name."""
+    if package.purls is not None:
+        said = {purl.split("/", 1)[1].split("@")[0].split("?")[0] for purl in package.purls if "/" in purl}
+        return {str(canonicalize_name(name)) for name in said}
+    return {CONDA_NAMES.get(package.name, str(canonicalize_name(package.name)))}
+
+
+def is_locked(workspace: Workspace) -> Answer:
+    if problem := checks.stale(workspace):
+        return problem
+    places = mixed_places(workspace)
+    if not places:
+        return has_cuda_index(workspace)
+    for name, platform in places:
+        packages = workspace.lock.environments[name].packages[platform.name]
+        where = f"{name} on {platform.name}, in pixi.lock"
+        wheels = {str(canonicalize_name(p.name)): p for p in packages if p.kind == "pypi"}
+        conda = {pypi: p for p in packages if p.kind != "pypi" for pypi in pypi_names(p)}
+        if both := sorted(wheels.keys() & conda.keys()):
+            return fail(where, "no package from both worlds", f"{both[0]} as {conda[both[0]]} and as a wheel",
+                        f"keep {both[0]} in one of the two tables, then pixi lock")  # fmt: skip
+        if "torch" not in wheels:
+            found = f"{conda['torch']} from conda-forge" if "torch" in conda else "none"
+            return fail(f"torch in {where}", "a wheel", found, "take what needs pytorch out of the conda dependencies")
+        variant = re.search(r"\bcu\d+\b", f"{wheels['torch'].version} {wheels['torch'].url}")
+        if not variant:
+            return fail(f"torch in {where}", "a wheel for CUDA (+cu124)", str(wheels["torch"].version),
+                        "take it from PyTorch's index for that CUDA, then pixi lock")  # fmt: skip
+        declared = declared_indexes(workspace, name, platform)
+        known = {url.rstrip("/") for urls in declared.values() for url in urls}
+        for wheel in wheels.values():
+            if not wheel.sha256:
+                return fail(f"{wheel.name} in {where}", "a sha256", "none: any file of that name would do",
+                            "rm pixi.lock && pixi lock")  # fmt: skip
+            if wheel.index and wheel.index.rstrip("/") not in known:
+                return fail(f"{wheel.name} in {where}", "an index that the manifest declares", wheel.index,
+                            "rm pixi.lock && pixi lock")  # fmt: skip
+        if second := next((p for p in packages if p.kind != "pypi" and CUDA_RUNTIME.fullmatch(p.name)), None):
+            return fail(where, "one CUDA runtime, that of the wheels", f"{second} from conda-forge beside it",
+                        f"find who asks for it: pixi tree -e {name} -i {second.name}")  # fmt: skip
+    return ok(f"torch {wheels['torch'].version}: {len(wheels)} wheels, each with its sha256; nothing from both worlds")
+
+
+QUICK_RUN = ("--data", "digits", "--epochs", "1", "--device", "cpu")
+NEAR, FAR = 3e-7, 3e-4  # relative shifts of logits: rounding makes the first, another network or TF32 the second
+
+
+def shifted(run: Path, place: Path, relative: float) -> Path:
+    """A copy of a prediction whose logits lie off by that much of each image's largest, with a record that fits."""
+    shutil.copytree(run, place)
+    path = place / "logits.safetensors"
+    tensors, about = weights.load(path, "")
+    logits = tensors["logits"].astype(np.float64)
+    sign = np.where(np.arange(logits.size).reshape(logits.shape) % 2, 1, -1)
+    moved = logits + sign * relative * np.abs(logits).max(axis=1, keepdims=True)
+    weights.save(path, {"logits": moved.astype(np.float32)}, about)
+    document = json.loads((place / "run.json").read_text(encoding="utf-8"))
+    for output in document["outputs"]:
+        if output["path"] == path.name:
+            output |= {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    content = json.dumps(document).encode()
+    (place / "run.json").write_bytes(content)
+    (place / "ro-crate-metadata.json").write_text(crate.describe(document, content), encoding="utf-8")
+    return place
+
+
+def tells_near_from_far(workspace: Workspace) -> Answer:
+    if missing := checks.no_script(workspace, "predict.py"):
+        return missing
+    trainer = Workspace(ROOT / "exercise-2-pytorch-cu12" / "solution", workspace.scratch)
+    trained, here = workspace.scratch / "trained", workspace.scratch / "here"
+    advice = typed.script(workspace.folder / "predict.py", "RUN", "--compare", "OTHER")
+    for script, run in (
+        ("train.py", trainer.run("train.py", *QUICK_RUN, "--output", str(trained), WORKSHOP_DEVICE="")),
+        ("predict.py", workspace.run(
+            "predict.py", str(trained), "--device", "cpu", "--output", str(here), WORKSHOP_DEVICE="")),
+    ):  # fmt: skip
+        if module := checks.missing_framework(run):
+            return skip(f"{module} is not in this environment")
+        if run.returncode != 0:
+            return fail(script, "a run that ends well", checks.complaint(run), advice)
+    for word, relative, wanted in (("rounding", NEAR, 0), ("another network's error", FAR, 1)):
+        other = shifted(here, workspace.scratch / f"shifted-{wanted}", relative)
+        place = workspace.scratch / f"compared-{wanted}"
+        words = (str(trained), "--device", "cpu", "--compare", str(other), "--output", str(place))
+        run = workspace.run("predict.py", *words, WORKSHOP_DEVICE="")
+        if "Traceback" in run.stderr:
+            return fail("predict.py --compare", "a comparison", checks.complaint(run), advice)
+        if run.returncode != wanted:
+            return fail(
+                f"predict.py --compare with logits that are off by {relative:g} of the largest ({word})",
+                f"{'inside' if wanted == 0 else 'outside'} the tolerance, exit code {wanted}",
+                f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [checks.complaint(run)])[-1][:120]}",
+                "TODO(4.5): TOLERANCE = 1e-5, between the rounding of float32 and any real difference",
+            )  # fmt: skip
+    reason = str(checks.record_of(place).get("comparison", {}).get("tolerance", {}).get("reason", ""))
+    if len(reason.split()) < 5 or "TODO" in reason:
+        return fail("the reason of the tolerance, in run.json", "a sentence that says where the number comes from",
+                    repr(reason), "TODO(4.5): REASON = ...")  # fmt: skip
+    return ok(f"logits off by {NEAR:g} are inside the tolerance, by {FAR:g} outside; its reason is given")
+
+
+CHECKS = [
+    Check(
+        "4.1",
+        "torch comes from PyTorch's own index for a CUDA",
+        (
+            "The same version of torch is built for the CPU and for several CUDAs. What tells an index of wheels which?",
+            "PyTorch has an index for each variant; the starter names the one for the CPU.",
+            "[feature.pypi-mixed.pypi-options] with an index-url that ends in /whl/cu124",
+        ),
+        has_cuda_index,
+    ),
+    Check(
+        "4.2",
+        "torch and torchvision are pinned to one version each",
+        (
+            "A star is whatever is newest on the day of the lock. Which two packages must fit each other exactly?",
+            "torchvision is compiled against one torch: 0.21.0 against 2.6.0.",
+            'torch = "==2.6.0" and torchvision = "==0.21.0"',
+        ),
+        is_pinned,
+    ),
+    Check(
+        "4.3",
+        "each package is asked of one world: torch and torchvision of PyPI, the rest of conda-forge",
+        (
+            "conda is solved first. What becomes of a wheel that conda provides already?",
+            "Look for names that stand under dependencies and under pypi-dependencies.",
+            "Remove torchvision from [feature.pypi-mixed.dependencies] and numpy from the pypi-dependencies.",
+        ),
+        has_one_world_each,
+    ),
+    Check(
+        "4.4",
+        "the lock fits, with wheels for CUDA, a sha256 on each, and nothing from both worlds",
+        (
+            "`pixi lock` writes it; the wheels stand at the end of an environment's list.",
+            "`pixi list -e pypi-mixed --platform linux-64-cuda12` shows the kind of every package.",
+            "If there is a package cuda-cudart or cudnn of kind conda, something still asks conda-forge for a GPU build.",
+        ),
+        is_locked,
+    ),
+    Check(
+        "4.5",
+        "a comparison tells rounding from a real difference, and says why",
+        (
+            "How many digits does float32 have, and how many numbers are added up in a logit?",
+            "Relative to the image's largest logit, rounding makes about 1e-6; TF32 or another network more than 1e-4.",
+            "TOLERANCE = 1e-5, and REASON = a sentence with the digits of float32 and the length of the sums",
+        ),
+        tells_near_from_far,
+    ),
+]
