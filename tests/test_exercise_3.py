@@ -25,13 +25,22 @@ def test_the_starter_is_exercise_2_with_jax_beside_it():
             assert was and all(found[platform] == was[platform] for platform in was), (side, name)
 
 
-def test_the_shipped_starter_fails_every_check(tmp_path):
+def test_the_shipped_starter_fails_every_check(tmp_path, trains):
     found = answers(EXERCISE, FOLDER / "starter", tmp_path)
     assert {number for number, answer in found.items() if answer.status == "fail"} >= {"3.1", "3.2", "3.3"}
     assert "ok" not in {answer.status for answer in found.values()}
-    pytest.importorskip("jax", reason="the last three checks train")
     assert [found[f"3.{k}"].status for k in (5, 6, 7)] == ["fail"] * 3
     assert "Traceback" not in "".join(answer.found for answer in found.values())
+
+
+@pytest.fixture
+def trains(variables, monkeypatch):
+    """For checks that run the script: the cache of the session, and compiled steps kept from one run to the next."""
+    pytest.importorskip("jax", reason="these checks train")
+    monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", f"{variables['WORKSHOP_CACHE']}/xla")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 FROZEN = 'jaxlib = { version = "0.4.*", build = "cuda118*" }'
@@ -87,11 +96,8 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_caught_by_their_check_and_by_no_earlier_one(learner, tmp_path, name, variables, monkeypatch):
+def test_mistakes_are_caught_by_their_check_and_by_no_earlier_one(learner, tmp_path, name, trains):
     number, changes = MISTAKES[name]
-    if number in ("3.5", "3.6", "3.7"):
-        pytest.importorskip("jax", reason="these checks train")
-        monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
     if changes == "starter":
         shutil.copy(FOLDER / "starter" / "pixi.lock", learner.folder / "pixi.lock")
     elif changes == "changed":
@@ -154,10 +160,8 @@ def test_other_correct_manifests_pass(learner, tmp_path, name):
     assert [found[f"3.{k}"].status for k in range(1, 8)] == ["ok"] * 4 + ["skip"] * 3, found
 
 
-def test_another_correct_script_passes(learner, tmp_path, variables, monkeypatch):
+def test_another_correct_script_passes(learner, tmp_path, trains):
     """The learner's own assertion, a step compiled under another name, and a key that is split."""
-    pytest.importorskip("jax", reason="these checks train")
-    monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
     learner(
         "train.py", ASSERTION,
         "    arrays = [x, *jax.tree_util.tree_leaves(state)]\n"
