@@ -89,6 +89,9 @@ class Workspace:
         machine, two are slower). before: code that runs in the interpreter first; variables: of its environment."""
         common = str(Path(__file__).resolve().parents[1])
         settled = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+        # JAX compiles for seconds what it runs for a moment: what one run compiled, the next ones of a check load.
+        settled |= {"JAX_COMPILATION_CACHE_DIR": str(self.scratch / "xla"),
+                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # fmt: skip
         paths = os.pathsep.join(filter(None, [common, variables.get("PYTHONPATH")]))
         environment = os.environ | settled | variables | {"PYTHONPATH": paths}
         path = str(self.folder / script)
