@@ -297,6 +297,14 @@ def test_other_images_cannot_be_compared(command, refused, predicted, one_epoch,
     done = command(PREDICT, one_epoch, "--device", "cpu", "--compare", other, "--output", tmp_path / "x")
     refused(done, "logits of the images of digits", "digits-60k")
 
+    def fewer(place, document):
+        tensors, about = weights.load(place / "logits.safetensors", "")
+        weights.save(place / "logits.safetensors", {"logits": tensors["logits"][:9]}, about)
+
+    other = rewritten(predicted, tmp_path / "fewer", fewer)
+    done = command(PREDICT, one_epoch, "--device", "cpu", "--compare", other, "--output", tmp_path / "x")
+    refused(done, "shape (300, 10)", "shape (9, 10)")
+
 
 def test_without_a_run_the_newest_one_is_taken(command, refused, one_epoch, from_jax, tmp_path):
     lifted = tmp_path / FOLDER.name / "solution"

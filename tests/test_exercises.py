@@ -5,8 +5,9 @@ import re
 import pytest
 from conftest import ROOT
 
-from workshop import checks, lock_slice, lockcheck, manifest
+from workshop import checks, lock_slice, lockcheck, manifest, starter
 from workshop import lock as locks
+from workshop.files import sha256_of
 from workshop.manifest_platforms import platforms_of
 
 EXERCISES = checks.exercises(ROOT)
@@ -29,6 +30,7 @@ def test_it_has_its_furniture(exercise):
         assert (exercise.folder / name).is_file(), name
     assert {
         "title", "goal", "minutes", "environments", "tasks", "starter_fails_at", "download_mib", "check_all",
+        "starter",
     } == set(exercise.about)  # fmt: skip
 
 
@@ -36,6 +38,13 @@ def test_environments_and_tasks_of_exercise_toml_exist(exercise):
     root = manifest.load(ROOT / "pixi.toml")
     assert set(exercise.about["environments"]) <= set(root.environments)
     assert set(exercise.about["tasks"]) <= set(root.tasks())
+
+
+def test_the_shipped_starter_is_pinned(exercise):
+    """What `workshop reset` goes back to. After a change of a starter, these lines belong into exercise.toml."""
+    found = {name: sha256_of(path) for name, path in starter.files_of(exercise.folder / "starter").items()}
+    lines = "\n".join(f'"{name}" = "{sha256}"' for name, sha256 in found.items())
+    assert exercise.about["starter"] == found, f"[starter]\n{lines}"
 
 
 def test_each_todo_has_its_check_and_each_check_its_todo(exercise):

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from workshop import checks
+from workshop import checks, progress, starter
 from workshop.checks import Workspace
 from workshop.errors import WorkshopError
 
@@ -17,15 +17,7 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
 
     hints: how many of the three hints of a failed check to print, from a nudge to nearly the answer.
     """
-    found = {exercise.number: exercise for exercise in checks.exercises(checks.root_folder())}
-    if number not in found:
-        raise WorkshopError(
-            "the number of the exercise",
-            f"one of {', '.join(map(str, found))}",
-            str(number),
-            f"workshop check {min(found)}",
-        )
-    exercise = found[number]
+    exercise = starter.exercise_of(number)
     folder = Path(path) if path else exercise.folder / "starter"
     if folder.is_file():
         folder = folder.parent
@@ -33,6 +25,7 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
         raise WorkshopError(
             folder, "a folder with a pixi.toml or pyproject.toml", "no such folder", f"workshop check {number}"
         )
+    content = progress.content_of(exercise)  # before anything is looked at: it may be edited meanwhile
     workspace = Workspace(folder.resolve())
     rows = []
     try:
@@ -51,6 +44,8 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
                 break
     finally:
         shutil.rmtree(workspace.scratch, ignore_errors=True)
+    if path is None:
+        progress.remember(exercise, rows, content)
     counts = {status: sum(answer.status == status for _, answer in rows) for status in ("ok", "fail", "skip")}
     if as_json:
         listed = [{"number": check.number, "says": check.says, **asdict(answer)} for check, answer in rows]

@@ -40,6 +40,42 @@ def _check_all(args: argparse.Namespace) -> int:
     return main(args.exercise, as_json=args.json)
 
 
+def _hint(args: argparse.Namespace) -> int:
+    from workshop.errors import WorkshopError
+    from workshop.progress import hint
+
+    number, _, check = args.which.partition(".")
+    if not number.isdecimal() or (check and not check.isdecimal()):
+        raise WorkshopError(
+            "the number of the exercise", "2, or 2.4 for one check", repr(args.which), "workshop hint 2"
+        )
+    return hint(int(number), check or None, args.level)
+
+
+def _progress(args: argparse.Namespace) -> int:
+    from workshop.progress import show
+
+    return show(args.json)
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from workshop.watch import main
+
+    return main(args.exercise)
+
+
+def _reset(args: argparse.Namespace) -> int:
+    from workshop.starter import reset
+
+    return reset(args.exercise, args.yes)
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from workshop.starter import diff
+
+    return diff(args.exercise, args.spoil)
+
+
 def _lock_slice(args: argparse.Namespace) -> int:
     from workshop.lock_slice import main
 
@@ -60,6 +96,31 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--hint", type=int, choices=(1, 2, 3), default=1, help="how many hints to print (default 1)")
     check.add_argument("--json", action="store_true", help="the answers for machines")
     check.set_defaults(run=_check)
+
+    hint = commands.add_parser("hint", help="a hint for the first check that does not pass: workshop hint 2, or 2.4")
+    hint.add_argument("which", metavar="N[.k]", help="number of the exercise, or of one of its checks")
+    hint.add_argument(
+        "--level", type=int, choices=(1, 2, 3), help="up to this hint (default: one more after each check)"
+    )
+    hint.set_defaults(run=_hint)
+
+    progress = commands.add_parser("progress", help="what passes in every exercise, with your files as they are now")
+    progress.add_argument("--json", action="store_true", help="the same for machines")
+    progress.set_defaults(run=_progress)
+
+    watch = commands.add_parser("watch", help="the checks of one exercise again after every save, until Ctrl-C")
+    watch.add_argument("exercise", type=int, metavar="N", help="number of the exercise")
+    watch.set_defaults(run=_watch)
+
+    reset = commands.add_parser("reset", help="put a starter back as it was shipped, after a copy of yours")
+    reset.add_argument("exercise", type=int, metavar="N", help="number of the exercise")
+    reset.add_argument("--yes", action="store_true", help="do not ask")
+    reset.set_defaults(run=_reset)
+
+    diff = commands.add_parser("diff", help="your starter against the solution, once all checks pass")
+    diff.add_argument("exercise", type=int, metavar="N", help="number of the exercise")
+    diff.add_argument("--spoil", action="store_true", help="before that, too")
+    diff.set_defaults(run=_diff)
 
     check_all = commands.add_parser("check-all", help="instructor: every solution runs, every starter fails in place")
     check_all.add_argument("--exercise", type=int, metavar="N", help="only this one")

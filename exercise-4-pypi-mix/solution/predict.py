@@ -53,10 +53,14 @@ def compare(logits: np.ndarray, other: parent.Parent, said: dict) -> dict:
     if about.get("data_sha256") != said["data_sha256"]:
         raise errors.WorkshopError(f"{other.folder}, to compare with", f"logits of the images of {said['data']}",
                                    f"of {about.get('data', 'images that it does not name')}", again)  # fmt: skip
-    theirs = theirs["logits"]
+    theirs = theirs.get("logits", np.empty(0))
+    if theirs.shape != logits.shape:
+        raise errors.WorkshopError(
+            other.folder / LOGITS, f"logits of shape {logits.shape}", f"shape {theirs.shape}", again
+        )
     difference = np.abs(logits.astype(np.float64) - theirs)
     # Relative to the image's largest: a logit near zero has no digits of its own to agree in.
-    largest = np.abs(theirs).max(axis=1, keepdims=True)
+    largest = np.maximum(np.abs(theirs).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     relative = float((difference / largest).max())
     here, there = said["packages"], other.said["packages"]
     return {

@@ -1,0 +1,54 @@
+"""`workshop watch N`: the checks again after every save, the last result only."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from workshop import check, starter
+
+EVERY = 0.5  # seconds between two looks; by looking, since file events do not reach network disks and containers
+QUIET = 0.3  # seconds without a change before a save counts as done: editors write in several steps
+
+
+def _seen(folder: Path) -> dict[str, tuple[int, int]]:
+    """Time and size of every file of the starter."""
+    found = {}
+    for name, path in starter.files_of(folder).items():
+        try:
+            status = path.stat()
+            found[name] = (status.st_mtime_ns, status.st_size)
+        except OSError:
+            pass  # saved this moment, or a link to nowhere
+    return found
+
+
+def main(number: int, rounds: int | None = None) -> int:
+    """Check the starter of exercise `number`, again whenever a file is saved, until Ctrl-C; 0.
+
+    rounds: how often to check before the end (None: for ever).
+    """
+    exercise = starter.exercise_of(number)
+    folder = exercise.folder / "starter"
+    done = 0
+    while True:
+        seen = _seen(folder)
+        if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+            print("\x1b[2J\x1b[3J\x1b[H", end="")
+        else:
+            print(f"--- {time.strftime('%H:%M:%S')}")
+        check.main(number, None, go_on=False, as_json=False)
+        done += 1
+        if done == rounds:
+            return 0
+        print(f"watching {folder.name}/ of exercise {number}; Ctrl-C ends it", flush=True)
+        while _seen(folder) == seen:
+            time.sleep(EVERY)
+        now = _seen(folder)
+        while True:
+            time.sleep(QUIET)
+            now, before = _seen(folder), now
+            if now == before:
+                break
