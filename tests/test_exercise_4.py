@@ -8,9 +8,9 @@ import shutil
 import jsonschema
 import numpy as np
 import pytest
-from conftest import ROOT, answers, first_failure, record_of, sha_of
+from conftest import ROOT, answers, first_failure, module_of, record_of, sha_of
 
-from workshop import checks, crate, data, record, weights
+from workshop import checks, crate, data, errors, parent, record, weights
 from workshop.files import sha256_of
 
 torch = pytest.importorskip("torch", reason="exercise 4 needs torch: install the extra cpu")
@@ -196,12 +196,24 @@ def damaged_runs():
 @pytest.mark.parametrize(
     ("what", "damage", "words"), list(damaged_runs()), ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_a_run_that_was_damaged_is_refused(command, refused, one_epoch, tmp_path, what, damage, words):
+def test_a_run_that_was_damaged_is_refused(one_epoch, tmp_path, what, damage, words):
     run = tmp_path / "run"
     shutil.copytree(one_epoch, run)
     damage(run)
+    with pytest.raises(errors.WorkshopError) as raised:
+        parent.read(run, "train it again")
+    assert words in raised.value.found, raised.value
+    assert raised.value.next_step.startswith("train it again")
+
+
+def test_the_scripts_say_so(command, refused, one_epoch, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(one_epoch, run)
+    content = bytearray((run / "weights.safetensors").read_bytes())
+    content[-5] ^= 1
+    (run / "weights.safetensors").write_bytes(content)
     for script in (PREDICT, FINETUNE):
-        refused(command(script, run, "--output", tmp_path / "out"), words)
+        refused(command(script, run, "--output", tmp_path / "out"), "damaged or edited after the run", "train-torch")
     assert not list(tmp_path.glob("out*"))
 
 
@@ -246,10 +258,20 @@ def forged(case):
         ("an unknown data set", "'cats'"),
     ],
 )
-def test_weights_of_something_else_are_refused_with_the_reason(command, refused, one_epoch, tmp_path, case, words):
+def test_weights_of_something_else_are_refused_with_the_reason(one_epoch, tmp_path, case, words):
     run = rewritten(one_epoch, tmp_path / "run", forged(case))
+    network = module_of(FOLDER / "solution" / "network.py")
+    source = network.parent_of(str(run))
+    with pytest.raises(errors.WorkshopError) as raised:
+        network.trained(source)
+        network.dataset_of(source)
+    assert words in raised.value.found, raised.value
+
+
+def test_and_so_say_the_scripts(command, refused, one_epoch, tmp_path):
+    run = rewritten(one_epoch, tmp_path / "run", forged("Flax's layout"))
     for script in (PREDICT, FINETUNE):
-        refused(command(script, run, "--output", tmp_path / "out"), words)
+        refused(command(script, run, "--output", tmp_path / "out"), "Flax's layout")
     assert not list(tmp_path.glob("out*"))
 
 

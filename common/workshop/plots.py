@@ -12,20 +12,30 @@ from workshop.files import write_atomic
 BLUE, ORANGE, GREY = "#0b5fa5", "#c2410c", "#6b7280"  # told apart in print and by colour-blind readers
 
 
-def learning_curve(path: Path, losses: np.ndarray, accuracies: list[float], title: str) -> None:
-    """PNG: training loss of every step (losses, shape (steps,)) and test accuracy after every epoch."""
+def learning_curve(
+    path: Path, losses: np.ndarray, accuracies: list[float], title: str, before: float | None = None
+) -> None:
+    """PNG: training loss of every step (losses, shape (steps,)) and test accuracy after every epoch.
+
+    before: the accuracy that the training began with, where it went on from trained weights; drawn as epoch 0.
+    """
     figure, (loss_axis, accuracy_axis) = _figure(8.0, 3.4, columns=2)
     steps = np.arange(1, len(losses) + 1)
     window = max(1, len(losses) // 60)  # a running mean that leaves about 60 points to see
-    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-    loss_axis.plot(steps, losses, color=BLUE, alpha=0.2, linewidth=0.8, label="each step")
-    loss_axis.plot(steps[window - 1 :], smooth, color=BLUE, label=f"mean of {window} steps")
+    loss_axis.plot(steps, losses, color=BLUE, alpha=0.2 if window > 1 else 1.0, linewidth=0.8, label="each step")
+    if window > 1:
+        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+        loss_axis.plot(steps[window - 1 :], smooth, color=BLUE, label=f"mean of {window} steps")
     loss_axis.set(yscale="log", xlabel="training step", ylabel="training loss (cross-entropy)")
     loss_axis.legend(frameon=False)
-    epochs = np.arange(1, len(accuracies) + 1)
-    accuracy_axis.plot(epochs, 100 * np.asarray(accuracies), "o-", color=ORANGE)
+    drawn = accuracies if before is None else [before, *accuracies]
+    epochs = np.arange(len(accuracies) + 1)[-len(drawn) :]
+    accuracy_axis.plot(epochs, 100 * np.asarray(drawn), "o-", color=ORANGE)
     accuracy_axis.set(xlabel="epoch", ylabel="test accuracy / %")
-    accuracy_axis.xaxis.get_major_locator().set_params(integer=True)
+    if len(drawn) > 2:
+        accuracy_axis.xaxis.get_major_locator().set_params(integer=True)
+    else:  # where there is so much room, the locator puts fractions of epochs into it
+        accuracy_axis.set_xticks(epochs)
     accuracy_axis.grid(alpha=0.3)
     figure.suptitle(title)
     _save(figure, path)

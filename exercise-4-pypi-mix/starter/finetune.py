@@ -77,7 +77,7 @@ def finetune(args, run: record.Run, source: parent.Parent) -> None:
     place = classifier.report(
         run, dataset, tensors, torch.stack(losses).cpu().numpy(), [accuracy], counts.cpu().numpy(), args.seed,
         packages=("torch", "torchvision", "numpy", "safetensors", "matplotlib", "scikit-learn"),
-        more_metrics=[{"name": "test_accuracy_before", "value": before}],
+        accuracy_before=before,
         determinism=flags, device=described, network=weights.network_of(tensors), parent=source.about(),
         hyperparameters={"epochs": 1, "batch_size": batch_size, "lr": LR, "weight_decay": WEIGHT_DECAY},
     )  # fmt: skip
