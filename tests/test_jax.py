@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, module_of, record_of, sha_of
 
-from workshop import data, device, device_jax, errors, jax_state, record, weights
+from workshop import data, device, device_jax, errors, record, weights
 
 jax = pytest.importorskip("jax", reason="exercise 3 needs jax: install the extra cpu")
 
@@ -196,43 +196,11 @@ def test_forward_and_gradients_are_those_of_pytorch(stack, computed, one_epoch):
         assert difference <= GRADIENTS_RELATIVE * np.abs(gradient).max(), name
 
 
-def test_either_framework_loads_the_others_file(whole, one_epoch):
-    """PyTorch with JAX's weights, and JAX with PyTorch's, reach the accuracy that the run says of itself."""
-    torch = pytest.importorskip("torch")
-    dataset = data.load("digits")
-    train = module_of(SCRIPT)
-    params = jax_state.params_of(weights.load(one_epoch / "weights.safetensors", "")[0])
-    counts = train.confusion(params, data.as_28x28(dataset.x_test), dataset.y_test)
-    assert counts.trace() / 300 == record_of(one_epoch)["metrics"][0]["value"]
-
-    module = module_of(TORCH_SCRIPT)
-    place = whole((sys.executable,))
-    net = module.Net()
-    tensors, about = weights.load(place / "weights.safetensors", "")
-    net.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()})
-    x = torch.from_numpy(data.as_28x28(dataset.x_test))
-    counts = module.confusion(net, x, torch.from_numpy(dataset.y_test.astype(np.int64)))
-    assert counts.trace().item() / 300 == record_of(place)["metrics"][0]["value"]
-    assert about["network"] == record_of(one_epoch)["network"]
-
-
-def test_layouts_there_and_back():
-    tensors = {"a.weight": np.arange(24.0).reshape(2, 3, 2, 2), "a.bias": np.ones(2), "b.weight": np.eye(3)[:2]}
-    there = jax_state.params_of(tensors)
-    assert there["params"]["a"]["kernel"].shape == (2, 2, 3, 2) and there["params"]["b"]["kernel"].shape == (3, 2)
-    back = jax_state.arrays(there)
-    assert all(np.array_equal(back[name], tensors[name]) for name in tensors)
-
-
-def test_the_cycle_of_the_learning_rate_is_exercise_2s():
-    pytest.importorskip("torch")
-    module = module_of(TORCH_SCRIPT)
-    train = module_of(SCRIPT)
-    for name in ("BATCH_SIZE", "DIGITS_BATCH_SIZE", "LR", "WARM_UP", "WEIGHT_DECAY", "MEAN", "STD", "EPOCHS"):
-        assert getattr(train, name) == getattr(module, name), name
-    ours = [float(train.one_cycle(step, 40)) for step in range(40)]
-    # float32 and cosines of two libraries: seven digits of the peak
-    assert ours == pytest.approx([module.one_cycle(step, 40) for step in range(40)], abs=1e-7 * module.LR * 10)
+def test_what_needs_jax_in_the_process_of_the_test(command, one_epoch, whole):
+    """tests/inside_jax.py, in a process of its own: JAX starts threads, and this one starts other processes."""
+    done = command("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", ROOT / "tests" / "inside_jax.py",
+                   OF_TORCH=str(one_epoch), OF_JAX=str(whole((sys.executable,))))  # fmt: skip
+    assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout
 
 
 def test_a_checkpoint_of_something_else_is_refused(command, refused, tmp_path):
@@ -244,20 +212,13 @@ def test_a_checkpoint_of_something_else_is_refused(command, refused, tmp_path):
     shutil.copy(tmp_path / "other" / "weights.safetensors", tmp_path / "torch.partial" / "checkpoint.safetensors")
     refused(command(SCRIPT, *arguments(tmp_path / "torch", "--resume")), "seed: 5", "not said", "rm -r")
     checkpoint = tmp_path / "unnamed.partial" / "checkpoint.safetensors"
-    train = module_of(SCRIPT)
-    state = train.begin(5, 2 * 46)
     about = {"data": "digits", "seed": 5, "epochs": 2, "done": 1, "accuracies": [0.5], "resumed": []}
-    jax_state.save_checkpoint(checkpoint, state, about)
+    weights.save(checkpoint, {"0000": np.zeros(3, np.float32)}, about)
     done = command(SCRIPT, *arguments(tmp_path / "unnamed", "--resume"))
     refused(done, "network:", "not said", "rm -r")  # it does not say what it belongs to
     content = checkpoint.read_bytes()
     (tmp_path / "short.partial" / "checkpoint.safetensors").write_bytes(content[: len(content) // 2])
     refused(command(SCRIPT, *arguments(tmp_path / "short", "--resume")), "cut short", "rm -r")
-    with pytest.raises(errors.WorkshopError, match="of other shapes"):
-        jax_state.restore(checkpoint, weights.load(checkpoint, "")[0], {"x": np.ones(3)}, jax.devices("cpu")[0])
-    with pytest.raises(errors.WorkshopError, match="of other shapes"):
-        smaller = train.begin(5, 46)
-        jax_state.restore(checkpoint, weights.load(checkpoint, "")[0], smaller, jax.devices("cpu")[0])
 
 
 def test_without_a_gpu_the_wish_for_one_is_refused(command, refused, tmp_path):
@@ -385,14 +346,6 @@ def test_what_a_gpu_is_called(fails_with):
         "cudnn_of_build": "8.9.7", "cuda_of_driver": "12.2", "memory_bytes_for_xla": 9 * 2**30,
     }  # fmt: skip
     assert device_jax.stack(gpu).endswith("built for CUDA 11.8 and cuDNN 8.9.7; the driver offers CUDA 12.2")
-
-
-def test_arrays_that_lie_elsewhere_are_named():
-    cpu = jax.devices("cpu")[0]
-    tree = {"a": jax.numpy.ones(2)}
-    device_jax.assert_on(cpu, state=tree)
-    with pytest.raises(errors.WorkshopError, match="the arrays of state"):
-        device_jax.assert_on("another device", state=tree)
 
 
 @pytest.mark.parametrize(
