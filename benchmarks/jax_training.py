@@ -32,6 +32,7 @@ import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 import optax
 from flax.training.train_state import TrainState
@@ -162,7 +163,7 @@ def measure(n: int, target: float, steps: int) -> dict:
     seconds = {name: [run["seconds"] for run in found] for name, found in runs.items()}
     ratios = [r / o for r, o in zip(seconds["reference"], seconds["ours"], strict=True)]
     return {
-        "jax": jax.__version__, "jaxlib": device_jax.jaxlib.__version__, "flax": flax.__version__,
+        "jax": jax.__version__, "jaxlib": jaxlib.__version__, "flax": flax.__version__,
         "optax": optax.__version__, "python": platform.python_version(), "runs": runs,
         "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
         "median_ratio": statistics.median(ratios), "ratios": ratios,

@@ -49,8 +49,7 @@ def has_cuda_platform(workspace: Workspace) -> Answer:
 def has_features(workspace: Workspace) -> Answer:
     """In two places of the manifest, be they features or the targets of one: PyTorch for the CPU, and for the GPU."""
     for_cpu, for_gpu, where = [], [], f"the features of {workspace.manifest.path.name}"
-    inline = [feature for environment in workspace.manifest.environments.values() for feature in environment.features]
-    for feature in [*workspace.manifest.features.values(), *inline]:
+    for feature in checks.features_of(workspace):
         for number, target in enumerate(feature.targets):
             specs: dict[str, list[str]] = {}
             for table in target.dependencies.values():

@@ -41,9 +41,8 @@ def builds_of(spec) -> str:
 def has_frozen_jax(workspace: Workspace) -> Answer:
     """In some feature: jaxlib with a build for CUDA, and not for another CUDA than 11; flax and optax beside it."""
     where = f"the features of {workspace.manifest.path.name}"
-    inline = [feature for environment in workspace.manifest.environments.values() for feature in environment.features]
     without_build = None
-    for feature in [*workspace.manifest.features.values(), *inline]:
+    for feature in checks.features_of(workspace):
         specs = {
             name: spec for target in feature.targets for table in target.dependencies.values()
             for name, spec in table.items()
@@ -57,7 +56,7 @@ def has_frozen_jax(workspace: Workspace) -> Answer:
         if "cuda12" in build or "cuda13" in build:
             continue
         if missing := [name for name in ("flax", "optax") if name not in specs]:
-            advice = "pixi add --no-install --feature " + f'{feature.name} "flax=0.9" optax'
+            advice = f'pixi add --no-install --feature {feature.name} "flax=0.9" optax'
             return fail(where, f"flax and optax beside jaxlib in {feature.name}", f"no {missing[0]}", advice)
         return ok(f"jaxlib {build} in {feature.name}")
     if without_build:

@@ -71,6 +71,8 @@ def has_cuda_index(workspace: Workspace) -> Answer:
 
 def is_pinned(workspace: Workspace) -> Answer:
     places = mixed_places(workspace)
+    if not places:
+        return has_cuda_index(workspace)
     for name, platform in places:
         specs = manifests.pypi_specs(workspace.manifest, name, platform)
         for package in WHEELS:
@@ -81,8 +83,6 @@ def is_pinned(workspace: Workspace) -> Answer:
                         f"{package} in {name}, in {workspace.manifest.path.name}", "one version: ==2.6.0 for torch",
                         spec.version, 'torch = "==2.6.0" and torchvision = "==0.21.0", which was compiled against it',
                     )  # fmt: skip
-    if not places:
-        return has_cuda_index(workspace)
     said = [str(spec) for package in WHEELS for spec in specs.get(package, [])]
     return ok(", ".join(said))
 

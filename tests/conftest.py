@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import old_stack as old_stack_of_tests
 import pytest
 
-from workshop import checks
+from workshop import checks, data
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTION = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
@@ -96,6 +97,21 @@ def learner(request, tmp_path):
     return change
 
 
+@pytest.fixture
+def without(tmp_path, monkeypatch):
+    """Have the scripts that checks run miss a framework: without("jax")."""
+
+    def hide(framework):
+        shadow = tmp_path / "shadow"
+        shadow.mkdir()
+        message = f"raise ModuleNotFoundError('No {framework}', name='{framework}')\n"
+        (shadow / f"{framework}.py").write_text(message)
+        (shadow / "workshop").symlink_to(ROOT / "common" / "workshop")
+        monkeypatch.setattr(checks, "__file__", str(shadow / "x" / "y.py"))  # which gives a script its PYTHONPATH
+
+    return hide
+
+
 def answers(exercise, folder, tmp_path) -> dict:
     """What each check of an exercise answers about a folder, by its number."""
     workspace = checks.Workspace(folder, tmp_path / "scratch")
@@ -110,6 +126,22 @@ def first_failure(exercise, folder, tmp_path) -> str | None:
                 assert part, answer
             return check.number
     return None
+
+
+def logits_in_numpy(tensors, images):
+    """A forward pass in float64 NumPy, written from the layers' definitions alone: (n, 10)."""
+    x = ((data.as_28x28(images).astype(np.float64) / 255 - 0.22) / 0.30)[:, None]
+
+    def conv(x, name, stride, padding):
+        kernel, bias = tensors[f"{name}.weight"].astype(np.float64), tensors[f"{name}.bias"]
+        x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+        windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:], axis=(2, 3))[:, :, ::stride, ::stride]
+        return np.einsum("nchwij,ocij->nohw", windows, kernel, optimize=True) + bias[:, None, None]
+
+    x = np.maximum(conv(x, "conv1", 4, 2), 0)
+    x = np.maximum(conv(x, "conv2", 1, 2), 0).transpose(0, 2, 3, 1).reshape(len(x), -1)
+    x = np.maximum(x @ tensors["fc1.weight"].T + tensors["fc1.bias"], 0)
+    return x @ tensors["fc2.weight"].T + tensors["fc2.bias"]
 
 
 def module_of(path: Path):

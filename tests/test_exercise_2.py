@@ -196,12 +196,8 @@ def test_another_way_to_insist_passes(learner, tmp_path, variables, monkeypatch,
     assert {answer.status for answer in found.values()} == {"ok"}, found
 
 
-def test_in_an_environment_without_torch_the_script_is_not_judged(learner, tmp_path, monkeypatch):
-    (tmp_path / "shadow").mkdir()
-    (tmp_path / "shadow" / "torch.py").write_text("raise ModuleNotFoundError('No torch', name='torch')\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checks, "__file__", str(tmp_path / "shadow" / "x" / "y.py"))  # PYTHONPATH of the script
-    (tmp_path / "shadow" / "workshop").symlink_to(ROOT / "common" / "workshop")
+def test_in_an_environment_without_torch_the_script_is_not_judged(learner, tmp_path, without):
+    without("torch")
     found = answers(EXERCISE, learner.folder, tmp_path)
     assert [found[n].status for n in ("2.5", "2.6", "2.7")] == ["ok", "skip", "skip"], found
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import types
 
 import jsonschema
@@ -104,7 +105,7 @@ def test_killed_and_resumed_it_ends_in_the_same_bits(stack, whole, command, vari
             break
     checkpoint = tmp_path / "killed.partial" / "checkpoint.safetensors"
     while not checkpoint.exists() and process.poll() is None:
-        pass
+        time.sleep(0.005)
     process.kill()
     process.communicate()
     if process.returncode == 0:  # it was faster than the signal

@@ -77,6 +77,7 @@ def test_a_hint_is_earned_by_a_check(clone):
 
     assert hints("2") == 1
     assert hints("2") == 1  # no check in between
+    assert status(clone)["2.1"] == "not asked"  # to ask for a hint is not to ask for a check
     assert workshop(clone, "check", "2").returncode == 1
     assert hints("2") == 2
     assert hints("2.1") == 2
@@ -261,12 +262,13 @@ def test_reset_asks(clone, refused):
     path = clone / EXERCISE / "starter" / "pixi.toml"
     path.write_text("mine")
     refused(workshop(clone, "reset", "2"), "--yes")
-    for answer, wanted in ((b"\n", "mine"), (b"n\n", "mine"), (b"y\n", None)):
+    for answer, wanted in ((b"\n", "mine"), (b"n\n", "mine"), (b"\x04", "mine"), (b"y\n", None)):  # \x04: Ctrl-D
         ours, theirs = pty.openpty()
         os.write(ours, answer)
         done = workshop(clone, "reset", "2", stdin=theirs)
         os.close(ours), os.close(theirs)
         assert "[y/N]" in done.stdout and done.returncode == (1 if wanted else 0), done.stderr
+        assert "Traceback" not in done.stderr
         assert path.read_text() == wanted if wanted else path.read_text() != "mine"
 
 
@@ -356,4 +358,4 @@ def test_watch_for_what_is_not_there(clone, refused):
 
 def test_an_exercise_that_is_not_there():
     with pytest.raises(WorkshopError, match="one of 1, 2, 3, 4"):
-        starter.exercise_of(9)
+        checks.exercise_of(9)

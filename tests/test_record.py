@@ -57,6 +57,13 @@ def test_no_name_of_a_person_or_host_is_recorded(one_epoch):
     assert not any(str(value).startswith(os.path.expanduser("~/")) for value in run["variables"].values())
 
 
+def test_where_jax_keeps_what_it_compiled_is_not_recorded(monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/home/somebody/cache")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    assert {n: v for n, v in provenance.variables().items() if n.startswith("JAX_")} == {"JAX_ENABLE_X64": "1"}
+
+
 def test_the_crate_tells_the_same_run(one_epoch):
     graph = {e["@id"]: e for e in json.loads((one_epoch / "ro-crate-metadata.json").read_text())["@graph"]}
     run = record_of(one_epoch)

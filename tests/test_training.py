@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, SOLUTION, record_of, sha_of
+from conftest import ROOT, SOLUTION, logits_in_numpy, record_of, sha_of
 
 from workshop import data, weights
 
@@ -54,18 +54,7 @@ def test_the_recorded_accuracy_is_that_of_the_weights(uninterrupted):
     """Against a forward pass in NumPy, written from the layers' definitions alone."""
     tensors, _ = weights.load(uninterrupted / "weights.safetensors", "")
     dataset = data.load("digits")
-    x = ((data.as_28x28(dataset.x_test).astype(np.float64) / 255 - 0.22) / 0.30)[:, None]
-
-    def conv(x, name, stride, padding):
-        kernel, bias = tensors[f"{name}.weight"].astype(np.float64), tensors[f"{name}.bias"]
-        x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-        windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:], axis=(2, 3))[:, :, ::stride, ::stride]
-        return np.einsum("nchwij,ocij->nohw", windows, kernel, optimize=True) + bias[:, None, None]
-
-    x = np.maximum(conv(x, "conv1", 4, 2), 0)
-    x = np.maximum(conv(x, "conv2", 1, 2), 0).transpose(0, 2, 3, 1).reshape(len(x), -1)
-    x = np.maximum(x @ tensors["fc1.weight"].T + tensors["fc1.bias"], 0)
-    logits = x @ tensors["fc2.weight"].T + tensors["fc2.bias"]
+    logits = logits_in_numpy(tensors, dataset.x_test)
     accuracy = (logits.argmax(1) == dataset.y_test).mean()
     # Rounding can change a label only where two logits nearly agree: none of 300 here, one would be 0.0033.
     assert accuracy == pytest.approx(record_of(uninterrupted)["metrics"][0]["value"], abs=1e-9)

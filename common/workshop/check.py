@@ -7,7 +7,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from workshop import checks, progress, starter
+from workshop import checks, progress
 from workshop.checks import Workspace
 from workshop.errors import WorkshopError
 
@@ -17,7 +17,7 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
 
     hints: how many of the three hints of a failed check to print, from a nudge to nearly the answer.
     """
-    exercise = starter.exercise_of(number)
+    exercise = checks.exercise_of(number)
     folder = Path(path) if path else exercise.folder / "starter"
     if folder.is_file():
         folder = folder.parent

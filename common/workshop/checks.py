@@ -24,6 +24,7 @@ from workshop import lock as locks
 from workshop import lockcheck, typed
 from workshop import manifest as manifests
 from workshop.errors import WorkshopError
+from workshop.manifest_model import Feature
 from workshop.platforms import Platform
 
 # Modules that an environment may lack through no fault of the script: not every environment has every framework.
@@ -154,6 +155,15 @@ def exercises(root: Path) -> list[Exercise]:
     return sorted(found, key=lambda exercise: exercise.number)
 
 
+def exercise_of(number: int) -> Exercise:
+    """Exercise `number`. Raises WorkshopError, with those that there are, for another one."""
+    found = {exercise.number: exercise for exercise in exercises(root_folder())}
+    if number not in found:
+        raise WorkshopError("the number of the exercise", f"one of {', '.join(map(str, found))}", str(number),
+                            f"workshop check {min(found)}")  # fmt: skip
+    return found[number]
+
+
 def root_folder() -> Path:
     """The root of the workshop: around the current folder, else around this file."""
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
@@ -193,6 +203,12 @@ def _in_folder(advice: str, folder: Path) -> str:
     if here or advice.startswith("pixi run") or not advice.startswith(("pixi ", "git ")):
         return advice
     return f"(cd {typed.quoted(folder)} && {advice})"
+
+
+def features_of(workspace: Workspace) -> list[Feature]:
+    """All features of the manifest, also those that are written on an environment."""
+    environments = workspace.manifest.environments.values()
+    return [*workspace.manifest.features.values(), *(feature for e in environments for feature in e.features)]
 
 
 def cuda_of(platform: Platform) -> str | None:

@@ -16,8 +16,8 @@ from workshop.files import sha256_of
 
 WEIGHTS = "weights.safetensors"
 # What a run must say of itself for another to build on it, with the kinds that JSON has for it.
-NEEDED = {"exercise": str, "started": str, "dataset": dict, "network": str, "packages": dict, "metrics": list,
-          "outputs": list, "device": dict, "environment": dict, "seed": int}  # fmt: skip
+NEEDED = {"exercise": str, "dataset": dict, "network": str, "packages": dict, "metrics": list, "outputs": list,
+          "seed": int}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ def read(place: str | Path, again: str) -> Parent:
         if wrong := next((key for key, kind in NEEDED.items() if not isinstance(said[key], kind)), None):
             raise ValueError(f"{wrong} is not of its kind")
         outputs = {str(output["path"]): str(output["sha256"]) for output in said["outputs"]}
-        {"name": said["dataset"]["name"], "sha256": said["dataset"]["sha256"]}  # noqa: B018  (KeyError is the point)
+        if missing := {"name", "sha256"} - said["dataset"].keys():
+            raise ValueError(f"a data set without {min(missing)}")
     except OSError as error:
         raise WorkshopError(error.filename or folder, expected, error.strerror or str(error), again) from error
     except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:

@@ -1,8 +1,8 @@
 """`workshop progress` and `workshop hint`: what passed, for which content, and how much help was asked for.
 
-Everything is remembered per content: the sha256 over the files of the starter and the checks. After an edit or a
-`git pull` an entry no longer fits and is asked for again; it is not lost, and counts once more when the content
-is back. The file carries a checksum of each entry, so that an edited one is noticed and dropped.
+An answer is remembered with its content: the sha256 over the files of the starter and the checks. After an edit or a
+`git pull` it counts no more, and does again when that content comes back before the check is asked about another. The
+file carries a checksum of each entry, so that an edited one is noticed and dropped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,9 @@ def _read(exercise: Exercise) -> dict[str, dict[str, Any]]:
     return sound
 
 
-def remember(exercise: Exercise, rows: list[tuple[Check, Answer]], content: str) -> None:
-    """Keep what the checks have answered about `content`. Two terminals at once do not lose each other's answers."""
+def _update(exercise: Exercise, change: Callable[[dict[str, dict[str, Any]]], None]) -> None:
+    """Change the entries and write them. Two terminals at once do not lose each other's; a file that cannot be
+    written is a note, since an answer is worth more than its memory."""
     from filelock import FileLock, Timeout
 
     path = _file(exercise)
@@ -71,25 +72,26 @@ def remember(exercise: Exercise, rows: list[tuple[Check, Answer]], content: str)
         path.parent.mkdir(exist_ok=True)
         with FileLock(path.with_suffix(".lock"), timeout=10):
             entries = _read(exercise)
-            for check, answer in rows:
-                entry = entries.get(check.number, {})
-                hints = entry.get("hints", 0)
-                entry = {"status": answer.status, "content": content, "hints": hints, "asked_since_hint": True,
-                         "when": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
-                entries[check.number] = entry | {"seal": _seal(check.number, entry)}
-            _write(path, entries)
-    except (
-        OSError,
-        Timeout,
-        NotImplementedError,
-    ) as error:  # a read-only checkout: a check is worth more than its memory
+            change(entries)
+            sealed = {number: entry | {"seal": _seal(number, entry)} for number, entry in entries.items()}
+            text = json.dumps({"version": VERSION, "checks": sealed}, indent=1, sort_keys=True)
+            write_atomic(path, f"{text}\n".encode())
+    except (OSError, Timeout, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         print(f"note: {typed.relative(path)} could not be written ({reason})", file=sys.stderr)
 
 
-def _write(path: Path, entries: dict[str, dict[str, Any]]) -> None:
-    text = json.dumps({"version": VERSION, "checks": entries}, indent=1, sort_keys=True)
-    write_atomic(path, f"{text}\n".encode())
+def remember(exercise: Exercise, rows: list[tuple[Check, Answer]], content: str) -> None:
+    """Keep what the checks have answered about `content`."""
+
+    def change(entries: dict[str, dict[str, Any]]) -> None:
+        for check, answer in rows:
+            hints = entries.get(check.number, {}).get("hints", 0)
+            entries[check.number] = {
+                "status": answer.status, "content": content, "hints": hints, "asked_since_hint": True,
+            }  # fmt: skip
+
+    _update(exercise, change)
 
 
 def status_now(exercise: Exercise) -> dict[str, str]:
@@ -98,7 +100,7 @@ def status_now(exercise: Exercise) -> dict[str, str]:
     found = {}
     for check in exercise.checks:
         entry = entries.get(check.number)
-        if entry is None:
+        if entry is None or entry["status"] == "not asked":  # a hint may come before the first check
             found[check.number] = "not asked"
         else:
             found[check.number] = entry["status"] if entry["content"] == content else "changed"
@@ -111,10 +113,7 @@ def all_pass(exercise: Exercise) -> bool:
 
 def show(as_json: bool) -> int:
     """Print what passes in every exercise; 0."""
-    rows = []
-    for exercise in checks.exercises(checks.root_folder()):
-        now = status_now(exercise)
-        rows.append((exercise, now))
+    rows = [(exercise, status_now(exercise)) for exercise in checks.exercises(checks.root_folder())]
     if as_json:
         listed = [{"exercise": e.number, "title": e.about["title"], "checks": now} for e, now in rows]
         print(json.dumps({"exercises": listed}, indent=2))
@@ -133,7 +132,7 @@ def hint(number: int, check: str | None, level: int | None) -> int:
 
     A hint beyond the first is earned by a `workshop check` since the last one, or asked for by its `level`.
     """
-    exercise = starter.exercise_of(number)
+    exercise = checks.exercise_of(number)
     now = status_now(exercise)
     asked = f"{number}.{check}" if check else next((n for n, status in now.items() if status != "ok"), None)
     if asked is None:
@@ -143,8 +142,8 @@ def hint(number: int, check: str | None, level: int | None) -> int:
     if found is None:
         known = ", ".join(c.number for c in exercise.checks)
         raise WorkshopError("the number of the check", f"one of {known}", asked, f"workshop hint {number}")
-    entries = _read(exercise)
-    entry = {"status": "not asked", "content": "", "hints": 0, "asked_since_hint": True} | entries.get(asked, {})
+    fresh = {"status": "not asked", "content": "", "hints": 0, "asked_since_hint": True}
+    entry = _read(exercise).get(asked, fresh)
     if level is None:
         earned = entry["asked_since_hint"] or entry["hints"] == 0
         level = max(1, min(entry["hints"] + 1 if earned else entry["hints"], len(found.hints)))
@@ -157,10 +156,10 @@ def hint(number: int, check: str | None, level: int | None) -> int:
         print(
             f"\nnext:    workshop check {number}; there are no more hints: workshop diff {number} --spoil shows the solution"
         )
-    entry |= {"hints": max(level, entry["hints"]), "asked_since_hint": False}
-    try:
-        _file(exercise).parent.mkdir(exist_ok=True)
-        _write(_file(exercise), entries | {asked: entry | {"seal": _seal(asked, entry)}})
-    except OSError:
-        pass  # without memory the first hint comes again
+
+    def change(entries: dict[str, dict[str, Any]]) -> None:
+        known = entries.get(asked, fresh)
+        entries[asked] = known | {"hints": max(level, known["hints"]), "asked_since_hint": False}
+
+    _update(exercise, change)
     return 0

@@ -28,6 +28,9 @@ NUMERIC_VARIABLES = (
     "PYTHONHASHSEED", "WORKSHOP_DEVICE",
 )  # fmt: skip
 
+# Where JAX keeps what it compiled: it changes no number, and names a folder of the person's.
+WITHOUT_EFFECT = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+
 
 def origin(script: Path) -> dict[str, Any]:
     """Read at the start: the script may be edited while it runs, and what cannot be read should not cost a run."""
@@ -171,6 +174,19 @@ def _host() -> dict[str, Any]:
         "driver": gpu.get("driver"),
         "python": platform.python_version(),
     }
+
+
+def versions(names: tuple[str, ...]) -> dict[str, str]:
+    """The versions of those of the packages that are installed."""
+    return {name: version for name in names if (version := installed(name))}
+
+
+def variables() -> dict[str, str]:
+    """The environment variables that change numbers, as they are set now."""
+    return {
+        name: value for name, value in sorted(os.environ.items())
+        if name.startswith(NUMERIC_VARIABLES) and not name.startswith(WITHOUT_EFFECT)
+    }  # fmt: skip
 
 
 def installed(name: str) -> str | None:

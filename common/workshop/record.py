@@ -215,7 +215,6 @@ def finish(run: Run, packages: tuple[str, ...], **said: Any) -> Path:
         for p in sorted(run.folder.rglob("*"))
         if p.is_file() and p.name not in (CHECKPOINT, LOCK)
     ]
-    variables = {k: v for k, v in sorted(os.environ.items()) if k.startswith(provenance.NUMERIC_VARIABLES)}
     document = {
         "schema": SCHEMA,
         "exercise": run.exercise,
@@ -223,8 +222,8 @@ def finish(run: Run, packages: tuple[str, ...], **said: Any) -> Path:
         "exit_status": 0,  # a run that fails leaves no run.json
         "ended": provenance.now(),
         **run.origin,
-        "packages": {name: version for name in packages if (version := provenance.installed(name))},
-        "variables": variables,
+        "packages": provenance.versions(packages),
+        "variables": provenance.variables(),
         **said,
         "outputs": outputs,
     }

@@ -83,22 +83,13 @@ def _git(folder: Path, *words: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def exercise_of(number: int) -> Exercise:
-    """Exercise `number`. Raises WorkshopError, with those that there are, for another one."""
-    found = {exercise.number: exercise for exercise in checks.exercises(checks.root_folder())}
-    if number not in found:
-        raise WorkshopError("the number of the exercise", f"one of {', '.join(map(str, found))}", str(number),
-                            f"workshop check {min(found)}")  # fmt: skip
-    return found[number]
-
-
 def reset(number: int, yes: bool) -> int:
     """Put the starter back as it was shipped, after a copy of all that is in it; the exit code.
 
     The copy is whole before the first file is touched, and every file is replaced in one step: whenever this is
     killed, nothing is lost, and the same command goes on. Raises WorkshopError where nobody can be asked.
     """
-    exercise = exercise_of(number)
+    exercise = checks.exercise_of(number)
     folder = exercise.folder / "starter"
     if is_shipped(exercise):
         print(f"{typed.relative(folder)} is as it was shipped: nothing to do")
@@ -110,7 +101,11 @@ def reset(number: int, yes: bool) -> int:
         if not sys.stdin.isatty():
             raise WorkshopError("the terminal, to ask whether the starter shall be put back", "a person, or --yes",
                                 "no terminal", f"workshop reset {number} --yes")  # fmt: skip
-        if input("Put it back? Your version is kept. [y/N] ").strip().lower() not in ("y", "yes"):
+        try:
+            answer = input("Put it back? Your version is kept. [y/N] ")
+        except EOFError:  # Ctrl-D
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
             print("nothing was changed")
             return 1
     if there:
@@ -150,7 +145,7 @@ def diff(number: int, spoil: bool) -> int:
     """Print how the learner's files differ from the solution's, once they pass (or with `spoil`); the exit code."""
     from workshop import progress
 
-    exercise = exercise_of(number)
+    exercise = checks.exercise_of(number)
     if not spoil and not progress.all_pass(exercise):
         raise WorkshopError(
             f"the progress of exercise {number}", "all checks passed with the files as they are now",
@@ -165,7 +160,8 @@ def diff(number: int, spoil: bool) -> int:
         for line in difflib.unified_diff(*texts, f"starter/{name}", f"solution/{name}", lineterm=""):
             print(_coloured(line))
             same = False
-    print("no difference" if same else "", end="\n" if same else "")
+    if same:
+        print("no difference")
     return 0
 
 

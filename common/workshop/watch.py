@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
-from workshop import check, starter
+from workshop import check, checks, starter
 
 EVERY = 0.5  # seconds between two looks; by looking, since file events do not reach network disks and containers
 QUIET = 0.3  # seconds without a change before a save counts as done: editors write in several steps
@@ -25,14 +26,9 @@ def _seen(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def main(number: int, rounds: int | None = None) -> int:
-    """Check the starter of exercise `number`, again whenever a file is saved, until Ctrl-C; 0.
-
-    rounds: how often to check before the end (None: for ever).
-    """
-    exercise = starter.exercise_of(number)
-    folder = exercise.folder / "starter"
-    done = 0
+def main(number: int) -> NoReturn:
+    """Check the starter of exercise `number`, again whenever a file is saved, until Ctrl-C."""
+    folder = checks.exercise_of(number).folder / "starter"
     while True:
         seen = _seen(folder)
         if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
@@ -40,15 +36,9 @@ def main(number: int, rounds: int | None = None) -> int:
         else:
             print(f"--- {time.strftime('%H:%M:%S')}")
         check.main(number, None, go_on=False, as_json=False)
-        done += 1
-        if done == rounds:
-            return 0
         print(f"watching {folder.name}/ of exercise {number}; Ctrl-C ends it", flush=True)
         while _seen(folder) == seen:
             time.sleep(EVERY)
-        now = _seen(folder)
-        while True:
+        before = None
+        while before != (before := _seen(folder)):
             time.sleep(QUIET)
-            now, before = _seen(folder), now
-            if now == before:
-                break

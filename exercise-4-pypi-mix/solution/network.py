@@ -40,6 +40,12 @@ def to_input(images: Tensor) -> Tensor:
     return images.unsqueeze(1).float().div_(255).sub_(MEAN).div_(STD)
 
 
+@torch.no_grad()
+def logits_of(net: nn.Module, images: Tensor) -> Tensor:
+    """float32 (n, 10) of uint8 images (n, 28, 28), a thousand at a time."""
+    return torch.cat([net(to_input(part)) for part in images.split(1000)])
+
+
 def make_deterministic(seed: int) -> dict[str, object]:
     """Seed torch, forbid algorithms that vary, and compute in full float32; what is now in force."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

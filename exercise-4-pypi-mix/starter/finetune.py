@@ -21,7 +21,17 @@ with errors.explained():  # a module that is missing here is told in four lines
 
     import torch
     import torch.nn.functional as F
-    from network import EXERCISE, ROTATED, dataset_of, make_deterministic, parent_of, rotated, to_input, trained
+    from network import (
+        EXERCISE,
+        ROTATED,
+        dataset_of,
+        logits_of,
+        make_deterministic,
+        parent_of,
+        rotated,
+        to_input,
+        trained,
+    )
     from rich.console import Console
     from rich.progress import track
 
@@ -33,11 +43,9 @@ LR = 4e-3  # half of exercise 2's: what was learned shall be bent, not forgotten
 WEIGHT_DECAY = 1e-2
 
 
-@torch.no_grad()
 def confusion(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Counts (10, 10): row is the true class, column the predicted one."""
-    predicted = torch.cat([net(to_input(part)).argmax(1) for part in x.split(1000)])
-    return torch.bincount(y * 10 + predicted, minlength=100).view(10, 10)
+    return torch.bincount(y * 10 + logits_of(net, x).argmax(1), minlength=100).view(10, 10)
 
 
 def finetune(args, run: record.Run, source: parent.Parent) -> None:

@@ -21,7 +21,7 @@ with errors.explained():  # a module that is missing here is told in four lines
 
     import numpy as np
     import torch
-    from network import EXERCISE, TRAIN, dataset_of, make_deterministic, parent_of, to_input, trained
+    from network import EXERCISE, TRAIN, dataset_of, logits_of, make_deterministic, parent_of, trained
 
     from workshop import data, device, files, parent, provenance, record, typed, weights
 
@@ -33,12 +33,6 @@ PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "scikit-learn")
 # any real difference makes, and say in REASON where it comes from.
 TOLERANCE = 1.0
 REASON = "TODO(4.5)"
-
-
-@torch.no_grad()
-def predict(net: torch.nn.Module, images: torch.Tensor) -> np.ndarray:
-    """Logits float32 (n, 10) of uint8 images (n, 28, 28)."""
-    return torch.cat([net(to_input(part)) for part in images.split(1000)]).cpu().numpy()
 
 
 def compare(logits: np.ndarray, other: parent.Parent, said: dict) -> dict:
@@ -107,7 +101,7 @@ def run_prediction(args, run: record.Run, source: parent.Parent) -> None:
     print(f"{EXERCISE}: {len(images):,} test images of {dataset.name} on {dev.type} ({described['name']}), "
           f"weights of {source.said['exercise']} ({source.folder.name})")  # fmt: skip
 
-    logits = predict(net, images)
+    logits = logits_of(net, images).cpu().numpy()
     predicted = logits.argmax(1)
     accuracy, n = float((predicted == dataset.y_test).mean()), len(dataset.y_test)
     about = {"network": source.said["network"], "data": dataset.name, "data_sha256": dataset.sha256,
@@ -131,9 +125,8 @@ def run_prediction(args, run: record.Run, source: parent.Parent) -> None:
         "metrics": [{"name": "test_accuracy", "value": accuracy, "tolerance": tolerance}], "parent": source.about(),
     }  # fmt: skip
     if args.compare:
-        packages = {name: version for name in PACKAGES if (version := provenance.installed(name))}
         other = parent.read(args.compare, f"{typed.script(Path(__file__).resolve())} RUN")
-        said["comparison"] = compare(logits, other, about | {"packages": packages})
+        said["comparison"] = compare(logits, other, about | {"packages": provenance.versions(PACKAGES)})
         said["exit_status"] = 0 if said["comparison"]["inside"] else 1
     place = record.finish(run, PACKAGES, **said)
     print(f"test accuracy {accuracy:.2%}, as the run itself says: {metric:.2%}; written: {typed.relative(place)}")
