@@ -142,7 +142,7 @@ def run_with(workspace: Workspace, name: str, seed: int, before: str = "") -> di
     """The record of a run of the script with `seed`, in the folder `name` of the scratch; or why there is none."""
     words = ("--seed", str(seed))
     place = str(workspace.scratch / name)
-    run = workspace.run(SCRIPT, *words, "--output", place, before=before, PYTHONPATH=str(FITS))
+    run = workspace.run(SCRIPT, *words, "--output", place, before=before, fresh=name == "again", PYTHONPATH=str(FITS))
     if module := missing_framework(run):
         return skip(f"{module} is not in this environment")
     if run.returncode != 0:

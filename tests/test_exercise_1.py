@@ -8,7 +8,7 @@ import sys
 
 import jsonschema
 import pytest
-from conftest import ROOT, answers, first_failure, record_of
+from conftest import ROOT, answers, record_of
 
 from workshop import check_all, checks, record
 from workshop import manifest as manifests
@@ -41,85 +41,6 @@ def test_the_shipped_starter_fails_every_check(tmp_path):
     assert "Traceback" not in "".join(answer.found for answer in found.values())
 
 
-GROUP = 'test = { features = ["test"], solve-group = "default" }'
-# What learners do, and the check that has to notice it first.
-MISTAKES = {
-    "Linux alone": ("1.1", [("pixi.toml", '"linux-64", "linux-aarch64", "osx-arm64", "win-64"', '"linux-64"')]),
-    "no Windows": ("1.1", [("pixi.toml", ', "win-64"', "")]),
-    "broken TOML": ("1.1", [("pixi.toml", "[environments]", "[environments")]),
-    "no pytest": ("1.2", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
-    "pytest for everybody": ("1.2", [("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\npytest = ">=8"')]),
-    "no environment to test in": ("1.3", [("pixi.toml", GROUP, "")]),
-    "no solve group": ("1.3", [("pixi.toml", GROUP, 'test = ["test"]')]),
-    "two solve groups": ("1.3", [("pixi.toml", GROUP, GROUP.replace('"default"', '"other"'))]),
-    "the two in two groups that are named": (
-        "1.3",
-        [("pixi.toml", 'default = { solve-group = "default" }', 'default = { solve-group = "other" }')],
-    ),
-    "a task that only names the script": (
-        "1.4",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo exclusion.py"')],
-    ),
-    "a task for another script": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python other.py"')]),
-    "no task": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo later"')]),
-    "stale lock": ("1.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
-    "merge markers in the lock": ("1.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
-    "unseeded": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng()")]),
-    "a constant for the seed": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng(7)")]),
-    "a script that does nothing": ("1.6", [("exclusion.py", "        main()", "        pass")]),
-    "a script that breaks": ("1.6", [("exclusion.py", "        main()", "        main")]),
-    "a name that is misspelt": ("1.6", [("exclusion.py", "import numpy as np", "import nunpy as np")]),
-    "a submodule that is misspelt": (
-        "1.6",
-        [("exclusion.py", "    import scan\n", "    import scan\n    import numpy.rnadom\n")],
-    ),
-    "a question to the person": ("1.6", [("exclusion.py", "        main()", "        input()\n        main()")]),
-    "a record that is none": (
-        "1.6",
-        [
-            (
-                "exclusion.py",
-                "        main()",
-                '        place = Path(sys.argv[sys.argv.index("--output") + 1])\n        place.mkdir()\n'
-                "        (place / 'run.json').write_text('{\"outputs\": [1]}')",
-            )
-        ],
-    ),
-    "limits that are no numbers": (
-        "1.7",
-        [
-            (
-                "exclusion.py",
-                "return p_signal /",
-                "p_signal = np.where(p_signal < 0.3, np.nan, p_signal)\n    return p_signal /",
-            )
-        ],
-    ),
-    "four bands for five": ("1.7", [("exclusion.py", "cls[h, 1:]", "cls[h, 1:5]")]),
-    "no limits": (
-        "1.6",
-        [
-            (
-                "exclusion.py",
-                "        fitted = sum(",
-                "        scan.write_atomic = lambda *_: None\n        fitted = sum(",
-            )
-        ],
-    ),
-    "CLs+b for CLs": ("1.7", [("exclusion.py", "p_signal / (1 - p_background)", "p_signal")]),
-    "divided by the wrong p-value": ("1.7", [("exclusion.py", "/ (1 - p_background)", "/ p_background")]),
-    "observed and expected mixed up": ("1.7", [("exclusion.py", "float(cls[h, 0])", "float(cls[h, 3])")]),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_caught_by_their_check_and_by_no_earlier_one(learner, tmp_path, name):
-    number, changes = MISTAKES[name]
-    for change in changes:
-        learner(*change)
-    assert first_failure(EXERCISE, learner.folder, tmp_path) == number
-
-
 def test_two_builds_of_one_package_are_noticed(learner, tmp_path):
     """Without a common solve: `test` got the NumPy of another platform's row, as text in the lock."""
     path = learner.folder / "pixi.lock"
@@ -137,48 +58,6 @@ def test_two_builds_of_one_package_are_noticed(learner, tmp_path):
     path.write_text(f"{head}\n  test:\n{changed}")
     found = answers(EXERCISE, learner.folder, tmp_path)
     assert found["1.5"].status == "fail" and "one build of it" in found["1.5"].expected, found["1.5"]
-
-
-ALTERNATIVES = {
-    "other names": [
-        ("pixi.toml", 'default = { solve-group = "default" }\n', ""),
-        ("pixi.toml", GROUP, 'work = { solve-group = "g" }\ncheck = { features = ["test"], solve-group = "g" }'),
-        ("pixi.lock", "\n  test:\n", "\n  check:\n"),
-    ],
-    "tables": [
-        ("pixi.toml", GROUP, ""),
-        ("pixi.toml", "[tasks.limits]",
-         '[environments.test]\nfeatures = ["test"]\nsolve-group = "default"\n\n[tasks.limits]'),
-    ],
-    "an environment with dependencies of its own": [
-        ("pixi.toml", GROUP, 'test = { solve-group = "default", dependencies = { pytest = ">=8" } }'),
-        ("pixi.toml", "[feature.test.dependencies]\npytest = \">=8\"\n", ""),
-        ("pixi.toml", "[feature.test.tasks.test]", "[tasks.test]"),
-    ],
-    "a module as a task": [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python -m exclusion && pytest"')],
-    "a task with an argument": [
-        ("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python {{ script }}.py"\nargs = ["script"]')
-    ],
-    "a task as one line": [
-        ("pixi.toml", "[tasks.limits]\n", "[tasks]\nfit = "), ("pixi.toml", "fit = cmd = ", "fit = "),
-        ("pixi.toml", 'description = "Limits of', '# "'),
-    ],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ALTERNATIVES)
-def test_other_correct_manifests_pass(learner, tmp_path, name):
-    for change in ALTERNATIVES[name]:
-        learner(*change)
-    if name == "other names":  # `work` holds what `default` held, which is still there
-        path = learner.folder / "pixi.lock"
-        text = path.read_text()
-        block = re.search(r"^  default:\n(?:    .*\n)+", text, re.MULTILINE)[0]
-        path.write_text(text.replace("packages:\n- ", block.replace("  default:\n", "  work:\n") + "packages:\n- ", 1))
-    (learner.folder / "exclusion.py").unlink()  # the manifest and the lock are the matter here
-    found = answers(EXERCISE, learner.folder, tmp_path)
-    wanted = ["ok"] * 5 + ["skip"] * 2
-    assert [found[f"1.{k}"].status for k in range(1, 8)] == wanted, found
 
 
 @pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")

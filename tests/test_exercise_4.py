@@ -8,7 +8,8 @@ import shutil
 import jsonschema
 import numpy as np
 import pytest
-from conftest import ROOT, answers, first_failure, logits_in_numpy, module_of, record_of, sha_of
+from conftest import ROOT, answers, logits_in_numpy, module_of, record_of, sha_of
+from mutations.exercise_4 import INDEX
 
 from workshop import checks, crate, data, errors, parent, record, weights
 from workshop.files import sha256_of
@@ -361,66 +362,6 @@ def test_the_shipped_starter_fails_every_check(tmp_path, variables, monkeypatch)
     assert [answer.status for answer in found.values()] == ["fail"] * 5, found
 
 
-INDEX = 'index-url = "https://download.pytorch.org/whl/cu124"'
-WHEEL = "torch-2.6.0%2Bcu124-cp312-cp312-linux_x86_64.whl"
-
-# What learners do, and the check that has to notice it first.
-MISTAKES = {
-    "no torch from PyPI": ("4.1", [("pixi.toml", 'torch = "==2.6.0"\ntorchvision = "==0.21.0"\n', "")]),
-    "the index for the CPU": ("4.1", [("pixi.toml", "/whl/cu124", "/whl/cpu")]),
-    "no index": ("4.1", [("pixi.toml", f"[feature.pypi-mixed.pypi-options]\n{INDEX}\n", "")]),
-    "a star for a pin": ("4.2", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "*"')]),
-    "a range for a pin": ("4.2", [("pixi.toml", 'torchvision = "==0.21.0"', 'torchvision = ">=0.21"')]),
-    "a star in a pin": ("4.2", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.*"')]),
-    "torchvision from both": ("4.3", [("pixi.toml", 'pillow = "*"', 'pillow = "*"\ntorchvision = "*"')]),
-    "numpy from both": ("4.3", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nnumpy = "*"')]),
-    "names that PyPI writes otherwise": (
-        "4.3", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nTyping-Extensions = "*"')],
-    ),
-    "pytorch from conda-forge beside it": ("4.3", [("pixi.toml", 'pillow = "*"', 'pillow = "*"\npytorch = "*"')]),
-    "torchvision from conda-forge alone": (
-        "4.3",
-        [
-            ("pixi.toml", 'pillow = "*"', 'pillow = "*"\ntorchvision = "*"'),
-            ("pixi.toml", 'torchvision = "==0.21.0"\n', ""),
-        ],
-    ),
-    "numpy from PyPI": (
-        "4.3",
-        [
-            ("pixi.toml", 'numpy = ">=1.26"\n', ""),
-            ("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nnumpy = ">=1.26"'),
-        ],
-    ),
-    "a stale lock": ("4.4", [("pixi.toml", 'sympy = "==1.13.1"', 'sympy = "==1.13.3"')]),
-    "a wheel without a hash": ("4.4", "hash"),
-    "a wheel from another index": ("4.4", "index"),
-    "a tolerance that lets all pass": ("4.5", [("predict.py", "TOLERANCE = 1e-5", "TOLERANCE = 1e-2")]),
-    "a tolerance of equal bits": ("4.5", [("predict.py", "TOLERANCE = 1e-5", "TOLERANCE = 1e-8")]),
-    "no reason": ("4.5", [("predict.py", "REASON = (", 'REASON = "because it works"\n_ = (')]),
-    "the verdict has no exit code": ("4.5", [("predict.py", "raise SystemExit(1)", "pass")]),
-    "no comparison at all": ("4.5", [("predict.py", "if args.compare:", "if False:")]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_caught_by_their_check_and_by_no_earlier_one(learner, tmp_path, name, variables, monkeypatch):
-    number, changes = MISTAKES[name]
-    monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
-    if changes in ("hash", "index"):
-        path = learner.folder / "pixi.lock"
-        head, mark, block = path.read_text().rpartition("\n- pypi: ")
-        line = next(
-            line for line in block.splitlines() if line.strip().startswith("sha256:" if changes == "hash" else "index:")
-        )
-        other = "" if changes == "hash" else f"{line}2\n"
-        path.write_text(head + mark + block.replace(f"{line}\n", other))
-    else:
-        for change in changes:
-            learner(*change)
-    assert first_failure(EXERCISE, learner.folder, tmp_path) == number
-
-
 def test_two_worlds_and_two_runtimes_in_a_lock_are_found(learner, tmp_path):
     """What a manifest does not show: a conda package that is also a wheel, or that is a second CUDA."""
     workspace = checks.Workspace(learner.folder, tmp_path / "scratch")
@@ -444,34 +385,16 @@ def test_two_worlds_and_two_runtimes_in_a_lock_are_found(learner, tmp_path):
         assert answer.status == "fail" and words in answer.expected, answer
 
 
-ALTERNATIVES = {
-    "other names": [
-        ("pixi.toml", "feature.pypi-mixed", "feature.wheels"),
-        ("pixi.toml", 'pypi-mixed = ["pypi-mixed"]', 'infer = ["wheels"]'),
-        ("pixi.lock", "\n  pypi-mixed:\n", "\n  infer:\n"),
-    ],
-    "the index beside each package": [
-        ("pixi.toml", f"[feature.pypi-mixed.pypi-options]\n{INDEX}\n", ""),
-        ("pixi.toml", 'torch = "==2.6.0"', 'torch = { version = "==2.6.0", index = "https://download.pytorch.org/whl/cu124" }'),
-        ("pixi.toml", 'torchvision = "==0.21.0"', 'torchvision = { version = "==0.21.0", index = "https://download.pytorch.org/whl/cu124" }'),
-    ],
-    "the variant in the pin": [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0+cu124"')],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ALTERNATIVES)
-def test_other_correct_manifests_pass(learner, tmp_path, name):
-    for change in ALTERNATIVES[name]:
-        learner(*change)
+def test_an_index_beside_each_package_is_right_but_for_the_lock(learner, tmp_path):
+    """This manifest would lock NVIDIA's wheels from PyPI, and the lock beside it is ours."""
+    learner("pixi.toml", f"[feature.pypi-mixed.pypi-options]\n{INDEX}\n", "")
+    url = INDEX.split('"')[1]
+    for name, version in (("torch", "==2.6.0"), ("torchvision", "==0.21.0")):
+        learner("pixi.toml", f'{name} = "{version}"', f'{name} = {{ version = "{version}", index = "{url}" }}')
     (learner.folder / "predict.py").unlink()  # the manifest and the lock are the matter here
     found = answers(EXERCISE, learner.folder, tmp_path)
-    wanted = ["ok"] * 4 + ["skip"]
-    if name == "the index beside each package":
-        wanted[3] = (
-            "fail"  # rightly: this manifest would lock NVIDIA's wheels from PyPI, and the lock beside it is ours
-        )
-        assert "out-of-date" in found["4.4"].found
-    assert [answer.status for answer in found.values()] == wanted, found
+    assert [answer.status for answer in found.values()] == ["ok", "ok", "ok", "fail", "skip"], found
+    assert "out-of-date" in found["4.4"].found
 
 
 @pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")

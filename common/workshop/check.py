@@ -46,12 +46,17 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
         shutil.rmtree(workspace.scratch, ignore_errors=True)
     if path is None:
         progress.remember(exercise, rows, content)
+    # Of the manifest only where it can be read: what else there is to say about it, a check has said.
+    notes = workspace.manifest.notes if "manifest" in vars(workspace) else ()
     counts = {status: sum(answer.status == status for _, answer in rows) for status in ("ok", "fail", "skip")}
     if as_json:
         listed = [{"number": check.number, "says": check.says, **asdict(answer)} for check, answer in rows]
         left = len(exercise.checks) - len(rows)
-        print(json.dumps({"exercise": number, "counts": counts | {"not asked": left}, "checks": listed}, indent=2))
+        said = {"exercise": number, "counts": counts | {"not asked": left}, "notes": notes, "checks": listed}
+        print(json.dumps(said, indent=2))
     else:
+        for note in notes:
+            print(f"note: {note}")
         left = len(exercise.checks) - len(rows)
         rest = f", {left} not looked at yet" if left else ""
         print(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")

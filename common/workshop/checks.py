@@ -6,30 +6,32 @@ the TODO that it belongs to. A check looks at one thing of a `Workspace` and ans
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
-import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from workshop import lock as locks
-from workshop import lockcheck, typed
+from workshop import lockcheck, scripts, typed
 from workshop import manifest as manifests
 from workshop.errors import WorkshopError
+from workshop.files import sha256_of
 from workshop.manifest_model import Feature
 from workshop.platforms import Platform
 
 # Modules that an environment may lack through no fault of the script: not every environment has every framework.
 FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")
-TIME_LIMIT = 300  # seconds that one run of a script may take before it counts as not ending
+PIXI_LIMIT = 60  # seconds for `pixi lock --check`, which takes one where nothing has to be fetched
 
 
 @dataclass(frozen=True)
@@ -85,36 +87,60 @@ class Workspace:
         """The lock, with the platform names of the manifest."""
         return locks.align(locks.read(self.manifest.path.with_name("pixi.lock")), self.manifest.platforms)
 
-    def run(self, script: str, *arguments: str, before: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self,
+        script: str,
+        *arguments: str,
+        before: str = "",
+        fresh: bool = False,
+        interpreter: tuple[str, ...] = (),
+        limit: float | None = None,
+        **variables: str,
+    ) -> subprocess.CompletedProcess[str]:
         """Run a script of the workspace in this interpreter's environment, on one thread (with other load on the
-        machine, two are slower). before: code that runs in the interpreter first; variables: of its environment."""
+        machine, two are slower). before: code that runs in the interpreter first; variables: of its environment.
+
+        fresh: in an interpreter of its own, and not in the fork of one that has imported the frameworks already.
+        interpreter, limit: as in `scripts.run`.
+        """
         common = str(Path(__file__).resolve().parents[1])
         settled = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
-        # JAX compiles for seconds what it runs for a moment: what one run compiled, the next ones of a check load.
-        settled |= {"JAX_COMPILATION_CACHE_DIR": str(self.scratch / "xla"),
+        # JAX compiles for seconds what it runs for a moment: what one run compiled, the next ones load.
+        settled |= {"JAX_COMPILATION_CACHE_DIR": compiled_by_jax(),
                     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # fmt: skip
         paths = os.pathsep.join(filter(None, [common, variables.get("PYTHONPATH")]))
         environment = os.environ | settled | variables | {"PYTHONPATH": paths}
-        path = str(self.folder / script)
-        command = [sys.executable, path, *arguments]
-        if before:
-            start = f"import runpy, sys\nsys.argv = sys.argv[1:]\nsys.path[0] = {str(self.folder)!r}\n"
-            start += f"runpy.run_path({path!r}, run_name='__main__')\n"
-            command = [sys.executable, "-c", before + start, path, *arguments]
-        try:
-            return subprocess.run(
-                command,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                env=environment,
-                timeout=TIME_LIMIT,
-                stdin=subprocess.DEVNULL,
-            )
-        except subprocess.TimeoutExpired:
-            raise WorkshopError(
-                self.folder / script, f"a script that ends within {TIME_LIMIT} s", "still running", "look for a loop"
-            ) from None
+        path = self.folder / script
+        modules = () if fresh else preloaded(path)
+        return scripts.run(path, arguments, environment, before, modules, interpreter, limit)
+
+
+@cache
+def compiled_by_jax() -> str:
+    """The folder for what JAX compiles while this process lives."""
+    folder = tempfile.mkdtemp(prefix="workshop-xla-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+# What an interpreter imports before it is forked for a script that names a framework; with them, what every run needs.
+HEAVY = {
+    # _inductor, and with it sympy, is what the first optimizer and use_deterministic_algorithms import: more than torch.
+    "torch": ("torch", "torch.nn.parallel", "torch._inductor", "safetensors.numpy"),
+    "jax": ("jax", "flax.linen", "optax", "safetensors.numpy"),
+}
+FOR_EVERY_RUN = ("workshop.classifier", "workshop.crate", "matplotlib.backends.backend_agg", "matplotlib.figure",
+                 "PIL.PngImagePlugin", "filelock", "rich.progress")  # fmt: skip
+
+
+def preloaded(script: Path) -> tuple[str, ...]:
+    """The modules worth importing once for several runs of a script: those of the framework whose name is in it."""
+    try:
+        text = script.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ()
+    named = [name for name in HEAVY if re.search(rf"^\s*(import|from) {name}\b", text, re.MULTILINE)]
+    return (*FOR_EVERY_RUN, *(module for name in named for module in HEAVY[name]))
 
 
 @dataclass(frozen=True)
@@ -156,11 +182,12 @@ def exercises(root: Path) -> list[Exercise]:
 
 
 def exercise_of(number: int) -> Exercise:
-    """Exercise `number`. Raises WorkshopError, with those that there are, for another one."""
+    """Exercise `number`. Raises WorkshopError, with those that there are and the nearest of them, for another one."""
     found = {exercise.number: exercise for exercise in exercises(root_folder())}
     if number not in found:
+        nearest = min(found, key=lambda known: abs(known - number))
         raise WorkshopError("the number of the exercise", f"one of {', '.join(map(str, found))}", str(number),
-                            f"workshop check {min(found)}")  # fmt: skip
+                            f"workshop check {nearest}  # {found[nearest].about['title']}")  # fmt: skip
     return found[number]
 
 
@@ -250,13 +277,42 @@ def task_running(workspace: Workspace, scripts: tuple[str, ...], name: str) -> A
 
 
 def stale(workspace: Workspace) -> Answer | None:
-    """The failed answer where the workspace's lock does not fit its manifest; None where it does."""
+    """The failed answer where the workspace's lock does not fit its manifest; None where it does.
+
+    With `pixi` on the PATH, `pixi lock --check` has the last word: its failure counts, whatever we think.
+    """
     verdict = workspace.verdict
-    if verdict.verdict == "up-to-date":
-        return None
-    reason = verdict.reasons[0].message if verdict.reasons else verdict.verdict
     path = workspace.manifest.path.with_name("pixi.lock")
+    if verdict.verdict == "up-to-date":
+        said = pixi_says_stale(workspace)
+        return fail(path, "up-to-date", said, "pixi lock") if said else None
+    reason = verdict.reasons[0].message if verdict.reasons else verdict.verdict
     return fail(path, "up-to-date", f"{verdict.verdict}: {reason}", verdict.next_step)
+
+
+PIXI_STALE = "lock file not up-to-date with the workspace"  # as Pixi 0.77 says it
+
+
+def pixi_says_stale(workspace: Workspace) -> str | None:
+    """What `pixi lock --check` says against the lock; None where it is content, is not there, or cannot say.
+
+    With --dry-run, since Pixi 0.77 rewrites a lock that it finds stale. Without a network it cannot solve anew, and
+    fails for that: only the sentence about a stale lock counts.
+    """
+    pixi = shutil.which("pixi")
+    if not pixi:
+        return None
+    # PIXI_ variables of an activated environment name the workspace that we are in, not this one.
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("PIXI_")}
+    line = [pixi, "lock", "--check", "--dry-run", "--manifest-path", str(workspace.manifest.path)]
+    try:
+        done = subprocess.run(
+            line, capture_output=True, encoding="utf-8", errors="replace", env=variables, timeout=PIXI_LIMIT,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return f"pixi lock --check: {PIXI_STALE}" if done.returncode != 0 and PIXI_STALE in done.stderr else None
 
 
 def complaint(run: subprocess.CompletedProcess[str]) -> str:
@@ -312,30 +368,74 @@ def what_it_does(workspace: Workspace, place: Path, asked: str, before: str) -> 
     return f"break: {complaint(run)}" if broken else "stop"
 
 
+# Every image of the test set is another one, with another label. What is learnt from the training set stays.
+OTHER_TEST_SET = """
+import dataclasses
+from workshop import data
+load = data.load
+
+def with_other_test_set(name):
+    found = load(name)
+    return dataclasses.replace(found, x_test=found.x_test[::-1].copy() // 2, y_test=(found.y_test + 1) % 10)
+
+data.load = with_other_test_set
+"""
+
+
 def same_weights_twice(workspace: Workspace, advice: str, before: str = "") -> Answer:
-    """Two trainings with one seed write the same weights, one with another seed others.
+    """Two trainings with one seed write the same weights, one with another seed others; no test image is trained on.
 
     before: code that runs in the interpreter first. The three runs lie in first/, again/ and other/ of the scratch.
+    The second is fresh (the order of hashes, say, is the same in all forks of one interpreter), and its test set is
+    another one: where its weights differ, a run with the real test set tells which of the two is the reason.
     """
+    runs = (
+        ("first", "1", before, False), ("again", "1", before + OTHER_TEST_SET, True), ("other", "2", before, False),
+        ("once-more", "1", before, True),
+    )  # fmt: skip
     found: dict[str, str] = {}
-    for name, seed in (("first", "1"), ("again", "1"), ("other", "2")):
+    for name, seed, code, fresh in runs:
+        if name == "once-more" and found["first"] == found["again"]:
+            continue
         place = workspace.scratch / name
         words = (*QUICK, "--device", "cpu", "--seed", seed)
-        run = workspace.run("train.py", *words, "--output", str(place), before=before, WORKSHOP_DEVICE="")
+        run = workspace.run("train.py", *words, "--output", str(place), before=code, fresh=fresh, WORKSHOP_DEVICE="")
         if module := missing_framework(run):
             return skip(f"{module} is not in this environment")
         if run.returncode != 0:
             again = typed.script(workspace.folder / "train.py", *words)
             return fail("train.py --data digits", "a run that ends well", complaint(run), again)
         found[name] = sha_of(record_of(place), "weights.safetensors")
-    if found["first"] != found["again"]:
-        both = f"sha256 {found['first'][:12]} and {found['again'][:12]}"
+        if missing := unreadable(place, found[name]):
+            return missing
+    if found["first"] != found.get("once-more", found["first"]):
+        both = f"sha256 {found['first'][:12]} and {found['once-more'][:12]}"
         return fail("weights.safetensors of two runs with --seed 1", "the same bytes", both, advice)
+    if found["first"] != found["again"]:
+        return fail(
+            "weights.safetensors of two runs, the second with another test set", "the same bytes",
+            "other weights: what is tested on decides what is learnt",
+            "train on x_train and y_train alone; x_test and y_test are for the accuracy",
+        )  # fmt: skip
     if found["first"] == found["other"]:
         return fail(
             "weights of --seed 1 and --seed 2", "different ones", "the same", "seed with args.seed, no constant"
         )
     return ok(f"two runs with one seed write the same weights ({found['first'][:12]}), another seed others")
+
+
+def unreadable(place: Path, sha256: str) -> Answer | None:
+    """The failed answer where the weights of a run are not those that run.json names, or cannot be loaded."""
+    from workshop import weights
+
+    path, advice = place / "weights.safetensors", "keep the call of workshop.classifier.report, which writes them"
+    try:
+        if (real := sha256_of(path)) != sha256:
+            return fail("weights.safetensors", f"sha256 {sha256[:12]}, as run.json says", real[:12], advice)
+        tensors, _ = weights.load(path, advice)
+    except OSError as error:
+        return fail("weights.safetensors", "a file that can be read", error.strerror or str(error), advice)
+    return None if tensors else fail("weights.safetensors", "the tensors of a network", "none", advice)
 
 
 def record_of(place: Path) -> dict[str, Any]:

@@ -40,6 +40,20 @@ def _check_all(args: argparse.Namespace) -> int:
     return main(args.exercise, as_json=args.json)
 
 
+def _number(word: str) -> int:
+    """The number of an exercise: `2`, or the name of its folder, which the shell completes."""
+    import re
+
+    from workshop.errors import WorkshopError
+
+    if found := re.fullmatch(r"(?:\./)?(?:exercise-)?(\d{1,4})(?:-[^/]*)?/?", word):
+        return int(found[1])
+    digits = re.match(r"\d+", word)
+    raise WorkshopError(
+        "the number of the exercise", "a number, as in 2", repr(word), f"workshop check {digits[0] if digits else 2}"
+    )
+
+
 def _hint(args: argparse.Namespace) -> int:
     from workshop.errors import WorkshopError
     from workshop.progress import hint
@@ -90,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     check = commands.add_parser("check", help="the checks of one exercise on your starter: workshop check 2")
-    check.add_argument("exercise", type=int, metavar="N", help="number of the exercise")
+    check.add_argument("exercise", type=_number, metavar="N", help="number of the exercise")
     check.add_argument("path", nargs="?", metavar="PATH", help="a workspace of your own (default: the starter)")
     check.add_argument("--all", action="store_true", help="go on after the first failure")
     check.add_argument("--hint", type=int, choices=(1, 2, 3), default=1, help="how many hints to print (default 1)")
@@ -109,21 +123,21 @@ def build_parser() -> argparse.ArgumentParser:
     progress.set_defaults(run=_progress)
 
     watch = commands.add_parser("watch", help="the checks of one exercise again after every save, until Ctrl-C")
-    watch.add_argument("exercise", type=int, metavar="N", help="number of the exercise")
+    watch.add_argument("exercise", type=_number, metavar="N", help="number of the exercise")
     watch.set_defaults(run=_watch)
 
     reset = commands.add_parser("reset", help="put a starter back as it was shipped, after a copy of yours")
-    reset.add_argument("exercise", type=int, metavar="N", help="number of the exercise")
+    reset.add_argument("exercise", type=_number, metavar="N", help="number of the exercise")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     reset.set_defaults(run=_reset)
 
     diff = commands.add_parser("diff", help="your starter against the solution, once all checks pass")
-    diff.add_argument("exercise", type=int, metavar="N", help="number of the exercise")
+    diff.add_argument("exercise", type=_number, metavar="N", help="number of the exercise")
     diff.add_argument("--spoil", action="store_true", help="before that, too")
     diff.set_defaults(run=_diff)
 
     check_all = commands.add_parser("check-all", help="instructor: every solution runs, every starter fails in place")
-    check_all.add_argument("--exercise", type=int, metavar="N", help="only this one")
+    check_all.add_argument("--exercise", type=_number, metavar="N", help="only this one")
     check_all.add_argument("--json", action="store_true", help="the table for machines")
     check_all.set_defaults(run=_check_all)
 

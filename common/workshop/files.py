@@ -7,6 +7,9 @@ import os
 import tempfile
 from pathlib import Path
 
+# What lies in a starter without being work: environments, caches, another checkout.
+NOT_WORK = (".git", ".pixi", ".venv", "__pycache__", ".pytest_cache", "results")
+
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path` so that a reader finds the old file or the new one, never half of it.
@@ -43,3 +46,14 @@ def sha256_of(path: Path) -> str:
     """sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """The files of a folder by their path in it, without environments and caches; links are not followed."""
+    found = {}
+    for base, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in NOT_WORK)
+        for name in sorted(names):
+            path = Path(base, name)
+            found[path.relative_to(folder).as_posix()] = path
+    return found

@@ -91,7 +91,8 @@ def _environment() -> dict[str, Any]:
     name, root = os.environ.get("PIXI_ENVIRONMENT_NAME"), os.environ.get("PIXI_PROJECT_ROOT")
     if name and root and (Path(root) / "pixi.lock").is_file():
         return _pixi_environment(name, Path(root) / "pixi.lock")
-    found = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"]})
+    read = (distribution.metadata for distribution in metadata.distributions())  # each parses a file: once
+    found = sorted({f"{said['Name']}=={said['Version']}" for said in read if said["Name"]})
     return {"kind": "python", "python": platform.python_version(), "packages": len(found), "sha256": _sha_lines(found)}
 
 

@@ -19,21 +19,7 @@ from pathlib import Path
 from workshop import checks, typed
 from workshop.checks import Exercise
 from workshop.errors import WorkshopError
-from workshop.files import sha256_of, write_atomic
-
-# What lies in a starter without being work: environments, caches. It stays where it is.
-NOT_WORK = (".pixi", "__pycache__", ".pytest_cache", "results")
-
-
-def files_of(folder: Path) -> dict[str, Path]:
-    """The files of a starter by their path in it, without environments and caches; links are not followed."""
-    found = {}
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in NOT_WORK)
-        for name in sorted(names):
-            path = Path(base, name)
-            found[path.relative_to(folder).as_posix()] = path
-    return found
+from workshop.files import files_of, sha256_of, write_atomic
 
 
 def is_shipped(exercise: Exercise) -> bool:

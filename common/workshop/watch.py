@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from workshop import check, checks, starter
+from workshop import check, checks
+from workshop.files import files_of
 
 EVERY = 0.5  # seconds between two looks; by looking, since file events do not reach network disks and containers
 QUIET = 0.3  # seconds without a change before a save counts as done: editors write in several steps
@@ -17,7 +18,7 @@ QUIET = 0.3  # seconds without a change before a save counts as done: editors wr
 def _seen(folder: Path) -> dict[str, tuple[int, int]]:
     """Time and size of every file of the starter."""
     found = {}
-    for name, path in starter.files_of(folder).items():
+    for name, path in files_of(folder).items():
         try:
             status = path.stat()
             found[name] = (status.st_mtime_ns, status.st_size)

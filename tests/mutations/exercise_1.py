@@ -1,0 +1,113 @@
+"""Exercise 1: platforms, features, environments, the lock, the seed, the formula of CLs."""
+
+import re
+
+SCRIPT, ITS_CHECKS = "exclusion.py", ("1.6", "1.7")
+
+GROUP = 'test = { features = ["test"], solve-group = "default" }'
+
+# What learners do, and the check that has to notice it first.
+MISTAKES = {
+    "Linux alone": ("1.1", [("pixi.toml", '"linux-64", "linux-aarch64", "osx-arm64", "win-64"', '"linux-64"')]),
+    "no Windows": ("1.1", [("pixi.toml", ', "win-64"', "")]),
+    "broken TOML": ("1.1", [("pixi.toml", "[environments]", "[environments")]),
+    "no pytest": ("1.2", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
+    "pytest for everybody": ("1.2", [("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\npytest = ">=8"')]),
+    "no environment to test in": ("1.3", [("pixi.toml", GROUP, "")]),
+    "no solve group": ("1.3", [("pixi.toml", GROUP, 'test = ["test"]')]),
+    "two solve groups": ("1.3", [("pixi.toml", GROUP, GROUP.replace('"default"', '"other"'))]),
+    "the two in two groups that are named": (
+        "1.3",
+        [("pixi.toml", 'default = { solve-group = "default" }', 'default = { solve-group = "other" }')],
+    ),
+    "a task that only names the script": (
+        "1.4",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo exclusion.py"')],
+    ),
+    "a task for another script": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python other.py"')]),
+    "no task": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo later"')]),
+    "stale lock": ("1.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
+    "merge markers in the lock": ("1.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
+    "unseeded": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng()")]),
+    "a constant for the seed": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng(7)")]),
+    "a script that does nothing": ("1.6", [("exclusion.py", "        main()", "        pass")]),
+    "a script that breaks": ("1.6", [("exclusion.py", "        main()", "        main")]),
+    "a name that is misspelt": ("1.6", [("exclusion.py", "import numpy as np", "import nunpy as np")]),
+    "a submodule that is misspelt": (
+        "1.6",
+        [("exclusion.py", "    import scan\n", "    import scan\n    import numpy.rnadom\n")],
+    ),
+    "a question to the person": ("1.6", [("exclusion.py", "        main()", "        input()\n        main()")]),
+    "a record that is none": (
+        "1.6",
+        [
+            (
+                "exclusion.py",
+                "        main()",
+                '        place = Path(sys.argv[sys.argv.index("--output") + 1])\n        place.mkdir()\n'
+                "        (place / 'run.json').write_text('{\"outputs\": [1]}')",
+            )
+        ],
+    ),
+    "limits that are no numbers": (
+        "1.7",
+        [
+            (
+                "exclusion.py",
+                "return p_signal /",
+                "p_signal = np.where(p_signal < 0.3, np.nan, p_signal)\n    return p_signal /",
+            )
+        ],
+    ),
+    "four bands for five": ("1.7", [("exclusion.py", "cls[h, 1:]", "cls[h, 1:5]")]),
+    "no limits": (
+        "1.6",
+        [
+            (
+                "exclusion.py",
+                "        fitted = sum(",
+                "        scan.write_atomic = lambda *_: None\n        fitted = sum(",
+            )
+        ],
+    ),
+    "CLs+b for CLs": ("1.7", [("exclusion.py", "p_signal / (1 - p_background)", "p_signal")]),
+    "divided by the wrong p-value": ("1.7", [("exclusion.py", "/ (1 - p_background)", "/ p_background")]),
+    "observed and expected mixed up": ("1.7", [("exclusion.py", "float(cls[h, 0])", "float(cls[h, 3])")]),
+}
+
+
+def work_as_default(folder):
+    """In the lock, `work` holds what `default` holds, which is still there."""
+    path = folder / "pixi.lock"
+    text = path.read_text()
+    block = re.search(r"^  default:\n(?:    .*\n)+", text, re.MULTILINE)[0]
+    path.write_text(text.replace("packages:\n- ", block.replace("  default:\n", "  work:\n") + "packages:\n- ", 1))
+
+
+# Other correct answers: manifest and lock, without the script.
+ALTERNATIVES = {
+    "other names": [
+        ("pixi.toml", 'default = { solve-group = "default" }\n', ""),
+        ("pixi.toml", GROUP, 'work = { solve-group = "g" }\ncheck = { features = ["test"], solve-group = "g" }'),
+        ("pixi.lock", "\n  test:\n", "\n  check:\n"),
+        work_as_default,
+    ],
+    "tables": [
+        ("pixi.toml", GROUP, ""),
+        ("pixi.toml", "[tasks.limits]",
+         '[environments.test]\nfeatures = ["test"]\nsolve-group = "default"\n\n[tasks.limits]'),
+    ],
+    "an environment with dependencies of its own": [
+        ("pixi.toml", GROUP, 'test = { solve-group = "default", dependencies = { pytest = ">=8" } }'),
+        ("pixi.toml", "[feature.test.dependencies]\npytest = \">=8\"\n", ""),
+        ("pixi.toml", "[feature.test.tasks.test]", "[tasks.test]"),
+    ],
+    "a module as a task": [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python -m exclusion && pytest"')],
+    "a task with an argument": [
+        ("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python {{ script }}.py"\nargs = ["script"]')
+    ],
+    "a task as one line": [
+        ("pixi.toml", "[tasks.limits]\n", "[tasks]\nfit = "), ("pixi.toml", "fit = cmd = ", "fit = "),
+        ("pixi.toml", 'description = "Limits of', '# "'),
+    ],
+}  # fmt: skip

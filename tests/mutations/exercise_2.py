@@ -1,0 +1,189 @@
+"""Exercise 2: platforms with CUDA, two PyTorches, the lock, the device, the seed, the weights."""
+
+import re
+
+SCRIPT, ITS_CHECKS = "train.py", ("2.6", "2.7")
+
+ASSERTION = "device.assert_on(dev, images=x, **dict(net.named_parameters()))"
+
+
+def rebuilt(folder, build):
+    """In the lock: another build of PyTorch for CUDA 12."""
+    path = folder / "pixi.lock"
+    text = path.read_text()
+    found = set(re.findall(r"/linux-64/pytorch-[0-9.]+-(cuda\w+)\.conda", text))
+    assert found
+    for name in found:
+        text = text.replace(name, build)
+    path.write_text(text)
+
+
+# What learners do, and the check that has to notice it first.
+MISTAKES = {
+    "no CUDA platform": (
+        "2.1",
+        [
+            ("pixi.toml", '  { name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" },\n', ""),
+            ("pixi.toml", 'platforms = ["linux-64-cuda12"]', 'platforms = ["linux-64"]'),
+        ],
+    ),
+    "CUDA 11 platform": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
+    "CUDA 120": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "120"')]),
+    "no GPU feature": ("2.2", [("pixi.toml", 'cuda-version = "12.9.*"\npytorch-gpu = ">=2.10,<3"', 'scipy = "*"')]),
+    "no CPU feature": ("2.2", [("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'scipy = "*"')]),
+    "both builds in one feature": (
+        "2.2",
+        [("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = ">=2.10,<3"\npytorch-cpu = "*"')],
+    ),
+    "GPU environment missing": ("2.3", [("pixi.toml", 'cuda12 = ["cuda12"]', "")]),
+    "CPU environment missing": ("2.3", [("pixi.toml", 'cpu = ["cpu"]', "")]),
+    "GPU feature on the plain platform": (
+        "2.3",
+        [("pixi.toml", 'platforms = ["linux-64-cuda12"]', 'platforms = ["linux-64"]')],
+    ),
+    "the CPU build in every environment": (
+        "2.3",
+        [("pixi.toml", 'python = "3.12.*"', 'python = "3.12.*"\npytorch-cpu = ">=2.5,<3"')],
+    ),
+    "every environment made for a GPU": (
+        "2.3",
+        [("pixi.toml", "[feature.cpu]\n", '[activation.env]\nWORKSHOP_DEVICE = "cuda"\n\n[feature.cpu]\n')],
+    ),
+    "a task that only names the script": ("2.4", [("pixi.toml", 'cmd = "python train.py"', 'cmd = "cat train.py"')]),
+    "task missing": ("2.4", [("pixi.toml", 'cmd = "python train.py"', 'cmd = "python main.py"')]),
+    "CUDA pinned for everybody": (
+        "2.5",
+        [
+            ("pixi.toml", 'cuda-version = "12.9.*"\n', ""),
+            ("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\ncuda-version = "12.9.*"'),
+        ],
+    ),
+    "a build for the CPU locked": ("2.5", [lambda folder: rebuilt(folder, "cpu_generic_py312_h0000000_0")]),
+    "a CUDA build of years ago locked, since nothing forbids it": (
+        "2.5",
+        [
+            ("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "*"'),
+            lambda folder: rebuilt(folder, "cuda111py312h0000000_0"),
+        ],
+    ),
+    "stale lock": ("2.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
+    "lock of another manifest": ("2.5", [("pixi.toml", 'rich = ">=14"', 'rich = ">=14"\npolars = "*"')]),
+    "merge markers in the lock": ("2.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
+    "broken TOML": ("2.1", [("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cpu]')]),
+    "silent fall-back to the CPU": (
+        "2.6",
+        [("train.py", 'device.choose_torch(args.device, device.process("LOCAL_RANK"))', 'torch.device("cpu")')],
+    ),
+    "nothing insists on the device": ("2.6", [("train.py", f"    {ASSERTION}\n", "")]),
+    "only the images are asserted": ("2.6", [("train.py", ASSERTION, "device.assert_on(dev, images=x)")]),
+    "only the weights are asserted": (
+        "2.6",
+        [("train.py", ASSERTION, "device.assert_on(dev, **dict(net.named_parameters()))")],
+    ),
+    "insists on the CPU": ("2.6", [("train.py", ASSERTION, 'assert dev.type == "cpu"')]),
+    "takes what is there, whatever was asked for": (
+        "2.6",
+        [("train.py", "choose_torch(args.device,", 'choose_torch("auto",')],
+    ),
+    "a word about the GPU, and training all the same": (
+        "2.6",
+        [
+            (
+                "train.py",
+                'device.choose_torch(args.device, device.process("LOCAL_RANK"))',
+                'torch.device("cpu")',
+            ),
+            (
+                "train.py",
+                "    flags = make_deterministic",
+                '    print("no GPU", file=sys.stderr)\n    flags = make_deterministic',
+            ),
+        ],
+    ),
+    "a module that is misspelt": ("2.6", [("train.py", "from rich.console", "from rihc.console")]),
+    "a script that does nothing": ("2.6", [("train.py", "        main()", "        pass")]),
+    "a script that stops at once": ("2.6", [("train.py", "        main()", '        sys.exit("I need a GPU")')]),
+    "a run without weights": (
+        "2.7",
+        [
+            (
+                "train.py",
+                "    place = classifier.report(",
+                "    weights.save = lambda *_: None\n    place = classifier.report(",
+            )
+        ],
+    ),
+    "weights that cannot be loaded": (
+        "2.7",
+        [
+            (
+                "train.py",
+                "    place = classifier.report(",
+                "    weights.save = lambda path, *_: path.write_bytes(b'not weights')\n    place = classifier.report(",
+            )
+        ],
+    ),
+    "other weights than the record says": (
+        "2.7",
+        [
+            (
+                "train.py",
+                '    print(f"test accuracy',
+                "    (place / 'weights.safetensors').write_bytes(b'later')\n    print(f\"test accuracy",
+            )
+        ],
+    ),
+    "test data in training": (
+        "2.7",
+        [
+            (
+                "train.py",
+                "    flags = make_deterministic",
+                "    x[: len(x_test)], y[: len(y_test)] = x_test, y_test\n    flags = make_deterministic",
+            )
+        ],
+    ),
+    "unseeded": ("2.7", [("train.py", "    torch.manual_seed(seed)\n", "    torch.seed()\n")]),
+    "a constant for the seed": (
+        "2.7",
+        [
+            ("train.py", "torch.manual_seed(seed)", "torch.manual_seed(0)"),
+            ("train.py", "data.epoch_order(args.seed,", "data.epoch_order(0,"),
+        ],
+    ),
+}
+
+
+def as_pyproject(folder):
+    """Everything under [tool.pixi]."""
+    text = (folder / "pixi.toml").read_text()
+    moved = re.sub(r"^\[(?=[a-z])", "[tool.pixi.", text, flags=re.MULTILINE)
+    (folder / "pyproject.toml").write_text(f'[project]\nname = "mine"\nversion = "0.1"\n\n{moved}')
+    (folder / "pixi.toml").unlink()
+
+
+# Other correct answers: manifest and lock, without the script.
+ALTERNATIVES = {
+    "the deprecated table": [
+        ("pixi.toml", '  { name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" },\n', ""),
+        ("pixi.toml", 'platforms = ["linux-64-cuda12"]', 'platforms = ["linux-64"]\n\n[feature.cuda12.system-requirements]\ncuda = "12.0"'),
+    ],
+    "a manifest in pyproject.toml": [as_pyproject],
+
+    "other names": [
+        ("pixi.toml", 'cpu = ["cpu"]', 'laptop = ["cpu"]'),
+        ("pixi.toml", 'default-environment = "cpu"', 'default-environment = "laptop"'),
+        ("pixi.lock", "\n  cpu:\n", "\n  laptop:\n"),
+    ],
+    "pytorch with a CUDA build": [
+        ("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "*"\npytorch = { version = ">=2.10", build = "cuda12*" }')
+    ],
+    "a task as one line": [
+        ("pixi.toml", '[tasks.train]\ncmd = "python train.py"\ndescription = "Train the classifier (pixi run train --epochs 1)"\n'
+         'default-environment = "cpu"', '[tasks]\nfit = "python train.py --epochs 2"')
+    ],
+    "the platform under another name": [("pixi.toml", "linux-64-cuda12", "gpu-box")],
+    "tables instead of inline tables": [
+        ("pixi.toml", 'cpu = ["cpu"]\ncuda12 = ["cuda12"]', '[environments.cpu]\nfeatures = ["cpu"]\n\n[environments.cuda12]\nfeatures = ["cuda12"]')
+    ],
+}  # fmt: skip

@@ -1,0 +1,62 @@
+"""Exercise 4: conda-forge and PyPI in one environment, and the tolerance of a comparison."""
+
+SCRIPT, ITS_CHECKS = "predict.py", ("4.5",)
+
+INDEX = 'index-url = "https://download.pytorch.org/whl/cu124"'
+
+
+def last_wheel(folder, key, instead):
+    """In the lock: the line `key` of the last wheel without its end, or (with nothing instead) without it."""
+    path = folder / "pixi.lock"
+    head, mark, block = path.read_text().rpartition("\n- pypi: ")
+    line = next(line for line in block.splitlines() if line.strip().startswith(key))
+    path.write_text(head + mark + block.replace(f"{line}\n", line + instead if instead else ""))
+
+
+# What learners do, and the check that has to notice it first.
+MISTAKES = {
+    "no torch from PyPI": ("4.1", [("pixi.toml", 'torch = "==2.6.0"\ntorchvision = "==0.21.0"\n', "")]),
+    "the index for the CPU": ("4.1", [("pixi.toml", "/whl/cu124", "/whl/cpu")]),
+    "no index": ("4.1", [("pixi.toml", f"[feature.pypi-mixed.pypi-options]\n{INDEX}\n", "")]),
+    "a star for a pin": ("4.2", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "*"')]),
+    "a range for a pin": ("4.2", [("pixi.toml", 'torchvision = "==0.21.0"', 'torchvision = ">=0.21"')]),
+    "a star in a pin": ("4.2", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.*"')]),
+    "torchvision from both": ("4.3", [("pixi.toml", 'pillow = "*"', 'pillow = "*"\ntorchvision = "*"')]),
+    "numpy from both": ("4.3", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nnumpy = "*"')]),
+    "names that PyPI writes otherwise": (
+        "4.3", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nTyping-Extensions = "*"')],
+    ),
+    "pytorch from conda-forge beside it": ("4.3", [("pixi.toml", 'pillow = "*"', 'pillow = "*"\npytorch = "*"')]),
+    "torchvision from conda-forge alone": (
+        "4.3",
+        [
+            ("pixi.toml", 'pillow = "*"', 'pillow = "*"\ntorchvision = "*"'),
+            ("pixi.toml", 'torchvision = "==0.21.0"\n', ""),
+        ],
+    ),
+    "numpy from PyPI": (
+        "4.3",
+        [
+            ("pixi.toml", 'numpy = ">=1.26"\n', ""),
+            ("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nnumpy = ">=1.26"'),
+        ],
+    ),
+    "a stale lock": ("4.4", [("pixi.toml", 'sympy = "==1.13.1"', 'sympy = "==1.13.3"')]),
+    "a wheel without a hash": ("4.4", [lambda folder: last_wheel(folder, "sha256:", "")]),
+    "a wheel from another index": ("4.4", [lambda folder: last_wheel(folder, "index:", "2\n")]),
+    "a tolerance that lets all pass": ("4.5", [("predict.py", "TOLERANCE = 1e-5", "TOLERANCE = 1e-2")]),
+    "a tolerance of equal bits": ("4.5", [("predict.py", "TOLERANCE = 1e-5", "TOLERANCE = 1e-8")]),
+    "no reason": ("4.5", [("predict.py", "REASON = (", 'REASON = "because it works"\n_ = (')]),
+    "the verdict has no exit code": ("4.5", [("predict.py", "raise SystemExit(1)", "pass")]),
+    "no comparison at all": ("4.5", [("predict.py", "if args.compare:", "if False:")]),
+}  # fmt: skip
+
+# Other correct answers: manifest and lock, without the script.
+ALTERNATIVES = {
+    "other names": [
+        ("pixi.toml", "feature.pypi-mixed", "feature.wheels"),
+        ("pixi.toml", 'pypi-mixed = ["pypi-mixed"]', 'infer = ["wheels"]'),
+        ("pixi.lock", "\n  pypi-mixed:\n", "\n  infer:\n"),
+    ],
+    "the variant in the pin": [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0+cu124"')],
+}  # fmt: skip

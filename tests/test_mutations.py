@@ -1,0 +1,59 @@
+"""Each broken solution is caught by the check that it names and by no earlier one; each alternative passes."""
+
+import importlib
+import shutil
+
+import mutations
+import pytest
+from conftest import ROOT, answers, first_failure
+
+from workshop import checks
+
+EXERCISES = {e.number: e for e in checks.exercises(ROOT)}
+MODULES = {number: importlib.import_module(f"mutations.exercise_{number}") for number in EXERCISES}
+MISTAKES = [(number, name) for number, module in MODULES.items() for name in module.MISTAKES]
+ALTERNATIVES = [(number, name) for number, module in MODULES.items() for name in module.ALTERNATIVES]
+NEEDS = {1: "jsonpatch", 2: "torch", 3: "jax", 4: "torch"}  # what the script of an exercise cannot do without
+
+
+def test_there_are_many():
+    assert len(MISTAKES) >= 60 and len(ALTERNATIVES) >= 15
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_every_check_has_a_mistake_of_its_own(number):
+    assert {number for number, _ in MODULES[number].MISTAKES.values()} == {c.number for c in EXERCISES[number].checks}
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of an exercise's solution with some changes; its folder."""
+
+    def copy(number, changes):
+        folder = tmp_path / "learner" / "solution"
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(EXERCISES[number].folder / "solution", folder, ignore=ignored)
+        mutations.apply(changes, folder)
+        return folder
+
+    return copy
+
+
+@pytest.mark.parametrize(("number", "name"), MISTAKES)
+def test_mistakes_are_caught_by_their_check_and_by_no_earlier_one(
+    number, name, copied, tmp_path, variables, monkeypatch
+):
+    check, changes = MODULES[number].MISTAKES[name]
+    if check in MODULES[number].ITS_CHECKS:
+        pytest.importorskip(NEEDS[number], reason="this check runs the script")
+        monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
+    assert first_failure(EXERCISES[number], copied(number, changes), tmp_path) == check
+
+
+@pytest.mark.parametrize(("number", "name"), ALTERNATIVES)
+def test_other_correct_manifests_pass(number, name, copied, tmp_path):
+    module = MODULES[number]
+    folder = copied(number, module.ALTERNATIVES[name])
+    (folder / module.SCRIPT).unlink()  # the manifest and the lock are the matter here
+    found = {number: answer.status for number, answer in answers(EXERCISES[number], folder, tmp_path).items()}
+    assert found == {c.number: "skip" if c.number in module.ITS_CHECKS else "ok" for c in EXERCISES[number].checks}
