@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import ROOT, SOLUTION, STARTER, record_of
 
-from workshop import data, weights
+from workshop import checks, data, weights
 
 torch = pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
 GPU = torch.cuda.is_available()
@@ -379,9 +379,11 @@ def test_the_starter_runs_as_shipped(command, tmp_path):
 
 
 def test_an_unknown_exercise(command, refused):
-    refused(command("-m", "workshop", "check", "7"), "one of 1, 2", "workshop check 1")
+    last = checks.exercises(ROOT)[-1].number
+    refused(command("-m", "workshop", "check", "7"), "one of 1, 2", f"workshop check {last}")
     refused(command("-m", "workshop", "check-all", "--exercise", "9"), "workshop check-all")
-    refused(command("-m", "workshop", "check", "two"), "'two'", "workshop check --help")
+    refused(command("-m", "workshop", "check", "two"), "'two'", "workshop check 2")
+    refused(command("-m", "workshop", "check", "1.4"), "'1.4'", "workshop check 1")
     refused(command("-m", "workshop", "chek", "2"), "'chek'", "workshop --help")
 
 

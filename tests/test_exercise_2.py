@@ -106,13 +106,17 @@ def test_check_all(command):
     assert done.returncode == 0 and said["passed"], said
     assert said["counts"]["ok"] >= 8 and said["counts"]["fail"] == 0
     assert {row["exercise"] for row in said["rows"]} == {1}
+    starter = next(row for row in said["rows"] if row["what"] == "starter fails first at 1.1")
+    assert starter["found"] == f"hint: {checks.exercises(ROOT)[0].checks[0].hints[0]}"
 
 
 def test_the_table_fits_80_columns_and_is_plain_where_it_is_piped(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     broken = checks.fail("train.py", "one thing", "another thing " * 20, "python train.py")
     rows = [check_all.Row(2, f"solution: {check.number} {check.says}", broken, 1.0) for check in EXERCISE.checks]
-    check_all.show([*rows, check_all.Row(2, "GPU", checks.skip("no GPU here"), 0.0)], {"ok": 0, "fail": 7, "skip": 1})
+    check_all.show(
+        [*rows, check_all.Row(2, "GPU", checks.skip("no GPU here"), 0.0)], {"ok": 0, "fail": 7, "skip": 1}, 1.0
+    )
     said = capsys.readouterr().out
     assert "0 passed, 7 failed, 1 skipped" in said and "next:" in said and "\x1b" not in said
     assert all(len(line) <= 80 for line in said.splitlines())
@@ -123,11 +127,16 @@ def test_check_all_notices_a_solution_that_does_not_hold(variables, command, tmp
     for name in ("common", "exercise-2-pytorch-cu12"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     script = tmp_path / "exercise-2-pytorch-cu12" / "solution" / "train.py"
-    script.write_text(script.read_text().replace("torch.manual_seed(seed)", "torch.seed()"))
+    unseeded = script.read_text().replace("torch.manual_seed(seed)", "torch.seed()")
+    touched = "        (record.Path(__file__).parent / 'log.txt').touch()\n        begin = "
+    script.write_text(unseeded.replace("        begin = ", touched))
+    (tmp_path / "exercise-2-pytorch-cu12" / "starter" / "notes.md").write_text("TODO(2.9)")
     done = command("-m", "workshop", "check-all", "--json", cwd=tmp_path)
     said = json.loads(done.stdout)
     assert done.returncode == 1 and not said["passed"] and "Traceback" not in done.stderr
-    assert [row["what"][:13] for row in said["rows"] if row["status"] == "fail"] == ["solution: 2.7"]
+    failed = [row["what"][:13] for row in said["rows"] if row["status"] == "fail"]
+    assert failed == ["solution: 2.7", "the tree is a"], said
+    assert "solution/log.txt" in said["rows"][-1]["found"]
     gpu = next(row for row in said["rows"] if row["what"] == "solution runs on the GPU")
     assert gpu["status"] in ("ok", "skip")
 
