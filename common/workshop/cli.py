@@ -90,6 +90,18 @@ def _diff(args: argparse.Namespace) -> int:
     return diff(args.exercise, args.spoil)
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from workshop.doctor import main
+
+    return main(as_json=args.json, offline=args.offline)
+
+
+def _environments(args: argparse.Namespace) -> int:
+    from workshop.environments import main
+
+    return main(_typed_in(args.path), as_json=args.json)
+
+
 def _lock_slice(args: argparse.Namespace) -> int:
     from workshop.lock_slice import main
 
@@ -102,6 +114,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="workshop", description=about)
     parser.add_argument("--version", action="version", version=f"workshop {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    doctor = commands.add_parser(
+        "doctor", help="is this machine ready for the tutorial? A report to paste into an e-mail"
+    )
+    doctor.add_argument("--offline", action="store_true", help="ask no server")
+    doctor.add_argument("--json", action="store_true", help="the report for machines")
+    doctor.set_defaults(run=_doctor)
 
     check = commands.add_parser("check", help="the checks of one exercise on your starter: workshop check 2")
     check.add_argument("exercise", type=_number, metavar="N", help="number of the exercise")
@@ -146,6 +165,11 @@ def build_parser() -> argparse.ArgumentParser:
     lock.add_argument("path", nargs="?", default=".", metavar="PATH", help=where)
     lock.add_argument("--json", action="store_true", help="the verdict and its reasons for machines")
     lock.set_defaults(run=_lock_check)
+
+    gpu = commands.add_parser("environments", help="which builds, drivers and downloads each environment needs; no GPU")
+    gpu.add_argument("path", nargs="?", default=".", metavar="PATH", help=where)
+    gpu.add_argument("--json", action="store_true", help="the same for machines")
+    gpu.set_defaults(run=_environments)
 
     cut = commands.add_parser("lock-slice", help="write an exercise's lock with just the packages that the root has")
     cut.add_argument("folder", metavar="DIR", help="the folder of the exercise's manifest")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
-import subprocess
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from workshop import tools
 from workshop.errors import WorkshopError
 
 if TYPE_CHECKING:
@@ -149,19 +151,30 @@ def describe_torch(device: torch.device) -> dict[str, Any]:
     }
 
 
+def gpus(seconds: float = 10) -> list[dict[str, str]]:
+    """Each GPU as nvidia-smi reports it: `driver`, `gpu` (its name), and `compute_capability` where the driver is new
+    enough to be asked for it (from 2021 on). Empty without a driver, and where nvidia-smi takes more than `seconds`.
+    """
+    if not (command := shutil.which("nvidia-smi")):
+        return []
+    until = time.monotonic() + seconds
+    for asked in ("driver_version,compute_cap,name", "driver_version,name"):
+        line = [command, f"--query-gpu={asked}", "--format=csv,noheader"]
+        said = tools.output_of(line, max(0, until - time.monotonic())) or ""
+        rows = [row.split(",", asked.count(",")) for row in said.splitlines()]
+        rows = [[word.strip() for word in row] for row in rows if len(row) == asked.count(",") + 1]
+        if found := [row for row in rows if re.fullmatch(r"\d[\d.]*", row[0])]:
+            capability = [row[1] if re.fullmatch(r"\d+\.\d+", row[1]) and len(row) == 3 else "" for row in found]
+            return [
+                {"driver": row[0], "gpu": row[-1]} | ({"compute_capability": cap} if cap else {})
+                for row, cap in zip(found, capability, strict=True)
+            ]
+    return []
+
+
 def nvidia_smi() -> dict[str, str]:
     """`driver` and `gpu` (name of the first one) as nvidia-smi reports them; empty without a driver."""
-    if not (command := shutil.which("nvidia-smi")):
-        return {}
-    query = [command, "--query-gpu=driver_version,name", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    if answer.returncode != 0 or "," not in answer.stdout:
-        return {}
-    driver, gpu = answer.stdout.splitlines()[0].split(",", 1)
-    return {"driver": driver.strip(), "gpu": gpu.strip()}
+    return {key: gpu[key] for gpu in gpus()[:1] for key in ("driver", "gpu")}
 
 
 def cpu_name() -> str:

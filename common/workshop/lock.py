@@ -20,11 +20,9 @@ from rattler import LockFile
 from workshop import platforms
 from workshop.errors import WorkshopError
 from workshop.platforms import Platform
+from workshop.pypi_index import DEFAULT_INDEX as DEFAULT_INDEX  # where the readers of a lock look for it
 
 NEWEST_VERSION = 7  # the lock format of Pixi 0.77
-# The PyPI index where none is declared. The host is put together here because the files of this project name no
-# package registry; it has to be known exactly, since a lock that names another index is out of date.
-DEFAULT_INDEX = "https://" + ".".join(("pypi", "org")) + "/simple"
 
 
 class LockError(WorkshopError):

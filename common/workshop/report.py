@@ -1,0 +1,43 @@
+"""Lines for people: a word in colour on a terminal, text that is wrapped beside it; plain and stable when piped."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+
+COLOURS = {"ok": "green", "note": "yellow", "skip": "yellow", "odd": "red", "fail": "red"}
+PIPED = 80  # columns where nobody says how wide the reader's window is
+
+
+def width() -> int:
+    """Columns to fill: those of the terminal, not so many that a line is hard to read."""
+    return min(100, max(40, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else PIPED
+
+
+def beside(head: str, text: str, indent: int) -> list[str]:
+    """`text` wrapped, from column `indent` on; `head` stands before its first line."""
+    room = max(20, width() - indent)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    head = f"{head} " if len(head) >= max(indent, 1) else head
+    return [f"{head:{indent}}{lines[0]}".rstrip(), *(f"{'':{indent}}{line}" for line in lines[1:])]
+
+
+def put(lines: list[str]) -> None:
+    """Print lines. One that begins with a word of COLOURS gets its colour, where the reader can see colours."""
+    encoding = sys.stdout.encoding or "ascii"
+    lines = [line.encode(encoding, "replace").decode(encoding) for line in lines]
+    try:
+        from rich.console import Console
+        from rich.text import Text
+    except ModuleNotFoundError:  # the doctor also speaks where nothing is installed yet
+        print("\n".join(lines))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines:
+        word = line.partition(" ")[0]
+        console.print(Text.assemble((word, COLOURS.get(word, "")), line[len(word) :]))
+
+
+def mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB" if size < 10 * 2**30 else f"{size / 2**30:,.1f} GiB"

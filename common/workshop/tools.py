@@ -1,0 +1,75 @@
+"""Asking other programs and far machines, which may say anything, say it for ever, or never answer."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+LARGEST = 1 << 16  # bytes of an answer that are read: no tool that is asked here has more to say
+
+
+def output_of(command: list[str], seconds: float, **variables: str) -> str | None:
+    """What a command writes to stdout, its first LARGEST bytes; None where it fails, is missing or takes too long.
+
+    variables: of its environment, over those of this process. What is no UTF-8 is replaced.
+    """
+    until = time.monotonic() + seconds
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | variables,
+            start_new_session=True,  # so that what it has started ends with it
+        )
+    except (OSError, ValueError):
+        return None
+    said = answer(later(process.stdout.read, LARGEST), until)
+    try:
+        code = process.wait(max(0, until - time.monotonic())) if said is not None and len(said) < LARGEST else None
+    except subprocess.TimeoutExpired:
+        code = None
+    if code is None:
+        _end(process)
+    complete = said is not None and (code == 0 or len(said) == LARGEST)
+    return said.decode("utf-8", "replace") if complete else None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with all that it has started. It is not waited for: a driver that hangs keeps it for ever."""
+    try:
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    except OSError:
+        pass  # it ended this moment
+
+
+def later(work: Callable[..., Any], *arguments: Any) -> queue.SimpleQueue[Any]:
+    """Begin `work` in a thread that the end of this process does not wait for: `getaddrinfo` knows no time limit."""
+    place: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            place.put(work(*arguments))
+        except Exception:  # what is asked is outside of this program, and so is what goes wrong there
+            place.put(None)
+
+    threading.Thread(target=run, daemon=True).start()
+    return place
+
+
+def answer(place: queue.SimpleQueue[Any], until: float) -> Any:
+    """What `later` has found, as soon as it is there; None at the moment `until` of `time.monotonic`, and on errors."""
+    try:
+        return place.get(timeout=max(0, until - time.monotonic()))
+    except queue.Empty:
+        return None
