@@ -29,8 +29,8 @@ from workshop.machine import Machine
 from workshop.pypi_index import DEFAULT_INDEX
 
 LIGHT = "cpu"  # the environment in which every exercise runs without a GPU
-DEADLINE = 8.0  # seconds for everything that may hang: driver, tools, network
-SILENCE = 5.0  # seconds without a word from a server
+DEADLINE = 7.0  # seconds for everything that may hang: driver, tools, network
+SILENCE = 4.0  # seconds without a word from a server
 # The registry of the image that exercise 5 builds upon; its API answers 401 to those who have not logged in.
 CONTAINER_REGISTRY = "https://ghcr.io/v2/"
 INSTALL = {

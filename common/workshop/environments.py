@@ -115,7 +115,10 @@ def _of_platform(place: Place) -> list[str]:
     if not place.packages:
         return report.beside(head, "nothing is locked; next: pixi lock", INDENT)
     kinds = needs.variants(place)
-    builds = [str(package) for package, _ in kinds if not package.name.endswith(("-cpu", "-gpu"))]
+    builds: dict[str, list[str]] = {}
+    for package, kind in kinds:
+        if not package.name.endswith(("-cpu", "-gpu")):  # packages without content, that choose a build
+            builds.setdefault(kind.upper() if kind != "cpu" else "the CPU", []).append(str(package))
     built, lowest = needs.built_for(place), needs.lowest_cuda(place)
     size, unknown = needs.download(place)
     more = f" and {unknown} of unknown size" if unknown else ""
@@ -125,8 +128,8 @@ def _of_platform(place: Place) -> list[str]:
     if not builds:
         said = report.beside(head, f"nothing for a GPU; {wanted}", INDENT)
     else:
-        target = f"CUDA {built}" if built and built != "0" else "CUDA" if built else "the CPU"
-        said = report.beside(head, f"{', '.join(builds)}: for {target}", INDENT)
+        words = "; ".join(f"{', '.join(names)}: for {target}" for target, names in builds.items())
+        said = report.beside(head, words, INDENT)
         said += report.beside("    driver", driver(place, lowest, built), INDENT) if built and lowest else []
         said += report.beside("    download", wanted, INDENT)
     for odd in needs.oddities(place):

@@ -43,7 +43,7 @@ def look(seconds: float) -> Machine:
     """This machine, within `seconds`: a driver that hangs is passed over, and said."""
     until = time.monotonic() + seconds
     cards = tools.later(device.gpus, seconds * 0.9)
-    virtual, trouble = virtual_packages(seconds * 0.7, until)
+    virtual, trouble = virtual_packages(seconds * 0.8)
     found = tools.answer(cards, until)
     return Machine(
         system=system(),
@@ -57,33 +57,44 @@ def look(seconds: float) -> Machine:
     )
 
 
-def virtual_packages(seconds: float, until: float) -> tuple[dict[str, str] | None, list[str]]:
-    """Pixi's virtual packages of this machine, and what went wrong: a second try leaves the driver out."""
-    command = [sys.executable, "-c", DETECT]
-    if found := _as_versions(tools.output_of(command, seconds)):
-        return found, []
+def virtual_packages(seconds: float) -> tuple[dict[str, str] | None, list[str]]:
+    """Pixi's virtual packages of this machine, and what went wrong. None where rattler is not here.
+
+    Where the driver's library hangs or crashes, they are what is left without a driver.
+    """
     try:
         import rattler  # noqa: F401
     except ImportError:
         return None, ["py-rattler is not here, so Pixi's virtual packages are not known"]
-    said = "the driver's library did not answer"
-    if os.environ.get("CONDA_OVERRIDE_CUDA"):
-        said = "CONDA_OVERRIDE_CUDA is no version"
-    elif any(os.environ.get(name) for name in OVERRIDES):
-        said = f"one of {', '.join(OVERRIDES)} is no version"
-    found = _as_versions(tools.output_of(command, until - time.monotonic(), **dict.fromkeys(OVERRIDES[:1], "")))
-    return found, [said if found else "Pixi's virtual packages could not be found out"]
+    found = _as_versions(tools.output_of([sys.executable, "-c", DETECT], seconds))
+    if found is None:
+        return _without_driver(), ["the driver's library, or what looks for it, did not answer"]
+    odd = [name for name, value in found.items() if not value]
+    words = [f"the value of {name} is no number" for name in odd]
+    return {name: value for name, value in found.items() if value}, words
 
 
 def _as_versions(text: str | None) -> dict[str, str] | None:
-    """name to version, of an answer that has this form; else None."""
+    """name to version, empty for one that is no number (CONDA_OVERRIDE_CUDA=yes); None for text of another form."""
     try:
         found = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not all(re.fullmatch(r"__\w{1,40}", name) for name in found):
         return None
-    return {name: v for name, v in found.items() if isinstance(v, str) and re.fullmatch(r"[\w.+!-]{1,40}", v)} or None
+    return {name: v if re.fullmatch(r"\d[\d.]{0,40}", str(v)) else "" for name, v in found.items()} or None
+
+
+def _without_driver() -> dict[str, str]:
+    """The virtual packages that need no library to be found; CUDA only where a variable speaks for it."""
+    kernel = re.match(r"\d+(\.\d+)*", platform.release())
+    found = {
+        "Linux": {"__linux": kernel[0] if kernel else "", "__glibc": glibc() or ""},
+        "Darwin": {"__osx": platform.mac_ver()[0]},
+        "Windows": {"__win": platform.win32_ver()[1]},
+    }.get(platform.system(), {})
+    said = {"__cuda": os.environ.get("CONDA_OVERRIDE_CUDA", "")}
+    return {name: version for name, version in (found | said).items() if re.fullmatch(r"\d[\d.]*", version)}
 
 
 def subdir() -> str | None:

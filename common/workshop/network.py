@@ -38,7 +38,7 @@ def reach(url: str, seconds: float) -> Reached:
     seconds: of silence, for each step of the connection. Looking up a name in DNS may take longer, and so may a server
     that sends a byte at a time: ask in a thread with a limit of its own (`tools.later`).
     """
-    if urlsplit(url).scheme not in ("http", "https"):
+    if not re.match(r"https?://\w", url) or host_of(url) == "?":
         return Reached(None, "not asked: no address of the web")
     through = proxy_of(url)
     if through and through.startswith("socks"):
@@ -76,6 +76,8 @@ def _why(error: Exception, seconds: float, proxy: bool) -> tuple[str, bool]:
     if isinstance(error, ConnectionError):
         kind = "refused" if isinstance(error, ConnectionRefusedError) else "broken off"
         return f"connection {kind}{' by the proxy' if proxy and kind == 'refused' else ''}", False
+    if isinstance(error, http.client.InvalidURL):
+        return f"the address of the {'proxy' if proxy else 'server'} is none", False
     if isinstance(error, http.client.HTTPException):
         return "what answers speaks no HTTP", False
     if isinstance(error, OSError) and error.errno:

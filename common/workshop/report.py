@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
 
-COLOURS = {"ok": "green", "note": "yellow", "skip": "yellow", "odd": "red", "fail": "red"}
+COLOURS = {"ok": "green", "note": "yellow", "skip": "yellow", "ODD": "red", "fail": "red"}
 PIPED = 80  # columns where nobody says how wide the reader's window is
 
 
@@ -35,8 +36,8 @@ def put(lines: list[str]) -> None:
         return
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
-        word = line.partition(" ")[0]
-        console.print(Text.assemble((word, COLOURS.get(word, "")), line[len(word) :]))
+        before, word, after = re.match(r"( *)(\S*)(.*)", line).groups()
+        console.print(Text.assemble(before, (word, COLOURS.get(word, "")), after))
 
 
 def mebibytes(size: int) -> str:
