@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import ssl
@@ -124,7 +125,8 @@ def test_with_pixi_and_its_channel_all_is_ready(examine, tool, workshop):
     assert rows["Pixi"]["found"] == "0.77.0 (>=0.71 is asked for)" and rows["git"]["found"] == "2.39.5"
     assert rows["conda channel"]["found"] == "127.0.0.1: answers (HTTP 200)"
     assert rows["container registry"]["status"] == "note"
-    assert rows["wheel index"]["found"].startswith("download.pytorch.org: ")
+    index = re.search(r'index-url = "https://([^/"]+)/', manifest)[1]
+    assert rows["wheel index"]["found"].startswith(f"{index}: ")
     if platform.machine() == "x86_64" and sys.platform == "linux":
         assert rows["cpu"]["status"] == "ok" and "469 MiB to download" in rows["cpu"]["found"]
 
