@@ -232,7 +232,7 @@ def is_compiled(workspace: Workspace) -> Answer:
     if missing := checks.no_script(workspace, "train.py"):
         return missing
     count = workspace.scratch / "count"
-    if not count.exists():  # check 3.6 leaves it there
+    if not count.exists() or count.read_text() == "0":  # check 3.6 leaves it there; 0: without Flax, say
         answer = is_reproducible(workspace)
         if answer.status == "skip" or not count.exists():
             return answer

@@ -99,13 +99,13 @@ def learner(request, tmp_path):
 
 @pytest.fixture
 def without(tmp_path, monkeypatch):
-    """Have the scripts that checks run miss a framework: without("jax")."""
+    """Have the scripts that checks run miss frameworks: without("jax", "flax")."""
 
-    def hide(framework):
+    def hide(*frameworks):
         shadow = tmp_path / "shadow"
         shadow.mkdir()
-        message = f"raise ModuleNotFoundError('No {framework}', name='{framework}')\n"
-        (shadow / f"{framework}.py").write_text(message)
+        for name in frameworks:
+            (shadow / f"{name}.py").write_text(f"raise ModuleNotFoundError('No {name}', name='{name}')\n")
         (shadow / "workshop").symlink_to(ROOT / "common" / "workshop")
         monkeypatch.setattr(checks, "__file__", str(shadow / "x" / "y.py"))  # which gives a script its PYTHONPATH
 

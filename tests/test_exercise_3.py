@@ -69,7 +69,8 @@ def test_what_pixis_own_commands_write(tmp_path):
     assert found["3.2"].status == "fail" and found["3.2"].found == "none"
 
 
-def test_in_an_environment_without_jax_the_script_is_not_judged(learner, tmp_path, without):
-    without("jax")
+@pytest.mark.parametrize("frameworks", [("jax",), ("jax", "flax")], ids=lambda names: names[-1])
+def test_in_an_environment_without_jax_the_script_is_not_judged(learner, tmp_path, without, frameworks):
+    without(*frameworks)
     found = answers(EXERCISE, learner.folder, tmp_path)
     assert [found[f"3.{k}"].status for k in range(4, 8)] == ["ok", "skip", "skip", "skip"], found
