@@ -1,0 +1,102 @@
+"""Train in the image of exercise 5 as a node of a cluster would, and look at the run that comes back.
+
+    python3 .github/try_image.py IMAGE FOLDER
+
+No network, a root that nobody can write to, /tmp in memory; the run leaves through a volume, FOLDER. No runner has a
+GPU: an image that was made for one has to refuse first, and is then told to take the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "common"))  # a runner's own Python holds no package: only what needs none is imported
+from workshop.errors import WorkshopError, explained  # noqa: E402
+from workshop.files import sha256_of  # noqa: E402
+
+EXERCISE = "exercise-2-pytorch-cu12"
+SCRIPT = f"{EXERCISE}/solution/train.py"
+
+
+def docker(image: str, folder: Path, *words: str, variables: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """`words` in a new container of `image`, with `folder` as /results."""
+    line = ["docker", "run", "--rm", "--read-only", "--network", "none", "--tmpfs", "/tmp"]
+    line += ["--volume", f"{folder}:/results"]
+    for variable in variables:
+        line += ["--env", variable]
+    print("$", *line, image, *words, flush=True)
+    done = subprocess.run([*line, image, *words], capture_output=True, text=True)
+    print(done.stdout + done.stderr, flush=True)
+    return done
+
+
+def refuses_without_gpu(image: str, folder: Path) -> None:
+    """An image for a GPU stops where there is none, in four lines; raises WorkshopError where it does not."""
+    done = docker(image, folder, "python", SCRIPT, "--data", "digits", "--output", "/results/without-gpu")
+    if done.returncode != 1 or "looked at: the GPU" not in done.stderr or (folder / "without-gpu").exists():
+        raise WorkshopError(
+            f"the image {image} on a machine without a GPU",
+            "exit code 1, a message about the GPU, and no run",
+            f"exit code {done.returncode}",
+            "set WORKSHOP_DEVICE=cuda in the image, as the environment's activation does",
+        )
+
+
+def trains(image: str, folder: Path) -> Path:
+    """The run of a training on the CPU."""
+    words = ("python", SCRIPT, "--data", "digits", "--device", "cpu", "--output", "/results/run")
+    done = docker(image, folder, *words, variables=("WORKSHOP_DEVICE=",))
+    if done.returncode != 0:
+        raise WorkshopError(f"the training in {image}", "exit code 0", f"exit code {done.returncode}", "read it above")
+    return folder / "run"
+
+
+def look_at(run: Path) -> str:
+    """One line about a finished run; raises WorkshopError where its record or its files are not as they should be."""
+    path = run / "run.json"
+    if not path.is_file():
+        raise WorkshopError(path, "the record of the run", "no such file", "look at what the training wrote")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    metrics = {metric["name"]: metric["value"] for metric in record["metrics"]}
+    accuracy = metrics.get("test_accuracy", 0.0)
+    at_least = tomllib.loads((ROOT / EXERCISE / "exercise.toml").read_text(encoding="utf-8"))["check_all"]["at_least"]
+    seen = {
+        "device": record["device"]["type"],
+        "data set": record["dataset"]["name"],
+        "exit status": record["exit_status"],
+    }
+    if seen != {"device": "cpu", "data set": "digits", "exit status": 0}:
+        raise WorkshopError(path, "digits on the cpu, ended with 0", str(seen), "look at the command line of the image")
+    if not accuracy >= at_least:
+        raise WorkshopError(path, f"test_accuracy of {at_least} or more", str(accuracy), "try it outside the image")
+    for output in record["outputs"]:
+        file = run / output["path"]
+        if not file.is_file() or sha256_of(file) != output["sha256"]:
+            raise WorkshopError(file, f"sha256 {output['sha256']}", "another file, or none", "run it again")
+    names = {output["path"] for output in record["outputs"]}
+    if "weights.safetensors" not in names:
+        raise WorkshopError(path, "weights.safetensors among the outputs", ", ".join(names), "look at the script")
+    return f"test_accuracy {accuracy:.4f}, {len(names)} files, packages {record['environment']['sha256'][:12]}"
+
+
+def main(image: str, where: str) -> None:
+    folder = Path(where).resolve()
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)  # the image's user is not the runner's
+    asked = docker(image, folder, "printenv", "WORKSHOP_DEVICE")
+    if asked.stdout.strip() == "cuda":
+        refuses_without_gpu(image, folder)
+    print(f"{image}: {look_at(trains(image, folder))}")
+
+
+if __name__ == "__main__":
+    with explained():
+        if len(sys.argv) != 3:
+            usage = "python3 .github/try_image.py IMAGE FOLDER"
+            raise WorkshopError("the command line", usage, " ".join(sys.argv[1:]) or "nothing", usage)
+        main(*sys.argv[1:])
