@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, module_of, record_of, sha_of
 
-from workshop import data, device, device_jax, errors, record, weights
+from workshop import data, device, errors, record, weights
 
 jax = pytest.importorskip("jax", reason="exercise 3 needs jax: install the extra cpu")
+device_jax = pytest.importorskip("workshop.device_jax")
 
 SCRIPT = ROOT / "exercise-3-jax-cu118/solution/train.py"
 TORCH_SCRIPT = ROOT / "exercise-2-pytorch-cu12/solution/train.py"

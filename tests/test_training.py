@@ -61,6 +61,8 @@ def test_the_recorded_accuracy_is_that_of_the_weights(uninterrupted):
 
 
 def start(variables, *words):
+    if os.name == "nt":
+        pytest.skip("no POSIX signals")
     return subprocess.Popen(
         [sys.executable, "-u", str(SOLUTION), *map(str, words)],
         cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
