@@ -70,7 +70,7 @@ def judged(exercises: list[Exercise], live: bool) -> list[Row]:
     jobs = [
         (exercise, job)
         for exercise in exercises
-        for job in (furniture_fits, solution_runs, solution_holds, starter_fails, gpu_runs)
+        for job in (furniture_fits, solution_runs, solution_holds, starter_fails, gpu_runs, image_runs)
     ]
     rows: list[list[Row]] = [[] for _ in jobs]
     under_way: dict[int, str] = {}  # what each job is at
@@ -184,6 +184,28 @@ def gpu_runs(exercise: Exercise) -> Iterator[Row]:
         else:
             answer = skip(f"what is installed here is for the CPU; try pixi run -e {name} check-all")
         yield Row(exercise.number, f"{what}, in {name}", answer, time.perf_counter() - begin)
+
+
+def image_runs(exercise: Exercise) -> Iterator[Row]:
+    """The exercise's image, tried where an engine has it; building one takes longer than all else here."""
+    if "image" not in exercise.about:
+        return
+    from workshop import engine
+
+    environment, begin = exercise.about["image"], time.perf_counter()
+    try:
+        tried = engine.trials(environment, None, None, str(exercise.folder / "solution" / "Dockerfile"))
+    except WorkshopError as error:
+        missing = error.found == "no such image"
+        answer = skip(f"no image yet: {error.next_step}" if missing else "no container engine answers here")
+    else:
+        wrong = [f"{name}: {problem}" for name, problem in tried if problem is not None]
+        again = f"workshop container-build {environment}, then workshop container-test {environment}"
+        image = f"{engine.NAME}:{environment}"
+        answer = ok(f"{len(tried)} trials of {image}")
+        if wrong:
+            answer = fail(f"the image {image}", "every trial passes", "; ".join(wrong), again)
+    yield Row(exercise.number, "the image trains", answer, time.perf_counter() - begin)
 
 
 def run_and_judge(exercise: Exercise, arguments: list[str], interpreter: tuple[str, ...] = ()) -> Answer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from workshop import __version__
 from workshop.errors import Parser, explained
@@ -108,6 +109,71 @@ def _lock_slice(args: argparse.Namespace) -> int:
     return main(_typed_in(args.folder))
 
 
+def _container_check(args: argparse.Namespace) -> int:
+    from workshop.container_check import main
+
+    return main(args.path and _typed_in(args.path), args.environment, as_json=args.json)
+
+
+def _container_build(args: argparse.Namespace) -> int:
+    from workshop.engine import build
+
+    return build(args.environment, args.tag, args.file and _typed_in(args.file), args.engine, args.build_arg)
+
+
+def _container_run(args: argparse.Namespace) -> int:
+    from workshop.engine import run
+
+    return run(args.environment, args.tag, args.output and _typed_in(args.output), args.engine, args.words)
+
+
+def _container_test(args: argparse.Namespace) -> int:
+    from workshop.engine import trial
+
+    return trial(args.environment, args.tag, args.engine, args.file and _typed_in(args.file))
+
+
+def _add_container_commands(commands: argparse._SubParsersAction) -> None:
+    look = commands.add_parser(
+        "container-check", help="what is wrong with a Dockerfile or Apptainer definition, without an engine"
+    )
+    look.add_argument(
+        "path",
+        nargs="?",
+        metavar="PATH",
+        help="a file, or a folder with some (default: here, else exercise 5's starter)",
+    )
+    look.add_argument(
+        "--environment", metavar="NAME", help="as if the build argument were this one (default: the file's own)"
+    )
+    look.add_argument("--json", action="store_true", help="the findings for machines")
+    look.set_defaults(run=_container_check)
+
+    build = commands.add_parser("container-build", help="the image of an environment: workshop container-build cpu")
+    build.add_argument(
+        "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="a further build argument"
+    )
+    build.set_defaults(run=_container_build)
+
+    run = commands.add_parser("container-run", help="train in the image: workshop container-run cpu -- --data digits")
+    run.add_argument("--output", metavar="DIR", help="the folder that is mounted for the results (default: results/)")
+    run.set_defaults(run=_container_run, words=[])
+
+    trial = commands.add_parser(
+        "container-test", help="try the image: user, content, health, a training without network"
+    )
+    trial.set_defaults(run=_container_test)
+
+    for parser in (build, run, trial):
+        parser.add_argument(
+            "environment", nargs="?", default="cpu", metavar="ENVIRONMENT", help="cpu (default) or cuda12"
+        )
+        parser.add_argument("--tag", metavar="TAG", help="the image's name (default reproducible-ml:ENVIRONMENT)")
+        parser.add_argument("--engine", choices=("docker", "podman", "buildah"), help="default: the first that answers")
+    for parser in (build, trial):
+        parser.add_argument("--file", metavar="FILE", help="the Dockerfile (default: the solution of exercise 5)")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     about = "Reproducible machine-learning environments: run, check, prove."
@@ -171,6 +237,8 @@ def build_parser() -> argparse.ArgumentParser:
     gpu.add_argument("--json", action="store_true", help="the same for machines")
     gpu.set_defaults(run=_environments)
 
+    _add_container_commands(commands)
+
     cut = commands.add_parser("lock-slice", help="write an exercise's lock with just the packages that the root has")
     cut.add_argument("folder", metavar="DIR", help="the folder of the exercise's manifest")
     cut.set_defaults(run=_lock_slice)
@@ -186,7 +254,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parsed(parser: Parser, argv: list[str] | None) -> argparse.Namespace:
     """`check 2 --all PATH` too: argparse gives up an optional PATH when it meets the first option."""
-    args, rest = parser.parse_known_args(argv)
+    typed = sys.argv[1:] if argv is None else argv
+    after = typed.index("--") if typed[:1] == ["container-run"] and "--" in typed else len(typed)
+    args, rest = parser.parse_known_args(typed[:after])
+    if hasattr(args, "words"):  # those of the script in the image; Pixi may have taken the -- away
+        args.words, rest = [*rest, *typed[after + 1 :]], []
     if len(rest) == 1 and not rest[0].startswith("-") and getattr(args, "path", "taken") is None:
         args.path, rest = rest[0], []
     if rest:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -53,7 +54,10 @@ def _git(script: Path) -> dict[str, Any] | None:
 
     None without git, outside a checkout, and for a script that git does not know: it may lie in a folder of
     somebody else's checkout (a home under version control, say), whose commit says nothing about it.
+    An image holds no history: there WORKSHOP_REVISION says what it was built from.
     """
+    if built := re.fullmatch(r"([0-9a-f]{40})(-dirty)?", os.environ.get("WORKSHOP_REVISION", "")):
+        return {"commit": built[1], "dirty": built[2] is not None}
     # Inside a git hook these variables name another checkout.
     variables = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
 

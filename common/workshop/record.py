@@ -77,7 +77,7 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
     except OSError as error:
         found = error.strerror or str(error)
         raise WorkshopError(
-            error.filename or final or home, "a folder that can be written", found, ELSEWHERE
+            error.filename or final or home, "a folder that can be written", found, _mount(home) or ELSEWHERE
         ) from error
     return Run(exercise, path, final, folder, origin, held, found)
 
@@ -95,6 +95,15 @@ def running(exercise: str, script: str, args: Any, rank: int = 0) -> Iterator[Ru
         if run:
             abandon(run, advise=not isinstance(error, WorkshopError))  # that has advice of its own
         raise
+
+
+def _mount(home: Path) -> str | None:
+    """In an image: where a folder of the host has to be mounted, so that results outlive the container."""
+    if "WORKSHOP_REVISION" not in os.environ:
+        return None
+    return (
+        f'mount a folder of yours there: --volume "$PWD/results:{home.parent}"; or workshop container-run, which does'
+    )
 
 
 def _partial(final: Path) -> Path:

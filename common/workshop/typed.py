@@ -22,8 +22,11 @@ def quoted(path: Path) -> str:
 
 
 def python() -> str:
-    """What starts this interpreter: `pixi run -e NAME python` under Pixi, else the interpreter's path."""
-    if name := os.environ.get("PIXI_ENVIRONMENT_NAME"):
+    """What starts this interpreter: `pixi run -e NAME python` under Pixi, else the interpreter's path.
+
+    WORKSHOP_REVISION stands in an image of exercise 5, which names its environment and holds no Pixi.
+    """
+    if "WORKSHOP_REVISION" not in os.environ and (name := os.environ.get("PIXI_ENVIRONMENT_NAME")):
         return f"pixi run -e {shlex.quote(name)} python"
     return quoted(Path(sys.executable)) if sys.executable else "python"
 

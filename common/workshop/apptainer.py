@@ -1,0 +1,342 @@
+"""A reading of Apptainer definition files, and what is wrong with one for a Pixi workspace.
+
+A definition is a header (`Bootstrap: docker`), sections (`%post`), and the same again for each further stage.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workshop import containers, dockerfile, manifest, shellwords
+from workshop.container_findings import SECRET_NAME, SECRET_VALUE, fits, one_environment
+from workshop.containers import Finding, activation_of
+from workshop.errors import WorkshopError
+from workshop.manifest_platforms import platforms_of
+
+HEADERS = ("bootstrap", "from", "stage", "include", "osversion", "mirrorurl", "updateurl", "fingerprints", "library",
+           "registry", "namespace", "product", "user", "regcode", "productpgp", "registerurl", "modules", "setopt")  # fmt: skip
+SECTIONS = ("arguments", "help", "setup", "files", "labels", "environment", "pre", "post", "runscript", "startscript",
+            "test", "appinstall", "applabels", "appenv", "apprun", "appstart", "apphelp", "appfiles", "apptest")  # fmt: skip
+AGENTS = ("docker", "docker-archive", "docker-daemon", "oci", "oci-archive", "localimage", "library", "oras", "shub",
+          "scratch", "debootstrap", "yum", "dnf", "zypper", "arch", "busybox")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Section:
+    """name without the percent sign, what follows it on the line (`from build`), and the text below."""
+
+    name: str
+    rest: str
+    text: str
+    line: int
+
+
+@dataclass
+class Stage:
+    header: dict[str, str] = field(default_factory=dict)
+    line: int = 1
+    unknown: list[tuple[int, str]] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+
+    def text(self, name: str) -> str:
+        return "\n".join(section.text for section in self.sections if section.name == name)
+
+    def copies(self) -> Iterator[tuple[str, str, str]]:
+        """(stage or empty, source, target) of %files."""
+        for section in self.sections:
+            if section.name == "files":
+                origin = section.rest.partition("from ")[2].strip() if section.rest.startswith("from ") else ""
+                for line in section.text.splitlines():
+                    words = dockerfile.split(line.partition("#")[0])
+                    if words:
+                        yield origin, words[0], words[1] if len(words) > 1 else words[0]
+
+
+def read(path: Path) -> list[Stage]:
+    """The stages of a definition, with the defaults of %arguments put in. Raises WorkshopError where it is none."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise WorkshopError(path, "a definition file", str(error.strerror), "name another file") from error
+    except UnicodeDecodeError as error:
+        raise WorkshopError(
+            path, "text in UTF-8", f"bytes that are none (at {error.start})", "name another file"
+        ) from error
+    defaults = dict(re.findall(r"^\s*([A-Za-z_]\w*)=(.*?)\s*$", _arguments(text), re.MULTILINE))
+    text = re.sub(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}", lambda found: defaults.get(found[1], found[0]), text)
+    stages: list[Stage] = []
+    name, rest, begun, lines = "", "", 0, []
+
+    def close() -> None:
+        if name:
+            stages[-1].sections.append(Section(name, rest, "\n".join(lines), begun))
+
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if head := re.fullmatch(r"bootstrap\s*:\s*(.*)", stripped, re.IGNORECASE):
+            if stages:
+                close()
+            name, lines = "", []
+            stages.append(Stage({"bootstrap": head[1].partition("#")[0].strip()}, number))
+        elif section := re.match(r"%([A-Za-z]\w*)\s*(.*)", stripped):
+            if not stages:
+                raise WorkshopError(
+                    f"{path}, line {number}",
+                    "Bootstrap: ... before any section",
+                    stripped,
+                    "begin with Bootstrap: docker",
+                )
+            close()
+            name, rest, begun, lines = section[1].lower(), section[2], number, []
+        elif name:
+            lines.append(line)
+        elif stages and (key := re.fullmatch(r"([A-Za-z]\w*)\s*:\s*(.*)", stripped)):
+            stages[-1].header[key[1].lower()] = key[2].strip()
+            if key[1].lower() not in HEADERS and not key[1].lower().startswith("otherurl"):
+                stages[-1].unknown.append((number, key[1]))
+        elif stripped and not stripped.startswith("#"):
+            raise WorkshopError(
+                f"{path}, line {number}", "a header such as Bootstrap: docker", repr(stripped[:60]), "mend that line"
+            )
+    if not stages:
+        raise WorkshopError(path, "a header Bootstrap: ...", "none", "begin with Bootstrap: docker")
+    close()
+    return stages
+
+
+def _arguments(text: str) -> str:
+    return "\n".join(
+        re.findall(r"^%arguments[^\n]*\n(.*?)(?=^%|^bootstrap\s*:|\Z)", text, re.MULTILINE | re.DOTALL | re.IGNORECASE)
+    )
+
+
+def installs(stages: list[Stage]) -> tuple[Stage, shellwords.PixiCall] | None:
+    """The stage whose %post installs an environment with Pixi, and that call."""
+    for stage in stages:
+        for call in shellwords.pixi_calls(stage.text("post"), {}):
+            if call.does in shellwords.INSTALLING:
+                return stage, call
+    return None
+
+
+def findings(path: Path) -> list[Finding]:
+    """What is wrong with a definition. Raises WorkshopError where it cannot be read."""
+    stages = read(path)
+    found = [*_form(path, stages)]
+    for stage in stages:
+        where = f"{path.name}, line {stage.line}"
+        image = stage.header.get("from", "")
+        if stage.header["bootstrap"] in ("docker", "oras") and not re.search(r"@sha256:[0-9a-f]{64}$", image):
+            advice = "From: NAME@sha256:..., with the tag in a comment: not every release takes both"
+            found.append(
+                Finding(
+                    "def-base-digest", "error", f"{where}: From", "a digest: a tag moves", image or "nothing", advice
+                )
+            )
+        for section in stage.sections:
+            names = [word.partition("=")[0] for word in re.findall(r"\b\w+=\S", section.text)]
+            if any(SECRET_NAME.search(name) for name in names) or SECRET_VALUE.search(section.text):
+                advice = "give it when it runs: apptainer run --env-file FILE"
+                found.append(
+                    Finding(
+                        "def-secret",
+                        "error",
+                        f"{path.name}, line {section.line}: %{section.name}",
+                        "no secrets in an image",
+                        "something that looks like one",
+                        advice,
+                    )
+                )
+    if (asked := installs(stages)) is not None:
+        found += _from_lock(path, stages, *asked)
+    return found
+
+
+def _form(path: Path, stages: list[Stage]) -> Iterator[Finding]:
+    for stage in stages:
+        agent = stage.header["bootstrap"]
+        if agent not in AGENTS:
+            yield Finding(
+                "def-bootstrap",
+                "error",
+                f"{path.name}, line {stage.line}",
+                f"one of {', '.join(AGENTS[:7])}",
+                repr(agent),
+                f"Bootstrap: {_near(agent, AGENTS)}",
+            )
+        elif (
+            agent != "scratch"
+            and "from" not in stage.header
+            and agent not in ("debootstrap", "yum", "dnf", "zypper", "arch", "busybox")
+        ):
+            yield Finding(
+                "def-header",
+                "error",
+                f"{path.name}, line {stage.line}",
+                "From: beside Bootstrap:",
+                "none",
+                "From: NAME@sha256:...",
+            )
+        for line, key in stage.unknown:
+            yield Finding(
+                "def-header",
+                "error",
+                f"{path.name}, line {line}",
+                "a header that Apptainer knows",
+                f"{key}:",
+                f"{_near(key, HEADERS).capitalize()}: ...",
+            )
+        for section in stage.sections:
+            if section.name not in SECTIONS:
+                yield Finding(
+                    "def-section",
+                    "error",
+                    f"{path.name}, line {section.line}",
+                    "a section that Apptainer knows",
+                    f"%{section.name}",
+                    f"%{_near(section.name, SECTIONS)}",
+                )
+
+
+def _near(word: str, known: tuple[str, ...]) -> str:
+    return next(iter(difflib.get_close_matches(word.lower(), known, 1, 0)), known[0])
+
+
+def _from_lock(path: Path, stages: list[Stage], stage: Stage, call: shellwords.PixiCall) -> Iterator[Finding]:
+    """The same questions as to a Dockerfile, in the words of a definition."""
+    where = f"{path.name}: pixi {' '.join(call.words)}"[:100]
+    if not call.held:
+        yield Finding(
+            "def-not-locked",
+            "error",
+            where,
+            "--locked",
+            "neither --locked nor --frozen",
+            "pixi install --locked --environment {{ ENVIRONMENT }}",
+        )
+    brought = [source.rstrip("/").rsplit("/", 1)[-1] for origin, source, _ in stage.copies() if not origin]
+    for names, finding in (
+        (("pixi.toml", "pyproject.toml"), "def-manifest-not-copied"),
+        (("pixi.lock",), "def-lock-not-copied"),
+    ):
+        if not set(names) & set(brought):
+            yield Finding(
+                finding,
+                "error",
+                where,
+                f"{names[0]} in %files",
+                ", ".join(brought) or "nothing",
+                f"{names[0]} /workshop/{names[0]} in %files",
+            )
+    workspace = containers.nearest_manifest(path.parent)
+    environment = call.environment
+    if "{{" in environment:
+        yield Finding(
+            "def-argument", "error", where, "a default in %arguments", environment, "ENVIRONMENT=cpu in %arguments"
+        )
+        return
+    if workspace is not None and (problem := one_environment(workspace, environment, where, "def-")):
+        yield problem
+        return
+    prefix = dockerfile.absolute(f".pixi/envs/{environment}", dockerfile.absolute(call.folder, "/"))
+    last = stages[-1]
+    if last is stage:
+        yield Finding(
+            "def-pixi-in-final",
+            "error",
+            where,
+            "a last stage without Pixi and its cache",
+            "Pixi installs in it",
+            "a second Bootstrap:, and %files from build",
+        )
+    else:
+        yield from _taken(path, stages, stage, prefix)
+        if "pixi" in last.header.get("from", "").partition("@")[0].rsplit("/", 1)[-1]:
+            yield Finding(
+                "def-pixi-in-final",
+                "error",
+                f"{path.name}, line {last.line}",
+                "no Pixi in what is run",
+                last.header["from"][:60],
+                "From: debian@sha256:...",
+            )
+    yield from _activated(path, last, workspace, environment, prefix, call)
+
+
+def _taken(path: Path, stages: list[Stage], stage: Stage, prefix: str) -> Iterator[Finding]:
+    names = {stage.header.get("stage", "")}
+    targets = []
+    for origin, source, target in stages[-1].copies():
+        source = source.rstrip("/")
+        if origin in names and (source == prefix or prefix.startswith(f"{source}/")):
+            targets.append(dockerfile.absolute(target + prefix[len(source) :], "/"))
+    where, advice = (
+        f"{path.name}, line {stages[-1].line}",
+        f"%files from {stage.header.get('stage', 'build')}, with {prefix} twice",
+    )
+    if not targets:
+        yield Finding(
+            "def-prefix-not-copied", "error", where, f"%files from the first stage with {prefix}", "none", advice
+        )
+    elif prefix not in targets:
+        yield Finding(
+            "def-prefix-moved",
+            "error",
+            where,
+            f"the environment at {prefix}: its files hold that path",
+            targets[0],
+            advice,
+        )
+
+
+def _activated(
+    path: Path,
+    last: Stage,
+    workspace: manifest.Manifest | None,
+    environment: str,
+    prefix: str,
+    call: shellwords.PixiCall,
+) -> Iterator[Finding]:
+    where = f"{path.name}, line {last.line}: %environment"
+    said = shellwords.exports(last.text("environment"))
+    wanted = {"CONDA_PREFIX": prefix}
+    if workspace is not None:
+        linux = [
+            p
+            for p in platforms_of(workspace, workspace.environments[environment].features)
+            if p.subdir.startswith("linux-")
+        ]
+        wanted |= activation_of(workspace, environment, linux[0])
+        cuda = linux[0].version_of("__cuda") if all(p.version_of("__cuda") for p in linux) else None
+        if cuda and not fits(call.variables.get("CONDA_OVERRIDE_CUDA"), cuda):
+            yield Finding(
+                "def-cuda-override",
+                "error",
+                path.name,
+                f"CONDA_OVERRIDE_CUDA={cuda} or more in %post",
+                call.variables.get("CONDA_OVERRIDE_CUDA", "not set"),
+                f"export CONDA_OVERRIDE_CUDA={cuda}",
+            )
+    if said.get("PATH", "").split(":")[0] != f"{prefix}/bin":
+        yield Finding(
+            "def-path",
+            "error",
+            where,
+            f"PATH with {prefix}/bin in front",
+            said.get("PATH", "not set"),
+            f"export PATH={prefix}/bin:$PATH",
+        )
+    for name in wanted:
+        if not said.get(name):
+            yield Finding(
+                "def-activation",
+                "error",
+                where,
+                f"{name}, which activating {environment} sets",
+                "not set",
+                f"export {name}=...",
+            )

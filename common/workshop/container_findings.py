@@ -1,0 +1,449 @@
+"""What is wrong with a Dockerfile for a Pixi workspace, each thing with a name: four questions in the order in which
+exercise 5 asks them. Where a value is unknown (a variable that only a build has), a question is not answered."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator
+
+from workshop import dockerfile, manifest, shellwords
+from workshop.containers import (
+    Finding,
+    Image,
+    activation_of,
+    copies,
+    copy_of,
+    environment_argument,
+    pixi_steps,
+    stage_of,
+)
+from workshop.dockerfile import Stage, Step
+from workshop.manifest_platforms import platforms_of
+
+BUILD_TOOLS = frozenset(
+    "build-essential gcc g++ clang make cmake ninja-build gfortran python3-dev python-dev gcc-c++ rustc cargo".split()
+)
+SECRET_NAME = re.compile(
+    r"(?i)(?:^|_)(?:\w*token|\w*secret|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credentials?)(?:_|$)"
+)
+SECRET_VALUE = re.compile(
+    r"gh[pousr]_\w{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|https?://[^\s/:@$]+:[^\s/@$]+@"
+)
+_SECRET_FILE = ("id_rsa", "id_ed25519", ".netrc", ".pypirc", ".env", "credentials.json", "auth.json", "*.pem", "*.key")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def all_findings(image: Image) -> list[Finding]:
+    """Everything, in the order of a Dockerfile's life."""
+    return [*base(image), *lock(image), *final_stage(image), *activation(image)]
+
+
+def base(image: Image) -> list[Finding]:
+    """The images that stages begin with, and those that files are copied from: by tag and by digest."""
+    found = []
+    asked = [(f"{image.path.name}, line {s.line}: FROM", s.base, s.unset) for s in image.stages if s.parent is None]
+    for stage in image.stages:
+        for step, origin, _, _ in copies(stage):
+            if origin and stage_of(image, origin) is None:
+                asked.append((image.where(step.instruction), origin, ()))
+    for where, name, unset in asked:
+        if unset:
+            advice = f"ARG {unset[0]}=... with a value, before the first FROM"
+            found.append(
+                Finding("base-argument", "error", where, "arguments with a value", f"{unset[0]} has none", advice)
+            )
+        elif name != "scratch" and not (missing := _stage_meant(image, where, name)):
+            found += _one_base(where, name)
+        elif name != "scratch":
+            found.append(missing)
+    return found
+
+
+def _stage_meant(image: Image, where: str, name: str) -> Finding | None:
+    """FROM runtime-${ENVIRONMENT}, where there are stages runtime-... but not this one."""
+    line = int(re.search(r"line (\d+)", where)[1])
+    written = next((i.words[0] for i in image.instructions if i.name == "FROM" and i.line == line), "")
+    beginning = written.partition("$")[0]
+    names = [stage.name for stage in image.stages if beginning and stage.name.startswith(beginning.lower())]
+    if "$" not in written or not names:
+        return None
+    return Finding(
+        "stage-unknown", "error", where, f"one of the stages {', '.join(names)}", name, f"FROM ... AS {name}"
+    )
+
+
+def _one_base(where: str, name: str) -> Iterator[Finding]:
+    reference, _, digest = name.partition("@")
+    last = reference.rsplit("/", 1)[-1]
+    tag = last.partition(":")[2]
+    pin = f"docker buildx imagetools inspect {reference} shows the digest; write {reference}@sha256:..."
+    if tag == "latest":
+        yield Finding(
+            "base-latest", "error", where, "a tag that says which release", name, f"take a release of {last[:-7]}"
+        )
+    elif not tag:
+        yield Finding(
+            "base-untagged", "error", where, "a tag beside the digest, for people", name, f"{reference}:TAG@sha256:..."
+        )
+    if not digest:
+        yield Finding("base-digest", "error", where, "a digest: a tag moves, a digest cannot", name, pin)
+    elif not _DIGEST.fullmatch(digest):
+        yield Finding("base-digest", "error", where, "@sha256: and 64 hexadecimal digits", digest[:80], pin)
+
+
+def lock(image: Image) -> list[Finding]:
+    """What goes in: named files and no secrets; and one environment, just as it is locked."""
+    found = [*_sources(image), *_secrets(image)]
+    install = image.install
+    if install is None:
+        found.append(
+            Finding("no-install", "error", image.path.name, "a RUN with pixi install --locked", "no call of Pixi that installs",
+                    "RUN pixi install --locked --environment ${ENVIRONMENT}")
+        )  # fmt: skip
+        return found
+    where = image.where(install.step.instruction)
+    for wanted, name in ((("pixi.toml", "pyproject.toml"), "manifest-not-copied"), (("pixi.lock",), "lock-not-copied")):
+        if not _brings(image, install.stage, wanted, install.step):
+            found.append(
+                Finding(
+                    name,
+                    "error",
+                    where,
+                    f"a COPY of {wanted[0]} before it, by name",
+                    "none",
+                    "COPY pixi.toml pixi.lock ./",
+                )
+            )
+    changing = [(step, call) for step, call in pixi_steps(install.stage) if call.does in shellwords.CHANGING]
+    for step, call in changing:
+        advice = "do that outside, commit pixi.lock, and install from it"
+        found.append(
+            Finding(
+                "lock-changed",
+                "error",
+                image.where(step.instruction),
+                "no command that solves anew",
+                f"pixi {call.does}",
+                advice,
+            )
+        )
+    first = next(call for _, call in pixi_steps(install.stage) if call.does in shellwords.INSTALLING)
+    loose = [call for call in (first, install.call) if not call.held]
+    if loose:
+        advice = f"pixi {loose[0].does} --locked ...: it stops where pixi.lock does not fit, and never solves"
+        found.append(Finding("not-locked", "error", where, "--locked", f"pixi {' '.join(loose[0].words)}"[:80], advice))
+    elif install.call.held == "frozen":
+        advice = "--locked also notices a lock that does not fit the manifest"
+        found.append(Finding("frozen", "advice", where, "--locked", "--frozen", advice))
+    return [*found, *_environment(image, where)]
+
+
+def _environment(image: Image, where: str) -> Iterator[Finding]:
+    """Its name, its platform, and what a machine without a GPU has to be told."""
+    call = image.install.call
+    if call.unset:
+        advice = f"ARG {call.unset[0]}=cpu, in the stage that installs, too"
+        yield Finding(
+            "environment-argument",
+            "error",
+            where,
+            "an environment",
+            f"{call.unset[0]} has no value in this stage",
+            advice,
+        )
+        return
+    if image.workspace is None:
+        return
+    known = image.workspace.environments
+    if problem := one_environment(image.workspace, call.environment, where, "", image.final_platform()):
+        yield problem
+        return
+    if image.cuda and not fits(call.variables.get("CONDA_OVERRIDE_CUDA"), image.cuda):
+        said = call.variables.get("CONDA_OVERRIDE_CUDA") or "not set"
+        yield Finding("cuda-override", "error", where, f"CONDA_OVERRIDE_CUDA of {image.cuda} or more: a build has no driver to ask",
+                      said, f"ARG CONDA_OVERRIDE_CUDA={image.cuda} before it")  # fmt: skip
+    if environment_argument(image) is None and len(known) > 1:
+        advice = f"ARG ENVIRONMENT={call.environment}, and --environment ${{ENVIRONMENT}}"
+        yield Finding(
+            "environment-fixed",
+            "advice",
+            where,
+            "a build argument that chooses the environment",
+            f"always {call.environment}",
+            advice,
+        )
+
+
+def one_environment(
+    workspace: manifest.Manifest, name: str, where: str, kind: str, subdir: str | None = None
+) -> Finding | None:
+    """What is wrong with the name of an environment: the manifest has none such, or not for Linux (or for `subdir`)."""
+    known = workspace.environments
+    if name not in known:
+        return Finding(
+            f"{kind}environment-unknown",
+            "error",
+            where,
+            f"one of {', '.join(known)}",
+            repr(name),
+            f"--environment {next(iter(known))}",
+        )
+    found = {p.subdir for p in platforms_of(workspace, known[name].features)}
+    if any(p.startswith("linux-") and subdir in (None, p) for p in found):
+        return None
+    return Finding(f"{kind}environment-platform", "error", where, f"an environment for {subdir or 'Linux'}", f"{name} is for {', '.join(sorted(found))}",
+                   f"another environment ({', '.join(known)}), or another platform for it in {workspace.path.name}")  # fmt: skip
+
+
+def fits(said: str | None, wanted: str) -> bool:
+    try:
+        return [int(part) for part in (said or "").split(".")] >= [int(part) for part in wanted.split(".")]
+    except ValueError:
+        return False
+
+
+def _brings(image: Image, stage: Stage, names: tuple[str, ...], until: Step) -> bool:
+    """Whether one of the files is there at that step: copied by name, by pattern, in a folder, or mounted for it."""
+    for step in (step for each in stage.lineage() for step in each.steps):
+        if step is until:
+            break
+        if (copied := copy_of(step)) is None:
+            continue
+        origin, sources, _ = copied
+        if origin or any(_holds(image, source, name) for source in sources for name in names):
+            return True  # what another stage holds is its own business
+    mounts = [value for key, value in until.instruction.flags if key == "mount" and "type=bind" in value]
+    return any(name in value or "source=" not in value for value in mounts for name in names)
+
+
+def _holds(image: Image, source: str, name: str) -> bool:
+    last = source.rstrip("/").rsplit("/", 1)[-1]
+    if source.strip("/") in ("", ".") or fnmatch.fnmatchcase(name, last or "*"):
+        return True
+    return (image.context / source.strip("/") / name).is_file()
+
+
+def _sources(image: Image) -> Iterator[Finding]:
+    for stage in image.stages:
+        for step, origin, sources, _ in copies(stage):
+            if origin:
+                continue
+            where = image.where(step.instruction)
+            for source in sources:
+                place = dockerfile.absolute(source, "/")
+                if place in ("/", "/*"):
+                    advice = "COPY pixi.toml pixi.lock ./ for the install, and then the code, by name"
+                    found = "the whole folder: each change of any file installs anew, and what lies there goes in"
+                    yield Finding("whole-context", "error", where, "files and folders by name", found, advice)
+                elif place == "/.git" or place.startswith("/.git/"):
+                    advice = "a build argument: --build-arg REVISION=$(git rev-parse HEAD)"
+                    yield Finding("git-copied", "error", where, "the revision, and not the history", source, advice)
+                elif any(fnmatch.fnmatchcase(place.rsplit("/", 1)[-1], name) for name in _SECRET_FILE):
+                    advice = "RUN --mount=type=secret,id=... shows it to one step, and leaves nothing"
+                    yield Finding("secret", "error", where, "no secrets in a layer", source, advice)
+
+
+def _secrets(image: Image) -> Iterator[Finding]:
+    for instruction in image.instructions:
+        where = f"{image.path.name}, line {instruction.line}: {instruction.name}"
+        advice = "RUN --mount=type=secret,id=... shows it to one step, and leaves nothing"
+        if instruction.name in ("ARG", "ENV"):
+            for name, value in dockerfile.pairs(instruction):
+                kept = instruction.name == "ARG" or value
+                if kept and SECRET_NAME.search(name) and not name.upper().endswith(("_FILE", "_PATH")):
+                    found = f"{name}, which `docker history` shows to everybody"
+                    yield Finding("secret", "error", where, "no secrets in arguments and variables", found, advice)
+        if SECRET_VALUE.search(instruction.script):
+            yield Finding(
+                "secret",
+                "error",
+                where,
+                "no secrets in a layer",
+                "something that looks like a key or a password",
+                advice,
+            )
+
+
+def final_stage(image: Image) -> list[Finding]:
+    """The last stage: a base of its own, the environment at its path, none of Pixi, a user who is not root."""
+    found, last, install = [], image.final, image.install
+    where = f"{image.path.name}, the last stage (line {last.line})"
+    own = last.lineage()
+    if install is not None and install.stage in own:
+        name = "one-stage" if len(image.stages) == 1 else "pixi-in-final"
+        advice = "FROM a small base, then COPY --from=build the environment"
+        found.append(
+            Finding(
+                name, "error", where, "a stage of its own, without Pixi and its cache", "Pixi installs in it", advice
+            )
+        )
+    elif install is not None:
+        found += _prefix(image, where)
+    if problem := _pixi_left(image, own):
+        if not any(f.name in ("one-stage", "pixi-in-final") for f in found):
+            found.append(
+                Finding(
+                    "pixi-in-final",
+                    "error",
+                    where,
+                    "no Pixi in what is run",
+                    problem,
+                    "take only the environment: COPY --from=build",
+                )
+            )
+    if tools := _tools(own):
+        advice = "install what compiles in the first stage"
+        found.append(Finding("build-tools", "error", where, "no compilers in what is run", tools, advice))
+    user = (last.user or "").partition(":")[0]
+    if user in ("", "root", "0"):
+        found.append(
+            Finding(
+                "root-user",
+                "error",
+                where,
+                "USER with a number of its own, as in 1000:1000",
+                f"USER {last.user}" if user else "root (no USER)",
+                "USER 1000:1000 after the last RUN",
+            )
+        )
+    elif not user.isdecimal():
+        found.append(
+            Finding(
+                "user-by-name",
+                "error",
+                where,
+                "USER by number: a cluster sees numbers, and some check for 0",
+                f"USER {last.user}",
+                "USER 1000:1000",
+            )
+        )
+    if last.healthcheck is None:
+        advice = 'HEALTHCHECK CMD ["python", "-c", "import torch"]'
+        found.append(Finding("healthcheck", "advice", where, "a HEALTHCHECK that imports the stack", "none", advice))
+    if "org.opencontainers.image.revision" not in last.labels or not any("lock" in key for key in last.labels):
+        listed = ", ".join(last.labels) or "no label"
+        found.append(Finding("labels", "advice", where, "labels with the git revision and the sha256 of the lock", listed,
+                             'LABEL org.opencontainers.image.revision="${REVISION}" workshop.lock.sha256="${LOCK_SHA256}"'))  # fmt: skip
+    return found
+
+
+def _prefix(image: Image, where: str) -> Iterator[Finding]:
+    """The environment is copied to the path that it was installed at: its files hold that path."""
+    prefix, targets = image.install.prefix, []
+    for stage in image.final.lineage():
+        for _, origin, sources, target in copies(stage):
+            source_stage = stage_of(image, origin)
+            if source_stage is None or image.install.stage not in source_stage.lineage():
+                continue
+            for source in (dockerfile.absolute(source, "/") for source in sources):
+                if source == prefix or prefix.startswith(f"{source.rstrip('/')}/"):
+                    targets.append(dockerfile.absolute(target + prefix[len(source.rstrip("/")) :], "/"))
+    wanted = f"COPY --from={image.install.stage.name} {prefix} {prefix}"
+    if not targets:
+        yield Finding("prefix-not-copied", "error", where, f"a COPY --from of {prefix}", "none", wanted)
+    elif prefix not in targets:
+        yield Finding("prefix-moved", "error", where, f"the environment at {prefix}, where it was installed: its files hold that path",
+                      f"at {targets[0]}", wanted)  # fmt: skip
+
+
+def _pixi_left(image: Image, own: list[Stage]) -> str | None:
+    last_word = own[0].base.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
+    if "pixi" in last_word:
+        return f"FROM {own[0].base[:60]}"
+    for stage in own:
+        for step, _, sources, target in copies(stage):
+            if target.endswith("/pixi") or any(source.endswith("/pixi") for source in sources):
+                return image.where(step.instruction)
+        for step in stage.steps:
+            if step.instruction.name == "RUN" and (
+                re.search(r"pixi\.sh/install|releases/\S*/pixi-", step.instruction.script)
+                or shellwords.pixi_calls(step.instruction.script, step.values)
+            ):
+                return image.where(step.instruction)
+    return None
+
+
+def _tools(own: list[Stage]) -> str | None:
+    if re.search(r":[^@]*-devel", own[0].base):
+        return own[0].base[:60]
+    for stage in own:
+        for step in stage.steps:
+            if step.instruction.name != "RUN":
+                continue
+            for _, words in shellwords.commands(step.instruction.script, step.values):
+                if {"install", "add"} & set(words) and (
+                    tools := BUILD_TOOLS & {word.partition("=")[0] for word in words}
+                ):
+                    return f"{', '.join(sorted(tools))} (line {step.instruction.line})"
+    return None
+
+
+def activation(image: Image) -> list[Finding]:
+    """What activation would set is set by ENV, so that `docker run`, `apptainer exec` and a job see one environment."""
+    found, last = [], image.final
+    where = f"{image.path.name}, the last stage (line {last.line})"
+    if last.entrypoint is not None and re.search(r"pixi|conda|activate|shell-hook|\.sh\b", last.entrypoint.text):
+        found.append(
+            Finding("entrypoint", "error", image.where(last.entrypoint), "activation by ENV: apptainer exec and most batch systems pass the entry point by",
+                    "an entry point that activates", "remove it, and set PATH and the rest with ENV")
+        )  # fmt: skip
+    if image.install is None or image.install.call.unset:
+        return found
+    prefix, environment = image.install.prefix, image.install.call.environment
+    entries = last.env.get("PATH", "").split(":")
+    if f"{prefix}/bin" not in entries:
+        found.append(
+            Finding(
+                "path",
+                "error",
+                where,
+                f"ENV PATH with {prefix}/bin in front",
+                last.env.get("PATH", "no ENV PATH")[:80],
+                f"ENV PATH={prefix}/bin:${{PATH}}",
+            )
+        )
+    elif entries[0] != f"{prefix}/bin":
+        found.append(
+            Finding(
+                "path",
+                "error",
+                where,
+                f"{prefix}/bin first in PATH",
+                ":".join(entries)[:80],
+                f"ENV PATH={prefix}/bin:${{PATH}}",
+            )
+        )
+    if last.env.get("CONDA_PREFIX", "").rstrip("/") != prefix:
+        said = last.env.get("CONDA_PREFIX", "not set")
+        found.append(
+            Finding("conda-prefix", "error", where, f"ENV CONDA_PREFIX={prefix}", said, f"ENV CONDA_PREFIX={prefix}")
+        )
+    if image.workspace is not None and environment in image.workspace.environments and image.linux:
+        for name, value in activation_of(image.workspace, environment, image.linux[0]).items():
+            if not last.env.get(name):
+                found.append(
+                    Finding(
+                        "activation-variable",
+                        "error",
+                        where,
+                        f"{name}, which activating {environment} sets to {value}",
+                        "not set",
+                        f"ENV {name}=...",
+                    )
+                )
+    if image.cuda:
+        found += _gpu(last, where, environment)
+    return found
+
+
+def _gpu(last: Stage, where: str, environment: str) -> Iterator[Finding]:
+    visible = last.env.get("NVIDIA_VISIBLE_DEVICES", "")
+    able = last.env.get("NVIDIA_DRIVER_CAPABILITIES", "").split(",")
+    if visible in ("", "void", "none"):
+        yield Finding("gpu-variables", "error", where, f"NVIDIA_VISIBLE_DEVICES=all for {environment}: it asks for the host's GPUs",
+                      visible or "not set", "ENV NVIDIA_VISIBLE_DEVICES=all")  # fmt: skip
+    if not {"compute", "all"} & set(able):
+        yield Finding("gpu-variables", "error", where, f"NVIDIA_DRIVER_CAPABILITIES=compute,utility for {environment}: CUDA needs the first",
+                      last.env.get("NVIDIA_DRIVER_CAPABILITIES", "not set"), "ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility")  # fmt: skip

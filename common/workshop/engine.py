@@ -1,0 +1,368 @@
+"""Container engines: which one is here and answers, and the image of exercise 5 built, run and tried with it.
+
+docker, podman and buildah are programs of one family: they are called as a person would call them. Two builds of one
+commit come out with one digest (with docker, where its builder is told to rewrite the layers' times).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from workshop import checks, containers, dockerfile, manifest, typed
+from workshop.device import nvidia_smi
+from workshop.errors import WorkshopError
+from workshop.files import sha256_of
+from workshop.manifest_platforms import platforms_of
+
+ENGINES = ("docker", "podman", "buildah")
+NAME = "reproducible-ml"
+FILE = "exercise-5-container/solution/Dockerfile"
+RESULTS = "/workshop/results"
+SCRIPT = "exercise-2-pytorch-cu12/solution/train.py"
+USER = 1000  # as in the Dockerfile
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answers. can_run: buildah only builds."""
+
+    name: str
+    program: str
+    version: str
+
+    @property
+    def can_run(self) -> bool:
+        return self.name != "buildah"
+
+    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run it and keep what it says."""
+        line = [self.program, *words]
+        return subprocess.run(line, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL)
+
+
+def answering() -> tuple[list[Engine], list[str]]:
+    """The engines that answer, in the order of ENGINES, and for each of the others why not."""
+    found, why = [], []
+    for name in ENGINES:
+        program = shutil.which(name)
+        if program is None:
+            why.append(f"{name}: not on the PATH")
+            continue
+        engine = Engine(name, program, "")
+        # A version is told without a daemon and without storage; what a build needs is asked for here.
+        words = {"docker": ("version", "--format", "{{.Server.Version}}"), "podman": ("info", "--format", "{{.Version.Version}}"),
+                 "buildah": ("info", "--format", "{{.host.kernel}}")}[name]  # fmt: skip
+        try:
+            answer = engine.call(*words)
+        except OSError as error:
+            why.append(f"{name}: {error.strerror}")
+            continue
+        if answer.returncode == 0:
+            found.append(Engine(name, program, answer.stdout.strip()))
+        else:
+            why.append(f"{name}: {last_line(answer.stderr)}")
+    return found, why
+
+
+def choose(wanted: str | None, running: bool) -> Engine:
+    """The engine named, or the first that answers (and can run). Raises WorkshopError with the reason for each."""
+    found, why = answering()
+    usable = [e for e in found if wanted in (None, e.name) and (e.can_run or not running)]
+    if usable:
+        return usable[0]
+    if running:
+        why += [f"{e.name}: it builds images and does not run them" for e in found if not e.can_run]
+    expected = "docker or podman, ready to run" if running else "docker, podman or buildah, ready to build"
+    raise WorkshopError(
+        f"the container engine {wanted}" if wanted else "the container engines on this machine", expected,
+        "; ".join(reason for reason in why if wanted is None or reason.startswith(f"{wanted}:")) or "none",
+        "start Docker, or install one: `apt-get install podman`; without one: workshop container-check",
+    )  # fmt: skip
+
+
+def last_line(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    told = [line for line in lines if "rror" in line or "annot" in line or "enied" in line] or lines
+    return told[-1][:300] if told else "it failed, and said nothing"
+
+
+def explained_failure(engine: Engine, what: str, said: str) -> WorkshopError:
+    """What an engine's complaint comes down to: no space, no rights, no network, or its own last words."""
+    low, found = said.lower(), last_line(said)
+    advice = "the lines above say more; mend it and run the same command again"
+    if "no space left" in low or "disk quota exceeded" in low:
+        advice = f"free some space: {engine.name} {'rmi' if engine.name == 'buildah' else 'image'} prune, and `df -h`"
+    elif any(word in low for word in ("newuidmap", "subuid", "operation not permitted", "permission denied")):
+        advice = "an engine without rights: ask for entries in /etc/subuid and /etc/subgid, or for the group docker"
+    elif any(word in low for word in ("no such host", "connection refused", "i/o timeout", "network is unreachable",
+                                      "temporary failure in name resolution")):  # fmt: skip
+        advice = "the base images come from the network: try again with one, or `docker load` them from an archive"
+    elif "not up-to-date" in low or "lock-file not up" in low:
+        advice = "pixi lock, and look at what changed"
+    return WorkshopError(f"{what} with {engine.name}", "success", found, advice)
+
+
+def fitting(environment: str, path: Path) -> manifest.Manifest:
+    """The manifest above a Dockerfile. Raises WorkshopError where the environment is not in it, or not for this machine."""
+    workspace = containers.nearest_manifest(path.parent)
+    if workspace is None:
+        raise WorkshopError(path, "a pixi.toml above it", "none", "workshop container-build --file FILE")
+    if environment not in workspace.environments:
+        known = ", ".join(workspace.environments)
+        raise WorkshopError(
+            f"[environments] in {typed.relative(workspace.path)}",
+            f"one of {known}",
+            repr(environment),
+            "workshop container-build cpu",
+        )
+    found = [p.subdir for p in platforms_of(workspace, workspace.environments[environment].features)]
+    here = containers.this_subdir()
+    if here not in found:
+        raise WorkshopError(
+            f"the environment {environment}", f"one for {here}, as an image on this machine is", f"it is for {', '.join(dict.fromkeys(found))}",
+            "workshop container-build cpu, or build on another machine",
+        )  # fmt: skip
+    return workspace
+
+
+def arguments(workspace: manifest.Manifest, environment: str, root: Path) -> dict[str, str]:
+    """The build arguments: the environment, the lock's sha256, and the commit with `-dirty` where files differ from it."""
+    found = {"ENVIRONMENT": environment, "LOCK_SHA256": sha256_of(workspace.path.with_name("pixi.lock"))}
+    commit = git(root, "rev-parse", "HEAD")
+    if commit:
+        found["REVISION"] = commit + ("-dirty" if git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    return found
+
+
+def git(folder: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def build_command(engine: Engine, path: Path, root: Path, tag: str, given: dict[str, str]) -> list[str]:
+    """The command line that builds; every file of the image gets the time of the commit."""
+    moment = git(root, "log", "-1", "--format=%ct") or "0"
+    said = [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
+    if engine.name == "docker":
+        more = ["build", "--build-arg", f"SOURCE_DATE_EPOCH={moment}"]
+    else:
+        # The format of OCI: that of Docker holds a random host name. All stages: Buildah before 1.29 takes one that an
+        # argument chooses for one that nobody needs.
+        more = ["build", "--format", "oci", "--timestamp", moment, "--skip-unused-stages=false"]
+    return [engine.program, *more, *said, "--file", str(path), "--tag", tag, str(root)]
+
+
+def build(environment: str, tag: str | None, file: str | None, wanted: str | None, extra: list[str]) -> int:
+    """Build the image of an environment; 0. extra: further `NAME=VALUE` for --build-arg. Raises WorkshopError."""
+    path = the_file(file)
+    workspace = fitting(environment, path)
+    root = workspace.path.parent
+    image = containers.load(path)
+    if image.environment != environment and containers.environment_argument(image) is None:
+        raise WorkshopError(
+            path,
+            "ARG ENVIRONMENT, and pixi install --environment ${ENVIRONMENT}",
+            f"always {image.environment}",
+            "workshop check 5",
+        )
+    engine = choose(wanted, running=False)
+    given = arguments(workspace, environment, root)
+    for word in extra:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise WorkshopError("--build-arg", "NAME=VALUE", repr(word), "--build-arg BASE_IMAGE=...")
+        given[name] = value
+    tag = tag or f"{NAME}:{environment}"
+    line = build_command(engine, path.resolve(), root, tag, given)
+    print(f"{engine.name} {engine.version}: {shlex.join(line)}", flush=True)
+    failed = _streamed(line)
+    if failed is not None:
+        raise explained_failure(engine, "the build", failed)
+    print(f"{tag}: {digest_of(engine, tag)}")
+    return 0
+
+
+def _streamed(line: list[str]) -> str | None:
+    """Run a command with its output passed on as it comes; None where it succeeds, else what it said last."""
+    kept: list[str] = []
+    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               encoding="utf-8", errors="replace")  # fmt: skip
+    for text in process.stdout:
+        sys.stdout.write(text)
+        kept = [*kept[-60:], text]
+    sys.stdout.flush()
+    return None if process.wait() == 0 else "".join(kept)
+
+
+def digest_of(engine: Engine, tag: str) -> str:
+    """The image's identity: the sha256 of its configuration, which names every layer. Empty where there is none."""
+    words = ("inspect", "--type", "image", "--format", "{{.FromImageID}}", tag) if engine.name == "buildah" else (
+        "image", "inspect", "--format", "{{.Id}}", tag
+    )  # fmt: skip
+    answer = engine.call(*words)
+    said = answer.stdout.strip().removeprefix("sha256:")
+    return f"sha256:{said}" if answer.returncode == 0 and said else ""
+
+
+def labels_of(engine: Engine, tag: str) -> dict[str, str]:
+    answer = engine.call("image", "inspect", "--format", "{{json .Config.Labels}}", tag)
+    try:
+        return json.loads(answer.stdout) or {}
+    except ValueError:
+        return {}
+
+
+def the_file(file: str | None) -> Path:
+    path = Path(file) if file else checks.root_folder() / FILE
+    if not path.is_file():
+        found = "a folder of that name" if path.is_dir() else "no such file"
+        raise WorkshopError(
+            path, "a Dockerfile", found, "workshop container-build --file exercise-5-container/starter/Dockerfile"
+        )
+    return path.resolve()
+
+
+def with_image(tag: str, wanted: str | None) -> Engine:
+    """The engine that has the image: what one has built, another may not see. Raises WorkshopError where none has it."""
+    choose(wanted, running=True)
+    usable = [e for e in answering()[0] if e.can_run and wanted in (None, e.name)]
+    for engine in usable:
+        if digest_of(engine, tag):
+            return engine
+    environment = tag.partition(":")[2] or "cpu"
+    asked = ", ".join(engine.name for engine in usable)
+    raise WorkshopError(
+        f"the images of {asked}", tag, "no such image", f"workshop container-build {shlex.quote(environment)}"
+    )
+
+
+def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | None) -> list[str]:
+    """What brings the GPUs of the host in, for an environment that asks for them. Raises WorkshopError without any."""
+    if workspace is None or environment not in workspace.environments:
+        return []
+    asked = [p.version_of("__cuda") for p in platforms_of(workspace, workspace.environments[environment].features)]
+    if not asked or not all(asked):
+        return []
+    if not nvidia_smi():
+        raise WorkshopError(
+            "the NVIDIA driver of this machine, which a container borrows", f"one for CUDA {asked[0]}, for {environment}",
+            "no driver answers (`nvidia-smi` is not found or fails)", "workshop container-run cpu",
+        )  # fmt: skip
+    return ["--gpus", "all"] if engine.name == "docker" else ["--device", "nvidia.com/gpu=all"]
+
+
+def run_command(engine: Engine, tag: str, results: Path, flags: list[str], words: list[str]) -> list[str]:
+    """The command line that runs: nothing can be written but results and /tmp, nothing asked of the network."""
+    more = ["run", "--rm", "--read-only", "--tmpfs", "/tmp", "--network", "none", "--cap-drop", "all",
+            "--security-opt", "no-new-privileges", "--env", "HOME=/tmp"]  # fmt: skip
+    if os.geteuid() != 0:  # whoever runs it shall own what comes out; root leaves the image its own user
+        more += ["--userns", "keep-id"] if engine.name == "podman" else []
+        more += ["--user", f"{os.getuid()}:{os.getgid()}"]
+    return [engine.program, *more, "--volume", f"{results}:{RESULTS}", *flags, tag, *words]
+
+
+def prepared(output: str | None) -> Path:
+    """The folder on this machine that is mounted at RESULTS, writable for whoever runs in the image."""
+    place = Path(output).expanduser().resolve() if output else checks.root_folder() / "results"
+    if place.exists() and not place.is_dir():
+        raise WorkshopError(
+            place, "a folder for the results", "a file of that name", "name another folder with --output"
+        )
+    made = not place.exists()
+    place.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        if made:
+            os.chown(place, USER, USER)
+        status = place.stat()
+        writable = status.st_mode & 0o002 or (status.st_uid == USER and status.st_mode & 0o200)
+        if not writable:
+            raise WorkshopError(
+                place, f"a folder that the image's user {USER} can write", f"it belongs to {status.st_uid}",
+                f"chown {USER} {typed.quoted(place)}, or name another folder with --output",
+            )  # fmt: skip
+    elif not os.access(place, os.W_OK):
+        raise WorkshopError(place, "a folder that you can write", "it is not", "name another folder with --output")
+    return place
+
+
+def run(environment: str, tag: str | None, output: str | None, wanted: str | None, words: list[str]) -> int:
+    """Train in the image; the results lie in `output` (default results/). words: options of train.py. The exit code."""
+    workspace = containers.nearest_manifest(checks.root_folder())
+    tag = tag or f"{NAME}:{environment}"
+    engine = with_image(tag, wanted)
+    flags = gpu_flags(engine, environment, workspace)
+    place = prepared(output)
+    command = ["python", SCRIPT, *words] if words else []
+    line = run_command(engine, tag, place, flags, command)
+    print(f"{engine.name} {engine.version}: {shlex.join(line)}", file=sys.stderr, flush=True)
+    return min(subprocess.run(line).returncode, 1)
+
+
+def trial(environment: str, tag: str | None, wanted: str | None, file: str | None) -> int:
+    """Try an image: who runs in it, what is in it, and that it trains with nothing but a folder for results; exit code."""
+    rows = trials(environment, tag, wanted, file)
+    for name, problem in rows:
+        print(f"{'ok  ' if problem is None else 'fail'}  {name}" + (f": {problem}" if problem else ""), flush=True)
+    failed = sum(problem is not None for _, problem in rows)
+    print(f"{len(rows) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def trials(environment: str, tag: str | None, wanted: str | None, file: str | None) -> list[tuple[str, str | None]]:
+    """(what holds, why not) of each trial. Raises WorkshopError where there is no engine or no image."""
+    import tempfile
+
+    path = the_file(file)
+    workspace = containers.nearest_manifest(path.parent)
+    tag = tag or f"{NAME}:{environment}"
+    engine = with_image(tag, wanted)
+    flags = gpu_flags(engine, environment, workspace)
+    healthcheck = dockerfile.stages(dockerfile.read(path), {"ENVIRONMENT": environment}, path)[-1].healthcheck
+    health = healthcheck.text.partition("CMD")[2].strip() if healthcheck else ""
+    health_words = json.loads(health) if health.startswith("[") else ["sh", "-c", health]
+    with tempfile.TemporaryDirectory(prefix="workshop-container-") as scratch:
+        place = prepared(str(Path(scratch) / "results"))
+        Path(scratch).chmod(0o711)
+
+        def inside(*words: str) -> subprocess.CompletedProcess[str]:
+            return engine.call(*run_command(engine, tag, place, flags, list(words))[1:])
+
+        def says(*words: str, wanted: Callable[[str], bool]) -> str | None:
+            done = inside(*words)
+            good = done.returncode == 0 and wanted(done.stdout.strip())
+            return None if good else (last_line(done.stderr) if done.returncode else done.stdout.strip()[:200])
+
+        def trained() -> str | None:
+            done = inside("python", SCRIPT, "--data", "digits", "--epochs", "1", "--output", f"{RESULTS}/trial")
+            record = place / "trial" / "run.json"
+            if done.returncode or not record.is_file():
+                return checks.complaint(done)
+            wrong = [
+                o["path"]
+                for o in json.loads(record.read_text())["outputs"]
+                if sha256_of(place / "trial" / o["path"]) != o["sha256"]
+            ]
+            return f"other bytes than the record says: {', '.join(wrong)}" if wrong else None
+
+        lock = sha256_of(workspace.path.with_name("pixi.lock")) if workspace else ""
+        label = labels_of(engine, tag).get("workshop.lock.sha256", "")
+        return [
+            ("its label names the lock that lies here", None if label == lock else f"{label[:12] or 'none'}, and not {lock[:12]}"),
+            ("nobody is root in it", says("id", "-u", wanted=lambda said: said != "0")),
+            ("there is no Pixi in it", says("sh", "-c", "command -v pixi || echo none", wanted=lambda said: said == "none")),
+            ("python is that of the environment",
+             says("python", "-c", "import sys; print(sys.prefix)", wanted=lambda said: said.endswith(f"/.pixi/envs/{environment}"))),
+            ("its health check passes", says(*health_words, wanted=lambda said: True) if health else "there is none"),
+            ("it trains without network on a read-only system, and the results come out", trained()),
+        ]  # fmt: skip

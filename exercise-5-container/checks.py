@@ -1,0 +1,136 @@
+"""The checks of exercise 5, in the order in which a learner meets them."""
+
+from pathlib import Path
+
+from workshop import apptainer, container_findings, containers, typed
+from workshop.checks import Answer, Check, Workspace, fail, ok
+from workshop.container_check import is_container_file, is_definition
+from workshop.containers import Finding, Image
+from workshop.errors import WorkshopError
+
+
+def files(workspace: Workspace, definitions: bool) -> list[Path]:
+    """The Dockerfiles, or the Apptainer definitions, of the folder."""
+    listed = [file for file in sorted(workspace.folder.iterdir()) if is_container_file(file)]
+    return [file for file in listed if is_definition(file) == definitions]
+
+
+def images(workspace: Workspace) -> list[Image]:
+    """The Dockerfile as it stands, and as it is for a GPU, where the manifest has such an environment for Linux."""
+    found = files(workspace, definitions=False)
+    if not found:
+        advice = f"git checkout -- {typed.quoted(workspace.folder)}"
+        raise WorkshopError(workspace.folder, "a Dockerfile or a Containerfile", "none", advice)
+    image = containers.load(found[0])
+    if image.workspace is None:
+        raise WorkshopError(
+            found[0], "a pixi.toml in its folder or above it", "none", "look at a Pixi workspace: workshop check 5 PATH"
+        )
+    if containers.environment_argument(image) is None:
+        return [image]
+    known = image.workspace.environments
+    gpu = [name for name in ("cuda12", *known) if name in known and containers.load(found[0], name).cuda]
+    return [image, *(containers.load(found[0], name) for name in gpu[:1] if name != image.environment)]
+
+
+def answer(found: list[Finding], said: str) -> Answer:
+    """The first of the findings, errors before advice, as a failed check; ok without any."""
+    first = next(iter(sorted(found, key=lambda finding: finding.level != "error")), None)
+    if first is None:
+        return ok(said)
+    return fail(first.looked_at, first.expected, f"{first.found} ({first.name})", first.next_step)
+
+
+def bases_are_pinned(workspace: Workspace) -> Answer:
+    image = images(workspace)[0]
+    outside = dict.fromkeys(stage.base.partition("@")[0] for stage in image.stages if stage.parent is None)
+    return answer([f for f in container_findings.base(image) if f.name != "stage-unknown"], ", ".join(outside))
+
+
+def installs_the_lock(workspace: Workspace) -> Answer:
+    seen = images(workspace)
+    found = [finding for image in seen for finding in container_findings.lock(image)]
+    return answer(found, f"pixi install --locked of {' or '.join(str(image.environment) for image in seen)}")
+
+
+def ends_small(workspace: Workspace) -> Answer:
+    seen = images(workspace)
+    unmade = [f for image in seen for f in container_findings.base(image) if f.name == "stage-unknown"]
+    found = [finding for image in seen for finding in container_findings.final_stage(image)]
+    return answer([*unmade, *found], f"the environment at its path, user {seen[0].final.user}, none of Pixi")
+
+
+def is_activated(workspace: Workspace) -> Answer:
+    seen = images(workspace)
+    found = [finding for image in seen for finding in container_findings.activation(image)]
+    gpu = next((f", and for {image.environment} the host's driver" for image in seen if image.cuda), "")
+    return answer(found, f"PATH, CONDA_PREFIX and the manifest's variables by ENV{gpu}")
+
+
+def is_defined_for_apptainer(workspace: Workspace) -> Answer:
+    definitions = files(workspace, definitions=True)
+    if not definitions:
+        advice = f"git checkout -- {typed.quoted(workspace.folder / 'apptainer.def')}"
+        return fail(workspace.folder, "an Apptainer definition (*.def)", "none", advice)
+    found = [finding for file in definitions for finding in apptainer.findings(file)]
+    if not found and not any(apptainer.installs(apptainer.read(file)) for file in definitions):
+        return fail(definitions[0], "a definition that installs from the lock", "no call of Pixi in %post",
+                    "pixi install --locked --environment {{ ENVIRONMENT }}")  # fmt: skip
+    return answer(found, ", ".join(file.name for file in definitions))
+
+
+CHECKS = [
+    Check(
+        "5.1",
+        "images begin with images that are named by tag and by digest",
+        (
+            "Ask yourself which image `debian` is today, and which one it will be when you build again next year.",
+            "A digest is the sha256 of what the tag names now; it stands behind the tag, after an @.",
+            "ARG BASE_IMAGE=debian:13-slim@sha256:..., as `docker buildx imagetools inspect debian:13-slim` prints it",
+        ),
+        bases_are_pinned,
+    ),
+    Check(
+        "5.2",
+        "Pixi installs one environment as it is locked, from files that are copied by name",
+        (
+            "What has to be there before Pixi can install, and what would be better left outside?",
+            "COPY pixi.toml pixi.lock ./ is enough. --locked stops where the lock does not fit; the name comes from ARG.",
+            "ARG CONDA_OVERRIDE_CUDA=12.0, then RUN pixi install --locked --environment ${ENVIRONMENT}",
+        ),
+        installs_the_lock,
+    ),
+    Check(
+        "5.3",
+        "the last stage holds the environment at its path, a user who is not root, and no Pixi",
+        (
+            "What of the first stage does a training need? What could somebody do with the rest?",
+            "A conda environment cannot be moved: COPY --from=build has the same path twice. Users and labels: by number, by ARG.",
+            "FROM runtime-${ENVIRONMENT}, COPY --from=build /workshop/.pixi/envs/${ENVIRONMENT} /workshop/.pixi/envs/${ENVIRONMENT}, "
+            "USER 1000:1000, HEALTHCHECK, LABEL org.opencontainers.image.revision=... workshop.lock.sha256=...",
+        ),
+        ends_small,
+    ),
+    Check(
+        "5.4",
+        "the environment is activated by ENV, on a GPU with the host's driver, and by no entry point",
+        (
+            "`apptainer exec image python` never meets the entry point. Which Python does it find?",
+            "PATH and CONDA_PREFIX name the environment; pixi.toml says under [activation.env] what else is set.",
+            "ENV CONDA_PREFIX=... PATH=.../bin:${PATH} PYTHONPATH=/workshop/common; in runtime-cuda12 ENV WORKSHOP_DEVICE=cuda "
+            "NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        ),
+        is_activated,
+    ),
+    Check(
+        "5.5",
+        "an Apptainer definition gives the same environment, from the lock",
+        (
+            "It is the Dockerfile in other words: which of its lines has no counterpart in the definition yet?",
+            "From: by digest alone; pixi.lock in %files; a second Bootstrap: with %files from build; exports in %environment.",
+            "export CONDA_PREFIX=/workshop/.pixi/envs/{{ ENVIRONMENT }}, export PATH=$CONDA_PREFIX/bin:$PATH, "
+            "export PYTHONPATH=/workshop/common in the %environment of the last stage",
+        ),
+        is_defined_for_apptainer,
+    ),
+]

@@ -1,0 +1,315 @@
+"""Dockerfiles and Apptainer definitions looked at without an engine: each way of being broken has its name."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, first_failure
+
+from workshop import apptainer, checks, container_check, container_findings, containers, dockerfile
+from workshop.errors import WorkshopError
+
+FOLDER = ROOT / "exercise-5-container"
+SOLUTION = FOLDER / "solution"
+EXERCISE = next(e for e in checks.exercises(ROOT) if e.number == 5)
+INSTALL = 'pixi install --locked --environment "${ENVIRONMENT}"'
+PREFIX = "/workshop/.pixi/envs/${ENVIRONMENT}"
+COPY = f"COPY --from=build {PREFIX} {PREFIX}"
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """The solution in a workspace of its own: change("Dockerfile", find, replace), change.folder."""
+    for name in ("pixi.toml", "pixi.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    folder = tmp_path / "solution"
+    shutil.copytree(SOLUTION, folder)
+
+    def change(file, find, replace):
+        text = (folder / file).read_text()
+        assert find in text, find
+        (folder / file).write_text(text.replace(find, replace))
+
+    change.folder = folder
+    return change
+
+
+# (file, find, replace, name of the finding, number of the check)
+BROKEN = [
+    ("Dockerfile", "debian:13-slim@", "debian:latest@", "base-latest", "5.1"),
+    ("Dockerfile", "debian:13-slim@", "debian@", "base-untagged", "5.1"),
+    ("Dockerfile", "debian:13-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f",
+     "debian:13-slim", "base-digest", "5.1"),
+    ("Dockerfile", "8b206ef57005a902", "8b206ef5", "base-digest", "5.1"),
+    ("Dockerfile", "ARG BASE_IMAGE=debian", "ARG BASE=debian", "base-argument", "5.1"),
+    ("Dockerfile", "COPY common/workshop", "COPY --from=busybox /bin/true /bin/\nCOPY common/workshop", "base-untagged", "5.1"),
+    ("Dockerfile", "COPY pixi.toml pixi.lock ./", "COPY . .", "whole-context", "5.2"),
+    ("Dockerfile", "COPY common/workshop", "COPY .git .git\nCOPY common/workshop", "git-copied", "5.2"),
+    ("Dockerfile", "COPY pixi.toml pixi.lock ./\n# The label", "COPY pixi.toml ./\n# The label", "lock-not-copied", "5.2"),
+    ("Dockerfile", "COPY pixi.toml pixi.lock ./\n# The label", "COPY pixi.lock ./\n# The label", "manifest-not-copied", "5.2"),
+    ("Dockerfile", INSTALL, INSTALL.replace(" --locked", ""), "not-locked", "5.2"),
+    ("Dockerfile", INSTALL, INSTALL.replace("--locked", "--frozen"), "frozen", "5.2"),
+    ("Dockerfile", INSTALL, f"pixi update && {INSTALL}", "lock-changed", "5.2"),
+    ("Dockerfile", INSTALL, f"pixi run true && {INSTALL}", "not-locked", "5.2"),
+    ("Dockerfile", INSTALL, "true", "no-install", "5.2"),
+    ("Dockerfile", "ARG ENVIRONMENT=cpu", "ARG ENVIRONMENT=gpu", "environment-unknown", "5.2"),
+    ("Dockerfile", '"${ENVIRONMENT}"\n# Byte', "cpu\n# Byte", "environment-fixed", "5.2"),
+    ("Dockerfile", "AS build\nARG ENVIRONMENT\n", "AS build\n", "environment-argument", "5.2"),
+    ("Dockerfile", "ARG CONDA_OVERRIDE_CUDA=12.0", "", "cuda-override", "5.2"),
+    ("Dockerfile", "ARG CONDA_OVERRIDE_CUDA=12.0", "ARG CONDA_OVERRIDE_CUDA=11.8", "cuda-override", "5.2"),
+    ("Dockerfile", "ARG REVISION=", "ARG REVISION=\nARG GITHUB_TOKEN", "secret", "5.2"),
+    ("Dockerfile", "ENV PYTHONNOUSERSITE=1", "ENV API_KEY=1234 PYTHONNOUSERSITE=1", "secret", "5.2"),
+    ("Dockerfile", "COPY common/workshop", "COPY .netrc /root/.netrc\nCOPY common/workshop", "secret", "5.2"),
+    ("Dockerfile", "mkdir -p /workshop/results", "mkdir -p /workshop/results https://me:hunter2@host/x", "secret", "5.2"),
+    ("Dockerfile", "FROM runtime-${ENVIRONMENT} AS", "FROM build AS", "pixi-in-final", "5.3"),
+    ("Dockerfile", "COPY common/workshop", "COPY --from=build /usr/local/bin/pixi /bin/pixi\nCOPY common/workshop",
+     "pixi-in-final", "5.3"),
+    ("Dockerfile", COPY, f"COPY --from=build {PREFIX} /opt/env", "prefix-moved", "5.3"),
+    ("Dockerfile", COPY, "", "prefix-not-copied", "5.3"),
+    ("Dockerfile", "mkdir -p /workshop/results", "apt-get install -y build-essential", "build-tools", "5.3"),
+    ("Dockerfile", "USER 1000:1000", "", "root-user", "5.3"),
+    ("Dockerfile", "USER 1000:1000", "USER 0:0", "root-user", "5.3"),
+    ("Dockerfile", "USER 1000:1000", "USER learner", "user-by-name", "5.3"),
+    ("Dockerfile", "HEALTHCHECK --interval=5m --timeout=60s CMD", "# CMD", "healthcheck", "5.3"),
+    ("Dockerfile", "workshop.lock.sha256=", "workshop.other=", "labels", "5.3"),
+    ("Dockerfile", "AS runtime-cuda12", "AS runtime-cuda", "stage-unknown", "5.3"),
+    ("Dockerfile", "USER 1000:1000", 'USER 1000:1000\nENTRYPOINT ["/entrypoint.sh"]', "entrypoint", "5.4"),
+    ("Dockerfile", f"PATH={PREFIX}/bin:", "PATH=", "path", "5.4"),
+    ("Dockerfile", f"ENV CONDA_PREFIX={PREFIX} \\\n    PATH", "ENV PATH", "conda-prefix", "5.4"),
+    ("Dockerfile", "    PYTHONPATH=/workshop/common \\\n", "", "activation-variable", "5.4"),
+    ("Dockerfile", "WORKSHOP_DEVICE=cuda", "WORKSHOP=cuda", "activation-variable", "5.4"),
+    ("Dockerfile", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA=all", "gpu-variables", "5.4"),
+    ("Dockerfile", "=compute,utility", "=utility", "gpu-variables", "5.4"),
+    ("apptainer.def", "Bootstrap: docker\nFrom: debian", "Bootstrap: dokcer\nFrom: debian", "def-bootstrap", "5.5"),
+    ("apptainer.def", "%environment", "%enviroment", "def-section", "5.5"),
+    ("apptainer.def", "Stage: train", "Stge: train", "def-header", "5.5"),
+    ("apptainer.def", "debian@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f", "debian:13-slim",
+     "def-base-digest", "5.5"),
+    ("apptainer.def", "install --locked", "install", "def-not-locked", "5.5"),
+    ("apptainer.def", "    pixi.lock /workshop/pixi.lock\n\n%post\n    cd", "\n%post\n    cd", "def-lock-not-copied", "5.5"),
+    ("apptainer.def", "ENVIRONMENT=cpu\n", "ENVIRONMENT=gpu\n", "def-environment-unknown", "5.5"),
+    ("apptainer.def", "    ENVIRONMENT=cpu\n", "", "def-argument", "5.5"),
+    ("apptainer.def", "envs/{{ ENVIRONMENT }}\n\n%files", "env\n\n%files", "def-prefix-moved", "5.5"),
+    ("apptainer.def", "%files from build", "%files from other", "def-prefix-not-copied", "5.5"),
+    ("apptainer.def", "export PATH=/workshop", "export PATH=/opt", "def-path", "5.5"),
+    ("apptainer.def", "export PYTHONPATH", "export PYTHON", "def-activation", "5.5"),
+    ("apptainer.def", "%runscript", "    export HF_TOKEN=abc\n\n%runscript", "def-secret", "5.5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("file, find, replace, name, number", BROKEN, ids=[f"{n}-{b[3]}" for n, b in enumerate(BROKEN)])
+def test_each_way_of_being_broken_has_its_name(clone, file, find, replace, name, number, tmp_path):
+    clone(file, find, replace)
+    seen = {}
+    for check, answer in checks.ask(EXERCISE.checks, checks.Workspace(clone.folder, tmp_path / "scratch")):
+        seen[check.number] = answer
+        if answer.status == "fail":
+            break
+    assert answer.status == "fail" and check.number == number, (check.number, answer)
+    assert f"({name})" in answer.found, answer
+    assert answer.looked_at and answer.expected and answer.next_step
+
+
+def test_the_solution_passes_and_the_starter_fails_where_it_should(tmp_path):
+    assert first_failure(EXERCISE, SOLUTION, tmp_path) is None
+    assert first_failure(EXERCISE, FOLDER / "starter", tmp_path) == "5.1"
+
+
+OTHER = """\
+# syntax=docker/dockerfile:1
+FROM --platform=linux/amd64 example.org/tools/pixi:1.0@sha256:{a} AS installed
+ARG WHICH=cpu
+ENV CONDA_OVERRIDE_CUDA=13
+WORKDIR /srv/app
+COPY ["pixi.*", "./"]
+RUN <<EOF
+set -e
+pixi --no-progress install --locked -e ${{WHICH}}
+EOF
+FROM --platform=linux/amd64 example.org/small@sha256:{a} AS unused
+
+FROM --platform=linux/amd64 example.org/small:2@sha256:{a}
+ARG WHICH=cpu
+ARG REVISION
+ENV P=/srv/app/.pixi/envs/${{WHICH}}
+ENV CONDA_PREFIX=$P PATH="$P/bin:$PATH" PYTHONPATH=/srv/app/common NVIDIA_VISIBLE_DEVICES=all \\
+    # a comment inside a continued line
+
+    NVIDIA_DRIVER_CAPABILITIES=all WORKSHOP_DEVICE=cuda
+COPY --from=0 /srv/app /srv/app
+LABEL org.opencontainers.image.revision=$REVISION lock.sha256=""
+USER 4711
+HEALTHCHECK CMD python -c "import torch"
+ENTRYPOINT ["tini", "--"]
+"""
+
+
+def accepted(folder, text, name="Containerfile"):
+    """The numbers of the checks that fail where this is the folder's container file."""
+    for file in folder.glob("Dockerfile"):
+        file.unlink()
+    (folder / name).write_text(text)
+    asked = checks.ask(EXERCISE.checks, checks.Workspace(folder))
+    return [(check.number, answer) for check, answer in asked if answer.status != "ok"]
+
+
+def test_other_correct_files_pass(clone):
+    ours = (SOLUTION / "Dockerfile").read_text()
+    other = OTHER.format(a="0" * 64).replace("example.org/small@", "example.org/small:1@")
+    bound = ours.replace("COPY pixi.toml pixi.lock ./\n# The label", "# The label").replace(
+        "RUN --mount=type=cache", "RUN --mount=type=bind,source=pixi.toml,target=pixi.toml "
+        "--mount=type=bind,source=pixi.lock,target=pixi.lock --mount=type=cache")  # fmt: skip
+    in_run = ours.replace("WORKDIR /workshop\n# These", "# These").replace(
+        "pixi.lock ./\n# The label", "pixi.lock /workshop/\n# The label"
+    )
+    in_run = in_run.replace("    pixi install", "    cd /workshop && pixi install").replace(
+        'pixi.lock" >', '/workshop/pixi.lock" >'
+    )
+    for text in (
+        ours, other, bound, in_run,
+        ours.replace("ENVIRONMENT", "NAME"),
+        ours.replace("\n", "\r\n"),
+        ours.replace("ARG CONDA_OVERRIDE_CUDA=12.0", "").replace("    pixi install", "    CONDA_OVERRIDE_CUDA=12.4 pixi install"),
+        ours.replace("FROM ${BASE_IMAGE} AS runtime-cpu", "FROM --platform=linux/amd64 ${BASE_IMAGE} AS runtime-cpu"),
+        ours.replace("pixi install --locked --environment", "bash -c 'pixi install --locked -e cpu' && pixi install --locked -e"),
+        "\ufeff" + ours.lower().replace("${environment}", "${ENVIRONMENT}").replace("arg environment", "ARG ENVIRONMENT"),
+    ):  # fmt: skip
+        if text.startswith("\ufeff"):
+            text = ours.replace("FROM ", "from ").replace("RUN ", "run ").replace("COPY ", "Copy ")
+        assert accepted(clone.folder, text) == []
+
+
+def test_a_definition_from_the_image_alone_is_not_from_the_lock(clone):
+    (clone.folder / "apptainer.def").unlink()
+    found = [
+        answer for _, answer in checks.ask(EXERCISE.checks, checks.Workspace(clone.folder)) if answer.status == "fail"
+    ]
+    assert [answer.found for answer in found] == ["no call of Pixi in %post"]
+
+
+# ---------------------------------------------------------------- the reading
+
+
+def test_the_reading_of_a_dockerfile(tmp_path):
+    text = (
+        '# escape=`\nARG A=1 B="two words"\nFROM x:${A:-9} as One\nARG A\nENV C=${A} D=\'$A\' E="${B:-none}" F=${A:+yes}\n'
+        "run <<-ONE cat && <<'TWO' sh `\n  more\n\tin one $A\n\tONE\nin two\nTWO\nCOPY <<X /etc/x\nFROM none\nX\n"
+        "FROM one\nWORKDIR a/../b\nWORKDIR c\nUSER ${C}\nCMD []\n"
+    )
+    path = tmp_path / "Dockerfile"
+    instructions = dockerfile.parse(text, path)
+    assert [i.name for i in instructions] == "ARG FROM ARG ENV RUN COPY FROM WORKDIR WORKDIR USER CMD".split()
+    assert [i.line for i in instructions] == [2, 3, 4, 5, 6, 12, 15, 16, 17, 18, 19]
+    run = instructions[4]
+    assert run.heredocs == ("in one $A", "in two") and run.text.endswith("sh   more")
+    one, two = dockerfile.stages(instructions, {"A": "5"}, path)
+    assert one.base == "x:5" and two.parent is one and two.env == {"C": "5", "D": "$A", "E": "none", "F": "yes"}
+    assert (two.workdir, two.user) == ("/b/c", "5")
+
+
+@pytest.mark.parametrize(
+    "word, value",
+    [("${V#a}", "b.a.b"), ("${V##*.}", "b"), ("${V%.*}", "ab.a"), ("${V%%.*}", "ab"), ("${V/a/x}", "xb.a.b"),
+     ("${V//a/x}", "xb.x.b"), ("${N-x}", "x"), ("${E:-x}", "x"), ("${E-x}", ""), ("\\$V", "$V"), ("$V-$N", "ab.a.b-")],
+)  # fmt: skip
+def test_the_shells_ways_with_a_variable(word, value):
+    """As `dash` and `bash` print them."""
+    values = {"V": "ab.a.b", "E": ""}
+    assert dockerfile.expand(word, values) == value
+    if shutil.which("bash"):
+        done = subprocess.run(["bash", "-c", f"printf %s {word}"], env=values, capture_output=True, text=True)
+        assert done.stdout == value
+
+
+def test_hadolint_reads_our_files_and_finds_nothing():
+    said = container_check.hadolint(SOLUTION / "Dockerfile")
+    if said == "not installed":
+        pytest.skip("hadolint is not installed here")
+    assert said == []
+    starter = container_check.hadolint(FOLDER / "starter" / "Dockerfile")
+    assert isinstance(starter, list)
+
+
+def test_spython_reads_the_definitions():
+    parsers = pytest.importorskip("spython.main.parse.parsers", reason="spython is not installed here")
+    for path in (*SOLUTION.glob("*.def"), FOLDER / "starter" / "apptainer.def"):
+        recipe = parsers.get_parser("singularity")(str(path))
+        ours = apptainer.read(path)
+        # It takes a second Bootstrap for more of the same, so what it saw last is what our last stage has.
+        assert recipe.recipe, path
+        text = path.read_text()
+        assert sum(len(stage.sections) for stage in ours) == sum(line.startswith("%") for line in text.splitlines())
+
+
+# ---------------------------------------------------------------- the command
+
+
+def workshop(*words, cwd=ROOT):
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "common")}
+    line = [sys.executable, "-m", "workshop", *map(str, words)]
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_the_command_says_the_same_to_people_and_machines(clone, refused):
+    clone("Dockerfile", "USER 1000:1000", "")
+    told = workshop("container-check", clone.folder / "Dockerfile")
+    assert told.returncode == 1 and "error  root-user" in told.stdout and "1 to mend, 0 advised" in told.stdout
+    machine = workshop("container-check", clone.folder, "--json", "--environment", "cuda12")
+    found = json.loads(machine.stdout)
+    assert machine.returncode == 1 and found["passed"] is False
+    assert [f["name"] for file in found["files"] for f in file["findings"]] == ["root-user"]
+    assert workshop("container-check", SOLUTION).returncode == 0
+    refused(workshop("container-check", clone.folder, "--environment", "nope"), "one of default, cpu")
+    refused(workshop("container-check", clone.folder / "none"), "no such file or folder")
+    fixed = clone.folder / "Dockerfile"
+    fixed.write_text(fixed.read_text().replace('"${ENVIRONMENT}"\n# Byte', "cpu\n# Byte"))
+    refused(workshop("container-check", fixed, "--environment", "cuda12"), "a build argument chooses")
+
+
+def test_files_of_other_people(tmp_path):
+    """A workspace with nothing but a manifest; a file without any workspace around it."""
+    (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["osx-arm64"]\n')
+    (tmp_path / "Dockerfile").write_text("FROM a:1\nCOPY pixi.toml pixi.lock ./\nRUN pixi install --locked\n")
+    names = [finding.name for finding in container_check.look(tmp_path / "Dockerfile", None)]
+    assert "environment-platform" in names and "one-stage" in names and "environment-fixed" not in names
+    (tmp_path / "pixi.toml").unlink()
+    names = [finding.name for finding in container_check.look(tmp_path / "Dockerfile", None)]
+    assert "environment-platform" not in names and "one-stage" in names
+
+
+def test_no_bytes_bring_a_traceback(tmp_path):
+    chance = random.Random(20261121)
+    ours = [(SOLUTION / name).read_bytes() for name in ("Dockerfile", "apptainer.def")]
+    samples = [b"", b"\xff\xfe\x00", b"\x00" * 50, b"FROM", b"FROM \n", b"ENV\n", b"FROM a\nENV =\n", b"FROM a\nRUN <<E\n",
+               b"FROM $", b"FROM ${", b"FROM a AS\n", b"FROM a\nCOPY [\n", b'FROM a\nCOPY ["a"]\n', b"FROM a\nLABEL \"\n",
+               b"FROM a\nRUN pixi install -e\n", b"FROM a\nRUN '\n", b"Bootstrap:", b"Bootstrap: docker\n%", b"%post\n",
+               b"FROM a\nCOPY --from=9 a b\n", b"FROM a\nARG\n", b"FROM a\n" + b"[" * 5000]  # fmt: skip
+    for text in ours:
+        for _ in range(150):
+            at, length = chance.randrange(len(text)), chance.randrange(1, 40)
+            piece = bytes(chance.randrange(256) for _ in range(chance.randrange(4)))
+            samples.append(text[:at] + piece + text[at + length :])
+    for number, sample in enumerate(samples):
+        for name in ("Dockerfile", "a.def"):
+            path = tmp_path / name
+            path.write_bytes(sample)
+            try:
+                for finding in container_check.look(path, None):
+                    assert finding.looked_at and finding.expected and finding.next_step, (number, finding)
+            except WorkshopError as error:
+                assert error.message().count("\n") >= 3
+
+
+def test_names_of_findings_are_those_of_the_readme():
+    """Every name that the code can say is tried above, or in the tests of other people's files."""
+    import re
+
+    said = set()
+    for module in (container_findings, apptainer):
+        said |= set(re.findall(r'Finding\(\s*"([a-z-]+)"', open(module.__file__).read()))
+    tried = {entry[3] for entry in BROKEN} | {"one-stage", "def-environment-platform"}
+    assert said - tried <= {"def-manifest-not-copied", "def-pixi-in-final", "def-cuda-override"}, said - tried
+    assert containers.NAMES == ("Dockerfile", "Containerfile")
