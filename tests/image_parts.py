@@ -112,13 +112,43 @@ def files_of(distributions: tuple[str, ...]) -> list[Path]:
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 waiting.append(requirement.name)
         found += [Path(distribution.locate_file(file)) for file in distribution.files or ()]
+    # torch looks for its helper when it is imported; what else lies in bin/ are its own tests.
+    unused = {"include", "tests", "bin"}
     keep = (
-        path for path in found if path.suffix != ".pyc" and "include" not in path.parts and "tests" not in path.parts
+        p for p in found if p.suffix != ".pyc" and (p.name == "torch_shm_manager" or not unused & set(p.parts[-6:]))
     )
     return sorted({path.resolve() for path in keep if path.is_file()})
 
 
-def environment(place: Path) -> None:
+# At its end a training says which files of code it has opened: a tenth of what is installed.
+LOADED = """
+import atexit, importlib.util, sys
+opened = set()
+sys.addaudithook(lambda event, args: event == "open" and isinstance(args[0], str) and opened.add(args[0]))
+def say():
+    import rattler, sklearn.datasets, workshop.record
+    sources = {importlib.util.source_from_cache(p) for p in opened if p.endswith(".pyc") and "__pycache__" in p}
+    mapped = {line.split(None, 5)[-1].strip() for line in open("/proc/self/maps")}
+    with open(sys.argv[-1] + ".loaded", "w") as file:
+        print(*opened, *sources, *mapped, sep="\\n", file=file)
+atexit.register(say)
+import runpy
+sys.path[0] = ""
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def loaded(root: Path, folder: Path) -> set[Path]:
+    """The files of code that one training on `digits` loads, its data set made anew."""
+    script, output = root / "exercise-2-pytorch-cu12/solution/train.py", folder / "training"
+    words = ("--data", "digits", "--epochs", "1", "--device", "cpu", "--output", output)
+    variables = {"PYTHONPATH": str(root / "common"), "WORKSHOP_CACHE": str(folder / "cache"), "WORKSHOP_DEVICE": ""}
+    say(sys.executable, "-c", LOADED, script, *words, env=os.environ | variables)
+    return {Path(line).resolve() for line in Path(f"{output}.loaded").read_text().splitlines() if line.startswith("/")}
+
+
+def environment(place: Path, root: Path) -> None:
     """The Python of these tests with those packages, as an environment of its own in `place`."""
     stdlib, version = Path(sysconfig.get_path("stdlib")), f"python{sys.version_info[0]}.{sys.version_info[1]}"
     leave = ("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip",
@@ -129,9 +159,10 @@ def environment(place: Path) -> None:
     for name in ("python", "python3"):
         (place / "bin" / name).symlink_to(version)
     homes = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]
+    code = loaded(root, place.parent)
     for path in files_of(NEEDED):
         home = next((home for home in homes if path.is_relative_to(home)), None)
-        if home is not None:
+        if home is not None and (path in code or not re.search(r"\.(py|pyi|pth|a|h|cpp|so)$|\.so[.\d]*$", path.name)):
             target = place / "lib" / version / "site-packages" / path.relative_to(home)
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -154,10 +185,10 @@ def libraries(place: Path) -> list[Path]:
     ]
 
 
-def images(folder: Path, cache: Path, variables: dict[str, str]) -> None:
+def images(folder: Path, cache: Path, variables: dict[str, str], root: Path) -> None:
     """Make the images BASE and STAND_IN in the storage of `variables`."""
     more = {"env": os.environ | variables, "cwd": folder}
-    environment(folder / "stand-in")
+    environment(folder / "stand-in", root)
     extra = folder / "libraries"
     extra.mkdir()
     for path in libraries(folder / "stand-in"):

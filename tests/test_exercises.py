@@ -18,20 +18,20 @@ def exercise(request):
     return request.param
 
 
+@pytest.fixture(params=[e for e in EXERCISES if "image" not in e.about], ids=lambda exercise: exercise.folder.name)
+def workspace(request):
+    """An exercise with a manifest of its own; the others are about the root's."""
+    return request.param
+
+
 def test_it_has_its_furniture(exercise):
-    for name in (
-        "README.md",
-        "exercise.toml",
-        "checks.py",
-        "starter/pixi.toml",
-        "solution/pixi.toml",
-        "solution/pixi.lock",
-    ):
+    workspace = ("starter/pixi.toml", "solution/pixi.toml", "solution/pixi.lock")
+    image = ("starter/Dockerfile", "starter/apptainer.def", "solution/Dockerfile", "solution/apptainer.def")
+    its_own = image if "image" in exercise.about else workspace
+    for name in ("README.md", "exercise.toml", "checks.py", *its_own):
         assert (exercise.folder / name).is_file(), name
-    assert {
-        "title", "goal", "minutes", "environments", "tasks", "starter_fails_at", "download_mib", "check_all",
-        "starter",
-    } == set(exercise.about)  # fmt: skip
+    common = {"title", "goal", "minutes", "environments", "tasks", "starter_fails_at", "download_mib", "starter"}
+    assert common | {"image" if "image" in exercise.about else "check_all"} == set(exercise.about)
 
 
 def test_environments_and_tasks_of_exercise_toml_exist(exercise):
@@ -69,9 +69,9 @@ def constraints(of, environment, platform):
     return {(kind, name): {str(s) for s in specs} for kind, table in enumerate(found) for name, specs in table.items()}
 
 
-def test_the_manifest_is_a_slice_of_the_roots(exercise, whole):
+def test_the_manifest_is_a_slice_of_the_roots(workspace, whole):
     """Everywhere the same constraint for the same package as in an environment of the root."""
-    part = manifest.load(exercise.folder / "solution" / "pixi.toml")
+    part = manifest.load(workspace.folder / "solution" / "pixi.toml")
     for name, environment in part.environments.items():
         for platform in platforms_of(part, environment.features):
             same = next(p for p in whole.platforms if p.name == platform.name)
@@ -83,10 +83,10 @@ def test_the_manifest_is_a_slice_of_the_roots(exercise, whole):
             )  # fmt: skip
 
 
-def test_the_locks_are_what_lock_slice_writes_and_rattler_would(exercise, whole, tmp_path):
+def test_the_locks_are_what_lock_slice_writes_and_rattler_would(workspace, whole, tmp_path):
     from rattler import LockFile
 
-    for path in exercise.folder.glob("*/pixi.lock"):
+    for path in workspace.folder.glob("*/pixi.lock"):
         part = manifest.load(path.with_name("pixi.toml"))
         assert lock_slice.cut(whole, part) == path.read_bytes()
         LockFile.from_path(path).to_path(tmp_path / "pixi.lock")
@@ -107,8 +107,12 @@ def test_the_locks_are_what_lock_slice_writes_and_rattler_would(exercise, whole,
 def test_the_sizes_in_exercise_toml_are_those_of_the_lock(exercise, whole):
     """By the root's lock, since that is what people install; an environment of the exercise's own by its own lock."""
     roots = locks.align(locks.read(ROOT / "pixi.lock"), whole.platforms)
-    part = manifest.load(exercise.folder / "solution" / "pixi.toml")
-    own = locks.align(locks.read(exercise.folder / "solution" / "pixi.lock"), part.platforms)
+    own_lock = exercise.folder / "solution" / "pixi.lock"
+    own = (
+        locks.align(locks.read(own_lock), manifest.load(own_lock.with_name("pixi.toml")).platforms)
+        if own_lock.exists()
+        else roots
+    )
     for name, said in exercise.about["download_mib"].items():
         lock = own if name == "default" else roots
         packages = lock.environments[name].packages

@@ -358,5 +358,5 @@ def test_watch_for_what_is_not_there(clone, refused):
 
 
 def test_an_exercise_that_is_not_there():
-    with pytest.raises(WorkshopError, match="one of 1, 2, 3, 4"):
+    with pytest.raises(WorkshopError, match="one of 1, 2, 3, 4, 5"):
         checks.exercise_of(9)

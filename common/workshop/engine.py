@@ -157,8 +157,8 @@ def build_command(engine: Engine, path: Path, root: Path, tag: str, given: dict[
     if engine.name == "docker":
         more = ["build", "--build-arg", f"SOURCE_DATE_EPOCH={moment}"]
     else:
-        # The format of OCI: that of Docker holds a random host name. All stages: Buildah before 1.29 takes one that an
-        # argument chooses for one that nobody needs.
+        # The format of OCI: that of Docker holds a random host name. All stages: Buildah 1.28 takes one that an argument
+        # chooses for one that nobody needs.
         more = ["build", "--format", "oci", "--timestamp", moment, "--skip-unused-stages=false"]
     return [engine.program, *more, *said, "--file", str(path), "--tag", tag, str(root)]
 
@@ -266,10 +266,15 @@ def run_command(engine: Engine, tag: str, results: Path, flags: list[str], words
     """The command line that runs: nothing can be written but results and /tmp, nothing asked of the network."""
     more = ["run", "--rm", "--read-only", "--tmpfs", "/tmp", "--network", "none", "--cap-drop", "all",
             "--security-opt", "no-new-privileges", "--env", "HOME=/tmp"]  # fmt: skip
-    if os.geteuid() != 0:  # whoever runs it shall own what comes out; root leaves the image its own user
+    if user_here() not in (0, None):  # whoever runs it shall own what comes out; root leaves the image its own user
         more += ["--userns", "keep-id"] if engine.name == "podman" else []
         more += ["--user", f"{os.getuid()}:{os.getgid()}"]
     return [engine.program, *more, "--volume", f"{results}:{RESULTS}", *flags, tag, *words]
+
+
+def user_here() -> int | None:
+    """The number of whoever runs this; None on Windows, where Docker maps the owner itself."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
 
 
 def prepared(output: str | None) -> Path:
@@ -281,7 +286,7 @@ def prepared(output: str | None) -> Path:
         )
     made = not place.exists()
     place.mkdir(parents=True, exist_ok=True)
-    if os.geteuid() == 0:
+    if user_here() == 0:
         if made:
             os.chown(place, USER, USER)
         status = place.stat()
@@ -306,7 +311,7 @@ def run(environment: str, tag: str | None, output: str | None, wanted: str | Non
     command = ["python", SCRIPT, *words] if words else []
     line = run_command(engine, tag, place, flags, command)
     print(f"{engine.name} {engine.version}: {shlex.join(line)}", file=sys.stderr, flush=True)
-    return min(subprocess.run(line).returncode, 1)
+    return 1 if subprocess.run(line).returncode else 0
 
 
 def trial(environment: str, tag: str | None, wanted: str | None, file: str | None) -> int:
