@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workshop import apptainer, container_findings, containers, typed
+from workshop import apptainer, container_findings, containers
 from workshop.checks import Answer, Check, Workspace, fail, ok
 from workshop.container_check import is_container_file, is_definition
 from workshop.containers import Finding, Image
@@ -15,11 +15,17 @@ def files(workspace: Workspace, definitions: bool) -> list[Path]:
     return [file for file in listed if is_definition(file) == definitions]
 
 
+def put_back(workspace: Workspace, name: str) -> str:
+    """How a file that is missing comes to be there, in the exercise's own folder and elsewhere."""
+    own = (workspace.folder.parent / "exercise.toml").is_file()
+    return f"git checkout -- {name}" if own else f"write one; exercise-5-container/solution/{name} is an example"
+
+
 def images(workspace: Workspace) -> list[Image]:
     """The Dockerfile as it stands, and as it is for a GPU, where the manifest has such an environment for Linux."""
     found = files(workspace, definitions=False)
     if not found:
-        advice = f"git checkout -- {typed.quoted(workspace.folder)}"
+        advice = put_back(workspace, "Dockerfile")
         raise WorkshopError(workspace.folder, "a Dockerfile or a Containerfile", "none", advice)
     image = containers.load(found[0])
     if image.workspace is None:
@@ -70,7 +76,7 @@ def is_activated(workspace: Workspace) -> Answer:
 def is_defined_for_apptainer(workspace: Workspace) -> Answer:
     definitions = files(workspace, definitions=True)
     if not definitions:
-        advice = f"git checkout -- {typed.quoted(workspace.folder / 'apptainer.def')}"
+        advice = put_back(workspace, "apptainer.def")
         return fail(workspace.folder, "an Apptainer definition (*.def)", "none", advice)
     found = [finding for file in definitions for finding in apptainer.findings(file)]
     if not found and not any(apptainer.installs(apptainer.read(file)) for file in definitions):

@@ -40,6 +40,10 @@ cp -a /stand-in "$PWD/.pixi/envs/$name"
 """
 
 
+# Of these, which make up nine tenths, only what a training loads.
+LARGE = {"torch", "scipy", "sklearn", "sympy", "networkx", "matplotlib", "fontTools", "numpy", "pygments", "PIL"}
+
+
 class CannotBeMade(Exception):
     """Why there is no image here, in a line."""
 
@@ -143,7 +147,8 @@ def loaded(root: Path, folder: Path) -> set[Path]:
     """The files of code that one training on `digits` loads, its data set made anew."""
     script, output = root / "exercise-2-pytorch-cu12/solution/train.py", folder / "training"
     words = ("--data", "digits", "--epochs", "1", "--device", "cpu", "--output", output)
-    variables = {"PYTHONPATH": str(root / "common"), "WORKSHOP_CACHE": str(folder / "cache"), "WORKSHOP_DEVICE": ""}
+    variables = {"PYTHONPATH": str(root / "common"), "WORKSHOP_CACHE": str(folder / "cache"), "WORKSHOP_DEVICE": "",
+                 "PIXI_ENVIRONMENT_NAME": "cpu", "PIXI_PROJECT_ROOT": str(root)}  # fmt: skip
     say(sys.executable, "-c", LOADED, script, *words, env=os.environ | variables)
     return {Path(line).resolve() for line in Path(f"{output}.loaded").read_text().splitlines() if line.startswith("/")}
 
@@ -162,7 +167,10 @@ def environment(place: Path, root: Path) -> None:
     code = loaded(root, place.parent)
     for path in files_of(NEEDED):
         home = next((home for home in homes if path.is_relative_to(home)), None)
-        if home is not None and (path in code or not re.search(r"\.(py|pyi|pth|a|h|cpp|so)$|\.so[.\d]*$", path.name)):
+        if home is None:
+            continue
+        needed = path in code or path.relative_to(home).parts[0] not in LARGE
+        if needed or not re.search(r"\.(py|pyi|pth|a|h|cpp|so)$|\.so[.\d]*$", path.name):
             target = place / "lib" / version / "site-packages" / path.relative_to(home)
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
