@@ -42,6 +42,8 @@ def describe(run: dict[str, Any], content: bytes) -> str:
         "result": [{"@id": file["path"]} for file in files],
         "environment": [{"@id": f"#variable-{name}"} for name in run["variables"]],
     }
+    if run.get("job"):
+        action["identifier"] = {"@id": "#job"}
     script = {
         "@id": "#script",
         "@type": ["SoftwareSourceCode", "SoftwareApplication"],
@@ -68,6 +70,7 @@ def describe(run: dict[str, Any], content: bytes) -> str:
         {"@id": "https://spdx.org/licenses/BSD-3-Clause", "@type": "CreativeWork", "name": "BSD-3-Clause"},
         {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
         *(_parent(run["parent"]) if "parent" in run else ()),
+        *(_job(run["job"]) if run.get("job") else ()),
         *(_file(file) for file in files),
         *(
             {"@id": f"#package-{name}", "@type": "SoftwareApplication", "name": name, "softwareVersion": version}
@@ -85,6 +88,13 @@ def describe(run: dict[str, Any], content: bytes) -> str:
 def _parent(parent: dict[str, str]) -> Iterator[dict[str, Any]]:
     name = f"run {parent['run']} of {parent['exercise']}"
     yield {"@id": "#parent", "@type": "CreativeWork", "name": name, "sha256": parent["sha256"]}
+
+
+def _job(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    where = f"on {job['node']}, put back into the queue {job['restarts']} times"
+    task = f"task {job['task']} of {job['array']}, " if job["task"] is not None else ""
+    name = f"job of {job['scheduler']}"
+    yield {"@id": "#job", "@type": "PropertyValue", "name": name, "value": job["id"], "description": f"{task}{where}"}
 
 
 def _file(file: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def origin(script: Path) -> dict[str, Any]:
         "manifest": _manifest(script),
         "environment": _environment(),
         "host": _host(),
+        "job": job(),
     }
 
 
@@ -192,6 +193,49 @@ def variables() -> dict[str, str]:
         name: value for name, value in sorted(os.environ.items())
         if name.startswith(NUMERIC_VARIABLES) and not name.startswith(WITHOUT_EFFECT)
     }  # fmt: skip
+
+
+def job() -> dict[str, Any] | None:
+    """The job of Slurm or HTCondor that this process is part of, as the scheduler told it; None outside of one.
+
+    restarts: how often the job was put back into the queue. array, task: of a job array (HTCondor: cluster, process).
+    """
+    if number := os.environ.get("SLURM_JOB_ID"):
+        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID", "")
+        return {
+            "scheduler": "slurm",
+            "id": number,
+            "array": array,
+            "task": int(task) if task.isdecimal() else None,
+            "node": os.environ.get("SLURMD_NODENAME"),
+            "restarts": _count(os.environ.get("SLURM_RESTART_COUNT", "")),
+        }
+    told = _job_ad(os.environ.get("_CONDOR_JOB_AD"))
+    if cluster := told.get("ClusterId"):
+        process = told.get("ProcId", "")
+        return {
+            "scheduler": "htcondor",
+            "id": f"{cluster}.{process}",
+            "array": cluster,
+            "task": int(process) if process.isdecimal() else None,
+            "node": told.get("RemoteHost") or os.environ.get("_CONDOR_SLOT"),
+            "restarts": _count(told.get("NumJobStarts", "")),
+        }
+    return None
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def _job_ad(path: str | None) -> dict[str, str]:
+    """The job's ClassAd that HTCondor leaves beside it, one `Name = value` a line; empty where it cannot be read."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if path else []
+    except OSError:
+        return {}
+    pairs = (line.split(" = ", 1) for line in lines if " = " in line)
+    return {name.strip(): value.strip().strip('"') for name, value in pairs}
 
 
 def installed(name: str) -> str | None:

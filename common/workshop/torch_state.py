@@ -35,6 +35,15 @@ def processes(device: torch.device) -> Iterator[int]:
             dist.destroy_process_group()
 
 
+def of_first(value: Any) -> Any:
+    """What `value` is in the first process, in every one: whether to stop, say, is decided by one and done by all."""
+    if not dist.is_initialized():
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared)
+    return shared[0]
+
+
 def on_device(dataset: data.Dataset, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Training images uint8 (n, 28, 28) and labels int64 (n,), then those to test with, all on `device`."""
     images = (data.as_28x28(dataset.x_train), data.as_28x28(dataset.x_test))
@@ -78,10 +87,7 @@ def load_checkpoint(path: Path | None) -> tuple[dict[str, np.ndarray], dict[str,
             found = weights.load(path, f"rm -r {typed.quoted(path.parent)}  # it cannot be gone on from: begin again")
         except WorkshopError as error:
             problem = error
-    if dist.is_initialized():
-        shared = [found, problem]
-        dist.broadcast_object_list(shared)
-        found, problem = shared
+    found, problem = of_first((found, problem))
     if problem:
         raise problem
     return found

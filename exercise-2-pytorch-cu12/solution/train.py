@@ -32,7 +32,7 @@ with errors.explained():  # a module that is missing here is told in four lines
     from torch import Tensor, nn
     from torch.nn.parallel import DistributedDataParallel
 
-    from workshop import classifier, data, device, options, record, torch_state, typed, weights
+    from workshop import classifier, data, device, options, record, stopping, torch_state, typed, weights
 
 EXERCISE = "exercise-2-pytorch-cu12"
 EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}
@@ -132,8 +132,11 @@ def make_optimizer(net: nn.Module) -> torch.optim.AdamW:
     return torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
 
 
-def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int) -> None:
-    """Train, with checkpoints at epoch ends, and write the run; `run` is None in all processes but the first."""
+def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int, asked) -> None:
+    """Train, with checkpoints at epoch ends, and write the run; `run` is None in all processes but the first.
+
+    asked: which signal has asked for an end, None before one has (`workshop.stopping`).
+    """
     place = run and run.folder / record.CHECKPOINT
     checkpoint = torch_state.load_checkpoint(place) if args.resume else None
     options.settle(args, checkpoint and checkpoint[1], EPOCHS)
@@ -173,6 +176,7 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
 
     per_epoch = len(x) // batch_size
     for epoch in range(done, args.epochs):
+        stopping.stop_if(torch_state.of_first(asked()), epoch, args.epochs)  # its last checkpoint is written
         begin = time.perf_counter()
         order = torch.from_numpy(data.epoch_order(args.seed, epoch, len(x))[: per_epoch * batch_size]).to(dev)
         new = train_epoch(
@@ -206,8 +210,12 @@ def main() -> None:
     args = options.training(__doc__).parse_args()
     rank = device.process("RANK")
     dev = device.choose_torch(args.device, device.process("LOCAL_RANK"))
-    with record.running(EXERCISE, __file__, args, rank) as run, torch_state.processes(dev) as world:
-        train(args, run, dev, rank, world)
+    with (
+        stopping.listening() as asked,
+        record.running(EXERCISE, __file__, args, rank) as run,
+        torch_state.processes(dev) as world,
+    ):
+        train(args, run, dev, rank, world, asked)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ with errors.explained():  # a module that is missing here is told in four lines
     from rich.console import Console
     from rich.progress import track
 
-    from workshop import classifier, data, device_jax, jax_state, options, record, typed, weights
+    from workshop import classifier, data, device_jax, jax_state, options, record, stopping, typed, weights
 
 EXERCISE = "exercise-3-jax-cu118"
 EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}
@@ -140,8 +140,11 @@ def confusion(params, x: jax.Array, y: jax.Array) -> np.ndarray:
     return np.bincount(np.asarray(y) * 10 + predicted, minlength=100).reshape(10, 10)
 
 
-def train(args, run: record.Run) -> None:
-    """Train, with checkpoints at epoch ends, and write the run."""
+def train(args, run: record.Run, asked) -> None:
+    """Train, with checkpoints at epoch ends, and write the run.
+
+    asked: which signal has asked for an end, None before one has (`workshop.stopping`).
+    """
     place = run.folder / record.CHECKPOINT
     checkpoint = jax_state.load_checkpoint(place) if args.resume else None
     options.settle(args, checkpoint and checkpoint[1], EPOCHS)
@@ -176,6 +179,7 @@ def train(args, run: record.Run) -> None:
 
     train_step = make_train_step(steps)
     for epoch in range(done, args.epochs):
+        stopping.stop_if(asked(), epoch, args.epochs)  # its last checkpoint is written
         began = time.perf_counter()
         order = data.epoch_order(args.seed, epoch, len(x))[: per_epoch * batch_size].astype(np.int32)
         batches = jax.device_put(order.reshape(per_epoch, batch_size), dev)
@@ -203,8 +207,8 @@ def train(args, run: record.Run) -> None:
 
 def main() -> None:
     args = options.training(__doc__).parse_args()
-    with record.running(EXERCISE, __file__, args) as run:
-        train(args, run)
+    with stopping.listening() as asked, record.running(EXERCISE, __file__, args) as run:
+        train(args, run, asked)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""Ending well when a job system asks for it: the epoch under way is finished, its checkpoint is written, exit code 85.
+
+Slurm and HTCondor announce the end of a job by a signal, some time before they kill it. What a training does then:
+
+    with stopping.listening() as asked:
+        for epoch in range(done, epochs):
+            stopping.stop_if(asked(), epoch, epochs)
+            ...                                       # one epoch, and its checkpoint
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# "Run me again, I go on from here": the code that HTCondor's manual has self-checkpointing jobs end with. It is none of
+# Python's (1, 2), of a shell's (126, 127) nor of a signal's (128 and above).
+EXIT_CODE = 85
+# Slurm's request to stop and HTCondor's; Slurm's is passed on by the job script. Windows has no SIGUSR1.
+SIGNALS = ("SIGTERM", "SIGUSR1")
+# Seconds in which further signals are the same request: a job system may tell the script and the training, and the
+# script passes it on.
+SAME_REQUEST = 1.0
+
+
+@contextmanager
+def listening() -> Iterator[Callable[[], str | None]]:
+    """In the block, SIGTERM and SIGUSR1 are requests to stop; what it gives says which has come, None before one has.
+
+    A second request, more than SAME_REQUEST after the first, ends the block at once by SystemExit(EXIT_CODE): whoever
+    asks twice has no time for the rest of the epoch.
+    """
+    asked: list[tuple[str, float]] = []
+
+    def note(number: int, _frame: object) -> None:
+        now = time.monotonic()
+        if not asked:
+            asked.append((signal.Signals(number).name, now))
+        elif now - asked[0][1] > SAME_REQUEST:
+            raise SystemExit(EXIT_CODE)
+
+    before = {}
+    for name in SIGNALS:
+        if number := getattr(signal, name, None):
+            before[number] = signal.signal(number, note)
+    try:
+        yield lambda: asked[0][0] if asked else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_if(asked: str | None, done: int, epochs: int) -> None:
+    """Between two epochs: where a signal has asked for it, say what is kept and raise SystemExit(EXIT_CODE)."""
+    if asked is None:
+        return
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, the first one speaks
+        kept = f"{done} of {epochs} epochs are done and kept" if done else "no epoch was done yet"
+        print(f"stopped by {asked}: {kept}; exit code {EXIT_CODE}", file=sys.stderr, flush=True)
+    raise SystemExit(EXIT_CODE)
