@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workshop import apptainer, container_findings, containers
+from workshop import apptainer, container_findings, containers, job_checks
 from workshop.checks import Answer, Check, Workspace, fail, ok
 from workshop.container_check import is_container_file, is_definition
 from workshop.containers import Finding, Image
@@ -138,5 +138,45 @@ CHECKS = [
             "export PYTHONPATH=/workshop/common in the %environment of the last stage",
         ),
         is_defined_for_apptainer,
+    ),
+    Check(
+        "5.6",
+        "the batch script asks Slurm for a GPU, time and memory, and insists on the GPU",
+        (
+            "What is not asked for is not given. Where does a batch script say what it needs?",
+            "#SBATCH --gres, --time and --mem, above the first command; and the training must not fall back to the CPU.",
+            "#SBATCH --gres=gpu:1, #SBATCH --time=00:30:00, #SBATCH --mem=4G, and DEVICE=${DEVICE:-cuda} in train.sh",
+        ),
+        job_checks.asks_for_resources,
+    ),
+    Check(
+        "5.7",
+        "told that its time is over, the job keeps its epoch, is queued again, and goes on from the checkpoint",
+        (
+            "At its limit a job is killed. How can it hear of that before, and who has to tell the training?",
+            "--signal=B:USR1@120 tells the batch script; bash hears it in `wait`. The training ends with 85 once it has kept its epoch.",
+            "train.sh & trap 'kill -USR1 $training' USR1; wait; on 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
+        ),
+        job_checks.survives_its_end,
+    ),
+    Check(
+        "5.8",
+        "an array trains one seed in each task",
+        (
+            "Four seeds are four jobs that differ by one number. Which variable holds it?",
+            "#SBATCH --array=0-3 starts four tasks; each has its own SLURM_ARRAY_TASK_ID, and needs a folder and a log of its own.",
+            "export SEED=$SLURM_ARRAY_TASK_ID RUN=...-seed$SLURM_ARRAY_TASK_ID, and --output=slurm-%A-seed%a.log",
+        ),
+        job_checks.has_a_task_for_each_seed,
+    ),
+    Check(
+        "5.9",
+        "on HTCondor the job gets a GPU that fits, and its checkpoint survives an eviction",
+        (
+            "HTCondor's machines share no disk: what is not listed neither travels there nor comes back.",
+            "request_gpus with a capability; transfer_output_files; checkpoint_exit_code; and when shall files come back?",
+            "transfer_output_files = results, when_to_transfer_output = ON_EXIT_OR_EVICT, checkpoint_exit_code = 85, on_exit_hold = ExitBySignal == false && ExitCode == 1",
+        ),
+        job_checks.survives_eviction,
     ),
 ]

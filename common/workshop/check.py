@@ -22,9 +22,7 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
     if folder.is_file():
         folder = folder.parent
     if not folder.is_dir():
-        raise WorkshopError(
-            folder, "a folder with a pixi.toml or pyproject.toml", "no such folder", f"workshop check {number}"
-        )
+        raise WorkshopError(folder, "a folder to look at", "no such folder", f"workshop check {number}")
     content = progress.content_of(exercise)  # before anything is looked at: it may be edited meanwhile
     workspace = Workspace(folder.resolve())
     rows = []

@@ -124,7 +124,7 @@ def _container_build(args: argparse.Namespace) -> int:
 def _container_run(args: argparse.Namespace) -> int:
     from workshop.engine import run
 
-    return run(args.environment, args.tag, args.output and _typed_in(args.output), args.engine, args.words)
+    return run(args.environment, args.tag, args.output and _typed_in(args.output), args.engine, args.more)
 
 
 def _container_test(args: argparse.Namespace) -> int:
@@ -157,7 +157,7 @@ def _add_container_commands(commands: argparse._SubParsersAction) -> None:
 
     run = commands.add_parser("container-run", help="train in the image: workshop container-run cpu -- --data digits")
     run.add_argument("--output", metavar="DIR", help="the folder that is mounted for the results (default: results/)")
-    run.set_defaults(run=_container_run, words=[])
+    run.set_defaults(run=_container_run, more=[])
 
     trial = commands.add_parser(
         "container-test", help="try the image: user, content, health, a training without network"
@@ -172,6 +172,21 @@ def _add_container_commands(commands: argparse._SubParsersAction) -> None:
         parser.add_argument("--engine", choices=("docker", "podman", "buildah"), help="default: the first that answers")
     for parser in (build, trial):
         parser.add_argument("--file", metavar="FILE", help="the Dockerfile (default: the solution of exercise 5)")
+
+
+def _slurm_train(args: argparse.Namespace) -> int:
+    from workshop.submit import slurm_train
+
+    output = args.output and _typed_in(args.output)
+    chosen = {"data": args.data, "seed": args.seed, "epochs": args.epochs, "device": args.device}
+    script = "array" if args.array else "train"
+    return slurm_train(args.environment, args.version_of, script, output, args.more, args.json, **chosen)
+
+
+def _htcondor_train(args: argparse.Namespace) -> int:
+    from workshop.submit import htcondor_train
+
+    return htcondor_train(args.version_of, args.seed, args.output and _typed_in(args.output), args.more)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -242,6 +257,24 @@ def build_parser() -> argparse.ArgumentParser:
     cut = commands.add_parser("lock-slice", help="write an exercise's lock with just the packages that the root has")
     cut.add_argument("folder", metavar="DIR", help="the folder of the exercise's manifest")
     cut.set_defaults(run=_lock_slice)
+
+    slurm = commands.add_parser("slurm-train", help="exercise 5: train as a job of Slurm (options of sbatch after --)")
+    within = "what it trains in: an image (default), what pixi-pack has packed, or an interpreter"
+    slurm.add_argument("environment", nargs="?", choices=("image", "packed", "python"), default="image", help=within)
+    slurm.add_argument("--array", action="store_true", help="array.sbatch: a task for each seed")
+    slurm.add_argument("--data", metavar="NAME", help="data set")
+    slurm.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
+    slurm.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default cuda: it insists on a GPU")
+    slurm.add_argument("--json", action="store_true", help="job and log for machines")
+    slurm.set_defaults(run=_slurm_train)
+    condor = commands.add_parser("htcondor-train", help="exercise 5: train as a job of HTCondor")
+    condor.set_defaults(run=_htcondor_train)
+    for command in (slurm, condor):
+        command.add_argument("--seed", type=int, metavar="N", help="of weights and order (default 0)")
+        command.add_argument("--output", metavar="DIR", help="the folder of the run (default: named after the job)")
+        command.add_argument("--version", dest="version_of", choices=("starter", "solution"), default="solution",
+                             help="whose job (default solution)")  # fmt: skip
+        command.set_defaults(more=[])
     return parser
 
 
@@ -254,11 +287,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parsed(parser: Parser, argv: list[str] | None) -> argparse.Namespace:
     """`check 2 --all PATH` too: argparse gives up an optional PATH when it meets the first option."""
-    typed = sys.argv[1:] if argv is None else argv
-    after = typed.index("--") if typed[:1] == ["container-run"] and "--" in typed else len(typed)
-    args, rest = parser.parse_known_args(typed[:after])
-    if hasattr(args, "words"):  # those of the script in the image; Pixi may have taken the -- away
-        args.words, rest = [*rest, *typed[after + 1 :]], []
+    words = sys.argv[1:] if argv is None else argv
+    own, more = words, []
+    if words[:1] in (["container-run"], ["slurm-train"], ["htcondor-train"]) and "--" in words:
+        own, more = words[: words.index("--")], words[words.index("--") + 1 :]
+    args, rest = parser.parse_known_args(own)
+    if hasattr(args, "more"):  # for what is called: the script in the image, sbatch; Pixi may have taken the -- away
+        args.more, rest = [*rest, *more], []
     if len(rest) == 1 and not rest[0].startswith("-") and getattr(args, "path", "taken") is None:
         args.path, rest = rest[0], []
     if rest:

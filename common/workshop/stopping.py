@@ -51,7 +51,7 @@ def listening() -> Iterator[Callable[[], str | None]]:
         yield lambda: asked[0][0] if asked else None
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if asked else handler)  # it is ending: no further request is heard
 
 
 def stop_if(asked: str | None, done: int, epochs: int) -> None:

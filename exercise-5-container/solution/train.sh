@@ -8,7 +8,7 @@ set -euo pipefail
 
 # The environment: image (IMAGE, run by Apptainer), packed (PACKED, made by pixi-pack), python (PYTHON, an interpreter).
 TRAIN_IN=${TRAIN_IN:-image}
-IMAGE=${IMAGE:-train.sif}
+IMAGE=${IMAGE:-train-cuda12.sif}
 PACKED=${PACKED:-environment.tar}
 PYTHON=${PYTHON:-.venv/bin/python}
 # The training. DEVICE=cuda insists on a GPU: a job that was given none stops at once.

@@ -1,0 +1,233 @@
+"""A thin reading of batch scripts (Slurm) and submit files (HTCondor), as strict as their readers are not.
+
+sbatch passes over an option that stands too low, and condor_submit takes a misspelt key for a name of one's own, with
+no more than a warning; both cost a night in the queue. jobs.json holds the names that the two know.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from workshop import typed
+from workshop.errors import WorkshopError
+
+KNOWN = Path(__file__).with_name("jobs.json")
+# What a submit file may refer to without defining it: HTCondor does.
+GIVEN = {"cluster", "clusterid", "process", "procid", "item", "itemindex", "row", "step", "node", "submit_file", "submit_time",
+         "year", "month", "day", "arch", "opsys", "opsysver", "opsysandver", "dollar", "is_linux", "is_windows"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch script: its text, and its #SBATCH options by long name (the last one counts)."""
+
+    path: Path
+    text: str
+    options: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Submit:
+    """A submit file: its keys in lower case with their values, $(NAME) put in where the file says what it is."""
+
+    path: Path
+    keys: dict[str, str]
+    queue: str  # what follows `queue`
+
+
+@cache
+def known() -> dict[str, Any]:
+    return json.loads(KNOWN.read_text(encoding="utf-8"))
+
+
+def _text(path: Path, what: str) -> str:
+    """The file's text. Raises WorkshopError for one that is missing, no text, or written with Windows' line ends."""
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise WorkshopError(path, what, "no such file", f"git checkout -- {typed.quoted(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkshopError(path, what, str(error), f"file {typed.quoted(path)}") from error
+    if "\r\n" in text:
+        advice = f"sed -i 's/\\r$//' {typed.quoted(path)}"
+        raise WorkshopError(path, "line ends of Unix", "line ends of Windows: sbatch and bash refuse them", advice)
+    return text
+
+
+def _near(name: str, names: Any) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return close[0] if close else ""
+
+
+def read_batch(path: Path) -> Batch:
+    """The options of a batch script, as sbatch reads them: the #SBATCH lines above the first command.
+
+    Raises WorkshopError for a script without a first line `#!`, an option that sbatch does not know or that lacks its
+    value, a line that looks like an option and is none, and one below the first command, which sbatch passes over.
+    """
+    text = _text(path, "a batch script")
+    lines = text.splitlines()
+    if not lines or not lines[0].startswith("#!"):
+        raise WorkshopError(f"the first line of {path.name}", "the interpreter, as in #!/usr/bin/env bash",
+                            repr(lines[0] if lines else ""), "put #!/usr/bin/env bash above everything else")  # fmt: skip
+    options: dict[str, str] = {}
+    begun = ""
+    for number, line in enumerate(lines, 1):
+        where = f"{path.name}, line {number}"
+        if line.startswith("#SBATCH"):
+            if begun:
+                raise WorkshopError(where, "every #SBATCH line above the first command",
+                                    f"it stands below {begun!r}, where sbatch passes over it", "move it up")  # fmt: skip
+            options |= _options(line.removeprefix("#SBATCH"), where)
+        elif re.match(r"\s*#[ \t]*S?BATCH\s+-", line, re.IGNORECASE):  # ##SBATCH is switched off, as people do
+            raise WorkshopError(where, "#SBATCH at the beginning of the line, in capitals, without spaces before it",
+                                f"{line!r}: a comment for sbatch", "write it as #SBATCH, or take the line out")  # fmt: skip
+        elif line.strip() and not line.lstrip().startswith("#"):
+            begun = begun or line.strip()
+    return Batch(path, text, options)
+
+
+def _options(text: str, where: str) -> dict[str, str]:
+    try:
+        words = shlex.split(text, comments=True)
+    except ValueError as error:
+        raise WorkshopError(where, "options with every quote closed", f"{text.strip()} ({error})", "close it") from None
+    found, names = {}, known()["sbatch"]
+    kinds = {name: kind for kind, table in names.items() for name in table}
+    letters = {letter: name for table in names.values() for name, letter in table.items() if letter}
+    while words:
+        word = words.pop(0)
+        if word.lower() in ("hetjob", "packjob"):
+            raise WorkshopError(where, "one job", f"{word}: a job of several parts", "take the line out")
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            # As getopt does: any beginning that only one option has.
+            fits = [name] if name in kinds else [other for other in kinds if other.startswith(name)]
+            if len(fits) != 1 or not name:
+                near = " or ".join(f"--{other}" for other in fits[:3]) or f"--{_near(name, kinds)}".rstrip("-")
+                found_ = (
+                    f"--{name}, which sbatch does not know" if not fits else f"--{name}, of which there are several"
+                )
+                raise WorkshopError(where, "options of sbatch", found_, near or "man sbatch")
+            name = fits[0]
+        elif word.startswith("-") and word[1:2] in letters:
+            name = letters[word[1]]
+            equals, value = bool(word[2:]), word[2:]
+        else:
+            near = _near(word.strip("-").split("=")[0], kinds)
+            raise WorkshopError(where, "options of sbatch, which begin with -- or -", repr(word),
+                                f"--{near}" if near else "man sbatch")  # fmt: skip
+        if kinds[name] == "required" and not equals:
+            if not words:
+                raise WorkshopError(where, f"a value for --{name}", "none", f"--{name}=...")
+            value = words.pop(0)
+        if kinds[name] == "no" and equals:
+            raise WorkshopError(where, f"--{name} without a value", value, f"--{name}")
+        found[name] = value
+    return found
+
+
+def read_submit(path: Path) -> Submit:
+    """The keys of a submit file.
+
+    Raises WorkshopError for a line that is none of its forms, for a key that HTCondor does not know and that no $(key)
+    in the file uses, for a $(NAME) that nothing defines, and for a file without `queue`.
+    """
+    text = _text(path, "a submit file")
+    keys: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    queue, more = None, ""
+    inside: tuple[str, str] | None = None  # key and end mark of a value over several lines (@=)
+    for number, raw in enumerate(text.splitlines(), 1):
+        where = f"{path.name}, line {number}"
+        if inside:
+            if raw.strip() == f"@{inside[1]}":
+                inside = None
+            else:
+                keys[inside[0]] += f" {raw.strip()}"
+            continue
+        line, more = more + raw.strip(), ""
+        if line.startswith("#") or not line:
+            continue
+        if line.endswith("\\"):
+            more = line[:-1]
+            continue
+        if re.match(r"(if|elif|else|endif|include|use|error|warning)\b(?!\s*=)", line, re.IGNORECASE):
+            continue
+        if found := re.match(r"queue\b(?!\s*=)(.*)", line, re.IGNORECASE):
+            queue = found[1].strip()
+            continue
+        if found := re.match(r"(\+?[\w.]+)\s*@=(\w+)\s*$", line):
+            inside, keys[found[1].lower()], lines[found[1].lower()] = (found[1].lower(), found[2]), "", number
+        elif found := re.match(r"(\+?[\w.]+)\s*=\s*(.*)$", line):
+            keys[found[1].lower()], lines[found[1].lower()] = found[2].strip(), number
+        else:
+            raise WorkshopError(where, "key = value, queue, or a comment", repr(line), "write it as key = value")
+    _refuse_unknown(path, keys, lines, queue)
+    return Submit(path, {key: _expanded(value, keys) for key, value in keys.items()}, queue or "")
+
+
+def _refuse_unknown(path: Path, keys: dict[str, str], lines: dict[str, int], queue: str | None) -> None:
+    table = known()["htcondor"]
+    values = [*keys.values(), queue or ""]
+    used = {name.lower() for value in values for name in re.findall(r"\$\((\w+)", value)}
+    # Only those without a value of their own, as in $(seed:0), have to be defined.
+    needed = {name.lower() for value in values for name in re.findall(r"\$\((\w+)\)", value)}
+    for key in keys:
+        theirs = (
+            key in table["keys"] or key.startswith(tuple(table["prefixes"])) or key.endswith(tuple(table["suffixes"]))
+        )
+        if not theirs and key not in used:
+            near = _near(key, table["keys"])
+            advice = f"{near} = ..." if near else f"take it out, or use it as $({key})"
+            raise WorkshopError(f"{path.name}, line {lines[key]}", "a key that HTCondor knows, or a name used as $(name)",
+                                f"{key}, which condor_submit would take for a name of yours", advice)  # fmt: skip
+    if queue is None:
+        raise WorkshopError(path.name, "a last line `queue`", "none: nothing would be submitted", "queue")
+    variables = {word.lower() for word in re.split(r"[\s,]+", re.split(r"\b(?:in|from|matching)\b", queue)[0])}
+    for name in sorted(needed - set(keys) - GIVEN - variables):
+        raise WorkshopError(path.name, "every $(NAME) defined", f"$({name}), which nothing defines", f"{name} = ...")
+
+
+def _expanded(value: str, keys: dict[str, str], depth: int = 0) -> str:
+    if depth > 20:
+        return value  # a name that is defined by itself
+    return re.sub(r"\$\((\w+)(?::([^)]*))?\)",
+                  lambda m: _expanded(keys[m[1].lower()], keys, depth + 1) if m[1].lower() in keys else m[2] or m[0],
+                  value)  # fmt: skip
+
+
+def environment_of(submit: Submit) -> dict[str, str]:
+    """The variables that a submit file sets, out of "A=1 B='x y'" or the old A=1;B=2."""
+    value = submit.keys.get("environment") or submit.keys.get("env") or ""
+    if value.startswith('"') and value.endswith('"') and len(value) > 1:
+        try:
+            words = shlex.split(value[1:-1].replace('""', '"'))
+        except ValueError as error:
+            raise WorkshopError(
+                f"environment in {submit.path.name}", "every quote closed", str(error), "close it"
+            ) from None
+    else:
+        words = [word.strip() for word in value.split(";")]
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def minutes(limit: str) -> float | None:
+    """A time of Slurm's (minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s) in minutes; None for none of these."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)
+    if not found:
+        return None
+    days, *rest = found.groups()
+    numbers = [int(part) for part in rest if part is not None]
+    if days is not None:
+        hours, mins, seconds = (numbers + [0, 0])[:3]
+        return int(days) * 1440 + hours * 60 + mins + seconds / 60
+    hours, mins, seconds = {1: (0, numbers[0], 0), 2: (0, *numbers), 3: tuple(numbers)}[len(numbers)]
+    return hours * 60 + mins + seconds / 60

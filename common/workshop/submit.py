@@ -1,0 +1,135 @@
+"""`workshop slurm-train` and `workshop htcondor-train`: exercise 5's jobs into the queue of the cluster that one is on.
+
+What would fail after hours in the queue is looked at before: the commands, the files, the folder of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+from workshop import jobs, typed
+from workshop.checks import root_folder
+from workshop.errors import WorkshopError
+
+EXERCISE = "exercise-5-container"
+RUNS = "results/exercise-2-pytorch-cu12"
+# What a job trains in: the variable that names its file (train.sh reads it), the default, and how one comes by it.
+ENVIRONMENTS = {
+    "image": (
+        "IMAGE",
+        "train-cuda12.sif",
+        f"apptainer build --build-arg ENVIRONMENT=cuda12 train-cuda12.sif {EXERCISE}/solution/apptainer.def",
+    ),
+    "packed": ("PACKED", "environment.tar", "pixi exec pixi-pack --environment cuda12 --platform linux-64 pixi.toml"),
+    "python": ("PYTHON", ".venv/bin/python", 'python3 -m venv .venv && .venv/bin/pip install -e ".[cpu]"'),
+}
+
+
+def slurm_train(
+    environment: str, version: str, script: str, output: str | None, more: list[str], as_json: bool, **chosen: object
+) -> int:
+    """Submit train.sbatch or array.sbatch with sbatch, after a trial that queues nothing; the exit code.
+
+    chosen: data, seed, epochs and device of the training, None where the script's own shall hold. more: options for
+    sbatch. Raises WorkshopError where the job could not be queued, or its folder is taken.
+    """
+    root = root_folder()
+    path = root / EXERCISE / version / f"{script}.sbatch"
+    batch = jobs.read_batch(path)
+    command = _found("sbatch", f"TRAIN_IN={environment} DEVICE=auto RUN={RUNS}/here bash {EXERCISE}/{version}/train.sh")
+    variables = {name.upper(): str(value) for name, value in chosen.items() if value is not None}
+    variables |= {"TRAIN_IN": environment, **_environment(root, environment)}
+    if output is not None:
+        variables["RUN"] = str(_free(output))
+    line = [command, *more, typed.relative(path) if root == Path.cwd() else str(path)]
+    said = _run([*line[:1], "--test-only", *line[1:]], root, variables)
+    if said.returncode:
+        advice = (
+            "sinfo -o '%P %l %c %m %G' shows what there is; ask for less, as in: workshop slurm-train -- --gres=none"
+        )
+        raise WorkshopError(f"sbatch --test-only {shlex.join(line[1:])}", "a job that this cluster can run",
+                            _reason(said), advice)  # fmt: skip
+    said = _run([*line[:1], "--parsable", *line[1:]], root, variables)
+    if said.returncode:
+        raise WorkshopError(shlex.join(line), "a job in the queue", _reason(said), "sinfo")
+    job = said.stdout.strip().split(";")[0]
+    log = root / re.sub("%[jA]", job, batch.options.get("output", "slurm-%j.out"))
+    if as_json:
+        print(json.dumps({"job": job, "log": str(log), "run": variables.get("RUN")}))
+    else:
+        print(f"job {job}; its log: {typed.relative(log)}; where it is: squeue -j {job}; end it: scancel {job}")
+    return 0
+
+
+def htcondor_train(version: str, seed: int | None, output: str | None, more: list[str]) -> int:
+    """Submit train.sub with condor_submit; the exit code.
+
+    more: arguments for condor_submit. Raises WorkshopError where the job could not be queued, or its folder is taken.
+    """
+    root = root_folder()
+    path = root / EXERCISE / version / "train.sub"
+    submit = jobs.read_submit(path)
+    here = f"TRAIN_IN=python DEVICE=auto RUN={RUNS}/here bash {EXERCISE}/{version}/train.sh"
+    command = _found("condor_submit", here)
+    image = submit.keys.get("container_image", "")
+    if image and "://" not in image and not (root / image).exists():
+        raise WorkshopError(root / image, "the image that the job trains in", "no such file", ENVIRONMENTS["image"][2])
+    names = [f"seed={seed}"] if seed is not None else []
+    if output is not None:
+        place = _free(output)
+        if not place.is_relative_to(root):
+            raise WorkshopError("--output", "a folder of the clone: HTCondor brings results back there", str(place),
+                                f"--output {RUNS}/{place.name}")  # fmt: skip
+        names.append(f"run={place.relative_to(root).as_posix()}")
+    said = _run([command, *names, *more, str(path.relative_to(root))], root, {})
+    if said.returncode:
+        raise WorkshopError(f"condor_submit {path.name}", "a job in the queue", _reason(said), "condor_status")
+    print(said.stdout.strip())
+    print("where it is: condor_q; why it waits: condor_q -better-analyze; end it: condor_rm NUMBER")
+    return 0
+
+
+def _found(name: str, instead: str) -> str:
+    if command := shutil.which(name):
+        return command
+    system = "Slurm" if name == "sbatch" else "HTCondor"
+    raise WorkshopError(f"{name} in the folders of PATH", f"the command of {system}: this is for its login nodes",
+                        "no such command", f"without a queue: {instead}")  # fmt: skip
+
+
+def _environment(root: Path, environment: str) -> dict[str, str]:
+    """The variable that names the environment's file, if that is there. Raises WorkshopError where it is not."""
+    variable, default, make = ENVIRONMENTS[environment]
+    value = os.environ.get(variable, default)
+    there = shutil.which(value) if variable == "PYTHON" and "/" not in value else (root / value).exists()
+    if not there:
+        raise WorkshopError(f"{variable}={value}, which the job would train in", "the file", "no such file",
+                            f"{make}  # or set {variable}")  # fmt: skip
+    return {variable: value}
+
+
+def _free(output: str) -> Path:
+    """The folder of a run that is not there yet, or was interrupted. Raises WorkshopError for one that is taken."""
+    place = Path(os.path.abspath(os.path.expanduser(output)))
+    if place.is_dir() and any(place.iterdir()):
+        found = "a finished run" if (place / "run.json").exists() else "a folder with other files in it"
+        raise WorkshopError(place, "a new folder for the run of the job", found, "name another place with --output")
+    if place.exists() and not place.is_dir():
+        raise WorkshopError(place, "a new folder for the run of the job", "a file", "name another place with --output")
+    return place
+
+
+def _run(line: list[str], root: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(line, cwd=root, env=os.environ | variables, capture_output=True, text=True, errors="replace")
+
+
+def _reason(said: subprocess.CompletedProcess[str]) -> str:
+    """What a command complained of: its first line that says something."""
+    lines = [line.strip() for line in said.stderr.splitlines() if line.strip() and not line.startswith('Try "')]
+    return lines[0] if lines else f"exit code {said.returncode}, and no word why"
