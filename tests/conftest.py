@@ -19,6 +19,14 @@ SOLUTION = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
 STARTER = ROOT / "exercise-2-pytorch-cu12/starter/train.py"
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--run-htcondor",
+        action="store_true",
+        help="the jobs of exercise 5 in a pool of HTCondor (root, 700 MiB, minutes)",
+    )
+
+
 @pytest.fixture(scope="session")
 def variables(tmp_path_factory) -> dict[str, str]:
     """The environment of the commands under test: one thread, a cache of the session, no wish for a device."""
@@ -118,14 +126,14 @@ def answers(exercise, folder, tmp_path) -> dict:
     return {check.number: answer for check, answer in checks.ask(exercise.checks, workspace)}
 
 
-def first_failure(exercise, folder, tmp_path) -> str | None:
-    """The number of the first check that fails; its answer has all four parts of a message."""
+def first_failure(exercise, folder, tmp_path) -> tuple[str | None, checks.Answer | None]:
+    """The number of the first check that fails, and its answer, which has all four parts of a message."""
     for check, answer in checks.ask(exercise.checks, checks.Workspace(folder, tmp_path / "scratch")):
         if answer.status == "fail":
             for part in (answer.looked_at, answer.expected, answer.found, answer.next_step):
                 assert part, answer
-            return check.number
-    return None
+            return check.number, answer
+    return None, None
 
 
 def logits_in_numpy(tensors, images):

@@ -78,10 +78,8 @@ END
   export SLURM_CONF=$place/slurm.conf
   # --force: the folder lies in one that others may write to, and the key is for these tests only.
   munged --force --key-file="$place/munge.key" --socket="$place/munge.socket" --pid-file="$place/munged.pid" \
-    --log-file="$place/munged.log" --seed-file="$place/munged.seed" 2>>"$place/start.log"
-  slurmctld 2>>"$place/start.log"
-  slurmd -N n1 2>>"$place/start.log"
-  slurmd -N n2 2>>"$place/start.log"
+    --log-file="$place/munged.log" --seed-file="$place/munged.seed" 2>"$place/start.log"
+  { slurmctld && slurmd -N n1 && slurmd -N n2; } 2>>"$place/start.log"
   local tries=0
   until [ "$(sinfo -h -N -t idle -o %N 2>/dev/null | sort -u | tr '\n' ' ')" = "n1 n2 " ]; do
     tries=$((tries + 1))

@@ -1,0 +1,154 @@
+"""Exercise 5: container files (each mistake with the name of its finding), and the files of jobs."""
+
+ITS_CHECKS = ("5.6", "5.7", "5.8", "5.9")  # they try a script out
+
+INSTALL = 'pixi install --locked --environment "${ENVIRONMENT}"'
+PREFIX = "/workshop/.pixi/envs/${ENVIRONMENT}"
+COPY = f"COPY --from=build {PREFIX} {PREFIX}"
+
+# (file, find, replace, name of the finding, number of the check)
+BROKEN = [
+    ("Dockerfile", "debian:13-slim@", "debian:latest@", "base-latest", "5.1"),
+    ("Dockerfile", "debian:13-slim@", "debian@", "base-untagged", "5.1"),
+    ("Dockerfile", "debian:13-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f",
+     "debian:13-slim", "base-digest", "5.1"),
+    ("Dockerfile", "8b206ef57005a902", "8b206ef5", "base-digest", "5.1"),
+    ("Dockerfile", "ARG BASE_IMAGE=debian", "ARG BASE=debian", "base-argument", "5.1"),
+    ("Dockerfile", "COPY common/workshop", "COPY --from=busybox /bin/true /bin/\nCOPY common/workshop", "base-untagged", "5.1"),
+    ("Dockerfile", "COPY pixi.toml pixi.lock ./", "COPY . .", "whole-context", "5.2"),
+    ("Dockerfile", "COPY common/workshop", "COPY .git .git\nCOPY common/workshop", "git-copied", "5.2"),
+    ("Dockerfile", "COPY pixi.toml pixi.lock ./\n# The label", "COPY pixi.toml ./\n# The label", "lock-not-copied", "5.2"),
+    ("Dockerfile", "COPY pixi.toml pixi.lock ./\n# The label", "COPY pixi.lock ./\n# The label", "manifest-not-copied", "5.2"),
+    ("Dockerfile", INSTALL, INSTALL.replace(" --locked", ""), "not-locked", "5.2"),
+    ("Dockerfile", INSTALL, INSTALL.replace("--locked", "--frozen"), "frozen", "5.2"),
+    ("Dockerfile", INSTALL, f"pixi update && {INSTALL}", "lock-changed", "5.2"),
+    ("Dockerfile", INSTALL, f"pixi run true && {INSTALL}", "not-locked", "5.2"),
+    ("Dockerfile", INSTALL, "true", "no-install", "5.2"),
+    ("Dockerfile", "ARG ENVIRONMENT=cpu", "ARG ENVIRONMENT=gpu", "environment-unknown", "5.2"),
+    ("Dockerfile", '"${ENVIRONMENT}"\n# Byte', "cpu\n# Byte", "environment-fixed", "5.2"),
+    ("Dockerfile", "AS build\nARG ENVIRONMENT\n", "AS build\n", "environment-argument", "5.2"),
+    ("Dockerfile", "ARG CONDA_OVERRIDE_CUDA=12.0", "", "cuda-override", "5.2"),
+    ("Dockerfile", "ARG CONDA_OVERRIDE_CUDA=12.0", "ARG CONDA_OVERRIDE_CUDA=11.8", "cuda-override", "5.2"),
+    ("Dockerfile", "ARG REVISION=", "ARG REVISION=\nARG GITHUB_TOKEN", "secret", "5.2"),
+    ("Dockerfile", "ENV PYTHONNOUSERSITE=1", "ENV API_KEY=1234 PYTHONNOUSERSITE=1", "secret", "5.2"),
+    ("Dockerfile", "COPY common/workshop", "COPY .netrc /root/.netrc\nCOPY common/workshop", "secret", "5.2"),
+    ("Dockerfile", "mkdir -p /workshop/results", "mkdir -p /workshop/results https://me:hunter2@host/x", "secret", "5.2"),
+    ("Dockerfile", "FROM runtime-${ENVIRONMENT} AS", "FROM build AS", "pixi-in-final", "5.3"),
+    ("Dockerfile", "COPY common/workshop", "COPY --from=build /usr/local/bin/pixi /bin/pixi\nCOPY common/workshop",
+     "pixi-in-final", "5.3"),
+    ("Dockerfile", COPY, f"COPY --from=build {PREFIX} /opt/env", "prefix-moved", "5.3"),
+    ("Dockerfile", COPY, "", "prefix-not-copied", "5.3"),
+    ("Dockerfile", "mkdir -p /workshop/results", "apt-get install -y build-essential", "build-tools", "5.3"),
+    ("Dockerfile", "USER 1000:1000", "", "root-user", "5.3"),
+    ("Dockerfile", "USER 1000:1000", "USER 0:0", "root-user", "5.3"),
+    ("Dockerfile", "USER 1000:1000", "USER learner", "user-by-name", "5.3"),
+    ("Dockerfile", "HEALTHCHECK --interval=5m --timeout=60s CMD", "# CMD", "healthcheck", "5.3"),
+    ("Dockerfile", "workshop.lock.sha256=", "workshop.other=", "labels", "5.3"),
+    ("Dockerfile", "AS runtime-cuda12", "AS runtime-cuda", "stage-unknown", "5.3"),
+    ("Dockerfile", "USER 1000:1000", 'USER 1000:1000\nENTRYPOINT ["/entrypoint.sh"]', "entrypoint", "5.4"),
+    ("Dockerfile", f"PATH={PREFIX}/bin:", "PATH=", "path", "5.4"),
+    ("Dockerfile", f"ENV CONDA_PREFIX={PREFIX} \\\n    PATH", "ENV PATH", "conda-prefix", "5.4"),
+    ("Dockerfile", "    PYTHONPATH=/workshop/common \\\n", "", "activation-variable", "5.4"),
+    ("Dockerfile", "WORKSHOP_DEVICE=cuda", "WORKSHOP=cuda", "activation-variable", "5.4"),
+    ("Dockerfile", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA=all", "gpu-variables", "5.4"),
+    ("Dockerfile", "=compute,utility", "=utility", "gpu-variables", "5.4"),
+    ("apptainer.def", "Bootstrap: docker\nFrom: debian", "Bootstrap: dokcer\nFrom: debian", "def-bootstrap", "5.5"),
+    ("apptainer.def", "%environment", "%enviroment", "def-section", "5.5"),
+    ("apptainer.def", "Stage: train", "Stge: train", "def-header", "5.5"),
+    ("apptainer.def", "debian@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f", "debian:13-slim",
+     "def-base-digest", "5.5"),
+    ("apptainer.def", "install --locked", "install", "def-not-locked", "5.5"),
+    ("apptainer.def", "    pixi.lock /workshop/pixi.lock\n\n%post\n    cd", "\n%post\n    cd", "def-lock-not-copied", "5.5"),
+    ("apptainer.def", "ENVIRONMENT=cpu\n", "ENVIRONMENT=gpu\n", "def-environment-unknown", "5.5"),
+    ("apptainer.def", "    ENVIRONMENT=cpu\n", "", "def-argument", "5.5"),
+    ("apptainer.def", "envs/{{ ENVIRONMENT }}\n\n%files", "env\n\n%files", "def-prefix-moved", "5.5"),
+    ("apptainer.def", "%files from build", "%files from other", "def-prefix-not-copied", "5.5"),
+    ("apptainer.def", "export PATH=/workshop", "export PATH=/opt", "def-path", "5.5"),
+    ("apptainer.def", "export PYTHONPATH", "export PYTHON", "def-activation", "5.5"),
+    ("apptainer.def", "%runscript", "    export HF_TOKEN=abc\n\n%runscript", "def-secret", "5.5"),
+]  # fmt: skip
+
+LINE = "#SBATCH --gres=gpu:1\n"
+TRAP = "trap 'told=yes; kill -USR1 \"$training\" 2>/dev/null || true' USR1\n"
+RESUME = 'if [ -e "$RUN.partial/checkpoint.safetensors" ]; then\n  command+=(--resume)\nfi\n'
+
+# What people do to job files, and the check that has to notice it first.
+JOB_MISTAKES = {
+    "a misspelt option": ("5.6", [("train.sbatch", "--mem=4G", "--memm=4G")]),
+    "a short option without its value": ("5.6", [("train.sbatch", "#SBATCH --mem=4G", "#SBATCH --mem=4G -c")]),
+    "options below the first command": (
+        "5.6", [("train.sbatch", LINE, ""), ("train.sbatch", "set -euo pipefail\n", "set -euo pipefail\n" + LINE)],
+    ),
+    "an option in a comment": ("5.6", [("train.sbatch", LINE, "# SBATCH --gres=gpu:1\n")]),
+    "no interpreter": ("5.6", [("train.sbatch", "#!/usr/bin/env bash\n", "")]),
+    "line ends of Windows": ("5.6", [("train.sbatch", "\n", "\r\n")]),
+    "no GPU asked for": ("5.6", [("train.sbatch", LINE, "")]),
+    "no GPU, said in so many words": ("5.6", [("train.sbatch", "gpu:1", "gpu:0")]),
+    "no limit on the time": ("5.6", [("train.sbatch", "#SBATCH --time=00:30:00\n", "")]),
+    "a time that is none": ("5.6", [("train.sbatch", "00:30:00", "half an hour")]),
+    "no memory": ("5.6", [("train.sbatch", "#SBATCH --mem=4G\n", "")]),
+    "four tasks of one training": ("5.6", [("train.sbatch", "--ntasks=1", "--ntasks=4")]),
+    "nothing insists on the GPU": ("5.6", [("train.sh", "DEVICE:-cuda", "DEVICE:-auto")]),
+    "an image without the driver": ("5.6", [("train.sh", "apptainer exec --nv", "apptainer exec")]),
+    "a failed training is no failed job": ("5.6", [("train.sbatch", 'exit "$code"', "exit 0")]),
+    "another script is run": ("5.6", [("train.sh", "solution/train.py", "solution/main.py")]),
+    "no signal": ("5.7", [("train.sbatch", "#SBATCH --signal=B:USR1@120\n", "")]),
+    "a signal that no training hears": (
+        "5.7", [("train.sbatch", "B:USR1@120", "B:USR2@120"), ("train.sbatch", TRAP, TRAP.replace("USR1", "USR2"))],
+    ),
+    "a signal that scancel sends too": (
+        "5.7", [("train.sbatch", "B:USR1@120", "B:TERM@120"), ("train.sbatch", TRAP, TRAP.replace("' USR1", "' TERM"))],
+    ),
+    "cancelled, it comes back": ("5.7", [("train.sbatch", TRAP, TRAP.replace("' USR1", "' USR1 TERM")), ("train.sbatch", "trap 'kill -TERM", "# trap 'kill -TERM")]),
+    "a second for an epoch": ("5.7", [("train.sbatch", "@120", "@1")]),
+    "told when it begins": ("5.7", [("train.sbatch", "--time=00:30:00", "--time=2")]),
+    "Slurm tells a job step that is not there": ("5.7", [("train.sbatch", "B:USR1@120", "USR1@120")]),
+    "no --requeue": ("5.7", [("train.sbatch", "#SBATCH --requeue\n", "")]),
+    "a log that begins anew": ("5.7", [("train.sbatch", "#SBATCH --open-mode=append\n", "")]),
+    "in the foreground, where bash is deaf": (
+        "5.7",
+        [
+            ("train.sbatch", "train.sh &\ntraining=$!", "train.sh && code=0 || code=$?\ntraining=999999"),
+            ("train.sbatch", 'code=0\nwait "$training" || code=$?\nwhile', "while"),
+        ],
+    ),
+    "nobody passes the signal on": ("5.7", [("train.sbatch", TRAP, "trap 'told=yes' USR1\n")]),
+    "never requeued": ("5.7", [("train.sbatch", '    scontrol requeue "$SLURM_JOB_ID"\n', "")]),
+    "requeued whatever happens": (
+        "5.7",
+        [("train.sbatch", 'if [ -n "$told" ] && { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }', 'if [ "$code" -ne 0 ]')],
+    ),
+    "always from the beginning": ("5.7", [("train.sh", RESUME, "")]),
+    "always from a checkpoint": ("5.7", [("train.sh", RESUME, "command+=(--resume)\n")]),
+    "a new folder at each start": ("5.7", [("train.sbatch", "slurm-$SLURM_JOB_ID}", "slurm-$RANDOM$RANDOM}")]),
+    "no array": ("5.8", [("array.sbatch", "#SBATCH --array=0-3\n", "")]),
+    "an array of one": ("5.8", [("array.sbatch", "0-3", "3")]),
+    "one log for all tasks": ("5.8", [("array.sbatch", "slurm-%A-seed%a.log", "slurm-%A.log")]),
+    "one seed for all tasks": ("5.8", [("array.sbatch", "SEED=$SLURM_ARRAY_TASK_ID", "SEED=0")]),
+    "one folder for all tasks": ("5.8", [("array.sbatch", "-seed$SEED", "")]),
+    "a misspelt key": ("5.9", [("train.sub", "request_gpus ", "requst_gpus ")]),
+    "a name that nothing defines": ("5.9", [("train.sub", "SEED=$(seed)", "SEED=$(sed)")]),
+    "nothing is queued": ("5.9", [("train.sub", "\nqueue\n", "\n")]),
+    "no image": ("5.9", [("train.sub", "container_image = train-cuda12.sif\n", "")]),
+    "the tag latest": ("5.9", [("train.sub", "train-cuda12.sif", "docker://example.org/train:latest")]),
+    "no GPU on HTCondor": ("5.9", [("train.sub", "request_gpus            = 1\n", "")]),
+    "any GPU, however old": ("5.9", [("train.sub", "gpus_minimum_capability = 7.5\n", "")]),
+    "the code does not travel": ("5.9", [("train.sub", "= common, exercise-2-pytorch-cu12", "= common")]),
+    "the results do not come back": ("5.9", [("train.sub", "transfer_output_files     = results\n", "")]),
+    "another folder comes back": ("5.9", [("train.sub", "files     = results", "files     = output"), ("train.sub", "transfer_checkpoint_files = results\n", "")]),
+    "an eviction loses the checkpoint": ("5.9", [("train.sub", "ON_EXIT_OR_EVICT", "ON_EXIT")]),
+    "85 is taken for an end": ("5.9", [("train.sub", "checkpoint_exit_code      = 85\n", "")]),
+    "another code is taken for a checkpoint": ("5.9", [("train.sub", "= 85\n", "= 77\n")]),
+    "a message is tried again for ever": (
+        "5.9", [("train.sub", "on_exit_hold        = ExitBySignal == false && ExitCode == 1\n", ""), ("train.sub", "max_retries         = 3\n", "")],
+    ),
+    "an executable that is not there": ("5.9", [("train.sub", "solution/train.sh", "solution/run.sh")]),
+}  # fmt: skip
+
+MISTAKES = {
+    f"{place} {name}": (number, [(file, find, replace)])
+    for place, (file, find, replace, name, number) in enumerate(BROKEN)
+} | JOB_MISTAKES
+FINDINGS = {f"{place} {entry[3]}": entry[3] for place, entry in enumerate(BROKEN)}
+# Other correct files replace the solution's as a whole: tests/test_container_check.py and tests/test_jobs.py.
+ALTERNATIVES = {}
