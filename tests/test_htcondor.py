@@ -38,6 +38,15 @@ def test_htcondors_own_bindings_read_the_same(name):
         assert re.sub(r"\$\(\w+\)", "", value) == re.sub(r"\$\(\w+\)", "", found[key]), key
 
 
+@pytest.mark.parametrize("name", ["starter", "solution"])
+def test_what_condor_submit_is_given_wins_over_the_file(name):
+    """`condor_submit seed=4 run=results/mine train.sub` puts these lines before those of the file."""
+    bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
+    text = (FOLDER / name / "train.sub").read_text()
+    told = bindings.Submit("seed = 4\nrun = results/mine\n" + text).expand("environment")
+    assert " RUN=results/mine " in told and " SEED=4 " in told
+
+
 def test_the_bindings_take_a_misspelt_key_and_we_do_not(tmp_path):
     bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
     text = SUBMIT.read_text().replace("request_gpus", "requst_gpus")
@@ -171,7 +180,7 @@ def pool(request):
 
 def test_evicted_it_goes_on_to_the_same_weights(pool, command, tmp_path):
     """condor_vacate_job, SIGTERM, the epoch ended and its checkpoint brought to the spool; then elsewhere, from there."""
-    job = pool.submit("evicted", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="60")
+    job = pool.submit("evicted", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="40")
     pool.wait(job, pool.checkpoints, "no checkpoint")
     assert pool.run("condor_vacate_job", job).returncode == 0
     pool.wait(job, lambda: "\n005 (" in pool.log(job), "not ended")
@@ -180,10 +189,9 @@ def test_evicted_it_goes_on_to_the_same_weights(pool, command, tmp_path):
     place = pool.clone / "results" / "evicted"
     said = record_of(place)
     assert said["job"]["scheduler"] == "htcondor" and said["job"]["id"] == f"{job}.0" and said["job"]["restarts"] == 1
-    assert len(said["resumed_after_epochs"]) == 1 and 1 <= said["resumed_after_epochs"][0] < 60
-    whole = command(
-        SOLUTION, "--data", "digits", "--epochs", 60, "--seed", 3, "--device", "cpu", "--output", tmp_path / "w"
-    )
+    assert len(said["resumed_after_epochs"]) == 1 and 1 <= said["resumed_after_epochs"][0] < 40
+    whole = command(SOLUTION, "--data", "digits", "--epochs", 40, "--seed", 3, "--device", "cpu",
+                    "--output", tmp_path / "w", timeout=LIMIT)  # fmt: skip
     assert whole.returncode == 0 and sha_of(place) == sha_of(tmp_path / "w")
 
 
@@ -193,9 +201,8 @@ def test_each_checkpoint_is_brought_to_safety(pool, command, tmp_path):
     pool.wait(job, lambda: "\n005 (" in pool.log(job), "not ended")
     said = record_of(pool.clone / "results" / "often")
     assert "(return value 0)" in pool.log(job) and said["resumed_after_epochs"]
-    whole = command(
-        SOLUTION, "--data", "digits", "--epochs", 60, "--seed", 3, "--device", "cpu", "--output", tmp_path / "w"
-    )
+    whole = command(SOLUTION, "--data", "digits", "--epochs", 60, "--seed", 3, "--device", "cpu",
+                    "--output", tmp_path / "w", timeout=LIMIT)  # fmt: skip
     assert whole.returncode == 0 and sha_of(pool.clone / "results" / "often") == sha_of(tmp_path / "w")
 
 
