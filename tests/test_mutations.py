@@ -11,7 +11,11 @@ from workshop import checks, rehearsal
 
 EXERCISES = {e.number: e for e in checks.exercises(ROOT)}
 MODULES = {number: importlib.import_module(f"mutations.exercise_{number}") for number in EXERCISES}
-MISTAKES = [(number, name) for number, module in MODULES.items() for name in module.MISTAKES]
+MISTAKES = [
+    pytest.param(number, name, marks=[pytest.mark.runs_a_script] if check in module.ITS_CHECKS else [])
+    for number, module in MODULES.items()
+    for name, (check, _) in module.MISTAKES.items()
+]
 ALTERNATIVES = [(number, name) for number, module in MODULES.items() for name in module.ALTERNATIVES]
 # What the script of an exercise cannot do without; exercise 5's are tried with stand-ins, by bash.
 NEEDS = {1: "jsonpatch", 2: "torch", 3: "jax", 4: "torch"}
