@@ -189,6 +189,18 @@ def _htcondor_train(args: argparse.Namespace) -> int:
     return htcondor_train(args.version_of, args.seed, args.output and _typed_in(args.output), args.more)
 
 
+def _completion(args: argparse.Namespace) -> int:
+    import shtab
+
+    parser = build_parser()
+    for command in parser._subparsers._group_actions[0].choices.values():
+        for action in command._actions:
+            if action.metavar in ("PATH", "FILE", "DIR"):
+                action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
+    print(shtab.complete(parser, shell=args.shell))
+    return 0
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     about = "Reproducible machine-learning environments: run, check, prove."
@@ -269,13 +281,23 @@ def build_parser() -> argparse.ArgumentParser:
     slurm.set_defaults(run=_slurm_train)
     condor = commands.add_parser("htcondor-train", help="exercise 5: train as a job of HTCondor")
     condor.set_defaults(run=_htcondor_train)
-    for command in (slurm, condor):
+    _both_jobs(slurm, condor)
+
+    complete = commands.add_parser(
+        "completion", help='your shell completes `workshop`: eval "$(workshop completion bash)"'
+    )
+    complete.add_argument("shell", choices=("bash", "zsh"))
+    complete.set_defaults(run=_completion)
+    return parser
+
+
+def _both_jobs(*commands: argparse.ArgumentParser) -> None:
+    for command in commands:
         command.add_argument("--seed", type=int, metavar="N", help="of weights and order (default 0)")
         command.add_argument("--output", metavar="DIR", help="the folder of the run (default: named after the job)")
         command.add_argument("--version", dest="version_of", choices=("starter", "solution"), default="solution",
                              help="whose job (default solution)")  # fmt: skip
         command.set_defaults(more=[])
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
