@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from contextlib import contextmanager
 
 import pytest
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from workshop import device, disk, doctor, environments, machine, needs, network, report, tools
 from workshop.machine import Machine
 
+CPU_MIB = tomllib.loads((ROOT / "exercise-2-pytorch-cu12/exercise.toml").read_text())["download_mib"]["cpu"]
 # Words that must appear in no report: they are the person's.
 SECRETS = ("zaphod", "magrathea", "hunter2", "s3cretproxy", "betelgeuse")
 
@@ -128,7 +130,7 @@ def test_with_pixi_and_its_channel_all_is_ready(examine, tool, workshop):
     index = re.search(r'index-url = "https://([^/"]+)/', manifest)[1]
     assert rows["wheel index"]["found"].startswith(f"{index}: ")
     if platform.machine() == "x86_64" and sys.platform == "linux":
-        assert rows["cpu"]["status"] == "ok" and "469 MiB to download" in rows["cpu"]["found"]
+        assert rows["cpu"]["status"] == "ok" and f"{CPU_MIB} MiB to download" in rows["cpu"]["found"]
 
 
 def test_an_installed_environment_needs_no_channel(examine, tool, workshop):
@@ -630,7 +632,7 @@ def test_a_machine_that_does_not_tell(places):
 def test_a_full_or_unknown_disk(places, free, good):
     found = verdicts(places, a_machine(), free)
     assert found["cpu"][0] is good
-    assert good or "does not fit: 469 MiB to download" in found["cpu"][1]
+    assert good or f"does not fit: {CPU_MIB} MiB to download" in found["cpu"][1]
 
 
 def test_an_unknown_disk_is_said(workshop, monkeypatch):
