@@ -231,7 +231,7 @@ class Distribution:
     """An installed Python package, as importlib.metadata tells it."""
 
     def __init__(self, name, version, installer):
-        self.metadata, self.version, self.installer = {"Name": name}, version, installer
+        self.metadata, self.version, self.installer = {"Name": name, "Version": version}, version, installer
 
     def read_text(self, name):
         return f"{self.installer}\n"
@@ -240,11 +240,13 @@ class Distribution:
 def test_under_pixi_the_environment_is_read_off_the_installed_packages(tmp_path, monkeypatch):
     """A prefix with conda-meta as Pixi leaves it, made from the root's lock: complete, then with one package changed."""
     locked = lock.read(ROOT / "pixi.lock").environments["cuda12"].packages["p1"]
-    meta = tmp_path / "prefix" / "conda-meta"
+    meta = tmp_path / "cuda12" / "conda-meta"
     meta.mkdir(parents=True)
+    for name in ("pypi-mixed", "gone"):
+        (tmp_path / name).symlink_to(tmp_path / "cuda12")
     for package in locked:
         (meta / f"{package.name}-{package.version}-{package.build}.json").write_text("{}")
-    monkeypatch.setattr("sys.prefix", str(tmp_path / "prefix"))
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "cuda12"))
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     wheels = []  # installed Python packages: (name, version, who installed it)
@@ -264,13 +266,29 @@ def test_under_pixi_the_environment_is_read_off_the_installed_packages(tmp_path,
     wheels += [("numpy", "2.4", "conda"), ("Sneaked_In", "1.0", "pip")]
     assert "sneaked-in==1.0" in provenance._environment()["extra"]
     monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "pypi-mixed")
+    # The name alone says nothing: a job that `pixi run` has submitted inherits it, whatever it runs in.
+    assert provenance._environment()["kind"] == "python"
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "pypi-mixed"))
     found = provenance._environment()
     assert "torch==2.6.0+cu124" in found["missing"]
     wheels.append(("torch", "2.6.0+cu124", "uv-pixi"))
     assert "torch==2.6.0+cu124" not in provenance._environment()["missing"]
     monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "gone")
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "gone"))
     with pytest.raises(WorkshopError, match="gone"):
         provenance._environment()
+
+
+def test_an_images_revision_is_that_of_its_own_scripts(tmp_path, monkeypatch):
+    """A script of the host that is run inside an image is not what the image was built from."""
+    inside = tmp_path / "workshop" / "train.py"
+    inside.parent.mkdir()
+    inside.touch()
+    monkeypatch.setenv("WORKSHOP_REVISION", f"{'a' * 40}-dirty")
+    monkeypatch.setenv("PIXI_PROJECT_ROOT", str(inside.parent))
+    assert provenance._git(inside) == {"commit": "a" * 40, "dirty": True}
+    outside = ROOT / "exercise-2-pytorch-cu12" / "solution" / "train.py"
+    assert (provenance._git(outside) or {"commit": None})["commit"] != "a" * 40
 
 
 def test_proportion_tolerance():

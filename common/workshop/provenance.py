@@ -55,9 +55,11 @@ def _git(script: Path) -> dict[str, Any] | None:
 
     None without git, outside a checkout, and for a script that git does not know: it may lie in a folder of
     somebody else's checkout (a home under version control, say), whose commit says nothing about it.
-    An image holds no history: there WORKSHOP_REVISION says what it was built from.
+    An image holds no history: there WORKSHOP_REVISION says what it was built from. That is true of the scripts that
+    lie in its workspace, and of no script that was brought there from outside.
     """
-    if built := re.fullmatch(r"([0-9a-f]{40})(-dirty)?", os.environ.get("WORKSHOP_REVISION", "")):
+    built = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", os.environ.get("WORKSHOP_REVISION", ""))
+    if built and script.is_relative_to(Path(os.environ.get("PIXI_PROJECT_ROOT", "/")).resolve()):
         return {"commit": built[1], "dirty": built[2] is not None}
     # Inside a git hook these variables name another checkout.
     variables = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
@@ -94,7 +96,8 @@ def _environment() -> dict[str, Any]:
     the sha256 over name and version of every installed distribution.
     """
     name, root = os.environ.get("PIXI_ENVIRONMENT_NAME"), os.environ.get("PIXI_PROJECT_ROOT")
-    if name and root and (Path(root) / "pixi.lock").is_file():
+    # Another interpreter inherits these names too, that of a job which was submitted by `pixi run`, say.
+    if name and Path(sys.prefix).name == name and root and (Path(root) / "pixi.lock").is_file():
         return _pixi_environment(name, Path(root) / "pixi.lock")
     read = (distribution.metadata for distribution in metadata.distributions())  # each parses a file: once
     found = sorted({f"{said['Name']}=={said['Version']}" for said in read if said["Name"]})
