@@ -116,6 +116,24 @@ def test_whoever_asks_again_has_no_time_for_the_epoch(variables, tmp_path):
 
 
 @posix
+def test_while_the_run_is_filed_nobody_is_listened_to(variables, tmp_path):
+    """Requests around the rename, a second apart, and one at the interpreter's end: a whole run, exit code 0."""
+    start = tmp_path / "start.py"
+    start.write_text(
+        "import atexit, os, runpy, signal, sys, time\nrename = os.rename\n"
+        "def ask(*_):\n    os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "def slow(*paths):\n    ask()\n    time.sleep(1.2)\n    ask()\n    rename(*paths)\n    ask()\n"
+        "os.rename = slow\natexit.register(ask)\n"
+        f"sys.argv[0] = {str(SOLUTION)!r}\nrunpy.run_path({str(SOLUTION)!r}, run_name='__main__')\n"
+    )
+    process = started(variables, start, *arguments(tmp_path / "run", epochs=1))
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert "run.json" in left and not left & {record.CHECKPOINT, record.LOCK}
+
+
+@posix
 def test_two_processes_stop_after_the_same_epoch(variables, tmp_path):
     """torchrun hands its own SIGTERM on to both; that of the second process alone decides nothing."""
     port = str(24000 + os.getpid() % 20000)

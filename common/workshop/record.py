@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workshop import crate, provenance, typed
+from workshop import crate, provenance, stopping, typed
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of, write_atomic
 
@@ -241,6 +241,7 @@ def finish(run: Run, packages: tuple[str, ...], **said: Any) -> Path:
     except ValueError as error:
         found, advice = "NaN or infinite numbers", "look at the figures' numbers; with --seed, try another seed"
         raise WorkshopError("the results of this run", "finite numbers", found, advice) from error
+    stopping.no_more()
     # run.json last: where it lies, everything else does.
     write_atomic(run.folder / "ro-crate-metadata.json", crate.describe(document, text.encode()).encode())
     write_atomic(run.folder / "run.json", text.encode())

@@ -51,7 +51,20 @@ def listening() -> Iterator[Callable[[], str | None]]:
         yield lambda: asked[0][0] if asked else None
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if asked else handler)  # it is ending: no further request is heard
+            if signal.getsignal(number) is not signal.SIG_IGN:  # else no_more() has been called
+                signal.signal(number, signal.SIG_IGN if asked else handler)  # it is ending: no request is heard
+
+
+def no_more() -> None:
+    """From here on a request is not heard, to the end of the process: what is left is done sooner than stopped.
+
+    For the moment when a run is filed: between its last byte and exit code 0 it must not end as if it were unfinished.
+    Signals that nobody is listening to keep their meaning.
+    """
+    for name in SIGNALS:
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def stop_if(asked: str | None, done: int, epochs: int) -> None:
