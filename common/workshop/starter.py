@@ -99,6 +99,8 @@ def reset(number: int, yes: bool) -> int:
     for name, text in content.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / name, text)
+        if text.startswith(b"#!") and name.endswith((".sh", ".py")) and not (folder / name).stat().st_mode & 0o100:
+            (folder / name).chmod(0o755)  # an executable, as git has it
     for name in there.keys() - content.keys():
         (folder / name).unlink(missing_ok=True)
     print(f"{typed.relative(folder)} is as it was shipped")
