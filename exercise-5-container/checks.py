@@ -154,8 +154,9 @@ CHECKS = [
         "told that its time is over, the job keeps its epoch, is queued again, and goes on from the checkpoint",
         (
             "At its limit a job is killed. How can it hear of that before, and who has to tell the training?",
-            "--signal=B:USR1@120 tells the batch script; bash hears it in `wait`. The training ends with 85 once it has kept its epoch.",
-            "train.sh & trap 'kill -USR1 $training' USR1; wait; on 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
+            "--signal=B:USR1@120 tells the batch script; bash hears it in `wait`, which then ends, before the training: wait again.",
+            "train.sh & training=$!; trap 'told=yes; kill $training' USR1; while kill -0 $training; do code=0; wait $training || code=$?; done; "
+            "told and 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
         ),
         job_checks.survives_its_end,
     ),

@@ -109,14 +109,18 @@ require_gpus = Capability >= 8.0 && GlobalMemoryMb >= 20000
 request_memory = 4000
 request_disk = 20000000
 should_transfer_files = yes
-transfer_input_files = common/, \\
-    exercise-2-pytorch-cu12/
+transfer_input_files = ./common, \\
+    exercise-2-pytorch-cu12
 transfer_output_files = out
 when_to_transfer_output = on_exit_or_evict
 checkpoint_exit_code = 85
-max_retries = 2
+on_exit_hold = !ExitBySignal && (ExitCode =!= 0)
+arguments = --flag $(number)
 Log = $(Cluster).log
-queue number in (1, 2, 3)
+queue number in (
+  1
+  2
+)
 """
 
 ALTERNATIVES = {

@@ -121,7 +121,9 @@ class Cluster:
         while self.run("squeue", "-h", "-j", job, "-o", "%T").stdout.strip() != "PENDING":
             assert time.monotonic() < deadline, self.logs()
             time.sleep(0.05)
-        # Slurm lets a requeued job wait for two minutes; this one may go at once.
+        # Slurm lets a requeued job wait for two minutes, until its old credential is no more. This one may go sooner,
+        # but not in the second in which that was revoked: the node would take the new one for the old.
+        time.sleep(2)
         assert not and_go_on or self.run("scontrol", "update", f"JobId={job}", "StartTime=now").returncode == 0
 
     def logs(self):
@@ -155,7 +157,7 @@ def test_interrupted_and_requeued_it_ends_in_the_same_weights(cluster, command, 
     log = (tmp_path / f"slurm-{job}.log").read_text()
     assert not place.exists()
     if how != "scontrol requeue":
-        assert "stopped by SIGUSR1: " in log and "back into the queue" in log
+        assert "stopped by SIGTERM: " in log and "back into the queue" in log
     assert cluster.ended(job)[-1] == ("COMPLETED", "0:0"), cluster.logs()
     said = record_of(place)
     assert said["job"]["id"] == job and said["job"]["restarts"] == 1
@@ -166,13 +168,13 @@ def test_interrupted_and_requeued_it_ends_in_the_same_weights(cluster, command, 
 
 
 def test_slurm_itself_tells_the_job_before_its_time_is_over(cluster, tmp_path):
-    """A limit of one minute, with the signal a minute before; Slurm looks at the limits every half minute."""
+    """A limit of two minutes, with the signal a minute before; Slurm looks at the limits every half minute."""
     place = tmp_path / "results" / "job"
-    job = cluster.submit("train.sbatch", "--time=1", "--signal=B:USR1@60", EPOCHS="5000", RUN=str(place))
+    job = cluster.submit("train.sbatch", "--time=2", "--signal=B:USR1@60", EPOCHS="5000", RUN=str(place))
     cluster.wait_for(tmp_path / "results" / "job.partial" / record.CHECKPOINT)
     cluster.wait_until_queued_again(job, and_go_on=False)
     log = cluster.logs()
-    assert "stopped by SIGUSR1: " in log and "back into the queue" in log and "CANCELLED" not in log
+    assert "stopped by SIGTERM: " in log and "back into the queue" in log and "DUE TO TIME LIMIT" not in log
     assert (tmp_path / "results" / "job.partial" / record.CHECKPOINT).exists()
     assert cluster.run("scancel", job).returncode == 0
 
@@ -241,10 +243,11 @@ def test_a_finished_run_is_not_trained_again(cluster, tmp_path):
 
 def test_slurm_train_submits(cluster, command, slurm):
     done = command("-m", "workshop", "slurm-train", "python", "--device", "cpu", "--data", "digits", "--epochs", 1,
-                   "--output", cluster.folder / "run", "--json", **cluster.variables)  # fmt: skip
+                   "--run", cluster.folder / "run", "--json", "--output=mine-%j.log", **cluster.variables)  # fmt: skip
     assert done.returncode == 0, done.stderr
     job = json.loads(done.stdout)["job"]
-    log = Path(json.loads(done.stdout)["log"])
+    (log,) = map(Path, json.loads(done.stdout)["logs"])
+    assert log.name == f"mine-{job}.log" and json.loads(done.stdout)["runs"] == [str(cluster.folder / "run")]
     try:
         assert cluster.ended(job) == [("COMPLETED", "0:0")], log.read_text()
         assert record_of(cluster.folder / "run")["job"]["id"] == job
@@ -252,13 +255,23 @@ def test_slurm_train_submits(cluster, command, slurm):
         log.unlink(missing_ok=True)
 
 
-def test_slurm_train_refuses_before_anything_is_queued(cluster, command, refused, tmp_path):
+def test_slurm_train_refuses_before_anything_is_queued(cluster, command, refused, slurm, tmp_path):
     queued = cluster.run("squeue", "-h").stdout
-    words = ("-m", "workshop", "slurm-train", "python", "--device", "cpu", "--output", tmp_path / "run")
-    text = refused(command(*words, "--", "--mem=64G", **cluster.variables), "Requested node configuration")
+    words = ("-m", "workshop", "slurm-train", "python", "--device", "cpu", "--run", tmp_path / "run")
+    text = refused(command(*words, "--mem=64G", **cluster.variables), "Requested node configuration")
     assert "sinfo" in text
-    refused(command(*words, "--", "--tiem=3", **cluster.variables), "--tiem=3")
+    refused(command(*words, "--", "--tiem=3", **cluster.variables), "--tiem", "--time")
+    (tmp_path / "run-seed2").mkdir()
+    (tmp_path / "run-seed2" / "run.json").write_text("{}")
+    refused(command(*words, "--seeds", **cluster.variables), "run-seed2", "a finished run")
+    refused(command(*words, "--seeds", "--seed", 3, **cluster.variables), "one of the two")
+    tried = command(*words, "--test-only", **cluster.variables)
+    assert tried.returncode == 0 and "to start at" in tried.stdout, tried.stdout + tried.stderr
+    nobody = tmp_path / "nobody.conf"
+    nobody.write_text((slurm / "slurm.conf").read_text().replace("SlurmctldPort=", "SlurmctldPort=1\n#"))
+    text = refused(command(*words, **cluster.variables | {"SLURM_CONF": str(nobody)}), "controller", "without a queue:")
+    assert "sinfo" not in text
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
-    refused(command(*words, **cluster.variables), "a finished run", "--output")
+    refused(command(*words, **cluster.variables), "a finished run", "--run")
     assert cluster.run("squeue", "-h").stdout == queued

@@ -177,16 +177,20 @@ def _add_container_commands(commands: argparse._SubParsersAction) -> None:
 def _slurm_train(args: argparse.Namespace) -> int:
     from workshop.submit import slurm_train
 
-    output = args.output and _typed_in(args.output)
+    run = args.folder and _typed_in(args.folder)
     chosen = {"data": args.data, "seed": args.seed, "epochs": args.epochs, "device": args.device}
-    script = "array" if args.array else "train"
-    return slurm_train(args.environment, args.version_of, script, output, args.more, args.json, **chosen)
+    if args.seeds and args.seed is not None:
+        from workshop.errors import WorkshopError
+
+        raise WorkshopError("--seeds --seed", "one of the two", "both", f"workshop slurm-train --seed {args.seed}")
+    script = "array" if args.seeds else "train"
+    return slurm_train(args.environment, args.version, script, run, args.more, args.json, **chosen)
 
 
 def _htcondor_train(args: argparse.Namespace) -> int:
     from workshop.submit import htcondor_train
 
-    return htcondor_train(args.version_of, args.seed, args.output and _typed_in(args.output), args.more)
+    return htcondor_train(args.version, args.seed, args.folder and _typed_in(args.folder), args.more)
 
 
 def _completion(args: argparse.Namespace) -> int:
@@ -270,16 +274,18 @@ def build_parser() -> argparse.ArgumentParser:
     cut.add_argument("folder", metavar="DIR", help="the folder of the exercise's manifest")
     cut.set_defaults(run=_lock_slice)
 
-    slurm = commands.add_parser("slurm-train", help="exercise 5: train as a job of Slurm (options of sbatch after --)")
+    # Whatever they do not know is for sbatch and condor_submit, so their own options have other names than theirs.
+    slurm = commands.add_parser("slurm-train", help="exercise 5: train as a job of Slurm; options of sbatch may follow",
+                                allow_abbrev=False)  # fmt: skip
     within = "what it trains in: an image (default), what pixi-pack has packed, or an interpreter"
     slurm.add_argument("environment", nargs="?", choices=("image", "packed", "python"), default="image", help=within)
-    slurm.add_argument("--array", action="store_true", help="array.sbatch: a task for each seed")
-    slurm.add_argument("--data", metavar="NAME", help="data set")
+    slurm.add_argument("--seeds", action="store_true", help="array.sbatch: a task for each seed")
+    slurm.add_argument("--data", choices=("digits", "digits-60k", "mnist", "fashion-mnist"), help="data set")
     slurm.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
     slurm.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default cuda: it insists on a GPU")
     slurm.add_argument("--json", action="store_true", help="job and log for machines")
     slurm.set_defaults(run=_slurm_train)
-    condor = commands.add_parser("htcondor-train", help="exercise 5: train as a job of HTCondor")
+    condor = commands.add_parser("htcondor-train", help="exercise 5: train as a job of HTCondor", allow_abbrev=False)
     condor.set_defaults(run=_htcondor_train)
     _both_jobs(slurm, condor)
 
@@ -294,8 +300,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _both_jobs(*commands: argparse.ArgumentParser) -> None:
     for command in commands:
         command.add_argument("--seed", type=int, metavar="N", help="of weights and order (default 0)")
-        command.add_argument("--output", metavar="DIR", help="the folder of the run (default: named after the job)")
-        command.add_argument("--version", dest="version_of", choices=("starter", "solution"), default="solution",
+        command.add_argument("--run", dest="folder", metavar="DIR",
+                             help="the folder of the run (default: named after the job)")  # fmt: skip
+        command.add_argument("--version", choices=("starter", "solution"), default="solution",
                              help="whose job (default solution)")  # fmt: skip
         command.set_defaults(more=[])
 

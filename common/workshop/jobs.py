@@ -6,6 +6,7 @@ no more than a warning; both cost a night in the queue. jobs.json holds the name
 
 from __future__ import annotations
 
+import ast
 import difflib
 import json
 import re
@@ -47,7 +48,7 @@ def known() -> dict[str, Any]:
     return json.loads(KNOWN.read_text(encoding="utf-8"))
 
 
-def _text(path: Path, what: str) -> str:
+def text_of(path: Path, what: str) -> str:
     """The file's text. Raises WorkshopError for one that is missing, no text, or written with Windows' line ends."""
     try:
         text = path.read_bytes().decode()
@@ -72,7 +73,7 @@ def read_batch(path: Path) -> Batch:
     Raises WorkshopError for a script without a first line `#!`, an option that sbatch does not know or that lacks its
     value, a line that looks like an option and is none, and one below the first command, which sbatch passes over.
     """
-    text = _text(path, "a batch script")
+    text = text_of(path, "a batch script")
     lines = text.splitlines()
     if not lines or not lines[0].startswith("#!"):
         raise WorkshopError(f"the first line of {path.name}", "the interpreter, as in #!/usr/bin/env bash",
@@ -85,7 +86,7 @@ def read_batch(path: Path) -> Batch:
             if begun:
                 raise WorkshopError(where, "every #SBATCH line above the first command",
                                     f"it stands below {begun!r}, where sbatch passes over it", "move it up")  # fmt: skip
-            options |= _options(line.removeprefix("#SBATCH"), where)
+            options |= options_of(line.removeprefix("#SBATCH"), where)
         elif re.match(r"\s*#[ \t]*S?BATCH\s+-", line, re.IGNORECASE):  # ##SBATCH is switched off, as people do
             raise WorkshopError(where, "#SBATCH at the beginning of the line, in capitals, without spaces before it",
                                 f"{line!r}: a comment for sbatch", "write it as #SBATCH, or take the line out")  # fmt: skip
@@ -94,7 +95,8 @@ def read_batch(path: Path) -> Batch:
     return Batch(path, text, options)
 
 
-def _options(text: str, where: str) -> dict[str, str]:
+def options_of(text: str, where: str) -> dict[str, str]:
+    """Options of sbatch by long name. Raises WorkshopError for those that it does not know, or that lack their value."""
     try:
         words = shlex.split(text, comments=True)
     except ValueError as error:
@@ -140,7 +142,9 @@ def read_submit(path: Path) -> Submit:
     Raises WorkshopError for a line that is none of its forms, for a key that HTCondor does not know and that no $(key)
     in the file uses, for a $(NAME) that nothing defines, and for a file without `queue`.
     """
-    text = _text(path, "a submit file")
+    text = text_of(path, "a submit file")
+    # The items of a queue may stand on lines of their own, in brackets.
+    text = re.sub(r"(?im)^(\s*queue\b[^(\n]*\()([^)]*)", lambda m: m[1] + " ".join(m[2].split()), text)
     keys: dict[str, str] = {}
     lines: dict[str, int] = {}
     queue, more = None, ""
@@ -177,9 +181,9 @@ def read_submit(path: Path) -> Submit:
 def _refuse_unknown(path: Path, keys: dict[str, str], lines: dict[str, int], queue: str | None) -> None:
     table = known()["htcondor"]
     values = [*keys.values(), queue or ""]
-    used = {name.lower() for value in values for name in re.findall(r"\$\((\w+)", value)}
-    # Only those without a value of their own, as in $(seed:0), have to be defined.
-    needed = {name.lower() for value in values for name in re.findall(r"\$\((\w+)\)", value)}
+    used = {name.lower() for value in values for name in re.findall(r"\$\w*\((\w+)", value)}  # $INT(seed,%03d) as well
+    # Only those without a value of their own, as in $(seed:0), have to be defined; $$(Name) is the machine's.
+    needed = {name.lower() for value in values for name in re.findall(r"(?<!\$)\$\((\w+)\)", value)}
     for key in keys:
         theirs = (
             key in table["keys"] or key.startswith(tuple(table["prefixes"])) or key.endswith(tuple(table["suffixes"]))
@@ -217,6 +221,47 @@ def environment_of(submit: Submit) -> dict[str, str]:
     else:
         words = [word.strip() for word in value.split(";")]
     return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def holds(expression: str, code: int) -> bool | None:
+    """What a ClassAd expression over ExitCode and ExitBySignal says of a job that ended by itself with `code`.
+
+    None where it asks for other things, or cannot be read.
+    """
+    text = re.sub(r"(?i)\bExitBySignal\b", "False", re.sub(r"(?i)\bExitCode\b", str(code), expression))
+    text = re.sub(r"(?i)\btrue\b", "True", re.sub(r"(?i)\bfalse\b", "False", text))
+    text = text.replace("=?=", "==").replace("=!=", "!=").replace("&&", " and ").replace("||", " or ")
+    text = re.sub(r"!(?!=)", " not ", text)
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    simple = (ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.Compare, ast.Constant, ast.Eq,
+              ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)  # fmt: skip
+    if not all(isinstance(node, simple) for node in ast.walk(tree)):
+        return None
+    try:
+        return bool(eval(compile(tree, "expression", "eval"), {"__builtins__": {}}))  # constants alone, see `simple`
+    except (TypeError, RecursionError):
+        return None
+
+
+def indices(array: str) -> list[int]:
+    """The indices of --array=0-15:4%2 or 1,3,5-7; empty where they cannot be read."""
+    found = []
+    for part in array.split("%")[0].split(",") if array else []:
+        ends, _, step = part.partition(":")
+        first, _, last = ends.partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()) or (step and not step.isdecimal()):
+            return []
+        found += range(int(first), int(last or first) + 1, int(step or 1) or 1)
+    return found
+
+
+def megabytes(memory: str) -> float | None:
+    """A size of sbatch's (a number of MiB, or one with K, M, G or T) in MiB; None for none of these."""
+    found = re.fullmatch(r"(\d+)([KMGT]?)B?", memory, re.IGNORECASE)
+    return int(found[1]) * {"K": 2**-10, "": 1, "M": 1, "G": 2**10, "T": 2**20}[found[2].upper()] if found else None
 
 
 def minutes(limit: str) -> float | None:

@@ -14,6 +14,7 @@ import signal as signals
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,12 @@ NAMES = ("python", "python3", "apptainer", "singularity", "podman", "docker", "s
 LIMIT = 30  # seconds; nothing in a rehearsal takes one
 TOLD_LIMIT = 10  # seconds after the signal: a script that is deaf to it waits for ever, and a learner for the answer
 
-STAND_IN = r"""
+TASK = "train-torch"  # the workspace's own task, which trains as well
+STAND_IN = (
+    rf"""
+TASK = {TASK!r}
+"""
+    + r"""
 import json, os, re, signal, sys, time
 name, *words = sys.argv[1:]
 home = os.environ["REHEARSAL"]
@@ -52,7 +58,7 @@ if script is not None and name not in ("scontrol", "sbatch", "module", "ml"):
     note(inside=True)
     os.execvp("bash", ["bash", *words[script:]])
 if name in ("scontrol", "sbatch", "scancel", "squeue", "nvidia-smi", "module", "ml") or not any(
-    word.endswith(".py") for word in words
+    word.endswith(".py") or word == TASK for word in words
 ):
     note()
     sys.exit(0)
@@ -62,13 +68,14 @@ for number in (signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, lambda number, _: heard.append(number))
 note(trains=True, device=os.environ.get("WORKSHOP_DEVICE", ""))
 ends = os.environ["REHEARSAL_ENDS"]
-if ends == "stopped":
+if ends.startswith("stopped"):
     while not heard and os.path.exists(home):
         time.sleep(0.02)
     note(heard=[signal.Signals(number).name for number in heard])
-    sys.exit(85)
+    sys.exit(85 if ends == "stopped" else 1)
 sys.exit({"well": 0, "badly": 1}[ends])
 """
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ class Rehearsed:
         """The value of an option of the training, as in --seed 1 or --seed=1."""
         words = (self.training() or {"words": []})["words"]
         # Those behind the script: podman has a --device too.
-        words = words[next((i for i, word in enumerate(words) if word.endswith(".py")), 0) :]
+        words = words[next((i for i, word in enumerate(words) if word.endswith(".py") or word == TASK), 0) :]
         after = next((b for a, b in zip(words, words[1:], strict=False) if a == option), None)
         return next((word.split("=", 1)[1] for word in words if word.startswith(f"{option}=")), after)
 
@@ -126,6 +133,7 @@ def stage(scratch: Path, exercises: dict[str, Path]) -> Path:
         (place / "clone" / folder).mkdir(parents=True)
         for python in ("python", "python3"):
             (place / "clone" / folder / python).symlink_to(place / "stand-ins" / "bin" / "python")
+        (place / "clone" / folder / "activate").write_text(f'PATH="{place / "clone" / folder}:$PATH"\n')
     for name, folder in exercises.items():
         (place / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(folder, place / "clone" / name, ignore=shutil.ignore_patterns("__pycache__", ".pixi", "*.lock"))
@@ -133,12 +141,14 @@ def stage(scratch: Path, exercises: dict[str, Path]) -> Path:
 
 
 def rehearse(
-    place: Path, script: Path, ends: str, variables: dict[str, str], signal: str = "", to_training: bool = False
-) -> Rehearsed:
+    place: Path, script: Path, ends: str, variables: dict[str, str], signal: str = "", to_training: bool = False,
+    arguments: Sequence[str] = (),
+) -> Rehearsed:  # fmt: skip
     """Run a script on the stage, as the job system would: in the clone's root, from a copy that lies elsewhere.
 
     ends: how the training ends: well, badly, or stopped, by `signal`, which the script gets once it trains (or, with
-    to_training, the training itself, as Slurm does for its job steps).
+    to_training, the training itself, as Slurm does for its job steps); stopped-badly: by the signal, but with a message
+    and exit code 1.
     """
     (place / "stand-ins" / "calls").write_text("")
     copy = place / "slurm_script"
@@ -152,8 +162,10 @@ def rehearse(
         "PATH": f"{bins}{os.pathsep}{os.environ.get('PATH', os.defpath)}", "HOME": str(place), "TMPDIR": str(place),
         "USER": "learner", "REHEARSAL": str(place / "stand-ins"), "REHEARSAL_ENDS": ends, **variables,
     }  # fmt: skip
+    if "SLURM_JOB_ID" in variables:
+        environment["SLURM_SUBMIT_DIR"] = str(place / "clone")
     process = subprocess.Popen(
-        [bash(), str(copy)], cwd=place / "clone", env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        [bash(), str(copy), *arguments], cwd=place / "clone", env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
     )  # fmt: skip
     try:

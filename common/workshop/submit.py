@@ -18,6 +18,8 @@ from workshop.checks import root_folder
 from workshop.errors import WorkshopError
 
 EXERCISE = "exercise-5-container"
+# What Slurm's commands say where no controller answers them.
+NO_CONTROLLER = re.compile(r"Unknown host|resolve_ctls|Unable to contact|Connection refused|establish a configuration")
 RUNS = "results/exercise-2-pytorch-cu12"
 # What a job trains in: the variable that names its file (train.sh reads it), the default, and how one comes by it.
 ENVIRONMENTS = {
@@ -32,42 +34,56 @@ ENVIRONMENTS = {
 
 
 def slurm_train(
-    environment: str, version: str, script: str, output: str | None, more: list[str], as_json: bool, **chosen: object
+    environment: str, version: str, script: str, run: str | None, more: list[str], as_json: bool, **chosen: object
 ) -> int:
     """Submit train.sbatch or array.sbatch with sbatch, after a trial that queues nothing; the exit code.
 
-    chosen: data, seed, epochs and device of the training, None where the script's own shall hold. more: options for
-    sbatch. Raises WorkshopError where the job could not be queued, or its folder is taken.
+    run: the folder of the run; a task of an array puts -seedN behind it. chosen: data, seed, epochs and device of the
+    training, None where the script's own shall hold. more: options for sbatch. Raises WorkshopError where the job could
+    not be queued, or its folder is taken.
     """
     root = root_folder()
     path = root / EXERCISE / version / f"{script}.sbatch"
     batch = jobs.read_batch(path)
-    command = _found("sbatch", f"TRAIN_IN={environment} DEVICE=auto RUN={RUNS}/here bash {EXERCISE}/{version}/train.sh")
+    command = _found("sbatch")
+    options = batch.options | jobs.options_of(shlex.join(more), "the options for sbatch")
+    tasks = jobs.indices(options.get("array", ""))
     variables = {name.upper(): str(value) for name, value in chosen.items() if value is not None}
     variables |= {"TRAIN_IN": environment, **_environment(root, environment)}
-    if output is not None:
-        variables["RUN"] = str(_free(output))
+    if run is not None:
+        variables["RUN"] = str(_free(run))
+        for task in tasks:
+            _free(f"{run}-seed{task}")
     line = [command, *more, typed.relative(path) if root == Path.cwd() else str(path)]
     said = _run([*line[:1], "--test-only", *line[1:]], root, variables)
+    if said.returncode and NO_CONTROLLER.search(said.stderr):
+        raise WorkshopError("Slurm's controller, asked by sbatch", "an answer: this is for the login node of a cluster",
+                            _reason(said), f"without a queue: {_here()}")  # fmt: skip
     if said.returncode:
-        advice = (
-            "sinfo -o '%P %l %c %m %G' shows what there is; ask for less, as in: workshop slurm-train -- --gres=none"
-        )
+        advice = "sinfo -o '%P %l %c %m %G' shows what there is; ask for less, as in: workshop slurm-train --gres=none"
         raise WorkshopError(f"sbatch --test-only {shlex.join(line[1:])}", "a job that this cluster can run",
                             _reason(said), advice)  # fmt: skip
+    if "test-only" in options:
+        print(said.stderr.strip())
+        return 0
     said = _run([*line[:1], "--parsable", *line[1:]], root, variables)
     if said.returncode:
         raise WorkshopError(shlex.join(line), "a job in the queue", _reason(said), "sinfo")
     job = said.stdout.strip().split(";")[0]
-    log = root / re.sub("%[jA]", job, batch.options.get("output", "slurm-%j.out"))
+    logs = [
+        root / re.sub("%a", str(task), re.sub("%[jA]", job, options.get("output", "slurm-%j.out")))
+        for task in tasks or [0]
+    ]
+    log = logs[0]
     if as_json:
-        print(json.dumps({"job": job, "log": str(log), "run": variables.get("RUN")}))
+        runs = [f"{variables['RUN']}-seed{task}" for task in tasks] or [variables["RUN"]] if run is not None else None
+        print(json.dumps({"job": job, "logs": [str(log) for log in logs], "runs": runs}))
     else:
         print(f"job {job}; its log: {typed.relative(log)}; where it is: squeue -j {job}; end it: scancel {job}")
     return 0
 
 
-def htcondor_train(version: str, seed: int | None, output: str | None, more: list[str]) -> int:
+def htcondor_train(version: str, seed: int | None, run: str | None, more: list[str]) -> int:
     """Submit train.sub with condor_submit; the exit code.
 
     more: arguments for condor_submit. Raises WorkshopError where the job could not be queued, or its folder is taken.
@@ -75,17 +91,16 @@ def htcondor_train(version: str, seed: int | None, output: str | None, more: lis
     root = root_folder()
     path = root / EXERCISE / version / "train.sub"
     submit = jobs.read_submit(path)
-    here = f"TRAIN_IN=python DEVICE=auto RUN={RUNS}/here bash {EXERCISE}/{version}/train.sh"
-    command = _found("condor_submit", here)
+    command = _found("condor_submit")
     image = submit.keys.get("container_image", "")
     if image and "://" not in image and not (root / image).exists():
         raise WorkshopError(root / image, "the image that the job trains in", "no such file", ENVIRONMENTS["image"][2])
     names = [f"seed={seed}"] if seed is not None else []
-    if output is not None:
-        place = _free(output)
+    if run is not None:
+        place = _free(run)
         if not place.is_relative_to(root):
-            raise WorkshopError("--output", "a folder of the clone: HTCondor brings results back there", str(place),
-                                f"--output {RUNS}/{place.name}")  # fmt: skip
+            raise WorkshopError("--run", "a folder of the clone: HTCondor brings results back there", str(place),
+                                f"--run {RUNS}/{place.name}")  # fmt: skip
         names.append(f"run={place.relative_to(root).as_posix()}")
     said = _run([command, *names, *more, str(path.relative_to(root))], root, {})
     if said.returncode:
@@ -95,12 +110,17 @@ def htcondor_train(version: str, seed: int | None, output: str | None, more: lis
     return 0
 
 
-def _found(name: str, instead: str) -> str:
+def _found(name: str) -> str:
     if command := shutil.which(name):
         return command
     system = "Slurm" if name == "sbatch" else "HTCondor"
     raise WorkshopError(f"{name} in the folders of PATH", f"the command of {system}: this is for its login nodes",
-                        "no such command", f"without a queue: {instead}")  # fmt: skip
+                        "no such command", f"without a queue: {_here()}")  # fmt: skip
+
+
+def _here() -> str:
+    """The same training without a queue, as it is typed on this route."""
+    return typed.script(root_folder() / "exercise-2-pytorch-cu12" / "solution" / "train.py")
 
 
 def _environment(root: Path, environment: str) -> dict[str, str]:
@@ -114,14 +134,14 @@ def _environment(root: Path, environment: str) -> dict[str, str]:
     return {variable: value}
 
 
-def _free(output: str) -> Path:
+def _free(run: str) -> Path:
     """The folder of a run that is not there yet, or was interrupted. Raises WorkshopError for one that is taken."""
-    place = Path(os.path.abspath(os.path.expanduser(output)))
+    place = Path(os.path.abspath(os.path.expanduser(run)))
     if place.is_dir() and any(place.iterdir()):
         found = "a finished run" if (place / "run.json").exists() else "a folder with other files in it"
-        raise WorkshopError(place, "a new folder for the run of the job", found, "name another place with --output")
+        raise WorkshopError(place, "a new folder for the run of the job", found, "name another place with --run")
     if place.exists() and not place.is_dir():
-        raise WorkshopError(place, "a new folder for the run of the job", "a file", "name another place with --output")
+        raise WorkshopError(place, "a new folder for the run of the job", "a file", "name another place with --run")
     return place
 
 

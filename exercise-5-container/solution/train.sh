@@ -24,10 +24,19 @@ CHECKPOINT_AFTER=${CHECKPOINT_AFTER:-}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
 export PYTHONPATH=$PWD/common
 mkdir -p "$(dirname "$RUN")"
+# HTCondor starts an evicted job again, also one that was just done. It sends no results along but those of this job.
+if [ -n "${_CONDOR_SCRATCH_DIR:-}" ] && [ -e "$RUN/run.json" ]; then
+  echo "$RUN was finished before the job was started again"
+  exit 0
+fi
 
 case $TRAIN_IN in
-  image) # --nv brings the host's NVIDIA driver into the image
-    command=(apptainer exec --nv --env "PYTHONPATH=$PYTHONPATH" --bind "$PWD" --pwd "$PWD" "$IMAGE" python)
+  image) # --nv brings the host's NVIDIA driver into the image; the script is this clone's, and so is what the record says
+    revision=$(git rev-parse HEAD 2>/dev/null || true)
+    [ -z "$(git status --porcelain 2>/dev/null || true)" ] || revision+=-dirty
+    command=(apptainer exec --nv --bind "$PWD" --pwd "$PWD" --env "PYTHONPATH=$PYTHONPATH"
+      --env "WORKSHOP_REVISION=$revision" --env "PIXI_PROJECT_ROOT=$PWD"
+      --env "PIXI_PROJECT_MANIFEST=$PWD/pixi.toml" "$IMAGE" python)
     ;;
   packed) # every package lies in the file: no network is needed
     place=${SCRATCH:-${_CONDOR_SCRATCH_DIR:-$PWD}}
@@ -45,7 +54,7 @@ case $TRAIN_IN in
     ;;
 esac
 if [ -n "$CHECKPOINT_AFTER" ]; then
-  command=(timeout --foreground --preserve-status --signal=USR1 "$CHECKPOINT_AFTER" "${command[@]}")
+  command=(timeout --foreground --preserve-status --signal=TERM "$CHECKPOINT_AFTER" "${command[@]}")
 fi
 
 command+=(exercise-2-pytorch-cu12/solution/train.py --data "$DATA" --seed "$SEED" --device "$DEVICE" --output "$RUN")

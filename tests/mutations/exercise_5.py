@@ -68,8 +68,9 @@ BROKEN = [
     ("apptainer.def", "%runscript", "    export HF_TOKEN=abc\n\n%runscript", "def-secret", "5.5"),
 ]  # fmt: skip
 
+HOLD = "on_exit_hold        = ExitBySignal == false && ExitCode == 1\n"
 LINE = "#SBATCH --gres=gpu:1\n"
-TRAP = "trap 'told=yes; kill -USR1 \"$training\" 2>/dev/null || true' USR1\n"
+TRAP = "trap 'told=yes; kill \"$training\" 2>/dev/null || true' USR1\n"
 RESUME = 'if [ -e "$RUN.partial/checkpoint.safetensors" ]; then\n  command+=(--resume)\nfi\n'
 
 # What people do to job files, and the check that has to notice it first.
@@ -94,12 +95,12 @@ JOB_MISTAKES = {
     "another script is run": ("5.6", [("train.sh", "solution/train.py", "solution/main.py")]),
     "no signal": ("5.7", [("train.sbatch", "#SBATCH --signal=B:USR1@120\n", "")]),
     "a signal that no training hears": (
-        "5.7", [("train.sbatch", "B:USR1@120", "B:USR2@120"), ("train.sbatch", TRAP, TRAP.replace("USR1", "USR2"))],
+        "5.7", [("train.sbatch", "B:USR1@120", "B:USR2@120"), ("train.sbatch", TRAP, TRAP.replace("USR1", "USR2").replace("kill ", "kill -USR2 "))],
     ),
     "a signal that scancel sends too": (
         "5.7", [("train.sbatch", "B:USR1@120", "B:TERM@120"), ("train.sbatch", TRAP, TRAP.replace("' USR1", "' TERM"))],
     ),
-    "cancelled, it comes back": ("5.7", [("train.sbatch", TRAP, TRAP.replace("' USR1", "' USR1 TERM")), ("train.sbatch", "trap 'kill -TERM", "# trap 'kill -TERM")]),
+    "cancelled, it comes back": ("5.7", [("train.sbatch", TRAP, TRAP.replace("' USR1", "' USR1 TERM")), ("train.sbatch", "trap 'kill ", "# trap 'kill ")]),
     "a second for an epoch": ("5.7", [("train.sbatch", "@120", "@1")]),
     "told when it begins": ("5.7", [("train.sbatch", "--time=00:30:00", "--time=2")]),
     "Slurm tells a job step that is not there": ("5.7", [("train.sbatch", "B:USR1@120", "USR1@120")]),
@@ -113,7 +114,7 @@ JOB_MISTAKES = {
         ],
     ),
     "nobody passes the signal on": ("5.7", [("train.sbatch", TRAP, "trap 'told=yes' USR1\n")]),
-    "never requeued": ("5.7", [("train.sbatch", '    scontrol requeue "$SLURM_JOB_ID"\n', "")]),
+    "never requeued": ("5.7", [("train.sbatch", '    scontrol requeue "$SLURM_JOB_ID" || echo "that failed: submit it again, with RUN=$RUN" >&2\n', "")]),
     "requeued whatever happens": (
         "5.7",
         [("train.sbatch", 'if [ -n "$told" ] && { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }', 'if [ "$code" -ne 0 ]')],
@@ -139,9 +140,31 @@ JOB_MISTAKES = {
     "an eviction loses the checkpoint": ("5.9", [("train.sub", "ON_EXIT_OR_EVICT", "ON_EXIT")]),
     "85 is taken for an end": ("5.9", [("train.sub", "checkpoint_exit_code      = 85\n", "")]),
     "another code is taken for a checkpoint": ("5.9", [("train.sub", "= 85\n", "= 77\n")]),
-    "a message is tried again for ever": (
-        "5.9", [("train.sub", "on_exit_hold        = ExitBySignal == false && ExitCode == 1\n", ""), ("train.sub", "max_retries         = 3\n", "")],
+    "a message is tried again": ("5.9", [("train.sub", HOLD, "")]),
+    "a message is gone as if done": ("5.9", [("train.sub", HOLD, HOLD.replace("ExitCode == 1", "ExitCode == 85"))]),
+    "a done job is held": ("5.9", [("train.sub", HOLD, "on_exit_hold = true\n")]),
+    "results misspelt": ("5.9", [("train.sub", "transfer_output_files     = results", "transfer_output_files = result")]),
+    "another folder's script": ("5.9", [("train.sub", "exercise-5-container/solution/train.sh", "nowhere/train.sh")]),
+    "what is in the folder travels, the folder does not": ("5.9", [("train.sub", "= common, ", "= common/, ")]),
+    "a GPU that is too old": ("5.9", [("train.sub", "= 7.5", "= 3.5")]),
+    "a capability that is none": ("5.9", [("train.sub", "= 7.5", "= 7,5")]),
+    "an image of docker by its name": (
+        "5.9", [("train.sub", "container_image = train-cuda12.sif", "docker_image = pytorch/pytorch"), ("train.sub", "= container\n", "= docker\n")],
     ),
+    "a time without end": ("5.6", [("train.sbatch", "00:30:00", "0")]),
+    "memory in a unit of others": ("5.6", [("train.sbatch", "--mem=4G", "--mem=4Gi")]),
+    "memory without its unit": ("5.6", [("train.sbatch", "--mem=4G", "--mem=4")]),
+    "line ends of Windows in the other script": ("5.6", [("train.sh", "\n", "\r\n")]),
+    "told, it is requeued whatever the code": (
+        "5.7", [("train.sbatch", '&& { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }', "")],
+    ),
+    "it does not wait again": (
+        "5.7",
+        [("train.sbatch", 'while kill -0 "$training" 2>/dev/null; do', "while false; do"),
+         ("train.sbatch", '|| [ "$code" -gt 128 ]; }', "|| false; }")],
+    ),
+    "a folder is taken for a checkpoint": ("5.7", [("train.sh", '-e "$RUN.partial/checkpoint.safetensors"', '-d "$RUN.partial"')]),
+    "two seeds for four tasks": ("5.8", [("array.sbatch", "SEED=$SLURM_ARRAY_TASK_ID", "SEED=$((SLURM_ARRAY_TASK_ID % 2))"), ("array.sbatch", "-seed$SEED", "-seed$SLURM_ARRAY_TASK_ID")]),
     "an executable that is not there": ("5.9", [("train.sub", "solution/train.sh", "solution/run.sh")]),
 }  # fmt: skip
 
