@@ -10,8 +10,9 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workshop.errors import WorkshopError
@@ -20,11 +21,13 @@ INSTRUCTIONS = frozenset(
     "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL STOPSIGNAL USER VOLUME "
     "WORKDIR".split()
 )
+# In the others a bracket is a character as any other.
+JSON_FORM = ("ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME")
 # What the builder itself sets; declared or not, these have a value in FROM.
 PREDEFINED = {"TARGETPLATFORM": "linux/amd64", "BUILDPLATFORM": "linux/amd64", "TARGETOS": "linux",
               "BUILDOS": "linux", "TARGETARCH": "amd64", "BUILDARCH": "amd64", "TARGETVARIANT": "",
               "BUILDVARIANT": "", "TARGETSTAGE": ""}  # fmt: skip
-_HEREDOC = re.compile(r"(?:^|\s)\d*<<(-?)([\"']?)([A-Za-z_][\w.]*)\2(?=[\s;&|>)]|$)")
+_HEREDOC = re.compile(r"\d*<<(-?)([\"']?)([A-Za-z_][\w.]*)\2(?=[;&|>)]|$)")  # at the beginning of a word
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:(:?[-+?]|##?|%%?|//?)((?:[^{}]|\$\{[^{}]*\})*))?\})")
 
 
@@ -47,7 +50,7 @@ class Instruction:
     @property
     def exec_form(self) -> list[str] | None:
         """The list of the JSON form, as in CMD ["python", "train.py"]; None in the shell form."""
-        if not self.text.startswith("["):
+        if self.name not in JSON_FORM or not self.text.startswith("["):
             return None
         try:
             listed = json.loads(self.text)
@@ -59,7 +62,7 @@ class Instruction:
     def script(self) -> str:
         """What a shell is given: the text, then the heredocs."""
         listed = self.exec_form
-        return "\n".join([self.text if listed is None else " ".join(listed), *self.heredocs])
+        return "\n".join([self.text if listed is None else shlex.join(listed), *self.heredocs])
 
     def flag(self, name: str) -> str | None:
         return next((value for key, value in self.flags if key == name), None)
@@ -94,6 +97,7 @@ class Stage:
     workdir: str = "/"
     user: str | None = None
     entrypoint: Instruction | None = None
+    command: Instruction | None = None
     healthcheck: Instruction | None = None
 
     def lineage(self) -> list[Stage]:
@@ -140,10 +144,13 @@ def parse(text: str, path: Path) -> list[Instruction]:
         if not rest:
             raise _problem(path, start + 1, f"something after {name}", "the end of the line")
         flags, rest = _flags(rest)
+        if not rest:
+            raise _problem(path, start + 1, f"something after {name}", f"nothing but --{flags[-1][0]}")
         bodies = []
         if name in ("RUN", "COPY", "ADD") and not rest.startswith("["):
-            for dash, _, end in _HEREDOC.findall(rest):
-                body, number = _heredoc(lines, number, end, bool(dash))
+            for begun in filter(None, map(_HEREDOC.match, split(rest))):
+                end = begun[3]
+                body, number = _heredoc(lines, number, end, bool(begun[1]))
                 if body is None:
                     raise _problem(path, start + 1, f"a line {end} that ends the heredoc", "none")
                 bodies.append(body)
@@ -293,7 +300,7 @@ def _begin(instruction: Instruction, general: dict[str, str], made: list[Stage])
     if parent is None:
         return Stage(len(made), name, base, instruction.line, None, tuple(sorted(unset)))
     return Stage(len(made), name, base, instruction.line, parent, (), [], dict(parent.arguments), dict(parent.env),
-                 dict(parent.labels), parent.workdir, parent.user, parent.entrypoint, parent.healthcheck)  # fmt: skip
+                 dict(parent.labels), parent.workdir, parent.user, parent.entrypoint, parent.command, parent.healthcheck)  # fmt: skip
 
 
 def _take(stage: Stage, instruction: Instruction, general: dict[str, str], given: Mapping[str, str]) -> None:
@@ -315,8 +322,17 @@ def _take(stage: Stage, instruction: Instruction, general: dict[str, str], given
         stage.workdir = absolute(expand(instruction.text, values), stage.workdir)
     elif name == "ENTRYPOINT":
         stage.entrypoint = None if instruction.exec_form == [] else instruction
+        if not any(step.instruction.name == "CMD" for step in stage.steps):
+            stage.command = None  # that of the stage before was meant for another entry point
+    elif name == "CMD":
+        stage.command = None if instruction.exec_form == [] else instruction
     elif name == "HEALTHCHECK":
         stage.healthcheck = None if instruction.text.upper() == "NONE" else instruction
+
+
+def health_command(healthcheck: Instruction) -> Instruction:
+    """What a HEALTHCHECK runs, as the CMD that it is written as."""
+    return replace(healthcheck, name="CMD", text=re.sub(r"(?i)^CMD\s*", "", healthcheck.text))
 
 
 def absolute(path: str, workdir: str) -> str:
