@@ -15,12 +15,24 @@ SHELLS = ("sh", "bash", "dash", "zsh")
 INSTALLING = ("install", "i", "reinstall", "run", "r", "shell", "shell-hook", "s")
 # What may stand before a command and leave it the command that is run.
 BEFORE = ("exec", "time", "env", "sudo", "nice", "then", "do", "else", "if", "!", "{")
+# Of those, whatever stands behind the first word that is no option belongs to the command.
+RUNNING = ("run", "r", "exec", "x")
+# What starts the command that stands behind it, or reads a file of commands.
+STARTING = (*BEFORE, *SHELLS, "tini", "dumb-init", "source", "eval")
+# The options of Pixi 0.77 that take a value in a word of its own. (--offline has one only behind a sign.)
+VALUED = frozenset(
+    "--color --environment --platform --manifest-path --workspace --script --shell --skip --skip-with-deps --only "
+    "--config-file --auth-file --concurrent-downloads --concurrent-solves --pinning-strategy --pypi-keyring-provider "
+    "--tls-root-certs --change-ps1".split()
+)
+SHORT = {"e": "--environment", "p": "--platform", "m": "--manifest-path", "w": "--workspace", "s": "--script"}
+ALL = "*"  # the environment of `pixi install --all`
 CHANGING = ("add", "remove", "rm", "update", "upgrade", "lock", "init")
 
 
 @dataclass(frozen=True)
 class PixiCall:
-    """A call of Pixi. environment: as named, `default` where none is; unset: variables in the name without a value.
+    """A call of Pixi. environment: as named, `default` where none is, ALL; unset: variables in it without a value.
 
     held: locked, frozen, or nothing. folder: where `cd` went before it, absolute or from where the script begins.
     """
@@ -96,43 +108,76 @@ def pixi_calls(script: str, values: Mapping[str, str]) -> list[PixiCall]:
         start = next((n for n, word in enumerate(words) if PurePosixPath(expand(word, variables)).name == "pixi"), None)
         if start is None or (start and words[0] not in BEFORE):
             continue
-        found.append(_call(words[start + 1 :], variables, folder))
+        found += _calls(words[start + 1 :], variables, folder)
+    return found
+
+
+def programs(script: str, values: Mapping[str, str]) -> list[str]:
+    """The program, or the file of commands, that each command of a script starts, without its folder."""
+    found = []
+    for _, words in commands(script, values):
+        while len(words) > 1 and (
+            words[0] == "." or words[0].startswith("-") or PurePosixPath(words[0]).name in STARTING
+        ):
+            words = words[1:]
+        found.append(PurePosixPath(words[0]).name)
     return found
 
 
 def exports(script: str) -> dict[str, str]:
     """The variables that a script exports, as far as they can be told."""
-    found: dict[str, str] = {}
+    known: dict[str, str] = {}
+    exported = {"PATH"}  # it is, wherever a shell begins
     for words in _simple(script):
-        exported = words[0] == "export"
-        for word in words[1:] if exported else []:
+        exporting = words[0] == "export"
+        for word in words[1:] if exporting else words:
             name, sign, value = word.partition("=")
+            if not exporting and not (sign and name.isidentifier()):
+                break
             if sign:
-                found[name] = expand(value, found)
+                known[name] = expand(value, known)
+            if exporting:
+                exported.add(name)
+    return {name: value for name, value in known.items() if name in exported}
+
+
+def _calls(words: list[str], variables: dict[str, str], folder: str) -> list[PixiCall]:
+    """A call for each of the environments that it names."""
+    does, options = _options(words)
+    given = {name for name, _ in options}
+    held = "locked" if "--locked" in given or variables.get("PIXI_LOCKED", "") in ("true", "1") else ""
+    frozen = given & {"--frozen", "--as-is", "--no-install"} or variables.get("PIXI_FROZEN", "") in ("true", "1")
+    held = held or ("frozen" if frozen else "")
+    manifest = next((expand(value, variables) for name, value in options if name == "--manifest-path"), None)
+    named = [value for name, value in options if name == "--environment" and value]
+    if does in ("install", "i", "reinstall") and given & {"--all", "-a"}:
+        return [PixiCall(tuple(words), does, ALL, "", held, manifest, variables, folder)]
+    found = []
+    for written in named or [variables.get("PIXI_ENVIRONMENT_NAME") or "default"]:
+        unset: set[str] = set()
+        environment = expand(written, variables, unset)
+        found.append(PixiCall(tuple(words), does, environment, written, held, manifest, variables, folder,
+                              tuple(sorted(unset))))  # fmt: skip
     return found
 
 
-def _call(words: list[str], variables: dict[str, str], folder: str) -> PixiCall:
-    does = next((word for word in words if not word.startswith("-")), "")
-    written = _option(words, ("-e", "--environment")) or variables.get("PIXI_ENVIRONMENT_NAME") or "default"
-    unset: set[str] = set()
-    environment = expand(written, variables, unset)
-    flags = [word for word in words if word in ("--locked", "--frozen", "--as-is", "--no-install")]
-    held = "locked" if "--locked" in flags or variables.get("PIXI_LOCKED", "") in ("true", "1") else ""
-    if not held and (flags or variables.get("PIXI_FROZEN", "") in ("true", "1")):
-        held = "frozen"
-    manifest = _option(words, ("--manifest-path", "-m"))
-    manifest = manifest and expand(manifest, variables)
-    return PixiCall(tuple(words), does, environment, written, held, manifest, variables, folder, tuple(sorted(unset)))
-
-
-def _option(words: list[str], names: tuple[str, ...]) -> str | None:
-    for number, word in enumerate(words):
-        if word in names and number + 1 < len(words):
-            return words[number + 1]
-        for name in names:
-            if word.startswith(f"{name}="):
-                return word[len(name) + 1 :]
-            if len(name) == 2 and word.startswith(name) and len(word) > 2 and word[2] != "-":
-                return word[2:]
-    return None
+def _options(words: list[str]) -> tuple[str, list[tuple[str, str]]]:
+    """The command of Pixi, and the options that are Pixi's own, each with its value or nothing."""
+    does, options, left = "", [], iter(words)
+    for word in left:
+        if word == "--":
+            break
+        if not word.startswith("-"):
+            if does in RUNNING:
+                break
+            does = does or word
+        elif word.startswith("--"):
+            name, sign, value = word.partition("=")
+            options.append((name, value if sign or name not in VALUED else next(left, "")))
+        else:
+            for place, letter in enumerate(word[1:], 2):
+                if letter in SHORT:
+                    options.append((SHORT[letter], word[place:].removeprefix("=") or next(left, "")))
+                    break
+                options.append((f"-{letter}", ""))
+    return does, options
