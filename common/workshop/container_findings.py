@@ -15,10 +15,11 @@ from workshop.containers import (
     copies,
     copy_of,
     environment_argument,
+    mounts,
     pixi_steps,
     stage_of,
 )
-from workshop.dockerfile import Stage, Step
+from workshop.dockerfile import Instruction, Stage, Step
 from workshop.manifest_platforms import platforms_of
 
 BUILD_TOOLS = frozenset(
@@ -31,7 +32,11 @@ SECRET_VALUE = re.compile(
     r"gh[pousr]_\w{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY"
     r"|https?://[^\s/:@$]+:[^\s/@$]+@"
 )
-_SECRET_FILE = ("id_rsa", "id_ed25519", ".netrc", ".pypirc", ".env", "credentials.json", "auth.json", "*.pem", "*.key")
+# A .pem may be a certificate, which is for everybody.
+_SECRET_FILE = ("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", ".netrc", ".pypirc", ".env", "credentials.json", "auth.json",
+                "*.key", "*.p12", "*.pfx", "*key.pem", "*key[-_.]*.pem")  # fmt: skip
+# What an entry point that activates begins with.
+_ACTIVATING = r"^(pixi|conda|mamba|micromamba)$|activate|shell-hook|\.sh$"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -48,6 +53,10 @@ def base(image: Image) -> list[Finding]:
         for step, origin, _, _ in copies(stage):
             if origin and stage_of(image, origin) is None:
                 asked.append((image.where(step.instruction), origin, ()))
+        for step in stage.steps:
+            for origin in (mount["from"] for mount in mounts(step) if mount.get("from")):
+                if stage_of(image, origin.lower()) is None:
+                    asked.append((image.where(step.instruction), origin, ()))
     for where, name, unset in asked:
         if unset:
             advice = f"ARG {unset[0]}=... with a value, before the first FROM"
@@ -116,8 +125,8 @@ def lock(image: Image) -> list[Finding]:
                     "COPY pixi.toml pixi.lock ./",
                 )
             )
-    changing = [(step, call) for step, call in pixi_steps(install.stage) if call.does in shellwords.CHANGING]
-    for step, call in changing:
+    called = [entry for stage in install.stage.lineage() for entry in pixi_steps(stage)]
+    for step, call in (entry for entry in called if entry[1].does in shellwords.CHANGING):
         advice = "do that outside, commit pixi.lock, and install from it"
         found.append(
             Finding(
@@ -129,7 +138,7 @@ def lock(image: Image) -> list[Finding]:
                 advice,
             )
         )
-    first = next(call for _, call in pixi_steps(install.stage) if call.does in shellwords.INSTALLING)
+    first = next(call for _, call in called if call.does in shellwords.INSTALLING)
     loose = [call for call in (first, install.call) if not call.held]
     if loose:
         advice = f"pixi {loose[0].does} --locked ...: it stops where pixi.lock does not fit, and never solves"
@@ -198,10 +207,13 @@ def one_environment(
 
 
 def fits(said: str | None, wanted: str) -> bool:
+    """Whether a version is `wanted` or newer; 12 is 12.0."""
     try:
-        return [int(part) for part in (said or "").split(".")] >= [int(part) for part in wanted.split(".")]
+        mine, least = ([int(part) for part in version.split(".")] for version in (said or "", wanted))
     except ValueError:
         return False
+    length = max(len(mine), len(least))
+    return mine + [0] * (length - len(mine)) >= least + [0] * (length - len(least))
 
 
 def _brings(image: Image, stage: Stage, names: tuple[str, ...], until: Step) -> bool:
@@ -214,8 +226,8 @@ def _brings(image: Image, stage: Stage, names: tuple[str, ...], until: Step) -> 
         origin, sources, _ = copied
         if origin or any(_holds(image, source, name) for source in sources for name in names):
             return True  # what another stage holds is its own business
-    mounts = [value for key, value in until.instruction.flags if key == "mount" and "type=bind" in value]
-    return any(name in value or "source=" not in value for value in mounts for name in names)
+    bound = [mount for mount in mounts(until) if mount["type"] == "bind"]
+    return any("from" in mount or _holds(image, mount.get("source", "."), name) for mount in bound for name in names)
 
 
 def _holds(image: Image, source: str, name: str) -> bool:
@@ -240,9 +252,13 @@ def _sources(image: Image) -> Iterator[Finding]:
                 elif place == "/.git" or place.startswith("/.git/"):
                     advice = "a build argument: --build-arg REVISION=$(git rev-parse HEAD)"
                     yield Finding("git-copied", "error", where, "the revision, and not the history", source, advice)
-                elif any(fnmatch.fnmatchcase(place.rsplit("/", 1)[-1], name) for name in _SECRET_FILE):
+                elif _is_secret(place.rsplit("/", 1)[-1].lower()):
                     advice = "RUN --mount=type=secret,id=... shows it to one step, and leaves nothing"
                     yield Finding("secret", "error", where, "no secrets in a layer", source, advice)
+
+
+def _is_secret(name: str) -> bool:
+    return "pub" not in name and any(fnmatch.fnmatchcase(name, pattern) for pattern in _SECRET_FILE)
 
 
 def _secrets(image: Image) -> Iterator[Finding]:
@@ -297,7 +313,7 @@ def final_stage(image: Image) -> list[Finding]:
         advice = "install what compiles in the first stage"
         found.append(Finding("build-tools", "error", where, "no compilers in what is run", tools, advice))
     user = (last.user or "").partition(":")[0]
-    if user in ("", "root", "0"):
+    if user in ("", "root") or (user.isdecimal() and int(user) == 0):
         found.append(
             Finding(
                 "root-user",
@@ -331,15 +347,7 @@ def final_stage(image: Image) -> list[Finding]:
 
 def _prefix(image: Image, where: str) -> Iterator[Finding]:
     """The environment is copied to the path that it was installed at: its files hold that path."""
-    prefix, targets = image.install.prefix, []
-    for stage in image.final.lineage():
-        for _, origin, sources, target in copies(stage):
-            source_stage = stage_of(image, origin)
-            if source_stage is None or image.install.stage not in source_stage.lineage():
-                continue
-            for source in (dockerfile.absolute(source, "/") for source in sources):
-                if source == prefix or prefix.startswith(f"{source.rstrip('/')}/"):
-                    targets.append(dockerfile.absolute(target + prefix[len(source.rstrip("/")) :], "/"))
+    prefix, targets = image.install.prefix, image.places(image.install)
     wanted = f"COPY --from={image.install.stage.name} {prefix} {prefix}"
     if not targets:
         yield Finding("prefix-not-copied", "error", where, f"a COPY --from of {prefix}", "none", wanted)
@@ -384,11 +392,16 @@ def activation(image: Image) -> list[Finding]:
     """What activation would set is set by ENV, so that `docker run`, `apptainer exec` and a job see one environment."""
     found, last = [], image.final
     where = f"{image.path.name}, the last stage (line {last.line})"
-    if last.entrypoint is not None and re.search(r"pixi|conda|activate|shell-hook|\.sh\b", last.entrypoint.text):
+    if last.entrypoint is not None and _starts(last.entrypoint, last.env, _ACTIVATING):
         found.append(
             Finding("entrypoint", "error", image.where(last.entrypoint), "activation by ENV: apptainer exec and most batch systems pass the entry point by",
                     "an entry point that activates", "remove it, and set PATH and the rest with ENV")
         )  # fmt: skip
+    for instruction in (last.command, last.healthcheck and dockerfile.health_command(last.healthcheck)):
+        if instruction is not None and _starts(instruction, last.env, "^pixi$|shell-hook"):
+            advice = 'CMD ["python", "train.py"]: PATH finds the python of the environment'
+            found.append(Finding("command", "error", image.where(instruction), "a command that needs no Pixi: the last stage has none",
+                                 "it calls Pixi", advice))  # fmt: skip
     if image.install is None or image.install.call.unset:
         return found
     prefix, environment = image.install.prefix, image.install.call.environment
@@ -438,12 +451,23 @@ def activation(image: Image) -> list[Finding]:
     return found
 
 
+def _starts(instruction: Instruction, variables: dict[str, str], names: str) -> bool:
+    """Whether a CMD or an ENTRYPOINT starts a program of such a name, itself or by a shell."""
+    started = shellwords.programs(instruction.script, variables)
+    return any(re.search(names, program) for program in started) or bool(
+        shellwords.pixi_calls(instruction.script, variables)
+    )
+
+
 def _gpu(last: Stage, where: str, environment: str) -> Iterator[Finding]:
-    visible = last.env.get("NVIDIA_VISIBLE_DEVICES", "")
-    able = last.env.get("NVIDIA_DRIVER_CAPABILITIES", "").split(",")
+    variables = last.env
+    if re.search(r"(^|/)nvidia/", last.lineage()[0].base):  # NVIDIA's own images set both
+        variables = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"} | variables
+    visible = variables.get("NVIDIA_VISIBLE_DEVICES", "")
+    able = variables.get("NVIDIA_DRIVER_CAPABILITIES", "").split(",")
     if visible in ("", "void", "none"):
         yield Finding("gpu-variables", "error", where, f"NVIDIA_VISIBLE_DEVICES=all for {environment}: it asks for the host's GPUs",
                       visible or "not set", "ENV NVIDIA_VISIBLE_DEVICES=all")  # fmt: skip
     if not {"compute", "all"} & set(able):
         yield Finding("gpu-variables", "error", where, f"NVIDIA_DRIVER_CAPABILITIES=compute,utility for {environment}: CUDA needs the first",
-                      last.env.get("NVIDIA_DRIVER_CAPABILITIES", "not set"), "ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility")  # fmt: skip
+                      variables.get("NVIDIA_DRIVER_CAPABILITIES", "not set"), "ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility")  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import platform as machine
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -42,12 +42,7 @@ class Install:
 
     @property
     def prefix(self) -> str:
-        """Where Pixi puts the environment: beside the manifest."""
-        base = dockerfile.absolute(self.call.folder, self.step.workdir)
-        if self.call.manifest:
-            place = dockerfile.absolute(self.call.manifest, base)
-            base = place.rsplit("/", 1)[0] if place.endswith(".toml") else place
-        return dockerfile.absolute(f".pixi/envs/{self.call.environment}", base)
+        return prefix_of(self.call, self.step.workdir)
 
 
 @dataclass
@@ -71,11 +66,50 @@ class Image:
 
     @cached_property
     def install(self) -> Install | None:
-        """The last step that installs an environment; a later `pixi run` in it counts for less than an install."""
-        found = [(stage, step, call) for stage in self.stages for step, call in pixi_steps(stage)]
-        installs = [entry for entry in found if entry[2].does in ("install", "i", "reinstall")]
-        others = [entry for entry in found if entry[2].does in shellwords.INSTALLING]
-        return Install(*(installs or others)[-1]) if installs or others else None
+        """The step that installs what the last stage has: what comes to lie in it counts most, then what is made in
+        a stage that it takes anything from; an install more than a `pixi run`, the environment that is activated more
+        than others, a later step more than an earlier one."""
+        active, chain = activated(self.final.env), self.chain()
+        found = []
+        for stage in self.stages:
+            for step, call in pixi_steps(stage):
+                if call.does in shellwords.INSTALLING:
+                    named = replace(call, environment=active) if call.environment == shellwords.ALL else call
+                    found.append(Install(stage, step, named))
+
+        def weight(entry: tuple[int, Install]) -> tuple[bool, bool, bool, bool, int]:
+            place, install = entry
+            return (bool(self.places(install)), install.stage.number in chain,
+                    install.call.does in ("install", "i", "reinstall"), install.call.environment == active, place)  # fmt: skip
+
+        return max(enumerate(found), key=weight)[1] if found else None
+
+    def chain(self) -> set[int]:
+        """The numbers of the stages that the last one is made of: those it goes on from, and those it copies from."""
+        found, ahead = set(), [self.final]
+        while ahead:
+            stage = ahead.pop()
+            if stage.number not in found:
+                found.add(stage.number)
+                origins = [stage_of(self, origin) for _, origin, _, _ in copies(stage)]
+                ahead += [other for other in (stage.parent, *origins) if other is not None]
+        return found
+
+    def places(self, install: Install) -> list[str]:
+        """Where the environment comes to lie in the last stage, by way of whatever stages it is copied through."""
+        lies: dict[int, list[str]] = {}
+        for stage in self.stages:
+            here = [*lies[stage.parent.number]] if stage.parent else []
+            if stage is install.stage:
+                here.append(install.prefix)
+            for _, origin, sources, target in copies(stage):
+                origin_stage = stage_of(self, origin)
+                for path in lies.get(origin_stage.number, []) if origin_stage else []:
+                    for source in (dockerfile.absolute(source, "/").rstrip("/") for source in sources):
+                        if path == source or path.startswith(f"{source}/"):
+                            here.append(dockerfile.absolute(target + path[len(source) :], "/"))
+            lies[stage.number] = here
+        return lies[self.final.number]
 
     @cached_property
     def environment(self) -> str | None:
@@ -136,7 +170,11 @@ def environment_argument(image: Image) -> str | None:
     """The build argument that chooses the environment: the one whose value is in `pixi install --environment ...`."""
     if image.install is None:
         return None
-    named = re.findall(r"\$\{?([A-Za-z_]\w*)", image.install.call.written)
+    written = image.install.call.written
+    if not written:  # all of them: the last stage takes one
+        steps = [step.instruction for stage in image.final.lineage() for step in stage.steps]
+        written = " ".join(i.text for i in steps if i.name in ("COPY", "ENV") and ".pixi/envs" in i.text)
+    named = re.findall(r"\$\{?([A-Za-z_]\w*)", written)
     declared = {name for i in image.instructions if i.name == "ARG" for name, _ in dockerfile.pairs(i)}
     for name in named:
         if name in declared:
@@ -193,9 +231,33 @@ def copies(stage: Stage) -> Iterator[tuple[Step, str | None, list[str], str]]:
             yield (step, *copied)
 
 
+def mounts(step: Step) -> list[dict[str, str]]:
+    """The --mount of a RUN, each with its keys (`src` as `source`), variables put in; a bind where no type is said."""
+    found = []
+    for _, value in (flag for flag in step.instruction.flags if flag[0] == "mount"):
+        keys = dict(part.partition("=")[::2] for part in dockerfile.expand(value, step.values).split(","))
+        found.append({"type": "bind"} | ({"source": keys["src"]} if "src" in keys else {}) | keys)
+    return found
+
+
 def stage_of(image: Image, name: str | None) -> Stage | None:
     """The stage that `--from` means, by name or number; None for an image."""
     return next((stage for stage in image.stages if name is not None and name in (stage.name, str(stage.number))), None)
+
+
+def prefix_of(call: PixiCall, workdir: str) -> str:
+    """Where Pixi puts the environment: beside the manifest."""
+    base = dockerfile.absolute(call.folder, workdir)
+    if call.manifest:
+        place = dockerfile.absolute(call.manifest, base)
+        base = place.rsplit("/", 1)[0] if place.endswith(".toml") else place
+    return dockerfile.absolute(f".pixi/envs/{call.environment}", base)
+
+
+def activated(variables: Mapping[str, str]) -> str:
+    """The environment that CONDA_PREFIX or PATH names; `default` where neither does."""
+    named = re.search(r"/\.pixi/envs/([^/:]+)", f"{variables.get('CONDA_PREFIX', '')}:{variables.get('PATH', '')}")
+    return named[1] if named else "default"
 
 
 def activation_of(workspace: manifest.Manifest, environment: str, platform: Platform) -> dict[str, str]:
