@@ -78,7 +78,8 @@ def is_defined_for_apptainer(workspace: Workspace) -> Answer:
     if not definitions:
         advice = put_back(workspace, "apptainer.def")
         return fail(workspace.folder, "an Apptainer definition (*.def)", "none", advice)
-    found = [finding for file in definitions for finding in apptainer.findings(file)]
+    asked = [(file, name) for file in definitions for name in dict.fromkeys((None, apptainer.for_gpu(file)))]
+    found = [finding for file, name in asked for finding in apptainer.findings(file, name)]
     if not found and not any(apptainer.installs(apptainer.read(file)) for file in definitions):
         return fail(definitions[0], "a definition that installs from the lock", "no call of Pixi in %post",
                     "pixi install --locked --environment {{ ENVIRONMENT }}")  # fmt: skip
@@ -135,7 +136,8 @@ CHECKS = [
             "It is the Dockerfile in other words: which of its lines has no counterpart in the definition yet?",
             "From: by digest alone; pixi.lock in %files; a second Bootstrap: with %files from build; exports in %environment.",
             "export CONDA_PREFIX=/workshop/.pixi/envs/{{ ENVIRONMENT }}, export PATH=$CONDA_PREFIX/bin:$PATH, "
-            "export PYTHONPATH=/workshop/common in the %environment of the last stage",
+            "export PYTHONPATH=/workshop/common in the %environment of the last stage; for cuda12 there WORKSHOP_DEVICE=cuda, and "
+            "CONDA_OVERRIDE_CUDA=12.0 in %post",
         ),
         is_defined_for_apptainer,
     ),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workshop import containers, dockerfile, manifest, shellwords
@@ -16,6 +16,7 @@ from workshop.container_findings import SECRET_NAME, SECRET_VALUE, fits, one_env
 from workshop.containers import Finding, activation_of
 from workshop.errors import WorkshopError
 from workshop.manifest_platforms import platforms_of
+from workshop.platforms import Platform
 
 HEADERS = ("bootstrap", "from", "stage", "include", "osversion", "mirrorurl", "updateurl", "fingerprints", "library",
            "registry", "namespace", "product", "user", "regcode", "productpgp", "registerurl", "modules", "setopt")  # fmt: skip
@@ -23,6 +24,8 @@ SECTIONS = ("arguments", "help", "setup", "files", "labels", "environment", "pre
             "test", "appinstall", "applabels", "appenv", "apprun", "appstart", "apphelp", "appfiles", "apptest")  # fmt: skip
 AGENTS = ("docker", "docker-archive", "docker-daemon", "oci", "oci-archive", "localimage", "library", "oras", "shub",
           "scratch", "debootstrap", "yum", "dnf", "zypper", "arch", "busybox")  # fmt: skip
+
+_ARGUMENT = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ class Stage:
                         yield origin, words[0], words[1] if len(words) > 1 else words[0]
 
 
-def read(path: Path) -> list[Stage]:
-    """The stages of a definition, with the defaults of %arguments put in. Raises WorkshopError where it is none."""
+def read(path: Path, given: Mapping[str, str] | None = None, fill: bool = True) -> list[Stage]:
+    """The stages of a definition, with the build arguments `given` and the defaults of %arguments put in; with `fill`
+    off, its arguments stay as {{NAME}}. Raises WorkshopError where it is none."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -67,7 +71,8 @@ def read(path: Path) -> list[Stage]:
             path, "text in UTF-8", f"bytes that are none (at {error.start})", "name another file"
         ) from error
     defaults = dict(re.findall(r"^\s*([A-Za-z_]\w*)=(.*?)\s*$", _arguments(text), re.MULTILINE))
-    text = re.sub(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}", lambda found: defaults.get(found[1], found[0]), text)
+    values = defaults | dict(given or {}) if fill else {}
+    text = re.sub(_ARGUMENT, lambda found: values.get(found[1], f"{{{{{found[1]}}}}}"), text)
     stages: list[Stage] = []
     name, rest, begun, lines = "", "", 0, []
 
@@ -115,17 +120,51 @@ def _arguments(text: str) -> str:
 
 
 def installs(stages: list[Stage]) -> tuple[Stage, shellwords.PixiCall] | None:
-    """The stage whose %post installs an environment with Pixi, and that call."""
+    """The stage whose %post installs an environment with Pixi, and that call; of all of them, the one activated."""
     for stage in stages:
         for call in shellwords.pixi_calls(stage.text("post"), {}):
             if call.does in shellwords.INSTALLING:
-                return stage, call
+                active = containers.activated(shellwords.exports(stages[-1].text("environment")))
+                return stage, replace(call, environment=active) if call.environment == shellwords.ALL else call
     return None
 
 
-def findings(path: Path) -> list[Finding]:
-    """What is wrong with a definition. Raises WorkshopError where it cannot be read."""
-    stages = read(path)
+def load(path: Path, environment: str | None = None) -> list[Stage]:
+    """`read`, with `environment` as if that were the build argument.
+
+    Raises WorkshopError where the definition installs another environment by a name that no argument changes.
+    """
+    asked = installs(stages := read(path))
+    if environment is None or asked is None or asked[1].environment == environment:
+        return stages
+    written = installs(read(path, fill=False))
+    argument = _ARGUMENT.search(written[1].environment) if written else None
+    if argument is None:
+        raise WorkshopError(path, "an environment that a build argument chooses, ENVIRONMENT=... in %arguments",
+                            f"always {asked[1].environment}", "leave --environment out, or add the argument")  # fmt: skip
+    return read(path, {argument[1]: environment})
+
+
+def for_gpu(path: Path) -> str | None:
+    """The manifest's first environment that asks for a driver on Linux, where an argument can choose it."""
+    asked, workspace = installs(read(path, fill=False)), containers.nearest_manifest(path.parent)
+    if asked is None or workspace is None or not _ARGUMENT.search(asked[1].environment):
+        return None
+    known = workspace.environments
+    return next((name for name in ("cuda12", *known) if name in known and _linux(workspace, name)[1]), None)
+
+
+def _linux(workspace: manifest.Manifest, environment: str) -> tuple[list[Platform], str | None]:
+    """The Linux platforms of an environment, and the CUDA that it needs of the driver, where all of them need one."""
+    features = workspace.environments[environment].features
+    found = [p for p in platforms_of(workspace, features) if p.subdir.startswith("linux-")]
+    asked = [p.version_of("__cuda") for p in found]
+    return found, asked[0] if asked and all(asked) else None
+
+
+def findings(path: Path, environment: str | None = None) -> list[Finding]:
+    """What is wrong with a definition, as it stands or with `environment`. Raises WorkshopError as `load` does."""
+    stages = load(path, environment)
     found = [*_form(path, stages)]
     for stage in stages:
         where = f"{path.name}, line {stage.line}"
@@ -233,6 +272,7 @@ def _from_lock(path: Path, stages: list[Stage], stage: Stage, call: shellwords.P
                 f"{names[0]} /workshop/{names[0]} in %files",
             )
     workspace = containers.nearest_manifest(path.parent)
+    last = stages[-1]
     environment = call.environment
     if "{{" in environment:
         yield Finding(
@@ -242,8 +282,7 @@ def _from_lock(path: Path, stages: list[Stage], stage: Stage, call: shellwords.P
     if workspace is not None and (problem := one_environment(workspace, environment, where, "def-")):
         yield problem
         return
-    prefix = dockerfile.absolute(f".pixi/envs/{environment}", dockerfile.absolute(call.folder, "/"))
-    last = stages[-1]
+    prefix = containers.prefix_of(call, "/")
     if last is stage:
         yield Finding(
             "def-pixi-in-final",
@@ -264,7 +303,7 @@ def _from_lock(path: Path, stages: list[Stage], stage: Stage, call: shellwords.P
                 last.header["from"][:60],
                 "From: debian@sha256:...",
             )
-    yield from _activated(path, last, workspace, environment, prefix, call)
+    yield from _activated(path, last, workspace, prefix, call)
 
 
 def _taken(path: Path, stages: list[Stage], stage: Stage, prefix: str) -> Iterator[Finding]:
@@ -297,21 +336,15 @@ def _activated(
     path: Path,
     last: Stage,
     workspace: manifest.Manifest | None,
-    environment: str,
     prefix: str,
     call: shellwords.PixiCall,
 ) -> Iterator[Finding]:
     where = f"{path.name}, line {last.line}: %environment"
     said = shellwords.exports(last.text("environment"))
-    wanted = {"CONDA_PREFIX": prefix}
+    environment, wanted = call.environment, {"CONDA_PREFIX": prefix}
     if workspace is not None:
-        linux = [
-            p
-            for p in platforms_of(workspace, workspace.environments[environment].features)
-            if p.subdir.startswith("linux-")
-        ]
+        linux, cuda = _linux(workspace, environment)
         wanted |= activation_of(workspace, environment, linux[0])
-        cuda = linux[0].version_of("__cuda") if all(p.version_of("__cuda") for p in linux) else None
         if cuda and not fits(call.variables.get("CONDA_OVERRIDE_CUDA"), cuda):
             yield Finding(
                 "def-cuda-override",

@@ -65,14 +65,14 @@ def is_definition(file: Path) -> bool:
 
 
 def look(file: Path, environment: str | None) -> list[Finding]:
-    """The findings of one file; with `environment` as the build argument, where a Dockerfile has one."""
-    if is_definition(file):
-        return apptainer.findings(file)
+    """The findings of one file; with `environment` as the build argument, where it has one."""
     workspace = containers.nearest_manifest(file.parent)
     if environment is not None and workspace is not None and environment not in workspace.environments:
         known = ", ".join(workspace.environments)
         again = f"workshop container-check {typed.quoted(file)}"
         raise WorkshopError(f"[environments] in {workspace.path}", f"one of {known}", repr(environment), again)
+    if is_definition(file):
+        return apptainer.findings(file, environment)
     return container_findings.all_findings(containers.load(file, environment))
 
 
