@@ -72,8 +72,8 @@ ENTRYPOINT ["tini", "--"]
 
 def accepted(folder, text, name="Containerfile"):
     """The numbers of the checks that fail where this is the folder's container file."""
-    for file in folder.glob("Dockerfile"):
-        file.unlink()
+    if name != "apptainer.def":
+        (folder / "Dockerfile").unlink(missing_ok=True)
     (folder / name).write_text(text)
     asked = checks.ask(EXERCISE.checks, checks.Workspace(folder))
     return [(check.number, answer) for check, answer in asked if answer.status != "ok"]
@@ -103,6 +103,94 @@ def test_other_correct_files_pass(clone):
         if text.startswith("\ufeff"):
             text = ours.replace("FROM ", "from ").replace("RUN ", "run ").replace("COPY ", "Copy ")
         assert accepted(clone.folder, text) == []
+
+
+OURS = (SOLUTION / "Dockerfile").read_text()
+DEFINITION = (SOLUTION / "apptainer.def").read_text()
+GPU = """ENV WORKSHOP_DEVICE=cuda \\
+    NVIDIA_VISIBLE_DEVICES=all \\
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+"""
+INTERMEDIATE = f"""FROM scratch AS through
+COPY --from=build /workshop/.pixi /workshop/.pixi
+FROM through AS further
+{exercise_5.BESIDE.replace("dev", "docs")}"""
+# (what is other than in the solution, file, pairs of find and replace)
+CORRECT = {
+    "a version in one number": ("Dockerfile", [("CUDA=12.0", "CUDA=12")]),
+    "a base of NVIDIA's, which sets its own variables": (
+        "Dockerfile",
+        [("FROM ${BASE_IMAGE} AS runtime-cuda12", f"FROM docker.io/nvidia/cuda:12.9.0-base-ubuntu24.04@sha256:{'0' * 64} AS runtime-cuda12"),
+         (GPU, "ENV WORKSHOP_DEVICE=cuda\n")],
+    ),
+    "an entry point that is the environment's python": (
+        "Dockerfile",
+        [(exercise_5.CMD, 'ENTRYPOINT ["/workshop/.pixi/envs/cpu/bin/python", "/workshop/exercise-2-pytorch-cu12/solution/train.py"]')],
+    ),
+    "an entry point for another stage than the last": (
+        "Dockerfile", [("AS build\n", 'AS build\nENTRYPOINT ["pixi", "run"]\nCMD ["pixi", "run"]\n')],
+    ),
+    "a command for another entry point": (
+        "Dockerfile",
+        [("AS runtime-cpu\n", 'AS runtime-cpu\nCMD ["pixi", "run"]\n'), ("AS runtime-cuda12\n", 'AS runtime-cuda12\nCMD ["pixi", "run"]\n'),
+         (exercise_5.CMD, 'ENTRYPOINT ["python", "exercise-2-pytorch-cu12/solution/train.py"]')],
+    ),
+    "a stage beside": ("Dockerfile", [("# hadolint ignore=DL3006\n", exercise_5.BESIDE)]),
+    "a stage beside, whose report is taken": (
+        "Dockerfile",
+        [("# hadolint ignore=DL3006\n", exercise_5.BESIDE), ("COPY common/workshop", "COPY --from=tested /report.xml /report.xml\nCOPY common/workshop")],
+    ),
+    "by way of other stages": (
+        "Dockerfile", [("COPY --from=build /", "COPY --from=further /"), ("# hadolint ignore=DL3006\n", INTERMEDIATE)],
+    ),
+    "options of the command that Pixi runs": (
+        "Dockerfile", [("# Byte", "RUN pixi run --locked -e cpu python -m compileall -q -e lib --manifest-path=no\n# Byte")],
+    ),
+    "options of a command that Pixi runs, and no install": (
+        "Dockerfile", [(exercise_5.INSTALL, 'pixi run --locked -e "${ENVIRONMENT}" python -m compileall -e nothing')],
+    ),
+    "all environments": ("Dockerfile", [(exercise_5.INSTALL, "pixi install --locked --all")]),
+    "all environments, taken as a folder": (
+        "Dockerfile", [(exercise_5.INSTALL, "pixi install --locked -a"), (exercise_5.COPY, "COPY --from=build /workshop/.pixi /workshop/.pixi")],
+    ),
+    "several environments": ("Dockerfile", [(exercise_5.INSTALL, 'pixi install --locked -e docs -e "${ENVIRONMENT}" -e dev')]),
+    "options before the command of Pixi": ("Dockerfile", [(exercise_5.INSTALL, f"pixi -v --color never {exercise_5.INSTALL[5:]}")]),
+    "options in one word": ("Dockerfile", [(exercise_5.INSTALL, 'pixi install --locked -qe"${ENVIRONMENT}" -m=/workshop/pixi.toml')]),
+    "what looks like a heredoc, in quotes": ("Dockerfile", [("mkdir -p", "echo \"cat <<EOF here\" '<<EOF' && mkdir -p")]),
+    "certificates and public keys": (
+        "Dockerfile", [("COPY common/workshop", "COPY corporate-ca.pem id_rsa.pub public-key.pem /etc/ssl/\nCOPY common/workshop")],
+    ),
+    "a mount from a stage, and one from an image by digest": (
+        "Dockerfile",
+        [("RUN --mount=type=cache", f"RUN --mount=type=bind,from=runtime-cpu,target=/a --mount=from=b:1@sha256:{'0' * 64},target=/b --mount=type=cache")],
+    ),
+    "PATH exported after it is set": ("apptainer.def", [("export PATH=", "PATH="), ("    export PYTHONPATH", "    export PATH\n    export PYTHONPATH")]),
+    "PATH set, which is exported already": ("apptainer.def", [("export PATH=", "PATH=")]),
+    "exported before it is set": ("apptainer.def", [("    export PYTHONPATH=", "    export PYTHONPATH\n    PYTHONPATH=")]),
+    "the manifest by its path": (
+        "apptainer.def", [("    cd /workshop\n", ""), ("install --locked", "install --locked --manifest-path /workshop/pixi.toml")],
+    ),
+    "all environments, by a definition": ("apptainer.def", [("--environment {{ ENVIRONMENT }}", "--all")]),
+    "another name of the argument": ("apptainer.def", [("{{ ENVIRONMENT }}", "{{WHICH}}"), ("    ENVIRONMENT=cpu", "    WHICH=cpu")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CORRECT)
+def test_these_are_correct_too(clone, case):
+    file, changes = CORRECT[case]
+    text = {"Dockerfile": OURS, "apptainer.def": DEFINITION}[file]
+    for find, replace in changes:
+        assert find in text, find
+        text = text.replace(find, replace)
+    assert accepted(clone.folder, *((text,) if file == "Dockerfile" else (text, file))) == []
+
+
+def test_what_is_set_over_a_base_of_nvidias_counts(clone):
+    _, changes = CORRECT["a base of NVIDIA's, which sets its own variables"]
+    for find, replace in (*changes, ("WORKSHOP_DEVICE=cuda\n", "WORKSHOP_DEVICE=cuda NVIDIA_VISIBLE_DEVICES=void\n")):
+        clone("Dockerfile", find, replace)
+    found = container_check.look(clone.folder / "Dockerfile", "cuda12")
+    assert [(finding.name, finding.found) for finding in found] == [("gpu-variables", "void")]
 
 
 def test_a_definition_from_the_image_alone_is_not_from_the_lock(clone):
@@ -194,6 +282,18 @@ def test_the_command_says_the_same_to_people_and_machines(clone, refused):
     assert workshop("container-check", SOLUTION).returncode == 0
     refused(workshop("container-check", clone.folder, "--environment", "nope"), "one of default, cpu")
     refused(workshop("container-check", clone.folder / "none"), "no such file or folder")
+    definition = clone.folder / "apptainer.def"
+    assert workshop("container-check", definition, "--environment", "cuda12").returncode == 0
+    refused(workshop("container-check", definition, "--environment", "nope"), "one of default, cpu")
+    for find, replace, name in (("CUDA=12.0", "CUDA=11.8", "def-cuda-override"), ("export WORKSHOP_DEVICE=cuda", "true", "def-activation")):  # fmt: skip
+        definition.write_text(DEFINITION.replace(find, replace))
+        assert workshop("container-check", definition).returncode == 0
+        told = workshop("container-check", definition, "--environment", "cuda12")
+        assert told.returncode == 1 and f"error  {name}" in told.stdout and "1 to mend" in told.stdout
+        definition.write_text(DEFINITION.replace(find, replace).replace("--environment {{ ENVIRONMENT }}", "--all"))
+        assert f"error  {name}" in workshop("container-check", definition, "--environment", "cuda12").stdout
+    definition.write_text(DEFINITION.replace("--environment {{ ENVIRONMENT }}", "--environment cpu"))
+    refused(workshop("container-check", definition, "--environment", "cuda12"), "always cpu", "%arguments")
     fixed = clone.folder / "Dockerfile"
     fixed.write_text(fixed.read_text().replace('"${ENVIRONMENT}"\n# Byte', "cpu\n# Byte"))
     refused(workshop("container-check", fixed, "--environment", "cuda12"), "a build argument chooses")
@@ -233,11 +333,41 @@ def test_no_bytes_bring_a_traceback(tmp_path):
                 assert error.message().count("\n") >= 3
 
 
+ODD = ("", "--x=y", "--x", "--from=x", "--from=1", "--mount=from=", "--mount=,", "--mount=type=bind,src=", "--platform=", "[]", '[""]', "[1]", "[[]]",
+       '["a"]', '["", ""]', '""', "''", '"', "$", "${", "${A", "${A:-", "${A%}", "$A", "=", "==", "=a", "a=", '""=""', "a", "0", "0:0", ":", "@", "a@", "a:@",
+       "AS", "as b", "a AS b", "a AS 0", "CMD", "CMD []", "CMD [1]", "CMD ''", "NONE", "none", "<<", "<<E", "\\", "\\\\", "a b", "../..", "/", "*", "pixi", "pixi run -e",
+       "pixi -m", "pixi install --all", "sh -c", "bash -c ''", "cd", "export", "env", "--", "-", "#", "|", "( )")  # fmt: skip
+
+
+def test_no_odd_argument_brings_a_traceback(tmp_path):
+    """Every instruction with arguments that people leave out, mistype or write in the wrong form."""
+    (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["linux-64"]\n')
+    path, chance = tmp_path / "Dockerfile", random.Random(20261122)
+    endings = ("", "E\n", "FROM 0\nCOPY --from=0 a b\n", "RUN pixi install --locked\nFROM b\nCOPY --from=0 / /\n")
+    for name in sorted(dockerfile.INSTRUCTIONS):
+        for odd in (*ODD, *(f"{chance.choice(ODD)} {chance.choice(ODD)}" for _ in range(20))):
+            for start in ("", "FROM a AS b\n"):
+                text = f"{start}{name} {odd}\n{chance.choice(endings)}"
+                path.write_text(text)
+                try:
+                    container_check.look(path, chance.choice((None, "default")))
+                except WorkshopError as error:
+                    assert error.message().count("\n") >= 3
+                except Exception as error:
+                    raise AssertionError(text) from error
+
+
+@pytest.mark.parametrize("line", ["FROM --platform=linux/amd64", "FROM a\nLABEL --x=y", "FROM a\nRUN --network=none"])
+def test_an_instruction_of_options_alone_is_a_message(tmp_path, line):
+    with pytest.raises(WorkshopError, match="something after (FROM|LABEL|RUN)"):
+        dockerfile.parse(line, tmp_path / "Dockerfile")
+
+
 def test_names_of_findings_are_those_of_the_readme():
     """Every name that the code can say is tried above, or in the tests of other people's files."""
     said = set()
     for module in (container_findings, apptainer):
         said |= set(re.findall(r'Finding\(\s*"([a-z-]+)"', open(module.__file__).read()))
     tried = {entry[3] for entry in exercise_5.BROKEN} | {"one-stage", "def-environment-platform"}
-    assert said - tried <= {"def-manifest-not-copied", "def-pixi-in-final", "def-cuda-override"}, said - tried
+    assert said - tried <= {"def-manifest-not-copied", "def-pixi-in-final"}, said - tried
     assert containers.NAMES == ("Dockerfile", "Containerfile")

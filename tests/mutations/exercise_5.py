@@ -4,6 +4,10 @@ ITS_CHECKS = ("5.6", "5.7", "5.8", "5.9")  # they try a script out
 
 INSTALL = 'pixi install --locked --environment "${ENVIRONMENT}"'
 PREFIX = "/workshop/.pixi/envs/${ENVIRONMENT}"
+CMD = 'CMD ["python", "exercise-2-pytorch-cu12/solution/train.py", "--data", "digits"]'
+TRAIN = "FROM runtime-${ENVIRONMENT} AS train\n"
+# A stage beside the others, of which nothing goes into the image.
+BESIDE = "FROM build AS tested\nRUN pixi install --locked -e dev\n\n# hadolint ignore=DL3006\n"
 COPY = f"COPY --from=build {PREFIX} {PREFIX}"
 
 # (file, find, replace, name of the finding, number of the check)
@@ -15,6 +19,9 @@ BROKEN = [
     ("Dockerfile", "8b206ef57005a902", "8b206ef5", "base-digest", "5.1"),
     ("Dockerfile", "ARG BASE_IMAGE=debian", "ARG BASE=debian", "base-argument", "5.1"),
     ("Dockerfile", "COPY common/workshop", "COPY --from=busybox /bin/true /bin/\nCOPY common/workshop", "base-untagged", "5.1"),
+    ("Dockerfile", "RUN --mount=type=cache", "RUN --mount=type=bind,from=busybox:latest,target=/b --mount=type=cache",
+     "base-latest", "5.1"),
+    ("Dockerfile", "RUN --mount=type=cache", "RUN --mount=from=busybox:1.37,target=/b --mount=type=cache", "base-digest", "5.1"),
     ("Dockerfile", "COPY pixi.toml pixi.lock ./", "COPY . .", "whole-context", "5.2"),
     ("Dockerfile", "COPY common/workshop", "COPY .git .git\nCOPY common/workshop", "git-copied", "5.2"),
     ("Dockerfile", "COPY pixi.toml pixi.lock ./\n# The label", "COPY pixi.toml ./\n# The label", "lock-not-copied", "5.2"),
@@ -23,6 +30,11 @@ BROKEN = [
     ("Dockerfile", INSTALL, INSTALL.replace("--locked", "--frozen"), "frozen", "5.2"),
     ("Dockerfile", INSTALL, f"pixi update && {INSTALL}", "lock-changed", "5.2"),
     ("Dockerfile", INSTALL, f"pixi run true && {INSTALL}", "not-locked", "5.2"),
+    ("Dockerfile", INSTALL, INSTALL.replace("install --locked", "run") + " python --locked", "not-locked", "5.2"),
+    ("Dockerfile", TRAIN, f"FROM build AS again\nRUN {INSTALL.replace(' --locked', '')}\n{TRAIN}COPY --from=again /workshop/.pixi /workshop/.pixi\n",
+     "not-locked", "5.2"),
+    ("Dockerfile", TRAIN, f"FROM build AS again\nRUN pixi lock && {INSTALL}\nFROM again AS more\nARG ENVIRONMENT\nRUN {INSTALL}\n"
+     f"{TRAIN}COPY --from=more /workshop/.pixi /workshop/.pixi\n", "lock-changed", "5.2"),
     ("Dockerfile", INSTALL, "true", "no-install", "5.2"),
     ("Dockerfile", "ARG ENVIRONMENT=cpu", "ARG ENVIRONMENT=gpu", "environment-unknown", "5.2"),
     ("Dockerfile", '"${ENVIRONMENT}"\n# Byte', "cpu\n# Byte", "environment-fixed", "5.2"),
@@ -32,6 +44,8 @@ BROKEN = [
     ("Dockerfile", "ARG REVISION=", "ARG REVISION=\nARG GITHUB_TOKEN", "secret", "5.2"),
     ("Dockerfile", "ENV PYTHONNOUSERSITE=1", "ENV API_KEY=1234 PYTHONNOUSERSITE=1", "secret", "5.2"),
     ("Dockerfile", "COPY common/workshop", "COPY .netrc /root/.netrc\nCOPY common/workshop", "secret", "5.2"),
+    ("Dockerfile", "COPY common/workshop", "COPY tls/server-key.pem /etc/ssl/\nCOPY common/workshop", "secret", "5.2"),
+    ("Dockerfile", "COPY common/workshop", "COPY me.p12 /etc/ssl/\nCOPY common/workshop", "secret", "5.2"),
     ("Dockerfile", "mkdir -p /workshop/results", "mkdir -p /workshop/results https://me:hunter2@host/x", "secret", "5.2"),
     ("Dockerfile", "FROM runtime-${ENVIRONMENT} AS", "FROM build AS", "pixi-in-final", "5.3"),
     ("Dockerfile", "COPY common/workshop", "COPY --from=build /usr/local/bin/pixi /bin/pixi\nCOPY common/workshop",
@@ -41,17 +55,26 @@ BROKEN = [
     ("Dockerfile", "mkdir -p /workshop/results", "apt-get install -y build-essential", "build-tools", "5.3"),
     ("Dockerfile", "USER 1000:1000", "", "root-user", "5.3"),
     ("Dockerfile", "USER 1000:1000", "USER 0:0", "root-user", "5.3"),
+    ("Dockerfile", "USER 1000:1000", "USER 0000", "root-user", "5.3"),
+    ("Dockerfile", "USER 1000:1000", "USER 00:1000", "root-user", "5.3"),
     ("Dockerfile", "USER 1000:1000", "USER learner", "user-by-name", "5.3"),
     ("Dockerfile", "HEALTHCHECK --interval=5m --timeout=60s CMD", "# CMD", "healthcheck", "5.3"),
     ("Dockerfile", "workshop.lock.sha256=", "workshop.other=", "labels", "5.3"),
     ("Dockerfile", "AS runtime-cuda12", "AS runtime-cuda", "stage-unknown", "5.3"),
     ("Dockerfile", "USER 1000:1000", 'USER 1000:1000\nENTRYPOINT ["/entrypoint.sh"]', "entrypoint", "5.4"),
+    ("Dockerfile", "USER 1000:1000", 'USER 1000:1000\nENTRYPOINT ["sh", "-c", "pixi run train"]', "entrypoint", "5.4"),
+    ("Dockerfile", "USER 1000:1000", 'USER 1000:1000\nENTRYPOINT . /opt/activate && exec python', "entrypoint", "5.4"),
+    ("Dockerfile", CMD, 'CMD ["sh", "-c", "pixi run train"]', "command", "5.4"),
+    ("Dockerfile", CMD, "CMD cd /workshop && exec pixi run train", "command", "5.4"),
+    ("Dockerfile", CMD, 'CMD ["tini", "--", "pixi", "run", "train"]', "command", "5.4"),
+    ("Dockerfile", 'CMD ["python", "-c",', 'CMD ["pixi", "run", "python", "-c",', "command", "5.4"),
     ("Dockerfile", f"PATH={PREFIX}/bin:", "PATH=", "path", "5.4"),
     ("Dockerfile", f"ENV CONDA_PREFIX={PREFIX} \\\n    PATH", "ENV PATH", "conda-prefix", "5.4"),
     ("Dockerfile", "    PYTHONPATH=/workshop/common \\\n", "", "activation-variable", "5.4"),
     ("Dockerfile", "WORKSHOP_DEVICE=cuda", "WORKSHOP=cuda", "activation-variable", "5.4"),
     ("Dockerfile", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA=all", "gpu-variables", "5.4"),
     ("Dockerfile", "=compute,utility", "=utility", "gpu-variables", "5.4"),
+    ("Dockerfile", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_VISIBLE_DEVICES=void", "gpu-variables", "5.4"),
     ("apptainer.def", "Bootstrap: docker\nFrom: debian", "Bootstrap: dokcer\nFrom: debian", "def-bootstrap", "5.5"),
     ("apptainer.def", "%environment", "%enviroment", "def-section", "5.5"),
     ("apptainer.def", "Stage: train", "Stge: train", "def-header", "5.5"),
@@ -65,6 +88,9 @@ BROKEN = [
     ("apptainer.def", "%files from build", "%files from other", "def-prefix-not-copied", "5.5"),
     ("apptainer.def", "export PATH=/workshop", "export PATH=/opt", "def-path", "5.5"),
     ("apptainer.def", "export PYTHONPATH", "export PYTHON", "def-activation", "5.5"),
+    ("apptainer.def", "    export CONDA_OVERRIDE_CUDA=12.0\n", "", "def-cuda-override", "5.5"),
+    ("apptainer.def", "export WORKSHOP_DEVICE=cuda", "true", "def-activation", "5.5"),
+    ("apptainer.def", "    export PYTHONPATH=", "    PYTHONPATH=", "def-activation", "5.5"),
     ("apptainer.def", "%runscript", "    export HF_TOKEN=abc\n\n%runscript", "def-secret", "5.5"),
 ]  # fmt: skip
 
