@@ -100,6 +100,15 @@ def test_a_gpu_is_asked_for_before_the_container_starts(path, refused):
         engine.nvidia_smi = kept
 
 
+def test_a_health_check_that_is_no_json_is_one_message(path, refused, tmp_path):
+    file, said = tmp_path / "Dockerfile", "HEALTHCHECK --interval=1m "
+    file.write_text(f"FROM a\n{said}CMD ['python', '-c', 'pass']\n")
+    refused(workshop(path(podman="echo 5.0"), "container-test", "--file", file), "line 2", "double quotes", "['python'")
+    for command, words in (('CMD ["a", "b"]', ["a", "b"]), ("cmd a CMD b", ["sh", "-c", "a CMD b"]), ("NONE", [])):
+        file.write_text(f"FROM a\n{said}{command}\n")
+        assert engine.health_words(file, "cpu") == words
+
+
 def test_the_results_folder(path, refused, tmp_path):
     there = path(podman="echo 5.0")
     (tmp_path / "file").write_text("x")
@@ -108,6 +117,8 @@ def test_the_results_folder(path, refused, tmp_path):
         (tmp_path / "mine").mkdir()
         refused(workshop(there, "container-run", "--output", tmp_path / "mine"), "chown 1000")
         assert (tmp_path / "mine").stat().st_uid == 0
+    refused(workshop(there, "container-run", "--output", tmp_path / "a:b"), "without a colon", "--output")
+    assert not (tmp_path / "a:b").exists()
 
 
 def test_what_is_typed_reaches_the_script(path, tmp_path):
@@ -129,6 +140,36 @@ def test_what_is_typed_reaches_the_script(path, tmp_path):
             assert flag in typed
     done = workshop(there, "container-run", "--output", tmp_path / "results")
     assert (tmp_path / "typed").read_text().rstrip().endswith("reproducible-ml:cpu")
+
+
+@pytest.mark.parametrize(
+    "typed, environment, script",
+    [
+        (["--data", "digits"], "cpu", "--data digits"),
+        (["default", "--data", "digits"], "default", "--data digits"),
+        (["default", "--seed", "1", "--engine", "none"], "default", "--seed 1 --engine none"),
+        (["--engine=podman", "--seed", "1", "--", "x"], "cpu", "--seed 1 -- x"),
+        (["default", "--engine", "podman", "--", "--tag", "x"], "default", "--tag x"),
+        (["--engine", "podman", "--help"], "", ""),
+    ],
+)
+def test_the_first_word_that_is_not_its_own_begins_those_of_the_script(path, tmp_path, typed, environment, script):
+    there = path(podman=f'case "$1" in run) echo "$@" > {tmp_path}/typed ;; *) echo 5.0 ;; esac')
+    done = workshop(there, "container-run", "--output", tmp_path / "results", *typed) if typed[0][0] == "-" else (
+        workshop(there, "container-run", typed[0], "--output", tmp_path / "results", *typed[1:])
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    if "--help" in typed:
+        assert "usage: workshop container-run" in done.stdout
+    else:
+        said = (tmp_path / "typed").read_text().strip()
+        assert said.endswith(f" reproducible-ml:{environment} python {engine.SCRIPT} {script}"), said
+
+
+@pytest.mark.parametrize("code, ours", [(0, 0), (1, 1), (3, 1), (85, 85), (125, 1), (130, 130), (137, 1)])
+def test_the_exit_codes_that_say_what_to_do_next_come_through(path, tmp_path, code, ours):
+    there = path(podman=f'case "$1" in run) exit {code} ;; *) echo 5.0 ;; esac')
+    assert workshop(there, "container-run", "cpu", "--output", tmp_path / "results").returncode == ours
 
 
 def test_the_arguments_of_a_build(tmp_path):

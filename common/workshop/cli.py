@@ -1,6 +1,7 @@
 """The command `workshop`. It parses, calls one room, and turns the answer into an exit code.
 
-Exit codes: 0 yes, 1 no (or a problem that the message explains), 130 interrupted.
+Exit codes: 0 yes, 1 no (or a problem that the message explains), 130 interrupted; 85 of a training in a container that
+was told to stop.
 Nothing heavy is imported here: `workshop --help` answers at once.
 """
 
@@ -314,11 +315,27 @@ def main(argv: list[str] | None = None) -> int:
         return args.run(args)
 
 
+def _of_container_run(parser: Parser, words: list[str]) -> int:
+    """How many words are container-run's own: the environment and its options. The first other one begins the script's.
+
+    argparse would pick its own words out from among those of the script, as `digits` in `container-run --data digits`.
+    """
+    options = parser._subparsers._group_actions[0].choices["container-run"]._option_string_actions
+    place = 2 if len(words) > 1 and not words[1].startswith("-") else 1
+    while place < len(words) and (option := options.get(words[place].partition("=")[0])):
+        place += 1 if option.nargs == 0 or "=" in words[place] else 2
+    return place
+
+
 def _parsed(parser: Parser, argv: list[str] | None) -> argparse.Namespace:
     """`check 2 --all PATH` too: argparse gives up an optional PATH when it meets the first option."""
     words = sys.argv[1:] if argv is None else argv
     own, more = words, []
-    if words[:1] in (["container-run"], ["slurm-train"], ["htcondor-train"]) and "--" in words:
+    if words[:1] == ["container-run"]:
+        place = _of_container_run(parser, words)
+        own, more = words[:place], words[place:]
+        more = more[1:] if more[:1] == ["--"] else more
+    elif words[:1] in (["slurm-train"], ["htcondor-train"]) and "--" in words:
         own, more = words[: words.index("--")], words[words.index("--") + 1 :]
     args, rest = parser.parse_known_args(own)
     if hasattr(args, "more"):  # for what is called: the script in the image, sbatch; Pixi may have taken the -- away

@@ -280,6 +280,11 @@ def user_here() -> int | None:
 def prepared(output: str | None) -> Path:
     """The folder on this machine that is mounted at RESULTS, writable for whoever runs in the image."""
     place = Path(output).expanduser().resolve() if output else checks.root_folder() / "results"
+    if ":" in str(place)[len(place.drive) :]:
+        raise WorkshopError(
+            place, "a folder without a colon, which an engine takes for the end of the name", "one with a colon",
+            "name another folder with --output",
+        )  # fmt: skip
     if place.exists() and not place.is_dir():
         raise WorkshopError(
             place, "a folder for the results", "a file of that name", "name another folder with --output"
@@ -302,7 +307,8 @@ def prepared(output: str | None) -> Path:
 
 
 def run(environment: str, tag: str | None, output: str | None, wanted: str | None, words: list[str]) -> int:
-    """Train in the image; the results lie in `output` (default results/). words: options of train.py. The exit code."""
+    """Train in the image; the results lie in `output` (default results/). words: options of train.py. The exit code:
+    those of the training that say what to do next, 85 and 130, come through; any other failure is 1."""
     workspace = containers.nearest_manifest(checks.root_folder())
     tag = tag or f"{NAME}:{environment}"
     engine = with_image(tag, wanted)
@@ -311,7 +317,8 @@ def run(environment: str, tag: str | None, output: str | None, wanted: str | Non
     command = ["python", SCRIPT, *words] if words else []
     line = run_command(engine, tag, place, flags, command)
     print(f"{engine.name} {engine.version}: {shlex.join(line)}", file=sys.stderr, flush=True)
-    return 1 if subprocess.run(line).returncode else 0
+    code = subprocess.run(line).returncode
+    return code if code in (0, 85, 130) else 1
 
 
 def trial(environment: str, tag: str | None, wanted: str | None, file: str | None) -> int:
@@ -324,6 +331,22 @@ def trial(environment: str, tag: str | None, wanted: str | None, file: str | Non
     return 1 if failed else 0
 
 
+def health_words(path: Path, environment: str) -> list[str]:
+    """What the health check of a Dockerfile runs; nothing where there is none. Raises WorkshopError for one that no
+    engine could run."""
+    healthcheck = dockerfile.stages(dockerfile.read(path), {"ENVIRONMENT": environment}, path)[-1].healthcheck
+    if healthcheck is None:
+        return []
+    command = dockerfile.health_command(healthcheck)
+    words = command.exec_form
+    if words is None and command.text.startswith("["):
+        raise WorkshopError(
+            f"{path}, line {command.line}", "a list in JSON, each word in double quotes", command.text[:80],
+            'HEALTHCHECK CMD ["python", "-c", "import torch"]',
+        )  # fmt: skip
+    return ["sh", "-c", command.text] if words is None else words
+
+
 def trials(environment: str, tag: str | None, wanted: str | None, file: str | None) -> list[tuple[str, str | None]]:
     """(what holds, why not) of each trial. Raises WorkshopError where there is no engine or no image."""
     import tempfile
@@ -333,9 +356,7 @@ def trials(environment: str, tag: str | None, wanted: str | None, file: str | No
     tag = tag or f"{NAME}:{environment}"
     engine = with_image(tag, wanted)
     flags = gpu_flags(engine, environment, workspace)
-    healthcheck = dockerfile.stages(dockerfile.read(path), {"ENVIRONMENT": environment}, path)[-1].healthcheck
-    health = healthcheck.text.partition("CMD")[2].strip() if healthcheck else ""
-    health_words = json.loads(health) if health.startswith("[") else ["sh", "-c", health]
+    health = health_words(path, environment)
     with tempfile.TemporaryDirectory(prefix="workshop-container-") as scratch:
         place = prepared(str(Path(scratch) / "results"))
         Path(scratch).chmod(0o711)
@@ -368,6 +389,6 @@ def trials(environment: str, tag: str | None, wanted: str | None, file: str | No
             ("there is no Pixi in it", says("sh", "-c", "command -v pixi || echo none", wanted=lambda said: said == "none")),
             ("python is that of the environment",
              says("python", "-c", "import sys; print(sys.prefix)", wanted=lambda said: said.endswith(f"/.pixi/envs/{environment}"))),
-            ("its health check passes", says(*health_words, wanted=lambda said: True) if health else "there is none"),
+            ("its health check passes", says(*health, wanted=lambda said: True) if health else "there is none"),
             ("it trains without network on a read-only system, and the results come out", trained()),
         ]  # fmt: skip
