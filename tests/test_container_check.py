@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, first_failure
 from mutations import exercise_5
 
-from workshop import apptainer, checks, container_check, container_findings, containers, dockerfile
+from workshop import apptainer, checks, container_check, container_content, container_findings, containers, dockerfile
 from workshop.errors import WorkshopError
 
 FOLDER = ROOT / "exercise-5-container"
@@ -366,7 +366,7 @@ def test_an_instruction_of_options_alone_is_a_message(tmp_path, line):
 def test_names_of_findings_are_those_of_the_readme():
     """Every name that the code can say is tried above, or in the tests of other people's files."""
     said = set()
-    for module in (container_findings, apptainer):
+    for module in (container_findings, container_content, apptainer):
         said |= set(re.findall(r'Finding\(\s*"([a-z-]+)"', open(module.__file__).read()))
     tried = {entry[3] for entry in exercise_5.BROKEN} | {"one-stage", "def-environment-platform"}
     assert said - tried <= {"def-manifest-not-copied", "def-pixi-in-final"}, said - tried

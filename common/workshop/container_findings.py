@@ -7,7 +7,7 @@ import fnmatch
 import re
 from collections.abc import Iterator
 
-from workshop import dockerfile, manifest, shellwords
+from workshop import container_content, dockerfile, manifest, shellwords
 from workshop.containers import (
     Finding,
     Image,
@@ -42,7 +42,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 def all_findings(image: Image) -> list[Finding]:
     """Everything, in the order of a Dockerfile's life."""
-    return [*base(image), *lock(image), *final_stage(image), *activation(image)]
+    return [*base(image), *lock(image), *final_stage(image), *activation(image), *container_content.findings(image)]
 
 
 def base(image: Image) -> list[Finding]:
