@@ -22,3 +22,25 @@ def apply(changes: list[Change], folder: Path) -> None:
         text = (folder / file).read_text(encoding="utf-8")
         assert find in text, (file, find)
         (folder / file).write_text(text.replace(find, replace), encoding="utf-8")
+
+
+def other_build(folder: Path, environment: str, package: str) -> None:
+    """In the lock, another build of a package in one environment, which meets the same constraints as the one before."""
+    text = (folder / "pixi.lock").read_text(encoding="utf-8")
+    head, _, packages = text.partition("\npackages:\n")
+    start = head.index(f"\n  {environment}:\n")
+    line = next(line for line in head[start:].splitlines() if f"/{package}-" in line)
+    url = line.split("conda: ")[1]
+    other = url.replace(".conda", "9.conda").replace(".tar.bz2", "9.tar.bz2")  # a higher build number
+    end = head.find("\n  ", start + 3)
+    while head[end + 3] == " ":  # to the next environment
+        end = head.find("\n  ", end + 3)
+        if end < 0:
+            end = len(head)
+            break
+    head = head[:start] + head[start:end].replace(url, other) + head[end:]
+    block = next(b for b in packages.split("\n- ") if b.removeprefix("- ").startswith(f"conda: {url}\n"))
+    block = block.removeprefix("- ").rstrip()
+    digest = next(part.split()[1] for part in block.splitlines() if part.strip().startswith("sha256:"))
+    again = block.replace(url, other).replace(digest, "0" * 64)
+    (folder / "pixi.lock").write_text(f"{head}\npackages:\n{packages.rstrip()}\n- {again}\n", encoding="utf-8")

@@ -2,6 +2,8 @@
 
 import re
 
+import mutations
+
 SCRIPT, ITS_CHECKS = "exclusion.py", ("1.6", "1.7")
 
 GROUP = 'test = { features = ["test"], solve-group = "default" }'
@@ -26,6 +28,13 @@ MISTAKES = {
     ),
     "a task for another script": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python other.py"')]),
     "no task": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo later"')]),
+    "what is tested is another build than what is used": (
+        "1.5",
+        [  # which two environments of one solve group never have: default is in none
+            ("pixi.toml", 'default = { solve-group = "default" }\n', ""),
+            lambda folder: mutations.other_build(folder, "test", "rich"),
+        ],
+    ),
     "stale lock": ("1.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
     "merge markers in the lock": ("1.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
     "unseeded": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng()")]),
@@ -111,3 +120,4 @@ ALTERNATIVES = {
         ("pixi.toml", 'description = "Limits of', '# "'),
     ],
 }  # fmt: skip
+SAID = {"what is tested is another build than what is used": "rich "}

@@ -63,7 +63,8 @@ MISTAKES = {
         "2.5",
         [
             ("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "*"'),
-            lambda folder: rebuilt(folder, "cuda111py312h0000000_0"),
+            # It meets what pytorch-gpu depends on (cuda*_mkl*303): nothing but the check of the build notices.
+            lambda folder: rebuilt(folder, "cuda118_mkl_py312_h0000000_303"),
         ],
     ),
     "stale lock": ("2.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
@@ -187,3 +188,8 @@ ALTERNATIVES = {
         ("pixi.toml", 'cpu = ["cpu"]\ncuda12 = ["cuda12"]', '[environments.cpu]\nfeatures = ["cpu"]\n\n[environments.cuda12]\nfeatures = ["cuda12"]')
     ],
 }  # fmt: skip
+# What the answer has to say, where another check of the same number would fail as well.
+SAID = {
+    "a CUDA build of years ago locked, since nothing forbids it": "cuda118_mkl",
+    "stale lock": "out-of-date",
+}

@@ -4,6 +4,7 @@ import shutil
 
 from conftest import ROOT
 
+import mutations
 from workshop import lock_slice
 from workshop import manifest as manifests
 
@@ -20,18 +21,8 @@ def lock_of_the_starter(folder):
 def change_a_locked_package(folder):
     """Another build of rich in one environment of exercise 2: the lock still satisfies the manifest."""
     whole = manifests.load(ROOT / "pixi.toml")
-    text = lock_slice.cut(whole, manifests.load(folder / "pixi.toml")).decode()
-    head, _, packages = text.partition("\npackages:\n")
-    start = head.index("\n  cuda12:\n")
-    line = next(line for line in head[start:].splitlines() if "/rich-" in line)
-    other = line.replace("/rich-", "/rich-x")
-    head = head[:start] + head[start:].replace(line, other, 1)
-    url = line.split("conda: ")[1]
-    block = next(b for b in packages.split("\n- ") if b.removeprefix("- ").startswith(f"conda: {url}"))
-    block = block.removeprefix("- ")
-    digest = next(part.split()[1] for part in block.splitlines() if part.strip().startswith("sha256:"))
-    again = block.replace(url, url.replace("/rich-", "/rich-x")).replace(digest, "0" * 64)
-    (folder / "pixi.lock").write_text(f"{head}\npackages:\n{packages.rstrip()}\n- {again.rstrip()}\n")
+    (folder / "pixi.lock").write_bytes(lock_slice.cut(whole, manifests.load(folder / "pixi.toml")))
+    mutations.other_build(folder, "cuda12", "rich")
 
 
 # What learners do, and the check that has to notice it first.
@@ -107,3 +98,4 @@ ALTERNATIVES = {
         ("pixi.toml", "[feature.cuda118.dependencies]\n", "[feature.cuda118.target.linux-64-cuda118.dependencies]\n"),
     ],
 }  # fmt: skip
+SAID = {"another package for the environments that were there": "1 gone and 1 new: "}

@@ -203,6 +203,6 @@ MISTAKES = {
     f"{place} {name}": (number, [(file, find, replace)])
     for place, (file, find, replace, name, number) in enumerate(BROKEN)
 } | JOB_MISTAKES
-FINDINGS = {f"{place} {entry[3]}": entry[3] for place, entry in enumerate(BROKEN)}
+SAID = {f"{place} {entry[3]}": f"({entry[3]})" for place, entry in enumerate(BROKEN)}
 # Other correct files replace the solution's as a whole: tests/test_container_check.py and tests/test_jobs.py.
 ALTERNATIVES = {}
