@@ -141,7 +141,7 @@ def lock(image: Image) -> list[Finding]:
     first = next(call for _, call in called if call.does in shellwords.INSTALLING)
     loose = [call for call in (first, install.call) if not call.held]
     if loose:
-        advice = f"pixi {loose[0].does} --locked ...: it stops where pixi.lock does not fit, and never solves"
+        advice = f"RUN pixi {loose[0].does} --locked ...: it stops where pixi.lock does not fit, and never solves"
         found.append(Finding("not-locked", "error", where, "--locked", f"pixi {' '.join(loose[0].words)}"[:80], advice))
     elif install.call.held == "frozen":
         advice = "--locked also notices a lock that does not fit the manifest"
@@ -174,7 +174,7 @@ def _environment(image: Image, where: str) -> Iterator[Finding]:
         yield Finding("cuda-override", "error", where, f"CONDA_OVERRIDE_CUDA of {image.cuda} or more: a build has no driver to ask",
                       said, f"ARG CONDA_OVERRIDE_CUDA={image.cuda} before it")  # fmt: skip
     if environment_argument(image) is None and len(known) > 1:
-        advice = f"ARG ENVIRONMENT={call.environment}, and --environment ${{ENVIRONMENT}}"
+        advice = 'ARG ENVIRONMENT in that stage, and RUN pixi install --locked --environment "${ENVIRONMENT}"'
         yield Finding(
             "environment-fixed",
             "advice",

@@ -104,7 +104,8 @@ def explained_failure(engine: Engine, what: str, said: str) -> WorkshopError:
         advice = "an engine without rights: ask for entries in /etc/subuid and /etc/subgid, or for the group docker"
     elif any(word in low for word in ("no such host", "connection refused", "i/o timeout", "network is unreachable",
                                       "temporary failure in name resolution")):  # fmt: skip
-        advice = "the base images come from the network: try again with one, or `docker load` them from an archive"
+        brought = "buildah pull docker-archive:FILE" if engine.name == "buildah" else f"{engine.name} load"
+        advice = f"the base images come from the network: try again with one, or bring them in an archive: {brought}"
     elif "not up-to-date" in low or "lock-file not up" in low:
         advice = "pixi lock, and look at what changed"
     return WorkshopError(f"{what} with {engine.name}", "success", found, advice)
