@@ -3,10 +3,10 @@
 #
 #   tests/install_htcondor.sh install DIR           the system in DIR (root, debootstrap, a network; 700 MiB)
 #   tests/install_htcondor.sh run DIR FOLDER...     the pool in the foreground, with folders of this machine in it
+#   tests/install_htcondor.sh stop DIR              ends it
 #   tests/install_htcondor.sh inside DIR COMMAND... a command in the running pool, as its user `learner`
 #
-# Nothing outside DIR is written. The pool has namespaces of its own for mounts and processes: when `run` is killed, all
-# of it is gone.
+# Nothing outside DIR is written. The pool has namespaces of its own for mounts and processes.
 set -euo pipefail
 place=${2:?the folder of the system}
 unset CONDOR_CONFIG # HTCondor's Python bindings set it where there is no HTCondor
@@ -74,8 +74,14 @@ case $1 in
   install) install_pool ;;
   run)
     shift 2
-    # --kill-child: what is in there ends with this command.
-    exec unshare --mount --pid --fork --kill-child "$0" run-inside "$place" "$@"
+    if pgrep -f -x 'condor_master -f' >/dev/null; then
+      echo "a pool is running already: condor_master" >&2
+      exit 1
+    fi
+    exec unshare --mount --pid --fork "$0" run-inside "$place" "$@"
+    ;;
+  stop) # it is the first process of its namespace: all of the pool ends with it
+    pkill -KILL -f -x 'condor_master -f' || true
     ;;
   run-inside)
     shift 2
@@ -87,7 +93,7 @@ case $1 in
     exec nsenter --target "$master" --mount --pid chroot "$place" runuser -u learner -- "$@"
     ;;
   *)
-    sed -n '2,9p' "$0"
+    sed -n '2,10p' "$0"
     exit 1
     ;;
 esac

@@ -174,7 +174,7 @@ def pool(request):
             os.chown(path, owner.st_uid, owner.st_gid)
         yield found
     finally:
-        master.terminate()
+        subprocess.run([SCRIPT, "stop", POOL], check=True)
         master.wait()
 
 
