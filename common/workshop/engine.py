@@ -30,6 +30,14 @@ SCRIPT = "exercise-2-pytorch-cu12/solution/train.py"
 USER = 1000  # as in the Dockerfile
 
 
+class NoEngine(WorkshopError):
+    """No container engine answers."""
+
+
+class NoImage(WorkshopError):
+    """Engines answer, and none has the image."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """An engine that answers. can_run: buildah only builds."""
@@ -72,16 +80,15 @@ def answering() -> tuple[list[Engine], list[str]]:
     return found, why
 
 
-def choose(wanted: str | None, running: bool) -> Engine:
-    """The engine named, or the first that answers (and can run). Raises WorkshopError with the reason for each."""
+def usable(wanted: str | None, running: bool) -> list[Engine]:
+    """The engine named, or all that answer (and can run). Raises NoEngine with the reason for each."""
     found, why = answering()
-    usable = [e for e in found if wanted in (None, e.name) and (e.can_run or not running)]
-    if usable:
-        return usable[0]
+    if fit := [e for e in found if wanted in (None, e.name) and (e.can_run or not running)]:
+        return fit
     if running:
         why += [f"{e.name}: it builds images and does not run them" for e in found if not e.can_run]
     expected = "docker or podman, ready to run" if running else "docker, podman or buildah, ready to build"
-    raise WorkshopError(
+    raise NoEngine(
         f"the container engine {wanted}" if wanted else "the container engines on this machine", expected,
         "; ".join(reason for reason in why if wanted is None or reason.startswith(f"{wanted}:")) or "none",
         "start Docker, or install one: `apt-get install podman`; without one: workshop container-check",
@@ -177,7 +184,7 @@ def build(environment: str, tag: str | None, file: str | None, wanted: str | Non
             f"always {image.environment}",
             "workshop check 5",
         )
-    engine = choose(wanted, running=False)
+    engine = usable(wanted, running=False)[0]
     given = arguments(workspace, environment, root)
     for word in extra:
         name, sign, value = word.partition("=")
@@ -235,15 +242,14 @@ def the_file(file: str | None) -> Path:
 
 
 def with_image(tag: str, wanted: str | None) -> Engine:
-    """The engine that has the image: what one has built, another may not see. Raises WorkshopError where none has it."""
-    choose(wanted, running=True)
-    usable = [e for e in answering()[0] if e.can_run and wanted in (None, e.name)]
-    for engine in usable:
+    """The engine that has the image: what one has built, another may not see. Raises NoEngine, or NoImage where none has it."""
+    engines = usable(wanted, running=True)
+    for engine in engines:
         if digest_of(engine, tag):
             return engine
     environment = tag.partition(":")[2] or "cpu"
-    asked = ", ".join(engine.name for engine in usable)
-    raise WorkshopError(
+    asked = ", ".join(engine.name for engine in engines)
+    raise NoImage(
         f"the images of {asked}", tag, "no such image", f"workshop container-build {shlex.quote(environment)}"
     )
 
