@@ -48,12 +48,12 @@ def slurm_train(
     command = _found("sbatch")
     options = batch.options | jobs.options_of(shlex.join(more), "the options for sbatch")
     tasks = jobs.indices(options.get("array", ""))
+    runs = [] if run is None else [f"{run}-seed{task}" for task in tasks] if script == "array" else [run]
     variables = {name.upper(): str(value) for name, value in chosen.items() if value is not None}
     variables |= {"TRAIN_IN": environment, **_environment(root, environment)}
+    runs = [str(_free(place)) for place in runs]
     if run is not None:
         variables["RUN"] = str(_free(run))
-        for task in tasks:
-            _free(f"{run}-seed{task}")
     line = [command, *more, typed.relative(path) if root == Path.cwd() else str(path)]
     said = _run([*line[:1], "--test-only", *line[1:]], root, variables)
     if said.returncode and NO_CONTROLLER.search(said.stderr):
@@ -74,12 +74,12 @@ def slurm_train(
         root / re.sub("%a", str(task), re.sub("%[jA]", job, options.get("output", "slurm-%j.out")))
         for task in tasks or [0]
     ]
-    log = logs[0]
     if as_json:
-        runs = [f"{variables['RUN']}-seed{task}" for task in tasks] or [variables["RUN"]] if run is not None else None
-        print(json.dumps({"job": job, "logs": [str(log) for log in logs], "runs": runs}))
+        print(json.dumps({"job": job, "logs": [str(log) for log in logs], "runs": runs or None}))
     else:
-        print(f"job {job}; its log: {typed.relative(log)}; where it is: squeue -j {job}; end it: scancel {job}")
+        print(
+            f"job {job}; its log: {', '.join(typed.relative(log) for log in logs)}; where it is: squeue -j {job}; end it: scancel {job}"
+        )
     return 0
 
 
