@@ -23,6 +23,7 @@ from workshop.errors import WorkshopError
 NAMES = ("python", "python3", "apptainer", "singularity", "podman", "docker", "srun", "pixi", "uv", "torchrun", "timeout",
          "scontrol", "sbatch", "scancel", "squeue", "pixi-unpack", "nvidia-smi", "module", "ml")  # fmt: skip
 LIMIT = 30  # seconds; nothing in a rehearsal takes one
+LEFT_BEHIND = 1  # seconds for a training whose script has ended before it
 TOLD_LIMIT = 10  # seconds after the signal: a script that is deaf to it waits for ever, and a learner for the answer
 
 TASK = "train-torch"  # the workspace's own task, which trains as well
@@ -164,24 +165,38 @@ def rehearse(
     }  # fmt: skip
     if "SLURM_JOB_ID" in variables:
         environment["SLURM_SUBMIT_DIR"] = str(place / "clone")
+    said = open(place / "stderr", "w")  # no pipe: a training that its script has left behind would hold it open
     process = subprocess.Popen(
         [bash(), str(copy), *arguments], cwd=place / "clone", env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
+        stderr=said, start_new_session=True,
     )  # fmt: skip
     try:
         if signal:
             _tell(process, place, signal, to_training)
-        _, stderr = process.communicate(timeout=TOLD_LIMIT if signal else LIMIT)
-        code = process.returncode
+        code = process.wait(TOLD_LIMIT if signal else LIMIT)
+        _wait_for_group(process.pid, LEFT_BEHIND)
     except subprocess.TimeoutExpired:
-        code, stderr = None, "it did not end"
+        code = None
     finally:
         try:
             os.killpg(process.pid, signals.SIGKILL)
         except ProcessLookupError:
             pass
-    process.wait()
+        process.wait()
+        said.close()
+    stderr = (place / "stderr").read_text(errors="replace") if code is not None else "it did not end"
     return Rehearsed(_calls(place), code, stderr)
+
+
+def _wait_for_group(number: int, seconds: float) -> None:
+    """Until no process of the group is left, or the time is over."""
+    deadline = time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            os.killpg(number, 0)
+            time.sleep(0.02)
+    except ProcessLookupError:
+        pass
 
 
 def _images(text: str) -> list[str]:
