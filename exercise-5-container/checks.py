@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workshop import apptainer, container_content, container_findings, containers, job_checks
+from workshop import apptainer, container_content, container_findings, container_last_stage, containers, job_checks
 from workshop.checks import Answer, Check, Workspace, fail, ok
 from workshop.container_check import is_container_file, is_definition
 from workshop.containers import Finding, Image
@@ -62,7 +62,7 @@ def installs_the_lock(workspace: Workspace) -> Answer:
 def ends_small(workspace: Workspace) -> Answer:
     seen = images(workspace)
     unmade = [f for image in seen for f in container_findings.base(image) if f.name == "stage-unknown"]
-    found = [finding for image in seen for finding in container_findings.final_stage(image)]
+    found = [finding for image in seen for finding in container_last_stage.holds(image)]
     content = container_content.findings(seen[0])
     path = [finding for finding in content if finding.name == "python-path"]  # set in the next step
     return answer(
@@ -73,7 +73,7 @@ def ends_small(workspace: Workspace) -> Answer:
 
 def is_activated(workspace: Workspace) -> Answer:
     seen = images(workspace)
-    found = [finding for image in seen for finding in container_findings.activation(image)]
+    found = [finding for image in seen for finding in container_last_stage.activation(image)]
     found += [finding for finding in container_content.findings(seen[0]) if finding.name == "python-path"]
     gpu = next((f", and for {image.environment} the host's driver" for image in seen if image.cuda), "")
     return answer(found, f"PATH, CONDA_PREFIX and the manifest's variables by ENV{gpu}")

@@ -90,11 +90,8 @@ def one_epoch(command, tmp_path_factory) -> Path:
     return place
 
 
-@pytest.fixture
-def learner(request, tmp_path):
-    """A copy of the solution in the test module's FOLDER, to be changed: learner("pixi.toml", "find", "replace")."""
-    folder = tmp_path / "learner" / "solution"
-    shutil.copytree(request.module.FOLDER / "solution", folder, ignore=shutil.ignore_patterns("__pycache__"))
+def changing(folder):
+    """A function that changes a file of a folder, which is its attribute `folder`: change("pixi.toml", "find", "replace")."""
 
     def change(file, find, replace):
         text = (folder / file).read_text()
@@ -103,6 +100,15 @@ def learner(request, tmp_path):
 
     change.folder = folder
     return change
+
+
+@pytest.fixture
+def learner(request, tmp_path):
+    """A copy of the solution in the test module's FOLDER, to be changed: learner("pixi.toml", "find", "replace")."""
+    folder = tmp_path / "learner" / "solution"
+    shutil.copytree(request.module.FOLDER / "solution", folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+    return changing(folder)
 
 
 @pytest.fixture
