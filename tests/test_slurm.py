@@ -179,17 +179,6 @@ def test_slurm_itself_tells_the_job_before_its_time_is_over(cluster, tmp_path):
     assert cluster.run("scancel", job).returncode == 0
 
 
-def test_a_job_that_is_cancelled_keeps_its_epoch_and_does_not_come_back(cluster, tmp_path):
-    place = tmp_path / "results" / "job"
-    job = cluster.submit(EPOCHS="5000", RUN=str(place))
-    checkpoint = tmp_path / "results" / "job.partial" / record.CHECKPOINT
-    cluster.wait_for(checkpoint)
-    assert cluster.run("scancel", job).returncode == 0
-    assert [state for state, _ in cluster.ended(job)] == ["CANCELLED"]
-    log = cluster.logs()
-    assert "stopped by SIGTERM: " in log and "back into the queue" not in log and checkpoint.exists()
-
-
 def test_an_array_trains_four_seeds(cluster, command, tmp_path):
     job = cluster.submit("array.sbatch")
     assert cluster.ended(job, n=4) == [("COMPLETED", "0:0")] * 4, cluster.logs()
@@ -213,14 +202,16 @@ def test_a_gpu_that_the_node_does_not_have_is_said_in_the_log(cluster):
     assert not (cluster.folder / "results").exists() or not list((cluster.folder / "results").rglob("run.json"))
 
 
-def test_a_checkpoint_of_another_revision_is_refused_and_kept(cluster, tmp_path):
-    """The script was edited between two submissions: one message in the log, exit code 1, no loop in the queue."""
+def test_cancelled_it_keeps_its_epoch_which_another_revision_refuses(cluster, tmp_path):
+    """Cancelled, the job does not come back. The script is edited then: one message in the log, and no loop in the queue."""
     place = tmp_path / "results" / "job"
     job = cluster.submit(EPOCHS="5000", RUN=str(place))
     checkpoint = tmp_path / "results" / "job.partial" / record.CHECKPOINT
     cluster.wait_for(checkpoint)
     assert cluster.run("scancel", job).returncode == 0
-    cluster.ended(job)
+    assert [state for state, _ in cluster.ended(job)] == ["CANCELLED"]
+    log = cluster.logs()
+    assert "stopped by SIGTERM: " in log and "back into the queue" not in log
     before = checkpoint.read_bytes()
     script = tmp_path / "exercise-2-pytorch-cu12" / "solution" / "train.py"
     script.write_text(script.read_text().replace("LR = 8e-3", "LR = 7e-3"))
