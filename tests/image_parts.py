@@ -82,9 +82,8 @@ def debian(cache: Path) -> Path:
     if not tar.exists():
         cache.mkdir(parents=True, exist_ok=True)
         root = cache / f"root-{suite}.{os.getpid()}"
-        mirror = os.environ.get("WORKSHOP_DEBIAN_MIRROR", "http://deb.debian.org/debian")
         # Unpacked and not configured (--foreign): the dynamic loader, a shell and coreutils are all that is needed.
-        say("debootstrap", "--foreign", "--variant=minbase", suite, root, mirror)
+        say("debootstrap", "--foreign", "--variant=minbase", suite, root)
         shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
         shutil.rmtree(root / "debootstrap", ignore_errors=True)
         if (root / "proc").is_symlink():  # debootstrap's way in a container: a link that would lead to itself
