@@ -53,6 +53,28 @@ def test_at_its_end(run):
         assert run("import os\nos.kill(os.getpid(), 9)").returncode == -9
 
 
+@pytest.mark.parametrize("text, code, stdout, stderr", [
+    ("import sys\nsys.exit()", 0, "", ""),
+    ("import sys\nsys.exit('no file')", 1, "", "no file\n"),
+    ("import sys\nsys.exit(True)", 1, "", ""),
+    ("import sys\nsys.exit(-1)", 255, "", ""),
+    ("import sys\nsys.stdout.write('half a line')", 0, "half a line", ""),
+    ("import sys\nprint('said')\nsys.stdout.close()\nsys.stdout = None", 0, "said\n", ""),
+    ("import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()", 0, "late\n", ""),
+    ("import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()", 0, "", ""),
+    ("import atexit, sys\natexit.register(print, 'bye')\nsys.exit(3)", 3, "bye\n", ""),
+    ("from concurrent.futures import ThreadPoolExecutor as P\nP().submit(print, 'done')", 0, "done\n", ""),
+])  # fmt: skip
+def test_it_ends_as_in_an_interpreter_of_its_own(run, text, code, stdout, stderr):
+    done = run(text)
+    assert (done.returncode, done.stdout, done.stderr) == (code, stdout, stderr)
+
+
+def test_an_exception_at_the_end_is_told(run):
+    done = run("import atexit\natexit.register(lambda: 1 / 0)\nprint('here')")
+    assert (done.returncode, done.stdout) == (0, "here\n") and "ZeroDivisionError" in done.stderr
+
+
 def test_random_numbers_without_a_seed_differ(run):
     """Also in two forks of one interpreter."""
     pytest.importorskip("numpy")

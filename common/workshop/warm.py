@@ -8,6 +8,8 @@ where a check asks whether two runs agree, one of the two is fresh.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import io
 import json
@@ -20,6 +22,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 MESSAGE_LIMIT = 2**20  # bytes of one request: environment, arguments, code
 
@@ -93,12 +96,13 @@ def _server(environment: dict[str, str], modules: tuple[str, ...]) -> socket.soc
 
 
 def serve(channel: socket.socket, modules: Sequence[str]) -> None:
-    """Import, then fork for each request until the channel is closed; returns in a fork whose script has ended."""
+    """Import, then fork for each request until the channel is closed."""
     for module in modules:
         try:
             importlib.import_module(module)
         except Exception:  # the script will say it when it imports it itself
             pass
+    gc.freeze()  # a collection in a fork would write to, and so copy, the memory of all that was imported
     # Children of the server are not waited for; those of a script are, so a fork sets it back.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
@@ -108,12 +112,11 @@ def serve(channel: socket.socket, modules: Sequence[str]) -> None:
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _run(channel, json.loads(message), *descriptors)
-            return
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _run(channel: socket.socket, request: dict, stdout: int, stderr: int, status: int) -> None:
+def _run(channel: socket.socket, request: dict, stdout: int, stderr: int, status: int) -> NoReturn:
     """In a fork of the server: fork once more for the script, tell its number, wait for it and tell how it ended."""
     pid = os.fork()
     if pid:
@@ -137,8 +140,38 @@ def _run(channel: socket.socket, request: dict, stdout: int, stderr: int, status
     script = request["script"]
     sys.argv = [script, *request["arguments"]]
     sys.path[0] = str(Path(script).parent)
-    exec(compile(request["before"], "<before>", "exec"), {"__name__": "__main__"})
-    runpy.run_path(script, run_name="__main__")
+    _leave(_code_of(request["before"], script))
+
+
+def _code_of(before: str, script: str) -> int:
+    """Run the code and the script; the exit code that an interpreter would end with."""
+    try:
+        exec(compile(before, "<before>", "exec"), {"__name__": "__main__"})
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        print(ended.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End as an interpreter does, but for one thing: it would take apart every module that the server has imported.
+
+    In a fork that copies all of their memory, which takes longer than a training of one epoch.
+    """
+    threading._shutdown()  # waits for threads; it and the next are what the interpreter calls at its end
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # the script has closed it
+            pass
+    os._exit(code & 0xFF)
 
 
 if __name__ == "__main__":
