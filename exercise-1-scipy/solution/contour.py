@@ -58,7 +58,7 @@ def draw(
         axes.legend(handles=handles, frameon=False, loc="upper left")
     axes.set_title(title)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
+    figure.canvas.print_png(content, metadata={"Software": None})  # `savefig` draws twice, to find a size that is given
     path.write_bytes(content.getvalue())
     return True
 
@@ -96,6 +96,6 @@ def _figure(width: float, height: float):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
