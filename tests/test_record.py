@@ -1,5 +1,6 @@
 """run.json against its schema, and a run folder that is whole or not there."""
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -231,10 +232,18 @@ class Distribution:
     """An installed Python package, as importlib.metadata tells it."""
 
     def __init__(self, name, version, installer):
-        self.metadata, self.version, self.installer = {"Name": name, "Version": version}, version, installer
+        said = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nRequires-Dist: x\n\nName: of no\nVersion: 0\n"
+        self.texts = {"METADATA": said, "INSTALLER": f"{installer}\n"}
 
     def read_text(self, name):
-        return f"{self.installer}\n"
+        return self.texts.get(name)
+
+
+def test_the_installed_distributions_are_those_that_importlib_reads():
+    read = [distribution.metadata for distribution in importlib.metadata.distributions()]
+    assert {(name, version) for name, version, _ in provenance._distributions()} == {
+        (said["Name"], said["Version"]) for said in read if said["Name"]
+    }
 
 
 def test_under_pixi_the_environment_is_read_off_the_installed_packages(tmp_path, monkeypatch):

@@ -246,7 +246,9 @@ class _Texts:
         self.pypi: dict[str, dict[str, str]] = {}
         section, environment, key, url, kind = "", "", "", "", ""
         for line in text.splitlines():
-            if re.match(r"\w", line):
+            if line.startswith("      ") and key != "options":  # a third of a lock: what is in an environment
+                continue
+            if line[:1].isalpha():
                 section, key = line.split(":")[0], ""
             elif section == "environments" and (found := re.fullmatch(r"  (\S.*?):(?: \{\})?", line)):
                 environment, key = _plain(found[1]), ""
@@ -277,11 +279,11 @@ class _Texts:
     def add_indexes(self, original: str) -> None:
         """The index of a package where it is the default one: rattler reads that line but does not write it back."""
         url = ""
-        for line in original.splitlines():
-            if found := re.match(r"\s*- pypi: (.*)", line):
+        for found in re.finditer(r"^[ \t]*- pypi: (.*)|^[ \t]+index: (.*)", original, re.MULTILINE):
+            if found[1] is not None:
                 url = _plain(found[1].strip())
-            elif url in self.pypi and (found := re.match(r"\s+index: (.*)", line)):
-                self.pypi[url].setdefault("index", _plain(found[1].strip()))
+            elif url in self.pypi:
+                self.pypi[url].setdefault("index", _plain(found[2].strip()))
 
 
 def _plain(text: str) -> str:
