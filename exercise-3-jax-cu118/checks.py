@@ -165,10 +165,12 @@ def is_locked(workspace: Workspace) -> Answer:
 
 # A machine whose GPU is only said to be there: XLA splits this processor in two, and the second half is called a GPU.
 # MOVED says whether arrays that are sent there go. A script that insists on its device stops where they have not, and
-# trains where they have; one that does not insist trains on the first half and calls it a GPU.
+# trains where they have; one that does not insist trains on the first half and calls it a GPU. What it learns is not
+# looked at, so XLA compiles without optimising, in a third of the time.
 PRETENDED_GPU = """
 import os
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
 import jax
 from workshop import device_jax
 

@@ -6,7 +6,6 @@ the TODO that it belongs to. A check looks at one thing of a `Workspace` and ans
 
 from __future__ import annotations
 
-import atexit
 import importlib.util
 import json
 import os
@@ -17,12 +16,12 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from workshop import lock as locks
-from workshop import lockcheck, scripts, typed
+from workshop import lockcheck, preload, scripts, typed
 from workshop import manifest as manifests
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of
@@ -105,42 +104,12 @@ class Workspace:
         """
         common = str(Path(__file__).resolve().parents[1])
         settled = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
-        # JAX compiles for seconds what it runs for a moment: what one run compiled, the next ones load.
-        settled |= {"JAX_COMPILATION_CACHE_DIR": compiled_by_jax(),
-                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # fmt: skip
+        settled |= preload.variables()
         paths = os.pathsep.join(filter(None, [common, variables.get("PYTHONPATH")]))
         environment = os.environ | settled | variables | {"PYTHONPATH": paths}
         path = self.folder / script
-        modules = () if fresh else preloaded(path)
+        modules = () if fresh else preload.modules_for(path)
         return scripts.run(path, arguments, environment, before, modules, interpreter, limit)
-
-
-@cache
-def compiled_by_jax() -> str:
-    """The folder for what JAX compiles while this process lives."""
-    folder = tempfile.mkdtemp(prefix="workshop-xla-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-# What an interpreter imports before it is forked for a script that names a framework; with them, what every run needs.
-HEAVY = {
-    # _inductor, and with it sympy, is what the first optimizer and use_deterministic_algorithms import: more than torch.
-    "torch": ("torch", "torch.nn.parallel", "torch._inductor", "safetensors.numpy"),
-    "jax": ("jax", "flax.linen", "optax", "safetensors.numpy"),
-}
-FOR_EVERY_RUN = ("workshop.classifier", "workshop.crate", "matplotlib.backends.backend_agg", "matplotlib.figure",
-                 "PIL.PngImagePlugin", "filelock", "rich.progress")  # fmt: skip
-
-
-def preloaded(script: Path) -> tuple[str, ...]:
-    """The modules worth importing once for several runs of a script: those of the framework whose name is in it."""
-    try:
-        text = script.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ()
-    named = [name for name in HEAVY if re.search(rf"^\s*(import|from) {name}\b", text, re.MULTILINE)]
-    return (*FOR_EVERY_RUN, *(module for name in named for module in HEAVY[name]))
 
 
 @dataclass(frozen=True)
