@@ -59,6 +59,17 @@ def test_the_figures_of_the_readme_are_those_of_the_benchmark():
     assert found["median_ratio"] >= 14 and found["median_fraction_of_peak"] >= 0.55
 
 
+def test_the_seconds_of_check_all_are_those_of_the_benchmark():
+    found = json.loads((ROOT / "benchmarks" / "check_all.json").read_text())
+    first, again, torch = found["median_s"]["first"], found["median_s"]["again"], found["import_median_s"]["torch"]
+    said = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    assert (
+        f"{first:.0f} s with an empty cache and {again:.0f} s after that, where importing PyTorch takes {torch:.1f} s"
+        in said
+    )
+    assert all(run["counts"]["fail"] == 0 for runs in found["check_all"].values() for run in runs)
+
+
 def test_the_figures_of_exercise_3_are_those_of_the_benchmark():
     found = json.loads((ROOT / "benchmarks" / "jax_training.json").read_text())
     today, frozen = found["stacks"]

@@ -1,0 +1,93 @@
+"""How long `workshop check-all` takes, beside what it cannot do without: importing PyTorch and JAX, in one run.
+
+    python benchmarks/check_all.py            # n = 3 of each
+    python benchmarks/check_all.py --short    # n = 1, one exercise, to see that it runs
+
+`check-all` starts two interpreters each for PyTorch, JAX and SciPy (runs that shall agree are not both forked from one),
+trains some twenty times in forks of them, and compiles with XLA. `first`: with an empty cache, so that XLA compiles and
+the data set is made; `again`: with what the first has left there.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "common"))
+
+from workshop import device, errors, files, options  # noqa: E402
+
+IMPORTS = ("torch", "jax", "flax.linen", "scipy.stats", "matplotlib.figure")
+# What `check-all` imports at least, whoever writes it: both frameworks twice.
+AT_LEAST = ("torch", "torch", "jax", "jax")
+
+
+def timed(line: list[str], environment: dict[str, str]) -> tuple[float, subprocess.CompletedProcess[str]]:
+    begin = time.perf_counter()
+    done = subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True)
+    return time.perf_counter() - begin, done
+
+
+def check_all(more: list[str], cache: str) -> dict:
+    """One run: its wall-clock seconds, and how many rows passed, failed and were skipped."""
+    variables = os.environ | {"PYTHONPATH": str(ROOT / "common"), "WORKSHOP_CACHE": cache}
+    seconds, done = timed([sys.executable, "-m", "workshop", "check-all", "--json", *more], variables)
+    if done.returncode not in (0, 1):
+        raise errors.WorkshopError("workshop check-all", "exit code 0 or 1", done.stderr[-500:], "workshop check-all")
+    return {"seconds": seconds, "counts": json.loads(done.stdout)["counts"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--n", type=options.whole_number("--n", 1), default=3, metavar="N", help="runs of each (default 3)"
+    )
+    parser.add_argument("--short", action="store_true", help="n = 1, exercise 1 alone")
+    parser.add_argument("--output", type=Path, help="JSON")
+    args = parser.parse_args()
+    n, more = (1, ["--exercise", "1"]) if args.short else (args.n, [])
+    imports = {
+        name: [timed([sys.executable, "-c", f"import {name}"], dict(os.environ))[0] for _ in range(n)]
+        for name in IMPORTS
+    }
+    first, again = [], []
+    for _ in range(n):
+        with tempfile.TemporaryDirectory() as cache:
+            first.append(check_all(more, cache))
+            again.append(check_all(more, cache))
+    medians = {name: statistics.median(seconds) for name, seconds in imports.items()}
+    median = {
+        name: statistics.median(run["seconds"] for run in runs) for name, runs in (("first", first), ("again", again))
+    }
+    unit = sum(medians[name] for name in AT_LEAST)
+    found = {
+        "what": "wall-clock seconds of workshop check-all, and of fresh interpreters that import one module",
+        "n": n,
+        "machine": {"cpu": device.cpu_name(), "cpu_count": os.cpu_count(), "python": platform.python_version()},
+        "import_s": imports,
+        "import_median_s": medians,
+        "check_all": {"first": first, "again": again},
+        "median_s": median,
+        "ratio_to_the_imports": {name: seconds / unit for name, seconds in median.items()},
+    }
+    for name, seconds in medians.items():
+        print(f"import {name:<18} {seconds:6.2f} s")
+    for name, seconds in median.items():
+        print(
+            f"check-all, {name:<14} {seconds:6.1f} s, {seconds / unit:.1f} times the imports of both frameworks, twice"
+        )
+    print(f"passed, failed, skipped: {', '.join(str(count) for count in again[-1]['counts'].values())}")
+    if args.output:
+        files.write_atomic(args.output, (json.dumps(found, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    with errors.explained():
+        main()
