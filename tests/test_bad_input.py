@@ -24,7 +24,7 @@ ARGUMENTS = [
     (("--epochs", "many"), "'many'"),
     (("--seed", "-1"), "0 or more"),
     (("--seed", "99999999999"), "at most 2147483647"),
-    (("--epohcs", "1"), "--epohcs"),
+    (("--epohcs", "1"), "solution/train.py --epochs 1"),
     (("--data",), "--data"),
     (("--output", ""), "--output"),
     (("--device", "gpu"), "cuda"),
@@ -377,6 +377,17 @@ def test_an_environment_without_torch(refused, variables, tmp_path):
 def test_the_starter_runs_as_shipped(command, tmp_path):
     done = command(STARTER, *QUICK, "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("typed, advice", [
+    ("chekc 2", "workshop check 2"), ("chek-all --json", "workshop check-all --json"),
+    ("check-all --exersise=2", "workshop check-all --exercise=2"), ("hint 2 --levl 3", "workshop hint 2 --level 3"),
+    ("completion bas", "workshop completion bash"), ("frobnicate", "workshop --help"),
+    ("check 2 --frobnicate", "workshop --help"), ("", "workshop --help"),
+])  # fmt: skip
+def test_a_command_or_an_option_with_a_typo(command, refused, typed, advice):
+    """What was meant can be typed as it stands; where nothing is near, there is the help."""
+    assert refused(command("-m", "workshop", *typed.split())).splitlines()[-1] == f"next:      {advice}"
 
 
 def test_an_unknown_exercise(command, refused):

@@ -6,6 +6,8 @@ import argparse
 import errno
 import os
 import platform
+import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -50,11 +52,34 @@ class Parser(argparse.ArgumentParser):
     """argparse, with its complaints as a message of four lines and exit code 1, as for every other mistake."""
 
     def error(self, message: str) -> NoReturn:
-        words = " ".join(sys.argv[1:]) or "nothing"
+        words = sys.argv[1:]
         own = self.prog == os.path.basename(sys.argv[0])  # a script, and not one of the commands of `workshop`
-        help_command = typed.script(Path(sys.argv[0]).resolve(), "--help") if own else f"{self.prog} --help"
+        said = f"{message} (typed: {' '.join(words) or 'nothing'})"
         expected = " ".join(self.format_usage().removeprefix("usage:").split())
-        raise WorkshopError(f"the command line of {self.prog}", expected, f"{message} (typed: {words})", help_command)
+        meant = self._meant(message, words)
+        if own:
+            advice = typed.script(Path(sys.argv[0]).resolve(), *(meant or ["--help"]))
+        else:
+            advice = shlex.join([self.prog.split()[0], *meant]) if meant else f"{self.prog} --help"
+        raise WorkshopError(f"the command line of {self.prog}", expected, said, advice)
+
+    def _meant(self, message: str, words: list[str]) -> list[str] | None:
+        """The words with the one that argparse does not know put right; None where no known one is like it."""
+        if choice := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            wrong, known = choice[1], re.findall(r"[^\s',]+", choice[2])
+        elif option := re.search(r"(?:unrecognized arguments:|what is) (--[^\s=?]+)", message):
+            wrong, known = option[1], [*self._option_string_actions]
+            if self._subparsers and words and words[0] in (commands := self._subparsers._group_actions[0].choices):
+                known = [*commands[words[0]]._option_string_actions]
+        else:
+            return None
+        import difflib
+
+        near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
+        at = next((i for i, word in enumerate(words) if word.partition("=")[0] == wrong), None)
+        if not near or at is None:
+            return None
+        return [*words[:at], words[at].replace(wrong, near[0], 1), *words[at + 1 :]]
 
 
 @contextmanager
