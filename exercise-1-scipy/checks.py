@@ -5,9 +5,10 @@ import math
 from pathlib import Path
 
 from workshop import checks, typed
-from workshop.checks import Answer, Check, Workspace, complaint, fail, missing_framework, ok, record_of, sha_of, skip
+from workshop.checks import Answer, Check, Workspace, fail, ok, skip
 from workshop.manifest import conda_specs, pypi_specs
 from workshop.manifest_platforms import platforms_of
+from workshop.trainings import complaint, missing_framework, record_of, sha_of
 
 SCRIPT = "exclusion.py"
 FITS = Path(__file__).resolve().parent / "solution"  # the modules that make the fits, for scripts that lie elsewhere

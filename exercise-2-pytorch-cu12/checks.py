@@ -1,6 +1,6 @@
 """The checks of exercise 2, in the order in which a learner meets them."""
 
-from workshop import checks, typed
+from workshop import checks, trainings, typed
 from workshop.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
 from workshop.manifest import conda_specs
 from workshop.manifest_platforms import platforms_of
@@ -179,22 +179,22 @@ PRETENCES = {
 def insists_on_device(workspace: Workspace) -> Answer:
     script = typed.script(workspace.folder / "train.py", "--data", "digits")
     advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(2.6): dev = device.choose_torch(args.device, ...)"
-    if answer := checks.no_script(workspace, "train.py") or checks.silent_about_gpu(workspace, advice):
+    if answer := checks.no_script(workspace, "train.py") or trainings.silent_about_gpu(workspace, advice):
         return answer
     for name, ((images, weights), asked, wanted) in PRETENCES.items():
         place = workspace.scratch / name.replace(" ", "-")
         before = f"MOVED = {{False: {images}, True: {weights}}}\n{PRETENDED_GPU}"
-        found = checks.what_it_does(workspace, place, asked, before)
+        found = trainings.what_it_does(workspace, place, asked, before)
         if found != wanted:
             return fail(
                 f"train.py where the GPU is only pretended: {name}", f"the script to {wanted}", f"it did {found}",
                 "TODO(2.6): device.assert_on(dev, images=x, **dict(net.named_parameters()))",
             )  # fmt: skip
-    return ok(checks.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
+    return ok(trainings.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
 
 def is_reproducible(workspace: Workspace) -> Answer:
-    return checks.no_script(workspace, "train.py") or checks.same_weights_twice(
+    return checks.no_script(workspace, "train.py") or trainings.same_weights_twice(
         workspace, "TODO(2.7): torch.manual_seed(seed) before the network is made"
     )
 

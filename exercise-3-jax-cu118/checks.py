@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rattler import Version, VersionSpec
 
-from workshop import checks, typed
+from workshop import checks, trainings, typed
 from workshop import lock as locks
 from workshop import manifest as manifests
 from workshop.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
@@ -186,20 +186,20 @@ if not MOVED:
 def insists_on_device(workspace: Workspace) -> Answer:
     script = typed.script(workspace.folder / "train.py", "--data", "digits")
     advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(3.5): dev = device_jax.choose(args.device)"
-    if answer := checks.no_script(workspace, "train.py") or checks.silent_about_gpu(workspace, advice):
+    if answer := checks.no_script(workspace, "train.py") or trainings.silent_about_gpu(workspace, advice):
         return answer
     for name, moved, wanted in (
         ("arrays that stayed on the CPU", False, "stop"),
         ("arrays on the GPU", True, "train on cuda"),
     ):
         place = workspace.scratch / name.replace(" ", "-")
-        found = checks.what_it_does(workspace, place, "cuda", f"MOVED = {moved}\n{PRETENDED_GPU}")
+        found = trainings.what_it_does(workspace, place, "cuda", f"MOVED = {moved}\n{PRETENDED_GPU}")
         if found != wanted:
             return fail(
                 f"train.py where the GPU is only pretended: {name}", f"the script to {wanted}", f"it did {found}",
                 "TODO(3.5): device_jax.assert_on(dev, images=x, state=state)",
             )  # fmt: skip
-    return ok(checks.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
+    return ok(trainings.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
 
 # How often Python walks through the network: in a compiled step only while it is compiled, else at every step.
@@ -225,7 +225,7 @@ STEPS = 46  # of one epoch of digits: 1,497 images in batches of 32
 
 def is_reproducible(workspace: Workspace) -> Answer:
     count = str(workspace.scratch / "count")
-    return checks.no_script(workspace, "train.py") or checks.same_weights_twice(
+    return checks.no_script(workspace, "train.py") or trainings.same_weights_twice(
         workspace, "TODO(3.6): jax.random.PRNGKey(seed) in `begin`", before=f"COUNT = {count!r}\n{COUNTED}"
     )
 

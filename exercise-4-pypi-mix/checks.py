@@ -7,7 +7,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from workshop import checks, crate, typed
+from workshop import checks, crate, trainings, typed
 from workshop import manifest as manifests
 from workshop.checks import Answer, Check, Workspace, fail, ok, skip
 from workshop.files import sha256_of
@@ -194,25 +194,25 @@ def tells_near_from_far(workspace: Workspace) -> Answer:
         ("predict.py", workspace.run(
             "predict.py", str(trained), "--device", "cpu", "--output", str(here), WORKSHOP_DEVICE="")),
     ):  # fmt: skip
-        if module := checks.missing_framework(run):
+        if module := trainings.missing_framework(run):
             return skip(f"{module} is not in this environment")
         if run.returncode != 0:
-            return fail(script, "a run that ends well", checks.complaint(run), advice)
+            return fail(script, "a run that ends well", trainings.complaint(run), advice)
     for word, relative, wanted in (("rounding", NEAR, 0), ("another network's error", FAR, 1)):
         other = shifted(here, workspace.scratch / f"shifted-{wanted}", relative)
         place = workspace.scratch / f"compared-{wanted}"
         words = (str(trained), "--device", "cpu", "--compare", str(other), "--output", str(place))
         run = workspace.run("predict.py", *words, WORKSHOP_DEVICE="")
         if "Traceback" in run.stderr:
-            return fail("predict.py --compare", "a comparison", checks.complaint(run), advice)
+            return fail("predict.py --compare", "a comparison", trainings.complaint(run), advice)
         if run.returncode != wanted:
             return fail(
                 f"predict.py --compare with logits that are off by {relative:g} of the largest ({word})",
                 f"{'inside' if wanted == 0 else 'outside'} the tolerance, exit code {wanted}",
-                f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [checks.complaint(run)])[-1][:120]}",
+                f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [trainings.complaint(run)])[-1][:120]}",
                 "TODO(4.5): TOLERANCE = 1e-5, between the rounding of float32 and any real difference",
             )  # fmt: skip
-    reason = str(checks.record_of(place).get("comparison", {}).get("tolerance", {}).get("reason", ""))
+    reason = str(trainings.record_of(place).get("comparison", {}).get("tolerance", {}).get("reason", ""))
     if len(reason.split()) < 5 or "TODO" in reason:
         return fail("the reason of the tolerance, in run.json", "a sentence that says where the number comes from",
                     repr(reason), "TODO(4.5): REASON = ...")  # fmt: skip

@@ -12,7 +12,7 @@ from conftest import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from workshop import checks, progress
+from workshop import checks, progress, trainings
 from workshop.errors import WorkshopError
 
 EXERCISES = checks.exercises(ROOT)
@@ -90,8 +90,8 @@ JSON = st.recursive(
 def test_what_a_script_may_leave_as_its_record(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
     try:
-        found = checks.record_of(tmp_path)
-        checks.sha_of(found, "weights.safetensors")
+        found = trainings.record_of(tmp_path)
+        trainings.sha_of(found, "weights.safetensors")
     except WorkshopError as error:
         assert error.found and error.next_step
 
@@ -103,7 +103,7 @@ def test_and_as_its_weights(tmp_path, content):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
     try:
-        answer = checks.unreadable(tmp_path, checks.sha256_of(path))
+        answer = trainings.unreadable(tmp_path, checks.sha256_of(path))
         assert answer is None or answer.status == "fail"
     except WorkshopError as error:
         assert error.found and error.next_step

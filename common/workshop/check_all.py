@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workshop import checks, scripts, starter, typed
+from workshop import checks, scripts, starter, trainings, typed
 from workshop.checks import Answer, Exercise, Workspace, fail, ok, skip
 from workshop.device import CPU_BUILD, nvidia_smi
 from workshop.errors import WorkshopError
@@ -244,10 +244,10 @@ def judge_run(exercise: Exercise, workspace: Workspace, run, place) -> Answer:
     words = [word for word in wanted["arguments"] if word != "{parent}"]  # without one it takes the newest
     again = typed.script(script, *words)
     if run.returncode != 0:
-        if module := checks.missing_framework(run):
+        if module := trainings.missing_framework(run):
             return skip(f"{module} is not in this environment: run it in the environment cpu")
-        return fail(script, "exit code 0", f"exit code {run.returncode}: {checks.complaint(run)}", again)
-    record = checks.record_of(place)
+        return fail(script, "exit code 0", f"exit code {run.returncode}: {trainings.complaint(run)}", again)
+    record = trainings.record_of(place)
     for output in record["outputs"]:
         if sha256_of(place / output["path"]) != output["sha256"]:
             return fail(place / output["path"], f"sha256 {output['sha256']}", "another one", again)

@@ -81,10 +81,16 @@ def _one_base(where: str, name: str) -> Iterator[Finding]:
     reference, _, digest = name.partition("@")
     last = reference.rsplit("/", 1)[-1]
     tag = last.partition(":")[2]
-    pin = f"docker buildx imagetools inspect {reference} shows the digest; write {reference}@sha256:..."
+    with_tag = reference if tag not in ("", "latest") else f"{reference.removesuffix(':latest')}:TAG"
+    pin = f"docker buildx imagetools inspect {with_tag} shows the digest; write {with_tag}@sha256:..."
     if tag == "latest":
         yield Finding(
-            "base-latest", "error", where, "a tag that says which release", name, f"take a release of {last[:-7]}"
+            "base-latest",
+            "error",
+            where,
+            "a tag that says which release",
+            name,
+            f"take a release of {last.removesuffix(':latest')}",
         )
     elif not tag:
         yield Finding(

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workshop import checks, containers, dockerfile, manifest, typed
+from workshop import checks, containers, dockerfile, manifest, trainings, typed
 from workshop.device import nvidia_smi
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of
@@ -380,7 +380,7 @@ def trials(environment: str, tag: str | None, wanted: str | None, file: str | No
             done = inside("python", SCRIPT, "--data", "digits", "--epochs", "1", "--output", f"{RESULTS}/trial")
             record = place / "trial" / "run.json"
             if done.returncode or not record.is_file():
-                return checks.complaint(done)
+                return trainings.complaint(done)
             wrong = [
                 o["path"]
                 for o in json.loads(record.read_text())["outputs"]
