@@ -27,6 +27,23 @@ def pytest_addoption(parser):
     )
 
 
+# What these files make for their tests takes a minute or more (images, a Slurm, an old JAX): one process has it made.
+# (pytest-xdist's own marks for this, xdist_group, are without effect under pytest 9.2.)
+IN_ONE_PROCESS = ("test_exercise_4.py", "test_htcondor.py", "test_image.py", "test_jax.py", "test_slurm.py", "test_workflows.py")  # fmt: skip
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByTestOrFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file.endswith(IN_ONE_PROCESS) else nodeid
+
+    return ByTestOrFile(config, log)
+
+
 @pytest.fixture(scope="session")
 def variables(tmp_path_factory) -> dict[str, str]:
     """The environment of the commands under test: one thread, a cache of the session, no wish for a device."""

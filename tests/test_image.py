@@ -20,9 +20,6 @@ from conftest import ROOT, record_of, sha_of
 from workshop import data, engine
 from workshop.files import sha256_of
 
-# In one process of pytest-xdist: the images are made once.
-pytestmark = pytest.mark.xdist_group("image")
-
 LARGE = 12 * 2**30  # bytes that the storage of the engines may come to
 
 

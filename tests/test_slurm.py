@@ -20,10 +20,7 @@ from conftest import ROOT, SOLUTION, record_of, sha_of
 from workshop import record
 
 pytest.importorskip("torch", reason="the jobs train: install the extra cpu")
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux"),
-    pytest.mark.xdist_group("slurm"),  # one Slurm for all of them
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux")
 JOBS = ROOT / "exercise-5-container" / "solution"
 SCRIPT = ROOT / "tests" / "install_slurm.sh"
 LIMIT = 300  # seconds until a job that hangs fails its test; none of them takes a tenth of it
