@@ -11,7 +11,6 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from workshop import data
 from workshop.device import cpu_name
 from workshop.errors import WorkshopError
 
@@ -53,6 +52,8 @@ def compiled() -> str:
 
     Where that cannot be written, one that lives as long as this process.
     """
+    from workshop import data  # with NumPy, which not every environment has that asks static checks
+
     kind = hashlib.sha256(f"{platform.machine()} {cpu_name()} {_cpu_flags()}".encode()).hexdigest()[:16]
     try:
         folder = data.cache_folder() / "xla" / kind
