@@ -67,7 +67,7 @@ def _directions(likelihood: Likelihood, point: Point, rows: Rows, free: Array, t
     model = likelihood.model
     s = model.n_shared
     prior = rows.precision + 1e-9
-    if len(likelihood.poisson):
+    if likelihood.has_poisson:
         prior[likelihood.poisson] += rows.tau[likelihood.poisson]
     # The second derivatives off J^T W J can be negative far out: never below a fifth of the prior's curvature.
     inverse = free / np.maximum(point.diagonal + 1e-9, 0.2 * prior)

@@ -288,7 +288,10 @@ class Likelihood:
         self.model = model
         self.sides = [_Side(model.shared, model, own=False), _Side(model.own, model, own=True)]
         self.sides = [side for side in self.sides if side.n_cells]
-        self.poisson = np.flatnonzero((model.tau > 0).any(0))
+        constrained = model.tau > 0
+        self.poisson = as_slice(np.flatnonzero(constrained.any(0)))  # parameters with a Poisson constraint
+        self.has_poisson = bool(constrained.any())
+        self.all_poisson = bool(constrained[:, self.poisson].all())  # in every hypothesis
         self.local = Sum(model.local_bin, np.arange(len(model.local_bin)), (model.data.shape[1], len(model.local_bin)))
 
     def clean(self, theta: Array) -> Array:
@@ -298,16 +301,17 @@ class Likelihood:
         return theta
 
     def value(self, rows: Rows, theta: Array, nu: Array) -> Array:
-        n, some = rows.data, rows.data > 0
-        log_ratio = np.log(np.where(some, nu, 1.0) / np.where(some, n, 1.0))
         difference = theta - rows.auxdata
         normal = rows.precision * difference * difference
-        value = (nu - n - n * log_ratio).sum(0) + 0.5 * normal.sum(0)
-        if len(self.poisson):
+        value = deviance(nu, rows.data).sum(0) + 0.5 * normal.sum(0)
+        if self.has_poisson:
             tau, aux = rows.tau[self.poisson], rows.auxdata[self.poisson]
-            rate, on = tau * theta[self.poisson], tau > 0
-            log_ratio = np.log(np.where(on & (aux > 0), rate, 1.0) / np.where(on & (aux > 0), aux, 1.0))
-            value += np.where(on, rate - aux - aux * log_ratio, 0.0).sum(0)
+            rate = tau * theta[self.poisson]
+            if self.all_poisson:
+                value += deviance(rate, aux).sum(0)
+            else:
+                on = tau > 0
+                value += np.where(on, deviance(rate, np.where(on, aux, 0.0)), 0.0).sum(0)
         return value
 
     def expected(self, rows: Rows, theta: Array) -> Array:
@@ -335,7 +339,8 @@ class Likelihood:
             side.bins.add(part[2], point.nu)
         point.value = self.value(rows, theta, point.nu)
         residual = 1 - rows.data / point.nu
-        residual = np.where(rows.data > 0, residual, 1.0)
+        if not rows.data.all():
+            residual = np.where(rows.data > 0, residual, 1.0)
 
         # Second derivatives of the interpolations: exact for histosys; a normsys is taken for a histosys with the same
         # +-1 sigma, which needs no polynomial. They only shape the steps, so this changes no minimum.
@@ -387,12 +392,27 @@ class Likelihood:
         point.gradient = rows.precision * (theta - rows.auxdata)
         point.gradient[:s] += np.matmul(np.ascontiguousarray(residual.T)[:, None], point.jacobian)[:, 0].T
         point.gradient[s:] += np.take(residual, model.local_bin, 0) * point.jacobian_local
-        if len(self.poisson):
-            aux, x = rows.auxdata[self.poisson], theta[self.poisson]
-            on = rows.tau[self.poisson] > 0
-            point.gradient[self.poisson] += np.where(on, rows.tau[self.poisson] - aux / x, 0.0)
-            point.diagonal[self.poisson] += np.where(on, aux / (x * x), 0.0)
+        if self.has_poisson:
+            tau, aux, x = rows.tau[self.poisson], rows.auxdata[self.poisson], theta[self.poisson]
+            slope, bend = tau - aux / x, aux / (x * x)
+            point.gradient[self.poisson] += slope if self.all_poisson else np.where(tau > 0, slope, 0.0)
+            point.diagonal[self.poisson] += bend if self.all_poisson else np.where(tau > 0, bend, 0.0)
         return point
+
+
+def deviance(rate: Array, n: Array) -> Array:
+    """rate - n - n log(rate / n), element by element: half the Poisson deviance; `rate` where nothing was observed."""
+    if n.all():
+        return rate - n - n * np.log(rate / n)
+    some = n > 0
+    return rate - n - n * np.log(np.where(some, rate, 1.0) / np.where(some, n, 1.0))
+
+
+def as_slice(index: NDArray[np.intp]) -> slice | NDArray[np.intp]:
+    """The same elements as a slice where they lie side by side: that gives a view, and an index a copy."""
+    if len(index) and index[-1] - index[0] == len(index) - 1:
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return index
 
 
 def powers_of(alpha: Array) -> Array:
