@@ -10,7 +10,8 @@ Inputs: ATLAS 1Lbb (125 patches) where ../shared/data/1Lbb or --shared has it, a
 Reference: `pyhf.infer.hypotest` with its scipy optimizer and its NumPy backend (and JAX where it is installed), timed
 on --pyhf hypotheses spread over the set; times of all are extrapolated from those and say so. Its model building is not
 timed; neither is our reading and compiling, which is given beside. Ours: all hypotheses, --n runs, the median counts.
-One process and one thread for both. On 1Lbb all hypotheses are held against pyhf's stored limits, and the whole
+One process and one thread for both. Where the prototypes that the goals in seconds were set with are at hand
+(--prototypes), they take turns with ours on the same inputs: that ratio holds on any machine. On 1Lbb all hypotheses are held against pyhf's stored limits, and the whole
 command is timed. Then the cost a hypothesis from 125 to 10,000 hypotheses, and the memory.
 """
 
@@ -24,6 +25,7 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse  # noqa: E402
 import hashlib  # noqa: E402
 import importlib.metadata  # noqa: E402
+import importlib.util  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
 import platform  # noqa: E402
@@ -32,7 +34,9 @@ import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
+from types import ModuleType  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCES = ROOT / "tests" / "scan_1Lbb_pyhf.json"
@@ -125,6 +129,69 @@ def agreement(model: Model, limits: Limits, reference: Path) -> dict:
     return {"compared": len(off), "median_difference": statistics.median(off), "beyond_1e-4": apart}
 
 
+def module_at(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def prototype_of_workspaces(path: Path, workspace: dict, patchset: dict) -> Callable[[], np.ndarray]:
+    """The prototype for real workspaces, its input compiled; a function that gives CLs (H, 6)."""
+    module = module_at(path)
+    compiled = module.compile_all(workspace, patchset["patches"])
+    module.prepare(compiled)
+
+    def scan() -> np.ndarray:
+        one, x, poi = module.Rows(compiled, np.array([0])), compiled.cen[:, None].copy(), compiled.K
+        x[poi] = 1e-9
+        start = module.fit(compiled, one, x, compiled.data[:, None], compiled.cen[:, None], True)[0][:, 0]
+        size = 32  # hypotheses at once, as in its own main program
+        parts = (np.arange(i, min(i + size, compiled.B)) for i in range(0, compiled.B, size))
+        return np.concatenate([module.scan(compiled, part, start=start)[0] for part in parts])
+
+    return scan
+
+
+def prototype_of_synthetic(path: Path, workspace: dict, patchset: dict) -> Callable[[], np.ndarray]:
+    """The prototype for models as `synthetic` makes them, with their numbers; a function that gives CLs (H, 6)."""
+    module = module_at(path)
+    background = workspace["channels"][0]["samples"][0]
+    signals = [patch["patch"][0]["value"] for patch in patchset["patches"]]
+
+    def of_kind(sample: dict, kind: str) -> list:
+        return [modifier["data"] for modifier in sample["modifiers"] if modifier["type"] == kind]
+
+    def both(entries: list[dict], high: str, low: str) -> np.ndarray:
+        return np.array([[entry[high] for entry in entries], [entry[low] for entry in entries]])
+
+    model = {
+        "bkg": np.array(background["data"]), "dbkg": np.array(of_kind(background, "shapesys")[0]),
+        "norm": both(of_kind(background, "normsys"), "hi", "lo"), "norm_sig": both(of_kind(signals[0], "normsys"), "hi", "lo"),
+        "hist": both(of_kind(background, "histosys"), "hi_data", "lo_data"),
+        "sig": np.array([signal["data"] for signal in signals]), "data": np.array(workspace["observations"][0]["data"]),
+    }  # fmt: skip
+    return lambda: module.scan(model)[0]
+
+
+def against_prototype(scan: Callable[[], np.ndarray], model: Model, n: int) -> dict:
+    """Seconds of the prototype and of ours, in turns."""
+    seconds: dict[str, list[float]] = {"prototype": [], "ours": []}
+    scan()  # both once unmeasured
+    for _ in range(n):
+        began = time.perf_counter()
+        theirs = scan()
+        seconds["prototype"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        limits = scan_model(model)
+        seconds["ours"].append(time.perf_counter() - began)
+    ratio = statistics.median(seconds["ours"]) / statistics.median(seconds["prototype"])
+    off = float(np.abs(theirs - np.column_stack([limits.cls_obs, limits.cls_exp])).max())
+    print(f"  prototype: {spread(seconds['prototype'])} s; ours in turns with it {spread(seconds['ours'])} s, {ratio:.2f} "
+          f"of it; CLs differ by {off:.1e} at most")  # fmt: skip
+    return {**seconds, "ratio": ratio, "largest_difference_of_cls": off}
+
+
 def command_seconds(folder: Path) -> float:
     """Wall seconds of the whole command on 1Lbb: interpreter, imports, reading, fits, figure and record."""
     with tempfile.TemporaryDirectory() as beside:
@@ -200,8 +267,10 @@ def versions(names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def compare(name: str, workspace: dict, patchset: dict, backends: list[str], n: int, n_pyhf: int) -> dict:
-    """One row of the table: ours on all hypotheses, pyhf on some of the same."""
+def compare(
+    name: str, workspace: dict, patchset: dict, backends: list[str], n: int, n_pyhf: int, prototypes: Path
+) -> dict:
+    """One row of the table: ours on all hypotheses, the prototype too where there is one, pyhf on some of the same."""
     import pyhf
 
     model, limits, compiled, times = ours(workspace, patchset, n)
@@ -214,6 +283,11 @@ def compare(name: str, workspace: dict, patchset: dict, backends: list[str], n: 
     print(
         f"{name}: {total} hypotheses in {spread(times)} s, {each * 1e3:.3f} ms each; read and compiled {compiled:.2f} s"
     )
+    of_real = name == "1Lbb"
+    path = prototypes / ("scan_real_workspace.py" if of_real else "scan_synthetic_batched.py")
+    if path.exists():
+        make = prototype_of_workspaces if of_real else prototype_of_synthetic
+        row["prototype"] = against_prototype(make(path, workspace, patchset), model, n)
     which = np.unique(np.linspace(0, total - 1, n_pyhf).astype(int)).tolist()
     mine = np.column_stack([limits.cls_obs, limits.cls_exp])
     for backend in backends:
@@ -262,6 +336,8 @@ def spread(values: list[float]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="folder with data/1Lbb")
+    prototypes = ROOT.parent / "shared" / "prototypes"
+    parser.add_argument("--prototypes", type=Path, default=prototypes, help="folder with scan_real_workspace.py, ...")
     parser.add_argument("--n", type=int, default=5, help="runs of ours (default 5)")
     parser.add_argument("--pyhf", type=int, default=3, metavar="N", help="hypotheses that pyhf is timed on (default 3)")
     parser.add_argument("--slow", action="store_true", help="time pyhf's NumPy backend on 200 bins too (many minutes)")
@@ -284,10 +360,10 @@ def main() -> int:
     rows = []
     for name, size in list(SIZES.items())[: 1 if args.short else None]:
         timed = [b for b in backends if args.slow or b != "numpy" or name != "synthetic 200 bins"]
-        rows.append(compare(name, *synthetic(*size, 125), timed, n, n_pyhf))
+        rows.append(compare(name, *synthetic(*size, 125), timed, n, n_pyhf, args.prototypes))
     if published.exists() and not args.short:
         documents = [read_json(published / name) for name in ("background.json.gz", "patchset.json.gz")]
-        rows.append(compare("1Lbb", *documents, backends, n, n_pyhf))
+        rows.append(compare("1Lbb", *documents, backends, n, n_pyhf, args.prototypes))
         rows[-1]["command_s"] = [command_seconds(published) for _ in range(3)]
         print(f"  the whole command: {spread(rows[-1]['command_s'])} s")
     else:

@@ -55,6 +55,9 @@ def test_the_figures_of_the_readme_are_those_of_the_benchmark():
     published = next(entry for entry in scan["inputs"] if entry["input"] == "1Lbb")
     assert f"in {published['fits_median_s']:.1f} s, {published['pyhf']['numpy']['ratio']:,.0f} times faster" in README
     assert published["pyhf"]["numpy"]["largest_difference_of_cls"] < 1e-4
+    # The goals of 1.5 s and, for 10 bins, of 14 ms were set on a machine where the prototypes take 1.6 s and 14 ms.
+    small = next(entry for entry in scan["inputs"] if entry["input"] == "synthetic 10 bins")
+    assert published["prototype"]["ratio"] <= 1.5 / 1.6 and small["prototype"]["ratio"] <= 1
     assert found["seeds_of_ours_below_target"] == []
     assert found["median_ratio"] >= 14 and found["median_fraction_of_peak"] >= 0.55
 
