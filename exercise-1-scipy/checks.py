@@ -208,7 +208,7 @@ def has_right_limits(workspace: Workspace) -> Answer:
         for what, mine, wanted_number in zip(COLUMNS, found[name], numbers, strict=True):
             if not abs(mine - wanted_number) <= CLS_TOLERANCE:
                 return fail(
-                    f"CLs of {name}, {what}", f"{wanted_number:.6f}", f"{mine:.6f}",
+                    f"CLs of {name}, {what}", f"{wanted_number:.4g}", f"{mine:.4g}",
                     "TODO(1.7): the formula in README.md, step 1.7; tried on small numbers by `python -m pytest "
                     "-o addopts= test_exclusion.py` in your folder",
                 )  # fmt: skip

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from workshop import checks, progress
+from workshop import checks, progress, report
 from workshop.checks import Workspace
 from workshop.errors import WorkshopError
 
@@ -30,14 +30,14 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
         for check, answer in checks.ask(exercise.checks, workspace):
             rows.append((check, answer))
             if not as_json:
-                print(f"{answer.status:5}{check.number}  {check.says}", flush=True)
+                report.say(f"{answer.status:5}{check.number}  {check.says}")
                 if answer.status == "fail":
                     problem = WorkshopError(answer.looked_at, answer.expected, answer.found, answer.next_step)
                     said = "".join(f"\nhint:      {hint}" for hint in check.hints[:hints])
                     more = "" if hints == len(check.hints) else f"  (more: --hint {hints + 1})"
-                    print(f"\n{problem.message()}{said}{more}\n")
+                    report.say(f"\n{problem.message()}{said}{more}\n")
                 else:
-                    print(f"          {answer.found}")
+                    report.say(f"          {answer.found}")
             if answer.status == "fail" and not go_on:
                 break
     finally:
@@ -54,8 +54,8 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
         print(json.dumps(said, indent=2))
     else:
         for note in notes:
-            print(f"note: {note}")
+            report.say(f"note: {note}")
         left = len(exercise.checks) - len(rows)
         rest = f", {left} not looked at yet" if left else ""
-        print(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
+        report.say(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
     return 1 if counts["fail"] else 0

@@ -24,6 +24,7 @@ from workshop.checks import Answer, Exercise, Workspace, fail, ok, skip
 from workshop.device import CPU_BUILD, nvidia_smi
 from workshop.errors import WorkshopError
 from workshop.files import files_of, sha256_of
+from workshop.report import STYLES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -296,9 +297,6 @@ def starter_fails(exercise: Exercise) -> Iterator[Row]:
     yield Row(exercise.number, what, answer, time.perf_counter() - begin)
 
 
-STYLES = {"ok": "green", "fail": "bold red", "skip": "yellow"}
-
-
 def progress_table(jobs: list, rows: list[list[Row]], under_way: dict[int, str]) -> Table:
     """One line an exercise, while it lasts: how many rows there are by status, and what is under way."""
     from rich.table import Table
@@ -309,7 +307,8 @@ def progress_table(jobs: list, rows: list[list[Row]], under_way: dict[int, str])
         mine = [number for number, (of, _) in enumerate(jobs) if of.number == exercise]
         found = [row.answer.status for number in mine for row in rows[number]]
         doing = [text for number, text in list(under_way.items()) if number in mine]
-        numbers = (Text(str(found.count(status)), style=style) for status, style in STYLES.items())
+        counts = {status: found.count(status) for status in STYLES}
+        numbers = (Text(str(n), style=STYLES[status] if n else "dim") for status, n in counts.items())
         table.add_row(str(exercise), *numbers, Text(", ".join(doing), overflow="ellipsis", no_wrap=True))
     return table
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workshop import checks, starter, typed
+from workshop import checks, report, starter, typed
 from workshop.checks import Answer, Check, Exercise
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of, write_atomic
@@ -119,11 +119,12 @@ def show(as_json: bool) -> int:
         print(json.dumps({"exercises": listed}, indent=2))
         return 0
     marks = {"ok": "+", "fail": "x", "skip": "s", "changed": "?", "not asked": "."}
+    longest = max((len(now) for _, now in rows), default=0)
     for exercise, now in rows:
         passed = sum(status == "ok" for status in now.values())
         line = "".join(marks[status] for status in now.values())
-        print(f"{exercise.number}  {line:<8} {passed} of {len(now)}  {exercise.about['title']}")
-    print("\n+ passes   x fails   s skipped   ? edited since: ask again   . not asked yet")
+        report.say(f"{exercise.number}  {line:<{longest}}  {passed} of {len(now)}  {exercise.about['title']}")
+    report.say("\n+ passes   x fails   s skipped   ? edited since: ask again   . not asked yet")
     return 0
 
 
@@ -136,7 +137,7 @@ def hint(number: int, check: str | None, level: int | None) -> int:
     now = status_now(exercise)
     asked = f"{number}.{check}" if check else next((n for n, status in now.items() if status != "ok"), None)
     if asked is None:
-        print(f"all checks of exercise {number} pass; workshop diff {number} shows the solution beside yours")
+        report.say(f"all checks of exercise {number} pass; workshop diff {number} shows the solution beside yours")
         return 0
     found = next((c for c in exercise.checks if c.number == asked), None)
     if found is None:
@@ -147,13 +148,13 @@ def hint(number: int, check: str | None, level: int | None) -> int:
     if level is None:
         earned = entry["asked_since_hint"] or entry["hints"] == 0
         level = max(1, min(entry["hints"] + 1 if earned else entry["hints"], len(found.hints)))
-    print(f"{found.number}  {found.says}\n")
+    report.say(f"{found.number}  {found.says}\n")
     for k, text in enumerate(found.hints[:level], 1):
-        print(f"hint {k}:  {text}")
+        report.say(f"hint {k}:  {text}")
     if level < len(found.hints):
-        print(f"\nnext:    try it, then workshop check {number}; workshop hint {number} knows more after it")
+        report.say(f"\nnext:    try it, then workshop check {number}; workshop hint {number} knows more after it")
     else:
-        print(
+        report.say(
             f"\nnext:    workshop check {number}; there are no more hints: workshop diff {number} --spoil shows the solution"
         )
 

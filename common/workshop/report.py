@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 COLOURS = {"ok": "green", "note": "yellow", "skip": "yellow", "ODD": "red", "fail": "red"}
+STYLES = {"ok": "green", "fail": "bold red", "skip": "yellow"}  # of the status of a check
 PIPED = 80  # columns where nobody says how wide the reader's window is
 
 
@@ -38,6 +39,38 @@ def put(lines: list[str]) -> None:
     for line in lines:
         before, word, after = re.match(r"( *)(\S*)(.*)", line).groups()
         console.print(Text.assemble(before, (word, COLOURS.get(word, "")), after))
+
+
+# What a line begins with, and its text is wrapped beside.
+_HEAD = re.compile(
+    r" *(?:(ok|fail|skip) +[\d.]+ +|(?:looked at|expected|found|hint|hint \d|note): +|\d  \S+ +\d+ of \d+ +)?"
+)
+
+
+def say(text: str) -> None:
+    """Print text: as it is where it is piped; on a terminal in colour, each line wrapped at words beside its head.
+
+    A line with what to type next stays whole, and bold: it is copied.
+    """
+    encoding = sys.stdout.encoding or "ascii"
+    text = text.encode(encoding, "replace").decode(encoding)
+    if not sys.stdout.isatty():
+        print(text, flush=True)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for line in text.split("\n"):
+        if command := re.match(r"(next: +)(.*)", line):
+            console.print(Text.assemble(command[1], (command[2], "bold")))
+            continue
+        head = _HEAD.match(line)
+        first, *more = beside(head[0].rstrip(), line[head.end() :], head.end())
+        word = head[1] or ""
+        console.print(Text.assemble((word, STYLES.get(word, "")), first[len(word) :]))
+        for rest in more:
+            console.print(Text(rest))
 
 
 def mebibytes(size: int) -> str:
