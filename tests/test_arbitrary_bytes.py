@@ -103,7 +103,7 @@ def test_and_as_its_weights(tmp_path, content):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
     try:
-        answer = trainings.unreadable(tmp_path, checks.sha256_of(path))
+        answer = trainings.unreadable(tmp_path, trainings.sha256_of(path))
         assert answer is None or answer.status == "fail"
     except WorkshopError as error:
         assert error.found and error.next_step

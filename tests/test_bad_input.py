@@ -396,7 +396,6 @@ def test_an_unknown_exercise(command, refused):
     refused(command("-m", "workshop", "check-all", "--exercise", "9"), "workshop check-all")
     refused(command("-m", "workshop", "check", "two"), "'two'", "workshop check 2")
     refused(command("-m", "workshop", "check", "1.4"), "'1.4'", "workshop check 1")
-    refused(command("-m", "workshop", "chek", "2"), "'chek'", "workshop --help")
 
 
 def test_a_folder_without_a_workspace(command, refused, tmp_path):
