@@ -70,6 +70,18 @@ def test_it_ends_as_in_an_interpreter_of_its_own(run, text, code, stdout, stderr
     assert (done.returncode, done.stdout, done.stderr) == (code, stdout, stderr)
 
 
+@pytest.mark.parametrize("end", ["", "import sys\nsys.exit(2)", "1 / 0", "loop = [file]\nloop.append(loop)"])
+@pytest.mark.parametrize("mode", ["w", "wb", "w+b"])
+def test_files_that_nobody_has_closed_are_written(run, end, mode):
+    what = "b'said'" if "b" in mode else "'said'"
+    run(
+        f"file = open('result', '{mode}')\nfile.write({what})\nkeep = lambda: file\n{end}".replace(
+            "'result'", "__file__ + '.txt'"
+        )
+    )
+    assert (run.folder / "script.py.txt").read_text() == "said"
+
+
 def test_an_exception_at_the_end_is_told(run):
     done = run("import atexit\natexit.register(lambda: 1 / 0)\nprint('here')")
     assert (done.returncode, done.stdout) == (0, "here\n") and "ZeroDivisionError" in done.stderr
