@@ -18,6 +18,10 @@ MISTAKES = {
     "no environment to test in": ("1.3", [("pixi.toml", GROUP, "")]),
     "no solve group": ("1.3", [("pixi.toml", GROUP, 'test = ["test"]')]),
     "two solve groups": ("1.3", [("pixi.toml", GROUP, GROUP.replace('"default"', '"other"'))]),
+    "what is tested is not there where it is tested": (
+        "1.3",
+        [("pixi.toml", GROUP, GROUP.replace(" }", ", no-default-feature = true }"))],
+    ),
     "the two in two groups that are named": (
         "1.3",
         [("pixi.toml", 'default = { solve-group = "default" }', 'default = { solve-group = "other" }')],
@@ -120,4 +124,10 @@ ALTERNATIVES = {
         ("pixi.toml", 'description = "Limits of', '# "'),
     ],
 }  # fmt: skip
-SAID = {"what is tested is another build than what is used": "rich "}
+SAID = {
+    "Linux alone": "linux-64: nothing like osx-arm64, win-64",
+    "no solve group": "default: default, test: none",
+    "two solve groups": "default: default, test: other",
+    "the two in two groups that are named": "default: other, test: default",
+    "what is tested is another build than what is used": "rich ",
+}

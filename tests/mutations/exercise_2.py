@@ -7,15 +7,23 @@ SCRIPT, ITS_CHECKS = "train.py", ("2.6", "2.7")
 ASSERTION = "device.assert_on(dev, images=x, **dict(net.named_parameters()))"
 
 
-def rebuilt(folder, build):
-    """In the lock: another build of PyTorch for CUDA 12."""
+def rebuilt(folder, build, before="cuda"):
+    """In the lock: another build of PyTorch in place of the one that begins with `before`."""
     path = folder / "pixi.lock"
     text = path.read_text()
-    found = set(re.findall(r"/linux-64/pytorch-[0-9.]+-(cuda\w+)\.conda", text))
+    found = set(re.findall(rf"/linux-64/pytorch-[0-9.]+-({before}\w+)\.conda", text))
     assert found
     for name in found:
         text = text.replace(name, build)
     path.write_text(text)
+
+
+def without(folder, package):
+    """A lock in which a package is no more."""
+    head, _, packages = (folder / "pixi.lock").read_text().partition("\npackages:\n")
+    head = "\n".join(line for line in head.splitlines() if f"/{package}-" not in line)
+    kept = [block for block in packages.split("\n- ") if f"/{package}-" not in block.splitlines()[0]]
+    (folder / "pixi.lock").write_text(f"{head}\npackages:\n" + "\n- ".join(kept))
 
 
 # What learners do, and the check that has to notice it first.
@@ -45,6 +53,16 @@ MISTAKES = {
         "2.3",
         [("pixi.toml", 'python = "3.12.*"', 'python = "3.12.*"\npytorch-cpu = ">=2.5,<3"')],
     ),
+    "the CPU build on the CUDA platform alone": (
+        "2.3",
+        [
+            (
+                "pixi.toml",
+                '["linux-64", "linux-aarch64", "osx-arm64", "win-64"]\n\n[feature.cpu.dep',
+                '["linux-64-cuda12"]\n\n[feature.cpu.dep',
+            )
+        ],
+    ),
     "every environment made for a GPU": (
         "2.3",
         [("pixi.toml", "[feature.cpu]\n", '[activation.env]\nWORKSHOP_DEVICE = "cuda"\n\n[feature.cpu]\n')],
@@ -65,6 +83,14 @@ MISTAKES = {
             ("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "*"'),
             # It meets what pytorch-gpu depends on (cuda*_mkl*303): nothing but the check of the build notices.
             lambda folder: rebuilt(folder, "cuda118_mkl_py312_h0000000_303"),
+        ],
+    ),
+    "a build for CUDA locked for the CPU": (
+        "2.5",
+        [
+            ("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'pytorch = ">=2.5,<3"'),
+            lambda folder: without(folder, "pytorch-cpu"),
+            lambda folder: rebuilt(folder, "cuda118_mkl_py312_h0000000_303", "cpu"),
         ],
     ),
     "stale lock": ("2.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
@@ -190,6 +216,9 @@ ALTERNATIVES = {
 }  # fmt: skip
 # What the answer has to say, where another check of the same number would fail as well.
 SAID = {
+    "no GPU feature": "only PyTorch for the CPU, in cpu",
+    "no CPU feature": "only PyTorch for the GPU, in cuda12",
+    "a build for CUDA locked for the CPU": "cuda118_mkl",
     "a CUDA build of years ago locked, since nothing forbids it": "cuda118_mkl",
     "stale lock": "out-of-date",
 }

@@ -18,10 +18,15 @@ def lock_of_the_starter(folder):
     shutil.copy(ROOT / "exercise-3-jax-cu118" / "starter" / "pixi.lock", folder / "pixi.lock")
 
 
-def change_a_locked_package(folder):
-    """Another build of rich in one environment of exercise 2: the lock still satisfies the manifest."""
+def lock_anew(folder):
+    """The lock that Pixi would write for the manifest as it is now."""
     whole = manifests.load(ROOT / "pixi.toml")
     (folder / "pixi.lock").write_bytes(lock_slice.cut(whole, manifests.load(folder / "pixi.toml")))
+
+
+def change_a_locked_package(folder):
+    """Another build of rich in one environment of exercise 2: the lock still satisfies the manifest."""
+    lock_anew(folder)
     mutations.other_build(folder, "cuda12", "rich")
 
 
@@ -49,6 +54,10 @@ MISTAKES = {
     "not locked": ("3.4", [("pixi.toml", 'optax = "0.2.*"', 'optax = "0.2.*"\npolars = "*"')]),
     "the lock of the starter": ("3.4", [lock_of_the_starter]),
     "another package for the environments that were there": ("3.4", [change_a_locked_package]),
+    "a package more for the environments that were there": (
+        "3.4",
+        [("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'pytorch-cpu = ">=2.5,<3"\njsonpatch = ">=1.33"'), lock_anew],
+    ),
     "an environment that is gone": (
         "3.4",
         [
@@ -98,4 +107,11 @@ ALTERNATIVES = {
         ("pixi.toml", "[feature.cuda118.dependencies]\n", "[feature.cuda118.target.linux-64-cuda118.dependencies]\n"),
     ],
 }  # fmt: skip
-SAID = {"another package for the environments that were there": "1 gone and 1 new: "}
+SAID = {
+    "a platform for CUDA 12": "linux-64-cuda118 (cuda 12.1), linux-64,",
+    "no build string": "without a build for CUDA 11.8",
+    "no flax": "no flax",
+    "another package for the environments that were there": "1 gone and 1 new: rich ",
+    "a package more for the environments that were there": "0 gone and ",
+    "an environment that is gone": "no cpu",
+}
