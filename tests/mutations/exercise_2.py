@@ -37,6 +37,13 @@ MISTAKES = {
     ),
     "CUDA 11 platform": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
     "CUDA 120": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "120"')]),
+    "platforms with CUDA alone": (
+        "2.1",
+        [
+            ("pixi.toml", '  "linux-64",\n  "linux-aarch64",\n  "osx-arm64",\n  "win-64",\n', ""),
+            ("pixi.toml", '["linux-64", "linux-aarch64", "osx-arm64", "win-64"]', '["linux-64-cuda12"]'),
+        ],
+    ),
     "no GPU feature": ("2.2", [("pixi.toml", 'cuda-version = "12.9.*"\npytorch-gpu = ">=2.10,<3"', 'scipy = "*"')]),
     "no CPU feature": ("2.2", [("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'scipy = "*"')]),
     "both builds in one feature": (

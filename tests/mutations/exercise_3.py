@@ -94,6 +94,14 @@ ALTERNATIVES = {
         ("pixi.toml", "linux-64-cuda118", "old-node"),
     ],
     "without cuda-version, which the build implies": [("pixi.toml", 'cuda-version = "11.8.*"\n', "")],
+    "other features with jaxlib, for the CPU and for CUDA 12": [
+        (
+            "pixi.toml",
+            "[feature.cpu]\n",
+            '[feature.any.dependencies]\njaxlib = "*"\n\n[feature.new.dependencies]\n'
+            'jaxlib = { version = "*", build = "cuda12*" }\n\n[feature.cpu]\n',
+        )
+    ],
     "any CUDA build of that jaxlib": [("pixi.toml", FROZEN, FROZEN.replace("cuda118*", "*cuda*"))],
     "an exact build": [("pixi.toml", FROZEN, 'jaxlib = { version = "==0.4.23", build = "cuda118py311h63154d8_200" }')],
     "python without a pin in the default": [("pixi.toml", 'python = ">=3.11,<3.14"  # each feature pins its own\n', 'python = "*"\n')],

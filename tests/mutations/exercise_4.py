@@ -60,3 +60,9 @@ ALTERNATIVES = {
     ],
     "the variant in the pin": [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0+cu124"')],
 }  # fmt: skip
+SAID = {
+    "the index for the CPU": "the one for cpu",
+    "no index": "none: torch comes from where all wheels do",
+    "torchvision from both": "torchvision from conda-forge and from PyPI",
+    "numpy from both": "numpy from conda-forge and from PyPI",
+}
