@@ -35,7 +35,7 @@ QUICK = {
     4: "index_beside or two_worlds",
 }
 OF_CONTAINERS = (
-    "tests/test_container_check.py tests/test_solutions.py tests/test_mutations.py -k 'container or 5- or 5.'"
+    "tests/test_container_check.py tests/test_solutions.py tests/test_mutations.py -m 'not runs_a_script' -k 'container or 5- or 5.'"
 )
 OF_JOBS = "tests/test_jobs.py tests/test_solutions.py tests/test_mutations.py -k 'jobs or 5- or 5.'"
 
