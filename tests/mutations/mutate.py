@@ -34,9 +34,7 @@ QUICK = {
     3: "pixis_own or elsewhere or without_jax or is_exercise_2",
     4: "index_beside or two_worlds",
 }
-OF_CONTAINERS = (
-    "tests/test_container_check.py tests/test_solutions.py tests/test_mutations.py -m 'not runs_a_script' -k 'container or 5- or 5.'"
-)
+OF_CONTAINERS = "tests/test_container_check.py tests/test_solutions.py tests/test_mutations.py -m 'not runs_a_script' -k 'container or 5- or 5.'"
 OF_JOBS = "tests/test_jobs.py tests/test_solutions.py tests/test_mutations.py -k 'jobs or 5- or 5.'"
 
 
