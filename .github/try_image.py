@@ -40,10 +40,10 @@ def refuses_without_gpu(image: str, folder: Path) -> None:
     done = docker(image, folder, "python", SCRIPT, "--data", "digits", "--output", "/results/without-gpu")
     if done.returncode != 1 or "looked at: the GPU" not in done.stderr or (folder / "without-gpu").exists():
         raise WorkshopError(
-            f"the image {image} on a machine without a GPU",
-            "exit code 1, a message about the GPU, and no run",
-            f"exit code {done.returncode}",
-            "set WORKSHOP_DEVICE=cuda in the image, as the environment's activation does",
+            looked_at=f"the image {image} on a machine without a GPU",
+            expected="exit code 1, a message about the GPU, and no run",
+            found=f"exit code {done.returncode}",
+            next_step="set WORKSHOP_DEVICE=cuda in the image, as the environment's activation does",
         )
 
 
@@ -52,7 +52,12 @@ def trains(image: str, folder: Path) -> Path:
     words = ("python", SCRIPT, "--data", "digits", "--device", "cpu", "--output", "/results/run")
     done = docker(image, folder, *words, variables=("WORKSHOP_DEVICE=",))
     if done.returncode != 0:
-        raise WorkshopError(f"the training in {image}", "exit code 0", f"exit code {done.returncode}", "read it above")
+        raise WorkshopError(
+            looked_at=f"the training in {image}",
+            expected="exit code 0",
+            found=f"exit code {done.returncode}",
+            next_step="read it above",
+        )
     return folder / "run"
 
 
@@ -60,7 +65,12 @@ def look_at(run: Path) -> str:
     """One line about a finished run; raises WorkshopError where its record or its files are not as they should be."""
     path = run / "run.json"
     if not path.is_file():
-        raise WorkshopError(path, "the record of the run", "no such file", "look at what the training wrote")
+        raise WorkshopError(
+            looked_at=path,
+            expected="the record of the run",
+            found="no such file",
+            next_step="look at what the training wrote",
+        )
     record = json.loads(path.read_text(encoding="utf-8"))
     metrics = {metric["name"]: metric["value"] for metric in record["metrics"]}
     accuracy = metrics.get("test_accuracy", 0.0)
@@ -71,16 +81,36 @@ def look_at(run: Path) -> str:
         "exit status": record["exit_status"],
     }
     if seen != {"device": "cpu", "data set": "digits", "exit status": 0}:
-        raise WorkshopError(path, "digits on the cpu, ended with 0", str(seen), "look at the command line of the image")
+        raise WorkshopError(
+            looked_at=path,
+            expected="digits on the cpu, ended with 0",
+            found=str(seen),
+            next_step="look at the command line of the image",
+        )
     if not accuracy >= at_least:
-        raise WorkshopError(path, f"test_accuracy of {at_least} or more", str(accuracy), "try it outside the image")
+        raise WorkshopError(
+            looked_at=path,
+            expected=f"test_accuracy of {at_least} or more",
+            found=str(accuracy),
+            next_step="try it outside the image",
+        )
     for output in record["outputs"]:
         file = run / output["path"]
         if not file.is_file() or sha256_of(file) != output["sha256"]:
-            raise WorkshopError(file, f"sha256 {output['sha256']}", "another file, or none", "run it again")
+            raise WorkshopError(
+                looked_at=file,
+                expected=f"sha256 {output['sha256']}",
+                found="another file, or none",
+                next_step="run it again",
+            )
     names = {output["path"] for output in record["outputs"]}
     if "weights.safetensors" not in names:
-        raise WorkshopError(path, "weights.safetensors among the outputs", ", ".join(names), "look at the script")
+        raise WorkshopError(
+            looked_at=path,
+            expected="weights.safetensors among the outputs",
+            found=", ".join(names),
+            next_step="look at the script",
+        )
     return f"test_accuracy {accuracy:.4f}, {len(names)} files, packages {record['environment']['sha256'][:12]}"
 
 
@@ -98,5 +128,7 @@ if __name__ == "__main__":
     with explained():
         if len(sys.argv) != 3:
             usage = "python3 .github/try_image.py IMAGE FOLDER"
-            raise WorkshopError("the command line", usage, " ".join(sys.argv[1:]) or "nothing", usage)
+            raise WorkshopError(
+                looked_at="the command line", expected=usage, found=" ".join(sys.argv[1:]) or "nothing", next_step=usage
+            )
         main(*sys.argv[1:])

@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
-from workshop import device, errors, files, options  # noqa: E402
+from workshop import errors, files
+from workshop.runs import device, options
 
 IMPORTS = ("torch", "jax", "flax.linen", "scipy.stats", "matplotlib.figure")
 # What `check-all` imports at least, whoever writes it: both frameworks twice.
@@ -40,7 +41,12 @@ def check_all(more: list[str], cache: str) -> dict:
     variables = os.environ | {"PYTHONPATH": str(ROOT / "common"), "WORKSHOP_CACHE": cache}
     seconds, done = timed([sys.executable, "-m", "workshop", "check-all", "--json", *more], variables)
     if done.returncode not in (0, 1):
-        raise errors.WorkshopError("workshop check-all", "exit code 0 or 1", done.stderr[-500:], "workshop check-all")
+        raise errors.WorkshopError(
+            looked_at="workshop check-all",
+            expected="exit code 0 or 1",
+            found=done.stderr[-500:],
+            next_step="workshop check-all",
+        )
     return {"seconds": seconds, "counts": json.loads(done.stdout)["counts"]}
 
 

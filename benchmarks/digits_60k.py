@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "common"))
 import numpy as np
 import sklearn.datasets  # noqa: F401  (its import is no part of the measurement)
 
-from workshop import data, device
+from workshop.runs import data, device
 
 seconds = []
 for _ in range(5):

@@ -40,7 +40,8 @@ from flax.training.train_state import TrainState
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
-from workshop import data, device, device_jax, errors, files, options, typed  # noqa: E402
+from workshop import errors, files, shell
+from workshop.runs import data, device, device_jax, options
 
 spec = importlib.util.spec_from_file_location("train", ROOT / "exercise-3-jax-cu118/solution/train.py")
 ours = importlib.util.module_from_spec(spec)
@@ -158,17 +159,26 @@ def measure(n: int, target: float, steps: int) -> dict:
         for name in ("reference", "ours") if seed % 2 == 0 else ("ours", "reference"):
             found = reference_run(dataset, seed, target) if name == "reference" else our_run(dataset, seed, steps)
             runs[name].append(found)
-            print(f"  jax {jax.__version__} {name:9} seed {seed}: {found['seconds']:6.2f} s  {found['images']:6,} images  "
-                  f"{found['accuracy']:.4f}", file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"  jax {jax.__version__} {name:9} seed {seed}: {found['seconds']:6.2f} s  {found['images']:6,} images  "
+                f"{found['accuracy']:.4f}",
+                file=sys.stderr,
+                flush=True,
+            )
     seconds = {name: [run["seconds"] for run in found] for name, found in runs.items()}
     ratios = [r / o for r, o in zip(seconds["reference"], seconds["ours"], strict=True)]
     return {
-        "jax": jax.__version__, "jaxlib": jaxlib.__version__, "flax": flax.__version__,
-        "optax": optax.__version__, "python": platform.python_version(), "runs": runs,
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "flax": flax.__version__,
+        "optax": optax.__version__,
+        "python": platform.python_version(),
+        "runs": runs,
         "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
-        "median_ratio": statistics.median(ratios), "ratios": ratios,
+        "median_ratio": statistics.median(ratios),
+        "ratios": ratios,
         "seeds_of_ours_below_target": [seed for seed, run in enumerate(runs["ours"]) if run["accuracy"] < target],
-    }  # fmt: skip
+    }
 
 
 def elsewhere(python: str, words: list[str]) -> dict:
@@ -180,13 +190,18 @@ def elsewhere(python: str, words: list[str]) -> dict:
     except (OSError, ValueError) as error:
         found = error.strerror if isinstance(error, OSError) else "it ended without a result; what it said is above"
         raise errors.WorkshopError(
-            f"--also {python}", "a Python with jax, flax and optax", found, "--also $(python tests/old_stack.py)"
+            looked_at=f"--also {python}",
+            expected="a Python with jax, flax and optax",
+            found=found,
+            next_step="--also $(python tests/old_stack.py)",
         ) from None
 
 
 def show(stack: dict) -> None:
-    print(f"\njax {stack['jax']}, jaxlib {stack['jaxlib']}, flax {stack['flax']}, optax {stack['optax']}, "
-          f"Python {stack['python']}")  # fmt: skip
+    print(
+        f"\njax {stack['jax']}, jaxlib {stack['jaxlib']}, flax {stack['flax']}, optax {stack['optax']}, "
+        f"Python {stack['python']}"
+    )
     print(f"{'':11}{'s, median (range)':28}{'images/s':>9}{'images':>9}  accuracy")
     for name, found in stack["runs"].items():
         rate = statistics.median([run["images"] / run["seconds"] for run in found])
@@ -220,14 +235,16 @@ def main() -> None:
         stacks.append(elsewhere(args.also, ["--short"] if args.short else ["--n", str(args.n)]))
     result = {
         "what": f"seconds of training to {target:.0%} test accuracy on digits-60k",
-        "target": target, "n": n, "machine": {"cpu": device.cpu_name(), "threads": device_jax.threads()},
+        "target": target,
+        "n": n,
+        "machine": {"cpu": device.cpu_name(), "threads": device_jax.threads()},
         "stacks": stacks,
-    }  # fmt: skip
+    }
     files.write_atomic(args.output, (json.dumps(result, indent=2) + "\n").encode())
     print(f"{result['what']}; n = {n}, {device_jax.threads()} thread(s), {device.cpu_name()}")
     for stack in stacks:
         show(stack)
-    print(f"\nwritten: {typed.relative(args.output)}")
+    print(f"\nwritten: {shell.relative(args.output)}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/scan.py                    # about ten minutes on one core, most of it pyhf's
     python benchmarks/scan.py --short            # one hypothesis for pyhf, one run of ours: shows that it works
-    python benchmarks/scan.py --references tests/scan_1Lbb_pyhf.json --backend jax   # what the tests compare with
+    python benchmarks/scan.py --references tests/histfactory/scan_1Lbb_pyhf.json --backend jax   # what the tests compare with
 
 Inputs: ATLAS 1Lbb (125 patches) where ../shared/data/1Lbb or --shared has it, and a synthetic search of 10, 50 and
 200 bins with 2, 10 and 30 systematic uncertainties and 125 hypotheses.
@@ -11,8 +11,8 @@ Reference: `pyhf.infer.hypotest` with its scipy optimizer and its NumPy backend 
 on --pyhf hypotheses spread over the set; times of all are extrapolated from those and say so. Its model building is not
 timed; neither is our reading and compiling, which is given beside. Ours: all hypotheses, --n runs, the median counts.
 One process and one thread for both. Where the prototypes that the goals in seconds were set with are at hand
-(--prototypes), they take turns with ours on the same inputs: that ratio holds on any machine. On 1Lbb all hypotheses are held against pyhf's stored limits, and the whole
-command is timed. Then the cost a hypothesis from 125 to 10,000 hypotheses, and the memory.
+(--prototypes), they take turns with ours on the same inputs: that ratio holds on any machine. On 1Lbb all hypotheses
+are held against pyhf's stored limits, and the whole command is timed. Then the cost a hypothesis from 125 to 10,000 hypotheses, and the memory.
 """
 
 from __future__ import annotations
@@ -22,34 +22,35 @@ import os
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import argparse  # noqa: E402
-import hashlib  # noqa: E402
-import importlib.metadata  # noqa: E402
-import importlib.util  # noqa: E402
-import json  # noqa: E402
-import logging  # noqa: E402
-import platform  # noqa: E402
-import statistics  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
-from types import ModuleType  # noqa: E402
+import argparse
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
-REFERENCES = ROOT / "tests" / "scan_1Lbb_pyhf.json"
+REFERENCES = ROOT / "tests/histfactory/scan_1Lbb_pyhf.json"
 TOLERANCE = 1e-4  # of CLs: what pyhf's own minimiser (SLSQP) leaves open
 sys.path[:0] = [str(ROOT / "common"), str(ROOT / "exercise-1-scipy" / "solution")]
 
-import numpy as np  # noqa: E402
-from histfactory import compile_models  # noqa: E402
-from inference import Limits, minima, scan_model  # noqa: E402
-from model import Model  # noqa: E402
-from workspace import apply_patch, digest, read_hypotheses, read_json  # noqa: E402
+import numpy as np
+from inference import Limits, minima, scan_model
+from model import Model
+from workspace import apply_patch, digest, read_hypotheses, read_json
 
-from workshop import device, files  # noqa: E402
+from histfactory import compile_models
+from workshop import files
+from workshop.runs import device
 
 SIZES = {"synthetic 10 bins": (10, 2), "synthetic 50 bins": (50, 10), "synthetic 200 bins": (200, 30)}
 
@@ -119,13 +120,21 @@ def agreement(model: Model, limits: Limits, reference: Path) -> dict:
         off.append(float(np.abs(mine - [entry["cls_obs"], *entry["cls_exp"]]).max()))
         if off[-1] > TOLERANCE:
             lower = np.array(entry["nll"]) - minima(model, limits, h)
-            apart.append({"name": entry["name"], "backend": entry["backend"], "difference": off[-1],
-                          "nll_pyhf_minus_ours": lower.tolist()})  # fmt: skip
+            apart.append(
+                {
+                    "name": entry["name"],
+                    "backend": entry["backend"],
+                    "difference": off[-1],
+                    "nll_pyhf_minus_ours": lower.tolist(),
+                }
+            )
     print(f"  against pyhf's stored limits ({len(off)}): CLs differ by {statistics.median(off):.1e} in the median")
     for entry in apart:
         below = ", ".join(f"{x:+.5f}" for x in entry["nll_pyhf_minus_ours"])
-        print(f"    {entry['name']} ({entry['backend']}): by {entry['difference']:.1e}; -log L of pyhf minus ours at mu = 0, "
-              f"1 and best: {below}")  # fmt: skip
+        print(
+            f"    {entry['name']} ({entry['backend']}): by {entry['difference']:.1e}; -log L of pyhf minus ours at mu = 0, "
+            f"1 and best: {below}"
+        )
     return {"compared": len(off), "median_difference": statistics.median(off), "beyond_1e-4": apart}
 
 
@@ -166,11 +175,14 @@ def prototype_of_synthetic(path: Path, workspace: dict, patchset: dict) -> Calla
         return np.array([[entry[high] for entry in entries], [entry[low] for entry in entries]])
 
     model = {
-        "bkg": np.array(background["data"]), "dbkg": np.array(of_kind(background, "shapesys")[0]),
-        "norm": both(of_kind(background, "normsys"), "hi", "lo"), "norm_sig": both(of_kind(signals[0], "normsys"), "hi", "lo"),
+        "bkg": np.array(background["data"]),
+        "dbkg": np.array(of_kind(background, "shapesys")[0]),
+        "norm": both(of_kind(background, "normsys"), "hi", "lo"),
+        "norm_sig": both(of_kind(signals[0], "normsys"), "hi", "lo"),
         "hist": both(of_kind(background, "histosys"), "hi_data", "lo_data"),
-        "sig": np.array([signal["data"] for signal in signals]), "data": np.array(workspace["observations"][0]["data"]),
-    }  # fmt: skip
+        "sig": np.array([signal["data"] for signal in signals]),
+        "data": np.array(workspace["observations"][0]["data"]),
+    }
     return lambda: module.scan(model)[0]
 
 
@@ -187,8 +199,10 @@ def against_prototype(scan: Callable[[], np.ndarray], model: Model, n: int) -> d
         seconds["ours"].append(time.perf_counter() - began)
     ratio = statistics.median(seconds["ours"]) / statistics.median(seconds["prototype"])
     off = float(np.abs(theirs - np.column_stack([limits.cls_obs, limits.cls_exp])).max())
-    print(f"  prototype: {spread(seconds['prototype'])} s; ours in turns with it {spread(seconds['ours'])} s, {ratio:.2f} "
-          f"of it; CLs differ by {off:.1e} at most")  # fmt: skip
+    print(
+        f"  prototype: {spread(seconds['prototype'])} s; ours in turns with it {spread(seconds['ours'])} s, {ratio:.2f} "
+        f"of it; CLs differ by {off:.1e} at most"
+    )
     return {**seconds, "ratio": ratio, "largest_difference_of_cls": off}
 
 
@@ -219,9 +233,11 @@ def pyhf_limits(workspace: dict, patch: dict) -> dict:
     fits = calculator.fitted_pars
     points = fits.asimov_pars, fits.fixed_poi_fit_to_data, fits.free_fit_to_data
     return {
-        "cls_obs": float(observed), "cls_exp": [float(x) for x in expected],
-        "nll": [-float(model.logpdf(point, data)[0]) for point in points], "seconds": seconds,
-    }  # fmt: skip
+        "cls_obs": float(observed),
+        "cls_exp": [float(x) for x in expected],
+        "nll": [-float(model.logpdf(point, data)[0]) for point in points],
+        "seconds": seconds,
+    }
 
 
 def references(target: Path, folder: Path, backend: str) -> None:
@@ -277,9 +293,14 @@ def compare(
     total = len(limits.cls_obs)
     each = statistics.median(times) / total
     row = {
-        "input": name, "hypotheses": total, "converged": int(limits.converged.sum()), "read_and_compile_s": compiled,
-        "fits_s": times, "fits_median_s": statistics.median(times), "pyhf": {},
-    }  # fmt: skip
+        "input": name,
+        "hypotheses": total,
+        "converged": int(limits.converged.sum()),
+        "read_and_compile_s": compiled,
+        "fits_s": times,
+        "fits_median_s": statistics.median(times),
+        "pyhf": {},
+    }
     print(
         f"{name}: {total} hypotheses in {spread(times)} s, {each * 1e3:.3f} ms each; read and compiled {compiled:.2f} s"
     )
@@ -297,10 +318,13 @@ def compare(
         theirs = np.array([[f["cls_obs"], *f["cls_exp"]] for f in found])
         median = statistics.median(seconds)
         row["pyhf"][backend] = {
-            "which": which, "seconds": seconds, "median_s_each": median, "ratio": median / each,
+            "which": which,
+            "seconds": seconds,
+            "median_s_each": median,
+            "ratio": median / each,
             "all_s_extrapolated": median * total,
             "largest_difference_of_cls": float(np.abs(theirs - mine[which]).max()),
-        }  # fmt: skip
+        }
         print(
             f"  pyhf {backend}: {spread(seconds)} s each (n = {len(which)}; all {total}, extrapolated: "
             f"{median * total / 60:.1f} min), {median / each:,.0f} times ours; "

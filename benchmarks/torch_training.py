@@ -37,7 +37,8 @@ from torch.utils.data import DataLoader
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
-from workshop import data, device, errors, files, options  # noqa: E402
+from workshop import errors, files
+from workshop.runs import data, device, options
 
 spec = importlib.util.spec_from_file_location("train", ROOT / "exercise-2-pytorch-cu12/solution/train.py")
 ours = importlib.util.module_from_spec(spec)
@@ -212,14 +213,18 @@ def main() -> None:
         "what": f"seconds of training to {target:.0%} test accuracy on digits-60k",
         "target": target,
         "n": n,
-        "machine": {"cpu": device.cpu_name(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-                    "python": platform.python_version()},
+        "machine": {
+            "cpu": device.cpu_name(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         "runs": runs,
         "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
         "median_ratio": statistics.median(ratios),
         "median_fraction_of_peak": statistics.median(fractions),
         "seeds_of_ours_below_target": missed,
-    }  # fmt: skip
+    }
     files.write_atomic(args.output, (json.dumps(result, indent=2) + "\n").encode())
     cpu, threads = result["machine"]["cpu"], result["machine"]["threads"]
     print(f"{result['what']}; n = {n}, {threads} thread(s), {cpu}, torch {torch.__version__}")

@@ -4,11 +4,12 @@ import json
 import math
 from pathlib import Path
 
-from workshop import checks, typed
-from workshop.checks import Answer, Check, Workspace, fail, ok, skip
-from workshop.manifest import conda_specs, pypi_specs
-from workshop.manifest_platforms import platforms_of
-from workshop.trainings import complaint, missing_framework, record_of, sha_of
+from pixi_workspace.manifest import conda_specs, pypi_specs
+from pixi_workspace.manifest.platforms import platforms_of
+from workshop import shell
+from workshop.checking import checks
+from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
+from workshop.checking.trainings import complaint, missing_framework, record_of, sha_of
 
 SCRIPT = "exclusion.py"
 FITS = Path(__file__).resolve().parent / "solution"  # the modules that make the fits, for scripts that lie elsewhere
@@ -23,10 +24,10 @@ def has_platforms(workspace: Workspace) -> Answer:
     missing = [name for system, name in SYSTEMS.items() if not any(s.startswith(f"{system}-") for s in subdirs)]
     if missing:
         return fail(
-            f"platforms in {workspace.manifest.path.name}",
-            "one for Linux, one for macOS and one for Windows",
-            f"{', '.join(sorted(subdirs)) or 'none'}: nothing like {', '.join(missing)}",
-            f"pixi workspace platform add --no-install {' '.join(missing)}",
+            looked_at=f"platforms in {workspace.manifest.path.name}",
+            expected="one for Linux, one for macOS and one for Windows",
+            found=f"{', '.join(sorted(subdirs)) or 'none'}: nothing like {', '.join(missing)}",
+            next_step=f"pixi workspace platform add --no-install {' '.join(missing)}",
         )
     return ok(", ".join(sorted(subdirs)))
 
@@ -58,15 +59,18 @@ def has_test_feature(workspace: Workspace) -> Answer:
     holders = holders_of_pytest(workspace)
     if not holders:
         return fail(
-            where, "a feature with pytest", f"{', '.join(workspace.manifest.features)}: none has it",
-            "pixi add --no-install --feature test pytest",
-        )  # fmt: skip
+            looked_at=where,
+            expected="a feature with pytest",
+            found=f"{', '.join(workspace.manifest.features)}: none has it",
+            next_step="pixi add --no-install --feature test pytest",
+        )
     if "default" in holders:
         return fail(
-            where, "pytest in a feature of its own, for those who test",
-            "pytest among the dependencies of every environment",
-            "move pytest from [dependencies] to [feature.test.dependencies]",
-        )  # fmt: skip
+            looked_at=where,
+            expected="pytest in a feature of its own, for those who test",
+            found="pytest among the dependencies of every environment",
+            next_step="move pytest from [dependencies] to [feature.test.dependencies]",
+        )
     return ok(f"pytest in the feature {holders[0]}")
 
 
@@ -91,9 +95,11 @@ def has_environments(workspace: Workspace) -> Answer:
     if not found:
         add = f"pixi workspace environment add test --feature {feature} --solve-group default"
         return fail(
-            where, "an environment to work in, and one that has pytest and all that the first has",
-            f"{', '.join(everything)}: no such two", f"under [environments]: {line}" if "test" in everything else add,
-        )  # fmt: skip
+            looked_at=where,
+            expected="an environment to work in, and one that has pytest and all that the first has",
+            found=f"{', '.join(everything)}: no such two",
+            next_step=f"under [environments]: {line}" if "test" in everything else add,
+        )
     for work, test in found:
         group = everything[test].solve_group
         if group and everything[work].solve_group == group:
@@ -106,7 +112,9 @@ def has_environments(workspace: Workspace) -> Answer:
     work, test = found[0]
     groups = f"{work}: {everything[work].solve_group or 'none'}, {test}: {everything[test].solve_group or 'none'}"
     advice = f'under [environments]: the same solve-group = "default" for {work} and for {test}'
-    return fail(f"the solve groups in {where}", "the same one for both", groups, advice)
+    return fail(
+        looked_at=f"the solve groups in {where}", expected="the same one for both", found=groups, next_step=advice
+    )
 
 
 def has_task(workspace: Workspace) -> Answer:
@@ -124,10 +132,11 @@ def is_locked(workspace: Workspace) -> Answer:
                 other = tested.get(package.name)
                 if other is not None and other.url != package.url:
                     return fail(
-                        f"{package.name} on {platform}, in pixi.lock", f"one build of it in {work} and in {test}",
-                        f"{package} and {other}",
-                        f'{work} = {{ solve-group = "default" }} under [environments], then pixi update',
-                    )  # fmt: skip
+                        looked_at=f"{package.name} on {platform}, in pixi.lock",
+                        expected=f"one build of it in {work} and in {test}",
+                        found=f"{package} and {other}",
+                        next_step=f'{work} = {{ solve-group = "default" }} under [environments], then pixi update',
+                    )
     return ok("pixi.lock fits, and what is tested is what is used")
 
 
@@ -147,8 +156,10 @@ def run_with(workspace: Workspace, name: str, seed: int, before: str = "") -> di
     if module := missing_framework(run):
         return skip(f"{module} is not in this environment")
     if run.returncode != 0:
-        again = typed.script(workspace.folder / SCRIPT, *words)
-        return fail(f"{SCRIPT} --seed {seed}", "a run that ends well", complaint(run), again)
+        again = shell.script(workspace.folder / SCRIPT, *words)
+        return fail(
+            looked_at=f"{SCRIPT} --seed {seed}", expected="a run that ends well", found=complaint(run), next_step=again
+        )
     return record_of(workspace.scratch / name)
 
 
@@ -163,12 +174,19 @@ def is_reproducible(workspace: Workspace) -> Answer:
         found[name] = sha_of(record, "limits.json")
     if found["first"] != found["again"]:
         return fail(
-            "limits.json of two runs with --seed 1", "the same bytes",
-            f"sha256 {found['first'][:12]} and {found['again'][:12]}", "TODO(1.6): np.random.default_rng(seed)",
-        )  # fmt: skip
+            looked_at="limits.json of two runs with --seed 1",
+            expected="the same bytes",
+            found=f"sha256 {found['first'][:12]} and {found['again'][:12]}",
+            next_step="TODO(1.6): np.random.default_rng(seed)",
+        )
     if found["first"] == found["other"]:
         advice = "TODO(1.6): draw from the seed that was asked for, no constant"
-        return fail("limits.json of --seed 1 and --seed 2", "different experiments", "the same", advice)
+        return fail(
+            looked_at="limits.json of --seed 1 and --seed 2",
+            expected="different experiments",
+            found="the same",
+            next_step=advice,
+        )
     return ok(f"two runs with one seed write the same limits ({found['first'][:12]}), another seed others")
 
 
@@ -183,9 +201,11 @@ def limits_of(place) -> dict[str, list[float]]:
         return {name: numbers for name, numbers in found.items() if all(map(math.isfinite, numbers))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise checks.WorkshopError(
-            path.name, "the limits of the hypotheses (limits.schema.json)", f"{type(error).__name__}: {error}",
-            "keep what the script writes as it is, but for the TODOs",
-        ) from error  # fmt: skip
+            looked_at=path.name,
+            expected="the limits of the hypotheses (limits.schema.json)",
+            found=f"{type(error).__name__}: {error}",
+            next_step="keep what the script writes as it is, but for the TODOs",
+        ) from error
 
 
 def has_right_limits(workspace: Workspace) -> Answer:
@@ -202,16 +222,22 @@ def has_right_limits(workspace: Workspace) -> Answer:
         return wanted
     found, right = limits_of(workspace.scratch / "learner"), limits_of(reference.scratch / "solution")
     if missing := sorted(set(right) - set(found)):
-        return fail(f"{missing[0]} in limits.json", "a hypothesis with its CLs", "none that is a number",
-                    "fit all of them, as the starter does; is your formula finite?")  # fmt: skip
+        return fail(
+            looked_at=f"{missing[0]} in limits.json",
+            expected="a hypothesis with its CLs",
+            found="none that is a number",
+            next_step="fit all of them, as the starter does; is your formula finite?",
+        )
     for name, numbers in right.items():
         for what, mine, wanted_number in zip(COLUMNS, found[name], numbers, strict=True):
             if not abs(mine - wanted_number) <= CLS_TOLERANCE:
                 return fail(
-                    f"CLs of {name}, {what}", f"{wanted_number:.4g}", f"{mine:.4g}",
-                    "TODO(1.7): the formula in README.md, step 1.7; tried on small numbers by `python -m pytest "
+                    looked_at=f"CLs of {name}, {what}",
+                    expected=f"{wanted_number:.4g}",
+                    found=f"{mine:.4g}",
+                    next_step="TODO(1.7): the formula in README.md, step 1.7; tried on small numbers by `python -m pytest "
                     "-o addopts= test_exclusion.py` in your folder",
-                )  # fmt: skip
+                )
     return ok(f"CLs of all {len(right)} hypotheses")
 
 

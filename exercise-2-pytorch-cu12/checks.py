@@ -1,9 +1,10 @@
 """The checks of exercise 2, in the order in which a learner meets them."""
 
-from workshop import checks, trainings, typed
-from workshop.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
-from workshop.manifest import conda_specs
-from workshop.manifest_platforms import platforms_of
+from pixi_workspace.manifest import conda_specs
+from pixi_workspace.manifest.platforms import platforms_of
+from workshop import shell
+from workshop.checking import checks, trainings
+from workshop.checking.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
 
 TORCH = ("pytorch", "pytorch-cpu", "pytorch-gpu")
 
@@ -30,18 +31,26 @@ def has_cuda_platform(workspace: Workspace) -> Answer:
     with_cuda = {name: version for name, version in declared.items() if version}
     if not with_cuda:
         return fail(
-            f"platforms in {workspace.manifest.path.name}",
-            "one for machines with an NVIDIA driver, with `cuda` declared",
-            f"{', '.join(declared)}: none declares cuda",
-            "pixi workspace platform add --no-install --feature cuda12 linux-64-cuda12=linux-64 --cuda 12.0",
+            looked_at=f"platforms in {workspace.manifest.path.name}",
+            expected="one for machines with an NVIDIA driver, with `cuda` declared",
+            found=f"{', '.join(declared)}: none declares cuda",
+            next_step="pixi workspace platform add --no-install --feature cuda12 linux-64-cuda12=linux-64 --cuda 12.0",
         )
     wrong = {name: version for name, version in with_cuda.items() if version.split(".")[0] != "12"}
     if len(wrong) == len(with_cuda):
         name, version = next(iter(wrong.items()))
-        return fail(f"platform {name}", 'cuda = "12.0" (or another 12)', f"cuda = {version}", f"edit platform {name}")
+        return fail(
+            looked_at=f"platform {name}",
+            expected='cuda = "12.0" (or another 12)',
+            found=f"cuda = {version}",
+            next_step=f"edit platform {name}",
+        )
     if len(with_cuda) == len(declared):
         return fail(
-            "platforms", "one without cuda too, for laptops", ", ".join(declared), 'add "linux-64" to platforms'
+            looked_at="platforms",
+            expected="one without cuda too, for laptops",
+            found=", ".join(declared),
+            next_step='add "linux-64" to platforms',
         )
     return ok(", ".join(f"{name} (cuda {version})" for name, version in with_cuda.items()))
 
@@ -60,21 +69,26 @@ def has_features(workspace: Workspace) -> Answer:
                 for_gpu.append((feature.name, number))
                 if "pytorch-cpu" in specs:
                     return fail(
-                        where, "pytorch-cpu and pytorch-gpu in two features: they exclude each other",
-                        f"both in {feature.name}", "a feature for each, and an environment for each feature",
-                    )  # fmt: skip
+                        looked_at=where,
+                        expected="pytorch-cpu and pytorch-gpu in two features: they exclude each other",
+                        found=f"both in {feature.name}",
+                        next_step="a feature for each, and an environment for each feature",
+                    )
             elif builds:
                 for_cpu.append((feature.name, number))
     if not for_cpu:
         found = "none" if not for_gpu else f"only PyTorch for the GPU, in {for_gpu[0][0]}"
         advice = "pixi add --no-install --feature cpu pytorch-cpu"
-        return fail(where, "a feature with PyTorch for the CPU (pytorch-cpu)", found, advice)
+        return fail(
+            looked_at=where, expected="a feature with PyTorch for the CPU (pytorch-cpu)", found=found, next_step=advice
+        )
     if not for_gpu:
         return fail(
-            where, "a feature with PyTorch for the GPU: pytorch-gpu and cuda-version",
-            f"only PyTorch for the CPU, in {for_cpu[0][0]}",
-            'pixi add --no-install --feature cuda12 "pytorch-gpu>=2.10,<3" "cuda-version=12.9.*"',
-        )  # fmt: skip
+            looked_at=where,
+            expected="a feature with PyTorch for the GPU: pytorch-gpu and cuda-version",
+            found=f"only PyTorch for the CPU, in {for_cpu[0][0]}",
+            next_step='pixi add --no-install --feature cuda12 "pytorch-gpu>=2.10,<3" "cuda-version=12.9.*"',
+        )
     return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}")
 
 
@@ -85,24 +99,25 @@ def has_environments(workspace: Workspace) -> Answer:
     names = ", ".join(workspace.manifest.environments)
     if not gpu:
         return fail(
-            f"[environments] in {workspace.manifest.path.name}",
-            "an environment that has PyTorch for the GPU, on the platform with cuda",
-            f"{names}: none of them",
-            "pixi workspace environment add cuda12 --feature cuda12",
+            looked_at=f"[environments] in {workspace.manifest.path.name}",
+            expected="an environment that has PyTorch for the GPU, on the platform with cuda",
+            found=f"{names}: none of them",
+            next_step="pixi workspace environment add cuda12 --feature cuda12",
         )
     if not cpu:
         return fail(
-            f"[environments] in {workspace.manifest.path.name}",
-            "an environment that has PyTorch for the CPU, on a platform without cuda",
-            f"{names}: none of them",
-            "pixi workspace environment add cpu --feature cpu",
+            looked_at=f"[environments] in {workspace.manifest.path.name}",
+            expected="an environment that has PyTorch for the CPU, on a platform without cuda",
+            found=f"{names}: none of them",
+            next_step="pixi workspace environment add cpu --feature cpu",
         )
     if wrong := next((name for name, _ in cpu if promises_gpu(workspace, name)), None):
         return fail(
-            f"the environment {wrong}", "for the CPU, so without WORKSHOP_DEVICE",
-            'WORKSHOP_DEVICE = "cuda" on activation: it would stop on every laptop',
-            "move that line into [feature.NAME.activation.env] of the feature for the GPU",
-        )  # fmt: skip
+            looked_at=f"the environment {wrong}",
+            expected="for the CPU, so without WORKSHOP_DEVICE",
+            found='WORKSHOP_DEVICE = "cuda" on activation: it would stop on every laptop',
+            next_step="move that line into [feature.NAME.activation.env] of the feature for the GPU",
+        )
     silent = not promises_gpu(workspace, gpu[0][0])
     note = f'; {gpu[0][0]} does not set WORKSHOP_DEVICE = "cuda", so say --device cuda when you train' if silent else ""
     return ok(f"{gpu[0][0]} on {gpu[0][1]}, {cpu[0][0]} on {cpu[0][1]}{note}")
@@ -124,9 +139,19 @@ def is_locked(workspace: Workspace) -> Answer:
                 advice = (
                     'give pytorch-gpu a lower bound (">=2.10") and the environment the CUDA platform, then pixi lock'
                 )
-                return fail(where, "a build for CUDA 12 (cuda12...)", build or "not locked", advice)
+                return fail(
+                    looked_at=where,
+                    expected="a build for CUDA 12 (cuda12...)",
+                    found=build or "not locked",
+                    next_step=advice,
+                )
             if not gpu and (build or "cuda").startswith("cuda"):
-                return fail(where, "a build for the CPU (cpu...)", build or "not locked", "pytorch-cpu, then pixi lock")
+                return fail(
+                    looked_at=where,
+                    expected="a build for the CPU (cpu...)",
+                    found=build or "not locked",
+                    next_step="pytorch-cpu, then pixi lock",
+                )
     return ok("pixi.lock fits, with builds for CUDA 12 and for the CPU")
 
 
@@ -177,7 +202,7 @@ PRETENCES = {
 
 
 def insists_on_device(workspace: Workspace) -> Answer:
-    script = typed.script(workspace.folder / "train.py", "--data", "digits")
+    script = shell.script(workspace.folder / "train.py", "--data", "digits")
     advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(2.6): dev = device.choose_torch(args.device, ...)"
     if answer := checks.no_script(workspace, "train.py") or trainings.silent_about_gpu(workspace, advice):
         return answer
@@ -187,9 +212,11 @@ def insists_on_device(workspace: Workspace) -> Answer:
         found = trainings.what_it_does(workspace, place, asked, before)
         if found != wanted:
             return fail(
-                f"train.py where the GPU is only pretended: {name}", f"the script to {wanted}", f"it did {found}",
-                "TODO(2.6): device.assert_on(dev, images=x, **dict(net.named_parameters()))",
-            )  # fmt: skip
+                looked_at=f"train.py where the GPU is only pretended: {name}",
+                expected=f"the script to {wanted}",
+                found=f"it did {found}",
+                next_step="TODO(2.6): device.assert_on(dev, images=x, **dict(net.named_parameters()))",
+            )
     return ok(trainings.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
 
@@ -255,7 +282,7 @@ CHECKS = [
         "the script stops where the GPU that it was promised is missing",
         (
             "Set WORKSHOP_DEVICE=cuda and run the starter. Where did it train?",
-            "`workshop.device` chooses and asserts; the starter takes the CPU whatever was wanted.",
+            "`workshop.runs.device` chooses and asserts; the starter takes the CPU whatever was wanted.",
             'dev = device.choose_torch(args.device, device.process("LOCAL_RANK")), and device.assert_on(dev, ...)',
         ),
         insists_on_device,

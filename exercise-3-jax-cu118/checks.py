@@ -4,13 +4,14 @@ from pathlib import Path
 
 from rattler import Version, VersionSpec
 
-from workshop import checks, trainings, typed
-from workshop import lock as locks
-from workshop import manifest as manifests
-from workshop.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
-from workshop.manifest import conda_specs
-from workshop.manifest_platforms import platforms_of
-from workshop.platforms import identity
+from pixi_workspace import lock as locks
+from pixi_workspace import manifest as manifests
+from pixi_workspace.manifest import conda_specs
+from pixi_workspace.manifest.platforms import platforms_of
+from pixi_workspace.platforms import identity
+from workshop import shell
+from workshop.checking import checks, trainings
+from workshop.checking.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
 
 HERE = Path(__file__).resolve().parent
 KEPT = ("default", "cpu", "cuda12", "jax")  # the environments of the starter: nothing in them may change
@@ -26,10 +27,10 @@ def has_cuda118_platform(workspace: Workspace) -> Answer:
     if found := next((p.name for p in workspace.manifest.platforms if for_cuda118(p)), None):
         return ok(f"{found} (cuda {declared[found]})")
     return fail(
-        f"platforms in {workspace.manifest.path.name}",
-        "one for machines whose NVIDIA driver supports CUDA 11.8",
-        ", ".join(f"{name} (cuda {cuda})" if cuda else name for name, cuda in declared.items()),
-        "pixi workspace platform add --no-install --feature cuda118 linux-64-cuda118=linux-64 --cuda 11.8",
+        looked_at=f"platforms in {workspace.manifest.path.name}",
+        expected="one for machines whose NVIDIA driver supports CUDA 11.8",
+        found=", ".join(f"{name} (cuda {cuda})" if cuda else name for name, cuda in declared.items()),
+        next_step="pixi workspace platform add --no-install --feature cuda118 linux-64-cuda118=linux-64 --cuda 11.8",
     )
 
 
@@ -44,9 +45,11 @@ def has_frozen_jax(workspace: Workspace) -> Answer:
     without_build = None
     for feature in checks.features_of(workspace):
         specs = {
-            name: spec for target in feature.targets for table in target.dependencies.values()
+            name: spec
+            for target in feature.targets
+            for table in target.dependencies.values()
             for name, spec in table.items()
-        }  # fmt: skip
+        }
         if "jaxlib" not in specs:
             continue
         build = builds_of(specs["jaxlib"])
@@ -57,15 +60,27 @@ def has_frozen_jax(workspace: Workspace) -> Answer:
             continue
         if missing := [name for name in ("flax", "optax") if name not in specs]:
             advice = f'pixi add --no-install --feature {feature.name} "flax=0.9" optax'
-            return fail(where, f"flax and optax beside jaxlib in {feature.name}", f"no {missing[0]}", advice)
+            return fail(
+                looked_at=where,
+                expected=f"flax and optax beside jaxlib in {feature.name}",
+                found=f"no {missing[0]}",
+                next_step=advice,
+            )
         return ok(f"jaxlib {build} in {feature.name}")
     if without_build:
         return fail(
-            where, 'jaxlib with its build: { version = "0.4.*", build = "cuda118*" }',
-            f"jaxlib in {without_build} without a build for CUDA 11.8: the builds for the CPU bear the same name, and "
-            "the solver takes the newest", ADD,
-        )  # fmt: skip
-    return fail(where, "a feature with jaxlib built for CUDA 11.8, flax and optax", "none", ADD)
+            looked_at=where,
+            expected='jaxlib with its build: { version = "0.4.*", build = "cuda118*" }',
+            found=f"jaxlib in {without_build} without a build for CUDA 11.8: the builds for the CPU bear the same name, and "
+            "the solver takes the newest",
+            next_step=ADD,
+        )
+    return fail(
+        looked_at=where,
+        expected="a feature with jaxlib built for CUDA 11.8, flax and optax",
+        found="none",
+        next_step=ADD,
+    )
 
 
 def frozen_places(workspace: Workspace) -> list[tuple[str, str]]:
@@ -91,20 +106,22 @@ def has_environment(workspace: Workspace) -> Answer:
     places = frozen_places(workspace)
     if not places:
         return fail(
-            where, "an environment that has jaxlib for CUDA 11.8, on the platform with cuda 11.8",
-            f"{', '.join(workspace.manifest.environments)}: none of them",
-            "pixi workspace environment add cuda118-jax --feature cuda118",
-        )  # fmt: skip
+            looked_at=where,
+            expected="an environment that has jaxlib for CUDA 11.8, on the platform with cuda 11.8",
+            found=f"{', '.join(workspace.manifest.environments)}: none of them",
+            next_step="pixi workspace environment add cuda118-jax --feature cuda118",
+        )
     name, platform = places[0]
     on = next(p for p in workspace.manifest.platforms if p.name == platform)
     pythons = conda_specs(workspace.manifest, name, on).get("python", [])
     if exclude_each_other(pythons):
         return fail(
-            f"Python in the environment {name}", "constraints that one Python meets",
-            " and ".join(str(spec.fields["version"]) for spec in pythons),
-            f'move python = "3.12.*" from [dependencies] into the features cpu, cuda12 and jax, '
+            looked_at=f"Python in the environment {name}",
+            expected="constraints that one Python meets",
+            found=" and ".join(str(spec.fields["version"]) for spec in pythons),
+            next_step=f'move python = "3.12.*" from [dependencies] into the features cpu, cuda12 and jax, '
             f'or {name} = {{ features = ["cuda118"], no-default-feature = true }} with all that train.py needs',
-        )  # fmt: skip
+        )
     silent = "" if promises_gpu(workspace, name) else f'; {name} does not set WORKSHOP_DEVICE = "cuda"'
     return ok(f"{name} on {platform}{silent}")
 
@@ -122,8 +139,12 @@ def what_changed(workspace: Workspace) -> Answer | str:
     """A failed answer where an environment of the starter is locked otherwise than in exercise 2; else some words."""
     if missing := [name for name in KEPT if name not in workspace.lock.environments]:
         if (workspace.folder.parent / "exercise.toml").is_file():
-            return fail("pixi.lock", f"the environments {', '.join(KEPT)} as they were", f"no {missing[0]}",
-                        "git diff -- pixi.toml")  # fmt: skip
+            return fail(
+                looked_at="pixi.lock",
+                expected=f"the environments {', '.join(KEPT)} as they were",
+                found=f"no {missing[0]}",
+                next_step="git diff -- pixi.toml",
+            )
         return "not compared with an earlier lock, since the environments are not exercise 2's"
     solution = manifests.load(HERE / "solution" / "pixi.toml")
     before = locks.align(locks.read(HERE / "solution" / "pixi.lock"), solution.platforms)
@@ -137,10 +158,11 @@ def what_changed(workspace: Workspace) -> Answer | str:
                     f"{text.split('  ')[0]} {word}" for word, texts in (("gone", gone), ("new", come)) for text in texts
                 ]
                 return fail(
-                    f"what is locked for {name}", "the packages of before, one by one",
-                    f"{len(gone)} gone and {len(come)} new: {', '.join(said[:3])}",
-                    "git checkout -- pixi.lock  # then undo what the manifest asks of other environments, and pixi lock",
-                )  # fmt: skip
+                    looked_at=f"what is locked for {name}",
+                    expected="the packages of before, one by one",
+                    found=f"{len(gone)} gone and {len(come)} new: {', '.join(said[:3])}",
+                    next_step="git checkout -- pixi.lock  # then undo what the manifest asks of other environments, and pixi lock",
+                )
     return f"the packages of {', '.join(KEPT)} are those of before"
 
 
@@ -154,9 +176,16 @@ def is_locked(workspace: Workspace) -> Answer:
         where = f"{name} on {platform}, in pixi.lock"
         for package in ("jaxlib", "jax", "flax", "optax"):
             if package not in held:
-                return fail(where, f"{package}, which train.py needs", "not locked", ADD)
+                return fail(
+                    looked_at=where, expected=f"{package}, which train.py needs", found="not locked", next_step=ADD
+                )
         if not held["jaxlib"].build.startswith("cuda118"):
-            return fail(f"jaxlib in {where}", "a build for CUDA 11.8 (cuda118...)", held["jaxlib"].build, ADD)
+            return fail(
+                looked_at=f"jaxlib in {where}",
+                expected="a build for CUDA 11.8 (cuda118...)",
+                found=held["jaxlib"].build,
+                next_step=ADD,
+            )
     compared = what_changed(workspace)
     if isinstance(compared, Answer):
         return compared
@@ -184,7 +213,7 @@ if not MOVED:
 
 
 def insists_on_device(workspace: Workspace) -> Answer:
-    script = typed.script(workspace.folder / "train.py", "--data", "digits")
+    script = shell.script(workspace.folder / "train.py", "--data", "digits")
     advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(3.5): dev = device_jax.choose(args.device)"
     if answer := checks.no_script(workspace, "train.py") or trainings.silent_about_gpu(workspace, advice):
         return answer
@@ -196,9 +225,11 @@ def insists_on_device(workspace: Workspace) -> Answer:
         found = trainings.what_it_does(workspace, place, "cuda", f"MOVED = {moved}\n{PRETENDED_GPU}")
         if found != wanted:
             return fail(
-                f"train.py where the GPU is only pretended: {name}", f"the script to {wanted}", f"it did {found}",
-                "TODO(3.5): device_jax.assert_on(dev, images=x, state=state)",
-            )  # fmt: skip
+                looked_at=f"train.py where the GPU is only pretended: {name}",
+                expected=f"the script to {wanted}",
+                found=f"it did {found}",
+                next_step="TODO(3.5): device_jax.assert_on(dev, images=x, state=state)",
+            )
     return ok(trainings.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
 
@@ -241,9 +272,11 @@ def is_compiled(workspace: Workspace) -> Answer:
     times = int(count.read_text())
     if times >= STEPS:
         return fail(
-            f"train.py, one epoch of {STEPS} steps", "Python to walk through the network only while it is compiled",
-            f"{times} times, once a step and more", "TODO(3.7): return jax.jit(train_step, donate_argnums=0)",
-        )  # fmt: skip
+            looked_at=f"train.py, one epoch of {STEPS} steps",
+            expected="Python to walk through the network only while it is compiled",
+            found=f"{times} times, once a step and more",
+            next_step="TODO(3.7): return jax.jit(train_step, donate_argnums=0)",
+        )
     return ok(f"Python walks through the network {times} times in {STEPS} steps: the step is compiled")
 
 
@@ -293,7 +326,7 @@ CHECKS = [
         "the script stops where the GPU that it was promised is missing",
         (
             "jax.devices()[0] is what JAX likes best. What did the environment promise?",
-            "`workshop.device_jax` chooses and asserts, as `workshop.device` did in exercise 2.",
+            "`workshop.runs.device_jax` chooses and asserts, as `workshop.runs.device` did in exercise 2.",
             "dev = device_jax.choose(args.device), and device_jax.assert_on(dev, images=x, state=state)",
         ),
         insists_on_device,

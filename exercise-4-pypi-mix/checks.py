@@ -7,13 +7,15 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from workshop import checks, crate, trainings, typed
-from workshop import manifest as manifests
-from workshop.checks import Answer, Check, Workspace, fail, ok, skip
+from pixi_workspace import manifest as manifests
+from pixi_workspace.lock import DEFAULT_INDEX, LockedPackage
+from pixi_workspace.manifest.platforms import platforms_of
+from pixi_workspace.platforms import Platform
+from workshop import shell
+from workshop.checking import checks, trainings
+from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
 from workshop.files import sha256_of
-from workshop.lock import DEFAULT_INDEX, LockedPackage
-from workshop.manifest_platforms import platforms_of
-from workshop.platforms import Platform
+from workshop.runs import crate
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEELS = ("torch", "torchvision")  # what shall come as wheels; torch is what conda-forge calls pytorch
@@ -54,8 +56,12 @@ def has_cuda_index(workspace: Workspace) -> Answer:
     where = f"pypi-dependencies in {workspace.manifest.path.name}"
     places = mixed_places(workspace)
     if not places:
-        return fail(where, "an environment with torch as a PyPI package", "none",
-                    'under [feature.pypi-mixed.pypi-dependencies]: torch = "==2.6.0"')  # fmt: skip
+        return fail(
+            looked_at=where,
+            expected="an environment with torch as a PyPI package",
+            found="none",
+            next_step='under [feature.pypi-mixed.pypi-dependencies]: torch = "==2.6.0"',
+        )
     variants = {}
     for name, platform in places:
         declared = declared_indexes(workspace, name, platform)
@@ -63,9 +69,11 @@ def has_cuda_index(workspace: Workspace) -> Answer:
         if not (variants[name] or "").startswith("cu"):
             found = f"the one for {variants[name]}" if variants[name] else "none: torch comes from where all wheels do"
             return fail(
-                f"the index that torch comes from in {name}", "PyTorch's own index for a CUDA, as in .../whl/cu124",
-                found, "index-url in [feature.pypi-mixed.pypi-options], ending in /whl/cu124",
-            )  # fmt: skip
+                looked_at=f"the index that torch comes from in {name}",
+                expected="PyTorch's own index for a CUDA, as in .../whl/cu124",
+                found=found,
+                next_step="index-url in [feature.pypi-mixed.pypi-options], ending in /whl/cu124",
+            )
     return ok(", ".join(f"{name}: {variant}" for name, variant in variants.items()))
 
 
@@ -80,9 +88,11 @@ def is_pinned(workspace: Workspace) -> Answer:
                 exact = spec.url or re.fullmatch(r"\s*={2,3}\s*[^*,]+", spec.version)
                 if not exact:
                     return fail(
-                        f"{package} in {name}, in {workspace.manifest.path.name}", "one version: ==2.6.0 for torch",
-                        spec.version, 'torch = "==2.6.0" and torchvision = "==0.21.0", which was compiled against it',
-                    )  # fmt: skip
+                        looked_at=f"{package} in {name}, in {workspace.manifest.path.name}",
+                        expected="one version: ==2.6.0 for torch",
+                        found=spec.version,
+                        next_step='torch = "==2.6.0" and torchvision = "==0.21.0", which was compiled against it',
+                    )
     said = [str(spec) for package in WHEELS for spec in specs.get(package, [])]
     return ok(", ".join(said))
 
@@ -99,16 +109,27 @@ def has_one_world_each(workspace: Workspace) -> Answer:
         both = [package for package in conda if CONDA_NAMES.get(package, str(canonicalize_name(package))) in wheels]
         if both:
             return fail(
-                where, "each package from one world", f"{both[0]} from conda-forge and from PyPI: conda is solved first "
-                "and wins, so the wheel would not be installed", f"keep {both[0]} in one of the two tables",
-            )  # fmt: skip
+                looked_at=where,
+                expected="each package from one world",
+                found=f"{both[0]} from conda-forge and from PyPI: conda is solved first "
+                "and wins, so the wheel would not be installed",
+                next_step=f"keep {both[0]} in one of the two tables",
+            )
         if found := next((p for p in conda if CONDA_NAMES.get(p, p) in WHEELS), None):
-            return fail(where, "torch and torchvision as wheels", f"{found} from conda-forge, which brings pytorch along",
-                        f'{CONDA_NAMES.get(found, found)} = "==..." in the pypi-dependencies alone')  # fmt: skip
+            return fail(
+                looked_at=where,
+                expected="torch and torchvision as wheels",
+                found=f"{found} from conda-forge, which brings pytorch along",
+                next_step=f'{CONDA_NAMES.get(found, found)} = "==..." in the pypi-dependencies alone',
+            )
         for package in ("python", "numpy"):
             if package not in conda:
-                return fail(where, f"{package} from conda-forge", "not asked for there",
-                            f"pixi add --no-install {package}")  # fmt: skip
+                return fail(
+                    looked_at=where,
+                    expected=f"{package} from conda-forge",
+                    found="not asked for there",
+                    next_step=f"pixi add --no-install {package}",
+                )
     return ok("no package is asked of both worlds")
 
 
@@ -132,27 +153,52 @@ def is_locked(workspace: Workspace) -> Answer:
         wheels = {str(canonicalize_name(p.name)): p for p in packages if p.kind == "pypi"}
         conda = {pypi: p for p in packages if p.kind != "pypi" for pypi in pypi_names(p)}
         if both := sorted(wheels.keys() & conda.keys()):
-            return fail(where, "no package from both worlds", f"{both[0]} as {conda[both[0]]} and as a wheel",
-                        f"keep {both[0]} in one of the two tables, then pixi lock")  # fmt: skip
+            return fail(
+                looked_at=where,
+                expected="no package from both worlds",
+                found=f"{both[0]} as {conda[both[0]]} and as a wheel",
+                next_step=f"keep {both[0]} in one of the two tables, then pixi lock",
+            )
         if "torch" not in wheels:
             found = f"{conda['torch']} from conda-forge" if "torch" in conda else "none"
-            return fail(f"torch in {where}", "a wheel", found, "take what needs pytorch out of the conda dependencies")
+            return fail(
+                looked_at=f"torch in {where}",
+                expected="a wheel",
+                found=found,
+                next_step="take what needs pytorch out of the conda dependencies",
+            )
         variant = re.search(r"\bcu\d+\b", f"{wheels['torch'].version} {wheels['torch'].url}")
         if not variant:
-            return fail(f"torch in {where}", "a wheel for CUDA (+cu124)", str(wheels["torch"].version),
-                        "take it from PyTorch's index for that CUDA, then pixi lock")  # fmt: skip
+            return fail(
+                looked_at=f"torch in {where}",
+                expected="a wheel for CUDA (+cu124)",
+                found=str(wheels["torch"].version),
+                next_step="take it from PyTorch's index for that CUDA, then pixi lock",
+            )
         declared = declared_indexes(workspace, name, platform)
         known = {url.rstrip("/") for urls in declared.values() for url in urls}
         for wheel in wheels.values():
             if not wheel.sha256:
-                return fail(f"{wheel.name} in {where}", "a sha256", "none: any file of that name would do",
-                            "rm pixi.lock && pixi lock")  # fmt: skip
+                return fail(
+                    looked_at=f"{wheel.name} in {where}",
+                    expected="a sha256",
+                    found="none: any file of that name would do",
+                    next_step="rm pixi.lock && pixi lock",
+                )
             if wheel.index and wheel.index.rstrip("/") not in known:
-                return fail(f"{wheel.name} in {where}", "an index that the manifest declares", wheel.index,
-                            "rm pixi.lock && pixi lock")  # fmt: skip
+                return fail(
+                    looked_at=f"{wheel.name} in {where}",
+                    expected="an index that the manifest declares",
+                    found=wheel.index,
+                    next_step="rm pixi.lock && pixi lock",
+                )
         if second := next((p for p in packages if p.kind != "pypi" and CUDA_RUNTIME.fullmatch(p.name)), None):
-            return fail(where, "one CUDA runtime, that of the wheels", f"{second} from conda-forge beside it",
-                        f"find who asks for it: pixi tree -e {name} -i {second.name}")  # fmt: skip
+            return fail(
+                looked_at=where,
+                expected="one CUDA runtime, that of the wheels",
+                found=f"{second} from conda-forge beside it",
+                next_step=f"find who asks for it: pixi tree -e {name} -i {second.name}",
+            )
     return ok(f"torch {wheels['torch'].version}: {len(wheels)} wheels, each with its sha256; nothing from both worlds")
 
 
@@ -164,7 +210,7 @@ def shifted(run: Path, place: Path, relative: float) -> Path:
     """A copy of a prediction whose logits lie off by that much of each image's largest, with a record that fits."""
     import numpy as np  # here, since the checks of manifest and lock are asked in environments without it, too
 
-    from workshop import weights
+    from workshop.runs import weights
 
     shutil.copytree(run, place)
     path = place / "logits.safetensors"
@@ -188,34 +234,47 @@ def tells_near_from_far(workspace: Workspace) -> Answer:
         return missing
     trainer = Workspace(ROOT / "exercise-2-pytorch-cu12" / "solution", workspace.scratch)
     trained, here = workspace.scratch / "trained", workspace.scratch / "here"
-    advice = typed.script(workspace.folder / "predict.py", "RUN", "--compare", "OTHER")
+    advice = shell.script(workspace.folder / "predict.py", "RUN", "--compare", "OTHER")
     for script, run in (
         ("train.py", trainer.run("train.py", *QUICK_RUN, "--output", str(trained), WORKSHOP_DEVICE="")),
-        ("predict.py", workspace.run(
-            "predict.py", str(trained), "--device", "cpu", "--output", str(here), WORKSHOP_DEVICE="")),
-    ):  # fmt: skip
+        (
+            "predict.py",
+            workspace.run("predict.py", str(trained), "--device", "cpu", "--output", str(here), WORKSHOP_DEVICE=""),
+        ),
+    ):
         if module := trainings.missing_framework(run):
             return skip(f"{module} is not in this environment")
         if run.returncode != 0:
-            return fail(script, "a run that ends well", trainings.complaint(run), advice)
+            return fail(
+                looked_at=script, expected="a run that ends well", found=trainings.complaint(run), next_step=advice
+            )
     for word, relative, wanted in (("rounding", NEAR, 0), ("another network's error", FAR, 1)):
         other = shifted(here, workspace.scratch / f"shifted-{wanted}", relative)
         place = workspace.scratch / f"compared-{wanted}"
         words = (str(trained), "--device", "cpu", "--compare", str(other), "--output", str(place))
         run = workspace.run("predict.py", *words, WORKSHOP_DEVICE="")
         if "Traceback" in run.stderr:
-            return fail("predict.py --compare", "a comparison", trainings.complaint(run), advice)
+            return fail(
+                looked_at="predict.py --compare",
+                expected="a comparison",
+                found=trainings.complaint(run),
+                next_step=advice,
+            )
         if run.returncode != wanted:
             return fail(
-                f"predict.py --compare with logits that are off by {relative:g} of the largest ({word})",
-                f"{'inside' if wanted == 0 else 'outside'} the tolerance, exit code {wanted}",
-                f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [trainings.complaint(run)])[-1][:120]}",
-                "TODO(4.5): TOLERANCE = 1e-5, between the rounding of float32 and any real difference",
-            )  # fmt: skip
+                looked_at=f"predict.py --compare with logits that are off by {relative:g} of the largest ({word})",
+                expected=f"{'inside' if wanted == 0 else 'outside'} the tolerance, exit code {wanted}",
+                found=f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [trainings.complaint(run)])[-1][:120]}",
+                next_step="TODO(4.5): TOLERANCE = 1e-5, between the rounding of float32 and any real difference",
+            )
     reason = str(trainings.record_of(place).get("comparison", {}).get("tolerance", {}).get("reason", ""))
     if len(reason.split()) < 5 or "TODO" in reason:
-        return fail("the reason of the tolerance, in run.json", "a sentence that says where the number comes from",
-                    repr(reason), "TODO(4.5): REASON = ...")  # fmt: skip
+        return fail(
+            looked_at="the reason of the tolerance, in run.json",
+            expected="a sentence that says where the number comes from",
+            found=repr(reason),
+            next_step="TODO(4.5): REASON = ...",
+        )
     return ok(f"logits off by {NEAR:g} are inside the tolerance, by {FAR:g} outside; its reason is given")
 
 

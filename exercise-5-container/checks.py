@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from workshop import apptainer, container_content, container_findings, container_last_stage, containers, job_checks
-from workshop.checks import Answer, Check, Workspace, fail, ok
-from workshop.container_check import is_container_file, is_definition
-from workshop.containers import Finding, Image
+from workshop.checking.checks import Answer, Check, Workspace, fail, ok
+from workshop.containers import apptainer, content, findings, images, last_stage
+from workshop.containers.check import is_container_file, is_definition
+from workshop.containers.images import Finding, Image
 from workshop.errors import WorkshopError
+from workshop.jobs import rules
 
 
 def files(workspace: Workspace, definitions: bool) -> list[Path]:
@@ -21,22 +22,27 @@ def put_back(workspace: Workspace, name: str) -> str:
     return f"git checkout -- {name}" if own else f"write one; exercise-5-container/solution/{name} is an example"
 
 
-def images(workspace: Workspace) -> list[Image]:
+def images_of(workspace: Workspace) -> list[Image]:
     """The Dockerfile as it stands, and as it is for a GPU, where the manifest has such an environment for Linux."""
     found = files(workspace, definitions=False)
     if not found:
         advice = put_back(workspace, "Dockerfile")
-        raise WorkshopError(workspace.folder, "a Dockerfile or a Containerfile", "none", advice)
-    image = containers.load(found[0])
+        raise WorkshopError(
+            looked_at=workspace.folder, expected="a Dockerfile or a Containerfile", found="none", next_step=advice
+        )
+    image = images.load(found[0])
     if image.workspace is None:
         raise WorkshopError(
-            found[0], "a pixi.toml in its folder or above it", "none", "look at a Pixi workspace: workshop check 5 PATH"
+            looked_at=found[0],
+            expected="a pixi.toml in its folder or above it",
+            found="none",
+            next_step="look at a Pixi workspace: workshop check 5 PATH",
         )
-    if containers.environment_argument(image) is None:
+    if images.environment_argument(image) is None:
         return [image]
     known = image.workspace.environments
-    gpu = [name for name in ("cuda12", *known) if name in known and containers.load(found[0], name).cuda]
-    return [image, *(containers.load(found[0], name) for name in gpu[:1] if name != image.environment)]
+    gpu = [name for name in ("cuda12", *known) if name in known and images.load(found[0], name).cuda]
+    return [image, *(images.load(found[0], name) for name in gpu[:1] if name != image.environment)]
 
 
 def answer(found: list[Finding], said: str) -> Answer:
@@ -44,37 +50,42 @@ def answer(found: list[Finding], said: str) -> Answer:
     first = next(iter(sorted(found, key=lambda finding: finding.level != "error")), None)
     if first is None:
         return ok(said)
-    return fail(first.looked_at, first.expected, f"{first.found} ({first.name})", first.next_step)
+    return fail(
+        looked_at=first.looked_at,
+        expected=first.expected,
+        found=f"{first.found} ({first.name})",
+        next_step=first.next_step,
+    )
 
 
 def bases_are_pinned(workspace: Workspace) -> Answer:
-    image = images(workspace)[0]
+    image = images_of(workspace)[0]
     outside = dict.fromkeys(stage.base.partition("@")[0] for stage in image.stages if stage.parent is None)
-    return answer([f for f in container_findings.base(image) if f.name != "stage-unknown"], ", ".join(outside))
+    return answer([f for f in findings.base(image) if f.name != "stage-unknown"], ", ".join(outside))
 
 
 def installs_the_lock(workspace: Workspace) -> Answer:
-    seen = images(workspace)
-    found = [finding for image in seen for finding in container_findings.lock(image)]
+    seen = images_of(workspace)
+    found = [finding for image in seen for finding in findings.lock(image)]
     return answer(found, f"pixi install --locked of {' or '.join(str(image.environment) for image in seen)}")
 
 
 def ends_small(workspace: Workspace) -> Answer:
-    seen = images(workspace)
-    unmade = [f for image in seen for f in container_findings.base(image) if f.name == "stage-unknown"]
-    found = [finding for image in seen for finding in container_last_stage.holds(image)]
-    content = container_content.findings(seen[0])
-    path = [finding for finding in content if finding.name == "python-path"]  # set in the next step
+    seen = images_of(workspace)
+    unmade = [f for image in seen for f in findings.base(image) if f.name == "stage-unknown"]
+    found = [finding for image in seen for finding in last_stage.holds(image)]
+    in_content = content.findings(seen[0])
+    path = [finding for finding in in_content if finding.name == "python-path"]  # set in the next step
     return answer(
-        [*unmade, *found, *(finding for finding in content if finding not in path)],
+        [*unmade, *found, *(finding for finding in in_content if finding not in path)],
         f"the environment at its path, user {seen[0].final.user}, none of Pixi",
     )
 
 
 def is_activated(workspace: Workspace) -> Answer:
-    seen = images(workspace)
-    found = [finding for image in seen for finding in container_last_stage.activation(image)]
-    found += [finding for finding in container_content.findings(seen[0]) if finding.name == "python-path"]
+    seen = images_of(workspace)
+    found = [finding for image in seen for finding in last_stage.activation(image)]
+    found += [finding for finding in content.findings(seen[0]) if finding.name == "python-path"]
     gpu = next((f", and for {image.environment} the host's driver" for image in seen if image.cuda), "")
     return answer(found, f"PATH, CONDA_PREFIX and the manifest's variables by ENV{gpu}")
 
@@ -83,12 +94,18 @@ def is_defined_for_apptainer(workspace: Workspace) -> Answer:
     definitions = files(workspace, definitions=True)
     if not definitions:
         advice = put_back(workspace, "apptainer.def")
-        return fail(workspace.folder, "an Apptainer definition (*.def)", "none", advice)
+        return fail(
+            looked_at=workspace.folder, expected="an Apptainer definition (*.def)", found="none", next_step=advice
+        )
     asked = [(file, name) for file in definitions for name in dict.fromkeys((None, apptainer.for_gpu(file)))]
     found = [finding for file, name in asked for finding in apptainer.findings(file, name)]
     if not found and not any(apptainer.installs(apptainer.read(file)) for file in definitions):
-        return fail(definitions[0], "a definition that installs from the lock", "no call of Pixi in %post",
-                    "pixi install --locked --environment {{ ENVIRONMENT }}")  # fmt: skip
+        return fail(
+            looked_at=definitions[0],
+            expected="a definition that installs from the lock",
+            found="no call of Pixi in %post",
+            next_step="pixi install --locked --environment {{ ENVIRONMENT }}",
+        )
     return answer(found, ", ".join(file.name for file in definitions))
 
 
@@ -155,7 +172,7 @@ CHECKS = [
             "#SBATCH --gres, --time and --mem, above the first command; and the training must not fall back to the CPU.",
             "#SBATCH --gres=gpu:1, #SBATCH --time=00:30:00, #SBATCH --mem=4G, and DEVICE=${DEVICE:-cuda} in train.sh",
         ),
-        job_checks.asks_for_resources,
+        rules.asks_for_resources,
     ),
     Check(
         "5.7",
@@ -166,7 +183,7 @@ CHECKS = [
             "train.sh & training=$!; trap 'told=yes; kill $training' USR1; while kill -0 $training; do code=0; wait $training || code=$?; done; "
             "told and 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
         ),
-        job_checks.survives_its_end,
+        rules.survives_its_end,
     ),
     Check(
         "5.8",
@@ -176,7 +193,7 @@ CHECKS = [
             "#SBATCH --array=0-3 starts four tasks; each has its own SLURM_ARRAY_TASK_ID, and needs a folder and a log of its own.",
             "export SEED=$SLURM_ARRAY_TASK_ID RUN=...-seed$SLURM_ARRAY_TASK_ID, and --output=slurm-%A-seed%a.log",
         ),
-        job_checks.has_a_task_for_each_seed,
+        rules.has_a_task_for_each_seed,
     ),
     Check(
         "5.9",
@@ -186,6 +203,6 @@ CHECKS = [
             "request_gpus with a capability; transfer_output_files; checkpoint_exit_code; and when shall files come back?",
             "transfer_output_files = results, when_to_transfer_output = ON_EXIT_OR_EVICT, checkpoint_exit_code = 85, on_exit_hold = ExitBySignal == false && ExitCode == 1",
         ),
-        job_checks.survives_eviction,
+        rules.survives_eviction,
     ),
 ]

@@ -12,7 +12,8 @@ import numpy as np
 import old_stack as old_stack_of_tests
 import pytest
 
-from workshop import checks, data
+from workshop.checking import checks
+from workshop.runs import data
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTION = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
@@ -29,7 +30,14 @@ def pytest_addoption(parser):
 
 # What these files make for their tests takes a minute or more (images, a Slurm, an old JAX): one process has it made.
 # (pytest-xdist's own marks for this, xdist_group, are without effect under pytest 9.2.)
-IN_ONE_PROCESS = ("test_exercise_4.py", "test_htcondor.py", "test_image.py", "test_jax.py", "test_slurm.py", "test_workflows.py")  # fmt: skip
+IN_ONE_PROCESS = (
+    "test_exercise_4.py",
+    "test_htcondor.py",
+    "test_image.py",
+    "test_jax.py",
+    "test_slurm.py",
+    "test_workflows.py",
+)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -137,8 +145,9 @@ def without(tmp_path, monkeypatch):
         shadow.mkdir()
         for name in frameworks:
             (shadow / f"{name}.py").write_text(f"raise ModuleNotFoundError('No {name}', name='{name}')\n")
-        (shadow / "workshop").symlink_to(ROOT / "common" / "workshop")
-        monkeypatch.setattr(checks, "__file__", str(shadow / "x" / "y.py"))  # which gives a script its PYTHONPATH
+        for package in ("workshop", "pixi_workspace"):
+            (shadow / package).symlink_to(ROOT / "common" / package)
+        monkeypatch.setattr(checks, "__file__", str(shadow / "x" / "y" / "z.py"))  # which gives a script its PYTHONPATH
 
     return hide
 

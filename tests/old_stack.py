@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "common"))
 
 from filelock import FileLock  # noqa: E402
 
-from workshop import data  # noqa: E402
+from workshop.runs import data  # noqa: E402
 
 REQUIREMENTS = Path(__file__).with_name("old-stack.txt")
 
@@ -61,5 +61,7 @@ if __name__ == "__main__":
     try:
         print(interpreter())
     except CannotBeMade as problem:
-        sys.exit(f"looked at: {REQUIREMENTS}\nexpected:  Python 3.11 and the packages in it\nfound:     {problem}\n"
-                 "next:      install Python 3.11, or look at the network")  # fmt: skip
+        sys.exit(
+            f"looked at: {REQUIREMENTS}\nexpected:  Python 3.11 and the packages in it\nfound:     {problem}\n"
+            "next:      install Python 3.11, or look at the network"
+        )

@@ -8,7 +8,8 @@ import sys
 import pytest
 from conftest import ROOT, SOLUTION, STARTER, record_of
 
-from workshop import checks, data, weights
+from workshop import exercises
+from workshop.runs import data, weights
 
 torch = pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
 GPU = torch.cuda.is_available()
@@ -179,7 +180,7 @@ def cut_off(command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cut-off")
     start = folder / "start.py"
     start.write_text(
-        "import runpy, sys\nfrom workshop import classifier\n"
+        "import runpy, sys\nfrom workshop.runs import classifier\n"
         "def interrupt(*_, **__):\n    raise KeyboardInterrupt\nclassifier.report = interrupt\n"
         f"sys.argv[0] = {str(SOLUTION)!r}\nrunpy.run_path({str(SOLUTION)!r}, run_name='__main__')\n"
     )
@@ -277,7 +278,7 @@ def test_a_gpu_without_room(command, refused, tmp_path):
     """What torch raises when a GPU is full, from a stand-in."""
     start = tmp_path / "start.py"
     start.write_text(
-        "import runpy, sys\nimport torch\nfrom workshop import data\n"
+        "import runpy, sys\nimport torch\nfrom workshop.runs import data\n"
         "def full(*_):\n    raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 MiB.')\n"
         f"data.load = full\nsys.argv[0] = {str(SOLUTION)!r}\nrunpy.run_path({str(SOLUTION)!r}, run_name='__main__')\n"
     )
@@ -313,10 +314,17 @@ def test_an_interrupted_run_is_not_begun_again_by_mistake(command, refused, inte
 def test_a_download_without_torchvision_or_network(command, refused, tmp_path, name):
     """Without torchvision the message says so; with it, and no network, it says that."""
     text = refused(
-        command(SOLUTION, "--data", name, WORKSHOP_CACHE=str(tmp_path), http_proxy="http://127.0.0.1:9",
-                https_proxy="http://127.0.0.1:9"),
-        "torchvision", "digits-60k",
-    )  # fmt: skip
+        command(
+            SOLUTION,
+            "--data",
+            name,
+            WORKSHOP_CACHE=str(tmp_path),
+            http_proxy="http://127.0.0.1:9",
+            https_proxy="http://127.0.0.1:9",
+        ),
+        "torchvision",
+        "digits-60k",
+    )
     assert "train-images-idx3-ubyte.gz" in text
     assert not list(tmp_path.rglob("*.gz"))
 
@@ -379,19 +387,26 @@ def test_the_starter_runs_as_shipped(command, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("typed, advice", [
-    ("chekc 2", "workshop check 2"), ("chek-all --json", "workshop check-all --json"),
-    ("check-all --exersise=2", "workshop check-all --exercise=2"), ("hint 2 --levl 3", "workshop hint 2 --level 3"),
-    ("completion bas", "workshop completion bash"), ("frobnicate", "workshop --help"),
-    ("check 2 --frobnicate", "workshop --help"), ("", "workshop --help"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "typed, advice",
+    [
+        ("chekc 2", "workshop check 2"),
+        ("chek-all --json", "workshop check-all --json"),
+        ("check-all --exersise=2", "workshop check-all --exercise=2"),
+        ("hint 2 --levl 3", "workshop hint 2 --level 3"),
+        ("completion bas", "workshop completion bash"),
+        ("frobnicate", "workshop --help"),
+        ("check 2 --frobnicate", "workshop --help"),
+        ("", "workshop --help"),
+    ],
+)
 def test_a_command_or_an_option_with_a_typo(command, refused, typed, advice):
     """What was meant can be typed as it stands; where nothing is near, there is the help."""
     assert refused(command("-m", "workshop", *typed.split())).splitlines()[-1] == f"next:      {advice}"
 
 
 def test_an_unknown_exercise(command, refused):
-    last = checks.exercises(ROOT)[-1].number
+    last = exercises.find_all(ROOT)[-1].number
     refused(command("-m", "workshop", "check", "7"), "one of 1, 2", f"workshop check {last}")
     refused(command("-m", "workshop", "check-all", "--exercise", "9"), "workshop check-all")
     refused(command("-m", "workshop", "check", "two"), "'two'", "workshop check 2")

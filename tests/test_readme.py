@@ -30,7 +30,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_tasks_that_pages_name_exist():
-    from workshop import manifest
+    from pixi_workspace import manifest
 
     known = set(manifest.load(ROOT / "pixi.toml").tasks()) | {
         "train",

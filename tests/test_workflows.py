@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, module_of, record_of
 
-from workshop import checks, lock_slice, manifest
+from pixi_workspace import lock_slice, manifest
+from workshop import exercises
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of
 
@@ -204,40 +205,147 @@ BROKEN = [
     ("a short commit", CI, CHECKOUT, "actions/checkout@3d3c42e # v7.0.1", pins, "no full commit"),
     ("a commit without its version", CI, CHECKOUT, CHECKOUT.split(" #")[0], pins, "no full commit"),
     ("two commits of one action", RELOCK, SETUP_PIXI, SETUP_PIXI.replace("5185", "5186"), pins, "two versions"),
-    ("a container of a moving tag", CI, "runs-on: ubuntu-24.04\n", "runs-on: ubuntu-24.04\n    container: debian\n", zizmor, "unpinned-images"),
+    (
+        "a container of a moving tag",
+        CI,
+        "runs-on: ubuntu-24.04\n",
+        "runs-on: ubuntu-24.04\n    container: debian\n",
+        zizmor,
+        "unpinned-images",
+    ),
     ("everything may be written", CI, READ, "permissions: write-all\n", zizmor, "excessive-permissions"),
     ("no permissions said", CI, READ, "", permissions, "permissions at the top are None"),
     ("no permissions said, by zizmor", CI, READ, "", zizmor, "excessive-permissions"),
-    ("one permission more", RELOCK, "      actions: write", "      contents: write\n      actions: write", permissions, "try writes"),
-    ("a build that may publish", CONTAINER, "    timeout-minutes: 60\n", "    timeout-minutes: 60\n    permissions:\n      packages: write\n", permissions, "build writes"),
-    ("a stranger's change with our rights", CI, "  pull_request:\n", "  pull_request_target:\n", zizmor, "dangerous-triggers"),
-    ("a stranger's words in a script", CI, "run: bash .ci/run", "run: echo ${{ github.event.pull_request.title }} && bash .ci/run", zizmor, "template-injection"),
-    ("an expression in a script", CONTAINER, '"$IMAGE:$GITHUB_REF_NAME-$ENVIRONMENT"', '"$IMAGE:${{ github.ref_name }}"', permissions, "take it from env"),
+    (
+        "one permission more",
+        RELOCK,
+        "      actions: write",
+        "      contents: write\n      actions: write",
+        permissions,
+        "try writes",
+    ),
+    (
+        "a build that may publish",
+        CONTAINER,
+        "    timeout-minutes: 60\n",
+        "    timeout-minutes: 60\n    permissions:\n      packages: write\n",
+        permissions,
+        "build writes",
+    ),
+    (
+        "a stranger's change with our rights",
+        CI,
+        "  pull_request:\n",
+        "  pull_request_target:\n",
+        zizmor,
+        "dangerous-triggers",
+    ),
+    (
+        "a stranger's words in a script",
+        CI,
+        "run: bash .ci/run",
+        "run: echo ${{ github.event.pull_request.title }} && bash .ci/run",
+        zizmor,
+        "template-injection",
+    ),
+    (
+        "an expression in a script",
+        CONTAINER,
+        '"$IMAGE:$GITHUB_REF_NAME-$ENVIRONMENT"',
+        '"$IMAGE:${{ github.ref_name }}"',
+        permissions,
+        "take it from env",
+    ),
     ("credentials left behind", CI, "        with:\n          persist-credentials: false\n", "", zizmor, "artipacked"),
-    ("credentials kept on purpose", CI, "persist-credentials: false", "persist-credentials: true", permissions, "keeps its credentials"),
+    (
+        "credentials kept on purpose",
+        CI,
+        "persist-credentials: false",
+        "persist-credentials: true",
+        permissions,
+        "keeps its credentials",
+    ),
     ("an install that may solve", CI, "          locked: true\n", "", pixi_calls, "without locked: true"),
     ("a run that may solve", CI, "pixi run --locked check-all", "pixi run check-all", pixi_calls, "without --locked"),
     ("a task that is not there", CI, "--locked check-all", "--locked chek-all", pixi_calls, "no task chek-all"),
-    ("an environment that is not there", CI, "environments: default cpu", "environments: default cpus", pixi_calls, "no environment cpus"),
-    ("CUDA for nobody", CI, "environments: default cpu", "environments: default cuda12", pixi_calls, "GPU that is not there"),
+    (
+        "an environment that is not there",
+        CI,
+        "environments: default cpu",
+        "environments: default cpus",
+        pixi_calls,
+        "no environment cpus",
+    ),
+    (
+        "CUDA for nobody",
+        CI,
+        "environments: default cpu",
+        "environments: default cuda12",
+        pixi_calls,
+        "GPU that is not there",
+    ),
     ("another Pixi", RELOCK, "pixi-version: v0.77.0", "pixi-version: v0.60.0", pixi_calls, "Pixi v0.60.0"),
     ("an image of no environment", CONTAINER, "ENVIRONMENT=cpu", "ENVIRONMENT=cpus", pixi_calls, "no environment cpus"),
-    ("an image without its lock's digest", CONTAINER, "            LOCK_SHA256=${{ steps.source.outputs.lock }}\n", "", pixi_calls, "build arguments"),
+    (
+        "an image without its lock's digest",
+        CONTAINER,
+        "            LOCK_SHA256=${{ steps.source.outputs.lock }}\n",
+        "",
+        pixi_calls,
+        "build arguments",
+    ),
     ("a job without an end", CI, "    timeout-minutes: 20\n", "", frame, "no timeout"),
     ("a system that moves", CI, "macos-15,", "macos-latest,", frame, "which moves"),
     ("one failure stops all", CI, "      fail-fast: false # what", "      # what", frame, "stops all systems"),
-    ("a shell that Windows lacks", CI, "    shell: bash # everywhere", "    shell: pwsh # everywhere", frame, "another one on Windows"),
-    ("older runs go on", CI, "  cancel-in-progress: ${{ github.event_name == 'pull_request' }}\n", "", frame, "does not end the older run"),
+    (
+        "a shell that Windows lacks",
+        CI,
+        "    shell: bash # everywhere",
+        "    shell: pwsh # everywhere",
+        frame,
+        "another one on Windows",
+    ),
+    (
+        "older runs go on",
+        CI,
+        "  cancel-in-progress: ${{ github.event_name == 'pull_request' }}\n",
+        "",
+        frame,
+        "does not end the older run",
+    ),
     ("no job at all", CI, "\njobs:\n", "\njob:\n", schema, "'jobs' is a required property"),
     ("a number that is a word", CI, "timeout-minutes: 20", "timeout-minutes: soon", schema, "timeout-minutes"),
-    ("a word left open to the shell", CONTAINER, '.github/try_image.py "$IMAGE"', ".github/try_image.py $IMAGE", shellcheck, "SC2086"),
-    ("pins renewed on the day", "dependabot.yml", "    cooldown:\n      default-days: 7 # time for others to find out about a bad release\n", "", zizmor, "dependabot-cooldown"),
+    (
+        "a word left open to the shell",
+        CONTAINER,
+        '.github/try_image.py "$IMAGE"',
+        ".github/try_image.py $IMAGE",
+        shellcheck,
+        "SC2086",
+    ),
+    (
+        "pins renewed on the day",
+        "dependabot.yml",
+        "    cooldown:\n      default-days: 7 # time for others to find out about a bad release\n",
+        "",
+        zizmor,
+        "dependabot-cooldown",
+    ),
     ("an ecosystem that Dependabot lacks", "dependabot.yml", "github-actions", "pixi", schema, "'pixi' is not one of"),
-    ("a result that no step gives", CONTAINER, "${{ steps.push.outputs.digest }}", "${{ steps.pushed.outputs.digest }}", actionlint, "pushed"),
-]  # fmt: skip
+    (
+        "a result that no step gives",
+        CONTAINER,
+        "${{ steps.push.outputs.digest }}",
+        "${{ steps.pushed.outputs.digest }}",
+        actionlint,
+        "pushed",
+    ),
+]
 
 
-@pytest.mark.parametrize(("file", "find", "replace", "rule", "words"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "find", "replace", "rule", "words"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN]
+)
 def test_a_broken_workflow_is_caught(file, find, replace, rule, words, tmp_path):
     folder = tmp_path / ".github"
     shutil.copytree(GITHUB, folder)
@@ -279,10 +387,14 @@ def runner(tmp_path, variables):
             (programs / name).chmod(0o755)
         (folder / "output").write_text("")
         known = {
-            "RUNNER_TEMP": str(folder), "GITHUB_OUTPUT": str(folder / "output"), "GITHUB_REF_NAME": "main",
-            "GITHUB_STEP_SUMMARY": str(folder / "summary"), "BODY": str(folder / "words" / "body.md"),
-            "GIT_CONFIG_GLOBAL": "/dev/null", "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        }  # fmt: skip
+            "RUNNER_TEMP": str(folder),
+            "GITHUB_OUTPUT": str(folder / "output"),
+            "GITHUB_REF_NAME": "main",
+            "GITHUB_STEP_SUMMARY": str(folder / "summary"),
+            "BODY": str(folder / "words" / "body.md"),
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        }
         line = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
         return subprocess.run(line, cwd=cwd, env=variables | known, capture_output=True, text=True)
 
@@ -293,7 +405,16 @@ def runner(tmp_path, variables):
 
 
 def git(folder: Path, *words: str) -> str:
-    line = ["git", "-c", "user.name=a person", "-c", "user.email=person@example.org", "-c", "commit.gpgsign=false", *words]  # fmt: skip
+    line = [
+        "git",
+        "-c",
+        "user.name=a person",
+        "-c",
+        "user.email=person@example.org",
+        "-c",
+        "commit.gpgsign=false",
+        *words,
+    ]
     return subprocess.run(line, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -392,9 +513,10 @@ def test_every_lock_of_an_exercise_is_cut_anew(runner, tmp_path):
     for path in slices:
         path.write_text("lost\n")
     done = runner(
-        step_named("relock.yml", "solve", "Cut the exercises' locks out of it"), clone,
+        step_named("relock.yml", "solve", "Cut the exercises' locks out of it"),
+        clone,
         pixi=PIXI_STAND_IN.format(python=sys.executable),
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     whole = manifest.load(ROOT / "pixi.toml")
     assert len(slices) >= 5
@@ -516,7 +638,7 @@ def test_a_checkout_on_windows_has_the_same_bytes(tmp_path):
     git(ROOT, "-c", "core.autocrlf=true", "checkout-index", f"--prefix={tmp_path}/", "--", *files, ".gitattributes")
     assert b"\r\n" not in (tmp_path / ".gitattributes").read_bytes()
     for path in sorted(tmp_path.glob("exercise-*/starter")):
-        pinned = checks.exercise_of(int(path.parent.name.split("-")[1])).about["starter"]
+        pinned = exercises.exercise_of(int(path.parent.name.split("-")[1])).about["starter"]
         assert {name: sha256_of(path / name) for name in pinned} == pinned, path
 
 

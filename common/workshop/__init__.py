@@ -1,3 +1,14 @@
-"""What the exercises share: data, devices, run records, figures, and the reading of Pixi workspaces."""
+"""The tutorial's own package.
+
+    runs/         what an exercise's script imports: data, device, one run = one folder, checkpoints, figures
+    checking/     check, hint, progress, watch, reset, diff, check-all
+    containers/   Dockerfiles and Apptainer definitions read; images built and run
+    jobs/         Slurm and HTCondor: job files read, rehearsed, submitted
+    doctor/       is this machine ready?
+    cli.py        the command `workshop`; errors.py the one kind of message that it prints
+
+A workspace's manifest and lock are read by `pixi_workspace`, likelihoods are fitted by `histfactory`; both lie beside
+this package and import nothing from it.
+"""
 
 __version__ = "0.1.0"

@@ -24,20 +24,20 @@ def _typed_in(path: str) -> str:
 
 
 def _lock_check(args: argparse.Namespace) -> int:
-    from workshop.lockcheck import main
+    from workshop.workspaces import lock_check
 
-    return main(_typed_in(args.path), as_json=args.json)
+    return lock_check(_typed_in(args.path), as_json=args.json)
 
 
 def _check(args: argparse.Namespace) -> int:
-    from workshop.check import main
+    from workshop.checking.check import main
 
     path = args.path and _typed_in(args.path)
     return main(args.exercise, path, go_on=args.all, as_json=args.json, hints=args.hint)
 
 
 def _check_all(args: argparse.Namespace) -> int:
-    from workshop.check_all import main
+    from workshop.checking.check_all import main
 
     return main(args.exercise, as_json=args.json)
 
@@ -52,84 +52,90 @@ def _number(word: str) -> int:
         return int(found[1])
     digits = re.match(r"\d+", word)
     raise WorkshopError(
-        "the number of the exercise", "a number, as in 2", repr(word), f"workshop check {digits[0] if digits else 2}"
+        looked_at="the number of the exercise",
+        expected="a number, as in 2",
+        found=repr(word),
+        next_step=f"workshop check {digits[0] if digits else 2}",
     )
 
 
 def _hint(args: argparse.Namespace) -> int:
+    from workshop.checking.progress import hint
     from workshop.errors import WorkshopError
-    from workshop.progress import hint
 
     number, _, check = args.which.partition(".")
     if not number.isdecimal() or (check and not check.isdecimal()):
         raise WorkshopError(
-            "the number of the exercise", "2, or 2.4 for one check", repr(args.which), "workshop hint 2"
+            looked_at="the number of the exercise",
+            expected="2, or 2.4 for one check",
+            found=repr(args.which),
+            next_step="workshop hint 2",
         )
     return hint(int(number), check or None, args.level)
 
 
 def _progress(args: argparse.Namespace) -> int:
-    from workshop.progress import show
+    from workshop.checking.progress import show
 
     return show(args.json)
 
 
 def _watch(args: argparse.Namespace) -> int:
-    from workshop.watch import main
+    from workshop.checking.watch import main
 
     return main(args.exercise)
 
 
 def _reset(args: argparse.Namespace) -> int:
-    from workshop.starter import reset
+    from workshop.checking.starter import reset
 
     return reset(args.exercise, args.yes)
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from workshop.starter import diff
+    from workshop.checking.starter import diff
 
     return diff(args.exercise, args.spoil)
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from workshop.doctor import main
+    from workshop.doctor.doctor import main
 
     return main(as_json=args.json, offline=args.offline)
 
 
 def _environments(args: argparse.Namespace) -> int:
-    from workshop.environments import main
+    from workshop.workspaces import environments
 
-    return main(_typed_in(args.path), as_json=args.json)
+    return environments(_typed_in(args.path), as_json=args.json)
 
 
 def _lock_slice(args: argparse.Namespace) -> int:
-    from workshop.lock_slice import main
+    from workshop.workspaces import slice_lock
 
-    return main(_typed_in(args.folder))
+    return slice_lock(_typed_in(args.folder))
 
 
 def _container_check(args: argparse.Namespace) -> int:
-    from workshop.container_check import main
+    from workshop.containers.check import main
 
     return main(args.path and _typed_in(args.path), args.environment, as_json=args.json)
 
 
 def _container_build(args: argparse.Namespace) -> int:
-    from workshop.engine import build
+    from workshop.containers.engine import build
 
     return build(args.environment, args.tag, args.file and _typed_in(args.file), args.engine, args.build_arg)
 
 
 def _container_run(args: argparse.Namespace) -> int:
-    from workshop.engine import run
+    from workshop.containers.engine import run
 
     return run(args.environment, args.tag, args.output and _typed_in(args.output), args.engine, args.more)
 
 
 def _container_test(args: argparse.Namespace) -> int:
-    from workshop.engine import trial
+    from workshop.containers.engine import trial
 
     return trial(args.environment, args.tag, args.engine, args.file and _typed_in(args.file))
 
@@ -176,20 +182,25 @@ def _add_container_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _slurm_train(args: argparse.Namespace) -> int:
-    from workshop.submit import slurm_train
+    from workshop.jobs.submit import slurm_train
 
     run = args.folder and _typed_in(args.folder)
     chosen = {"data": args.data, "seed": args.seed, "epochs": args.epochs, "device": args.device}
     if args.seeds and args.seed is not None:
         from workshop.errors import WorkshopError
 
-        raise WorkshopError("--seeds --seed", "one of the two", "both", f"workshop slurm-train --seed {args.seed}")
+        raise WorkshopError(
+            looked_at="--seeds --seed",
+            expected="one of the two",
+            found="both",
+            next_step=f"workshop slurm-train --seed {args.seed}",
+        )
     script = "array" if args.seeds else "train"
     return slurm_train(args.environment, args.version, script, run, args.more, args.json, **chosen)
 
 
 def _htcondor_train(args: argparse.Namespace) -> int:
-    from workshop.submit import htcondor_train
+    from workshop.jobs.submit import htcondor_train
 
     return htcondor_train(args.version, args.seed, args.folder and _typed_in(args.folder), args.more)
 
@@ -276,8 +287,9 @@ def build_parser() -> argparse.ArgumentParser:
     cut.set_defaults(run=_lock_slice)
 
     # Whatever they do not know is for sbatch and condor_submit, so their own options have other names than theirs.
-    slurm = commands.add_parser("slurm-train", help="exercise 5: train as a job of Slurm; options of sbatch may follow",
-                                allow_abbrev=False)  # fmt: skip
+    slurm = commands.add_parser(
+        "slurm-train", help="exercise 5: train as a job of Slurm; options of sbatch may follow", allow_abbrev=False
+    )
     within = "what it trains in: an image (default), what pixi-pack has packed, or an interpreter"
     slurm.add_argument("environment", nargs="?", choices=("image", "packed", "python"), default="image", help=within)
     slurm.add_argument("--seeds", action="store_true", help="array.sbatch: a task for each seed")
@@ -301,10 +313,12 @@ def build_parser() -> argparse.ArgumentParser:
 def _both_jobs(*commands: argparse.ArgumentParser) -> None:
     for command in commands:
         command.add_argument("--seed", type=int, metavar="N", help="of weights and order (default 0)")
-        command.add_argument("--run", dest="folder", metavar="DIR",
-                             help="the folder of the run (default: named after the job)")  # fmt: skip
-        command.add_argument("--version", choices=("starter", "solution"), default="solution",
-                             help="whose job (default solution)")  # fmt: skip
+        command.add_argument(
+            "--run", dest="folder", metavar="DIR", help="the folder of the run (default: named after the job)"
+        )
+        command.add_argument(
+            "--version", choices=("starter", "solution"), default="solution", help="whose job (default solution)"
+        )
         command.set_defaults(more=[])
 
 

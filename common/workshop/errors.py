@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from workshop import typed
+from workshop import shell
 
 
 class WorkshopError(Exception):
@@ -26,26 +27,31 @@ class WorkshopError(Exception):
     the next command to type.
     """
 
-    def __init__(self, looked_at: object, expected: str, found: str, next_step: str) -> None:
+    def __init__(self, *, looked_at: object, expected: str, found: str, next_step: str) -> None:
         self.looked_at = str(looked_at)
         self.expected = expected
         self.found = found
         self.next_step = next_step
-        super().__init__(self.message())
+        super().__init__(message_of(self))
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
-        # BaseException pickles itself with the message alone, which is not what __init__ takes;
-        # an error that is raised in a worker process has to survive the way back.
-        return (type(self), (self.looked_at, self.expected, self.found, self.next_step))
+    def __reduce__(self):
+        # An error that is raised in a worker process has to survive the way back.
+        return partial(type(self), **self.__dict__), ()
 
-    def message(self) -> str:
-        """The four parts, one a line."""
-        return (
-            f"looked at: {self.looked_at}\n"
-            f"expected:  {self.expected}\n"
-            f"found:     {self.found}\n"
-            f"next:      {self.next_step}"
-        )
+
+def has_four_parts(error: BaseException) -> bool:
+    """Whether an error is a message for people: ours, or one of the libraries under `common/`, which know nothing of us."""
+    return all(hasattr(error, part) for part in ("looked_at", "expected", "found", "next_step"))
+
+
+def message_of(error: BaseException) -> str:
+    """The four parts of an error, one a line."""
+    return (
+        f"looked at: {error.looked_at}\n"
+        f"expected:  {error.expected}\n"
+        f"found:     {error.found}\n"
+        f"next:      {error.next_step}"
+    )
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,10 +64,12 @@ class Parser(argparse.ArgumentParser):
         expected = " ".join(self.format_usage().removeprefix("usage:").split())
         meant = self._meant(message, words)
         if own:
-            advice = typed.script(Path(sys.argv[0]).resolve(), *(meant or ["--help"]))
+            advice = shell.script(Path(sys.argv[0]).resolve(), *(meant or ["--help"]))
         else:
             advice = shlex.join([self.prog.split()[0], *meant]) if meant else f"{self.prog} --help"
-        raise WorkshopError(f"the command line of {self.prog}", expected, said, advice)
+        raise WorkshopError(
+            looked_at=f"the command line of {self.prog}", expected=expected, found=said, next_step=advice
+        )
 
     def _meant(self, message: str, words: list[str]) -> list[str] | None:
         """The words with the one that argparse does not know put right; None where no known one is like it."""
@@ -91,9 +99,6 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
-    except WorkshopError as error:
-        _say(error)
-        sys.exit(1)
     except KeyboardInterrupt:
         if _first_process():
             print("interrupted", file=sys.stderr)
@@ -108,7 +113,10 @@ def explained() -> Iterator[None]:
     except OSError as error:
         _say(_from_system(error))
         sys.exit(1)
-    except RuntimeError as error:
+    except Exception as error:
+        if has_four_parts(error):
+            _say(error)
+            sys.exit(1)
         # By name, since neither torch nor jax is imported for those who do not use it.
         kind = type(error).__name__
         if kind == "OutOfMemoryError":
@@ -125,10 +133,10 @@ def _first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _say(error: WorkshopError) -> None:
+def _say(error: BaseException) -> None:
     """The message, once: the other processes of torchrun, which mostly found the same, add a line each."""
     if _first_process():
-        print(error.message(), file=sys.stderr)
+        print(message_of(error), file=sys.stderr)
     else:
         # torchrun ends all processes when one has ended: give the first one the time to say it in full.
         time.sleep(2)
@@ -146,9 +154,16 @@ def _out_of_memory(error: RuntimeError) -> WorkshopError:
 
 def says_gpu_is_full(report: str) -> bool:
     """Whether JAX says that a GPU's memory is taken; a library that finds none left says so in words of its own."""
-    words = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "out of memory", "CUDNN_STATUS_NOT_INITIALIZED",
-             "CUDNN_STATUS_INTERNAL_ERROR", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED",
-             "CUBLAS_STATUS_NOT_INITIALIZED")  # fmt: skip
+    words = (
+        "RESOURCE_EXHAUSTED",
+        "OUT_OF_MEMORY",
+        "out of memory",
+        "CUDNN_STATUS_NOT_INITIALIZED",
+        "CUDNN_STATUS_INTERNAL_ERROR",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUBLAS_STATUS_NOT_INITIALIZED",
+    )
     return any(word in report for word in words)
 
 
@@ -167,10 +182,15 @@ def _missing(error: ModuleNotFoundError) -> WorkshopError:
     expected = f"the package that brings the module {error.name!r}"
     if error.name in ("jax", "jaxlib", "flax", "optax") and (where := _without_jax()):
         advice = 'without Pixi PyPI has one: .venv/bin/pip install -e ".[cpu,test]"; or run it on x86-64 Linux or a Mac'
-        return WorkshopError(looked_at, expected, f"no such module: no environment holds JAX on {where}", advice)
+        return WorkshopError(
+            looked_at=looked_at,
+            expected=expected,
+            found=f"no such module: no environment holds JAX on {where}",
+            next_step=advice,
+        )
     return WorkshopError(
-        looked_at,
-        expected,
+        looked_at=looked_at,
+        expected=expected,
         found="no such module: this environment was made without it",
         next_step="with Pixi: name an environment that has it, as in `pixi run -e cpu ...`; "
         'without: .venv/bin/pip install -e ".[cpu,test]"',
@@ -198,4 +218,6 @@ def _from_system(error: OSError) -> WorkshopError:
         errno.ENOTDIR: "name another folder with --output",
     }.get(error.errno or 0, "look at the path above, mend it and run the same command again")
     reason = error.strerror or str(error) or type(error).__name__
-    return WorkshopError(what, "a file or folder that can be read and written", reason, advice)
+    return WorkshopError(
+        looked_at=what, expected="a file or folder that can be read and written", found=reason, next_step=advice
+    )

@@ -62,16 +62,18 @@ def configure(
         missing = [key for key in ("inits", "bounds", "auxdata", "sigmas") if key not in config.get("lumi", {})]
         if lumi and missing:
             raise WorkshopError(
-                f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}",
-                "inits, bounds, auxdata and sigmas of the parameter 'lumi'", f"no {', '.join(missing)}",
-                "add them to the measurement's parameters",
-            )  # fmt: skip
+                looked_at=f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}",
+                expected="inits, bounds, auxdata and sigmas of the parameter 'lumi'",
+                found=f"no {', '.join(missing)}",
+                next_step="add them to the measurement's parameters",
+            )
         if model.fixed[h, model.poi]:
             raise WorkshopError(
-                f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}",
-                "a parameter of interest that floats",
-                f"{model.parameters[model.poi]!r} with fixed: true", "choose another measurement with --measurement",
-            )  # fmt: skip
+                looked_at=f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}",
+                expected="a parameter of interest that floats",
+                found=f"{model.parameters[model.poi]!r} with fixed: true",
+                next_step="choose another measurement with --measurement",
+            )
     model.fixed |= ~model.present
 
 
@@ -125,17 +127,27 @@ def _override(
     model: Model, h: int, where: list[int], name: str, kind: str, user: dict[str, Any], hypothesis: Hypothesis
 ) -> None:
     allowed = {"inits", "bounds", "fixed", "name"} | {
-        "alpha": {"auxdata"}, "lumi": {"auxdata", "sigmas"}, "staterror": {"auxdata", "sigmas"},
+        "alpha": {"auxdata"},
+        "lumi": {"auxdata", "sigmas"},
+        "staterror": {"auxdata", "sigmas"},
         "shapesys": {"auxdata", "factors"},
-    }.get(kind, set())  # fmt: skip
+    }.get(kind, set())
     for key, value in user.items():
         where_text = f"parameter {name!r} in the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}"
         if key not in allowed:
             raise WorkshopError(
-                where_text, f"only {', '.join(sorted(allowed))} (a {kind})", f"{key!r}", f"remove {key!r}"
+                looked_at=where_text,
+                expected=f"only {', '.join(sorted(allowed))} (a {kind})",
+                found=f"{key!r}",
+                next_step=f"remove {key!r}",
             )
         if isinstance(value, list) and len(value) != len(where):
-            raise WorkshopError(where_text, f"{len(where)} values of {key!r}", f"{len(value)}", f"mend {key!r}")
+            raise WorkshopError(
+                looked_at=where_text,
+                expected=f"{len(where)} values of {key!r}",
+                found=f"{len(value)}",
+                next_step=f"mend {key!r}",
+            )
     for key, array in (
         ("inits", model.init),
         ("auxdata", model.auxdata),

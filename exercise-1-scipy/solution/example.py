@@ -22,11 +22,14 @@ def make(seed: int | np.random.Generator) -> tuple[dict, dict]:
     observed = rng.poisson(background * (1 + rng.normal(0, 0.02))).astype(float)
     signal_region = [
         _normsys("scale", 1.03, 0.97),
-        {"name": "shape", "type": "histosys",
-         "data": {"hi_data": (background * (1 + tilt)).tolist(), "lo_data": (background * (1 - tilt)).tolist()}},
+        {
+            "name": "shape",
+            "type": "histosys",
+            "data": {"hi_data": (background * (1 + tilt)).tolist(), "lo_data": (background * (1 - tilt)).tolist()},
+        },
         {"name": "bkg_norm", "type": "normfactor", "data": None},
         {"name": "mc_stat", "type": "staterror", "data": (0.04 * background).tolist()},
-    ]  # fmt: skip
+    ]
     control_region = [{"name": "bkg_norm", "type": "normfactor", "data": None}, _normsys("transfer", 1.05, 0.95)]
     workspace = {
         "channels": [
@@ -50,9 +53,11 @@ def make(seed: int | np.random.Generator) -> tuple[dict, dict]:
         for m1, m2 in GRID
     ]
     metadata = {
-        "labels": ["m1 [GeV]", "m2 [GeV]"], "description": "125 generated hypotheses",
-        "references": {"hepdata": "ins0000000"}, "digests": {"sha256": digest(workspace, "sha256")},
-    }  # fmt: skip
+        "labels": ["m1 [GeV]", "m2 [GeV]"],
+        "description": "125 generated hypotheses",
+        "references": {"hepdata": "ins0000000"},
+        "digests": {"sha256": digest(workspace, "sha256")},
+    }
     return workspace, {"metadata": metadata, "patches": patches, "version": "1.0.0"}
 
 
@@ -63,13 +68,14 @@ def _signal(m1: float, m2: float, x: np.ndarray) -> dict:
     efficiency = 1 - np.exp(-(m1 - m2 - 80) / 160)
     yields = 420 * np.exp(-m1 / 230) * efficiency * shape / shape.sum()
     return {
-        "name": f"signal_{m1}_{m2}", "data": yields.tolist(),
+        "name": f"signal_{m1}_{m2}",
+        "data": yields.tolist(),
         "modifiers": [
             {"name": "mu", "type": "normfactor", "data": None},
             _normsys("scale", 1.05, 0.95),
             _normsys("theory", 1.1, 0.9),
         ],
-    }  # fmt: skip
+    }
 
 
 def _normsys(name: str, hi: float, lo: float) -> dict:

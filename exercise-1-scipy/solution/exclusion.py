@@ -27,11 +27,11 @@ with errors.explained():  # a module that is missing here is told in four lines
     import example
     import numpy as np
     import scan
-    from histfactory import compile_models
     from inference import p_values, scan_model
     from workspace import digest, read_hypotheses
 
-    from workshop import options, record
+    from histfactory import compile_models
+    from workshop.runs import options, record
 
 EXERCISE = "exercise-1-scipy"
 MU = 1.0  # the signal strength that is tested: the hypothesis as it stands
@@ -68,13 +68,25 @@ def main() -> None:
         entries = []
         for h, hypothesis in enumerate(hypotheses):
             ok = bool(limits.converged[h] and np.isfinite(cls[h]).all())
-            entries.append({
-                "name": hypothesis.name, "labels": dict(zip(labels, hypothesis.values, strict=True)), "converged": ok,
-                "cls_obs": float(cls[h, 0]) if ok else None, "cls_exp": cls[h, 1:].tolist() if ok else None,
-            })  # fmt: skip
+            entries.append(
+                {
+                    "name": hypothesis.name,
+                    "labels": dict(zip(labels, hypothesis.values, strict=True)),
+                    "converged": ok,
+                    "cls_obs": float(cls[h, 0]) if ok else None,
+                    "cls_exp": cls[h, 1:].tolist() if ok else None,
+                }
+            )
         source, content = "generated", digest([workspace, patchset], "sha256")
-        document = {"schema": scan.SCHEMA, "input": source, "sha256": content, "mu": MU, "labels": labels,
-                    "measurement": hypotheses[0].measurement["name"], "hypotheses": entries}  # fmt: skip
+        document = {
+            "schema": scan.SCHEMA,
+            "input": source,
+            "sha256": content,
+            "mu": MU,
+            "labels": labels,
+            "measurement": hypotheses[0].measurement["name"],
+            "hypotheses": entries,
+        }
         fitted = sum(entry["converged"] for entry in entries)
         title = f"{source}, seed {args.seed}"
         place, excluded, _ = scan.file_limits(run, document, title, args.seed, {"threads": 1}, fitted)

@@ -91,9 +91,12 @@ def sane(likelihood: Likelihood, rows: Rows, theta: Array) -> NDArray[np.bool_]:
 
 
 def crossed(
-    likelihood: Likelihood, rows: Rows, theta: Array, value: Array,
+    likelihood: Likelihood,
+    rows: Rows,
+    theta: Array,
+    value: Array,
     fit: Callable[[Rows, Array, NDArray[np.intp], Array, Array], Fit],
-) -> tuple[Array, Array, NDArray[np.bool_]]:  # fmt: skip
+) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Lower minima of rows from theta (P, R), value (R,): theta, value, and where something lower was found.
 
     `fit(rows, starts, origin, theta, value)` minimises from the starts; origin says which of theta and value each start

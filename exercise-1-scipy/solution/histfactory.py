@@ -47,20 +47,28 @@ def _compile(layout: list[tuple[str, int]], poi: str, hypotheses: list[Hypothesi
         raise _unknown_poi(poi, kinds, hypotheses[0])
     if len(lookup[poi]) != 1:
         raise WorkshopError(
-            f"the parameter of interest {poi!r}", "one number that scales the signal",
-            f"a {kinds[poi]} with {len(lookup[poi])} parameters", "name a normfactor as 'poi' in the measurement",
-        )  # fmt: skip
+            looked_at=f"the parameter of interest {poi!r}",
+            expected="one number that scales the signal",
+            found=f"a {kinds[poi]} with {len(lookup[poi])} parameters",
+            next_step="name a normfactor as 'poi' in the measurement",
+        )
 
     slots = _slots(own)
     shared_cells = [(c, sample, None) for c, sample in common]
     own_cells = [(key[0], None, key) for key in slots]
     model = Model(
-        names=[h.name for h in hypotheses], index=index, bins=[f"{c}[{i}]" for c, n in layout for i in range(n)],
-        parameters=parameters, poi=int(next(iter(lookup[poi].values()))), n_alpha=n_alpha, n_shared=n_shared,
+        names=[h.name for h in hypotheses],
+        index=index,
+        bins=[f"{c}[{i}]" for c, n in layout for i in range(n)],
+        parameters=parameters,
+        poi=int(next(iter(lookup[poi].values()))),
+        n_alpha=n_alpha,
+        n_shared=n_shared,
         local_bin=local_bin,
-        shared=_block(shared_cells, offset, n_bins, lookup, {}), own=_block(own_cells, offset, n_bins, lookup, slots),
+        shared=_block(shared_cells, offset, n_bins, lookup, {}),
+        own=_block(own_cells, offset, n_bins, lookup, slots),
         data=np.array([np.concatenate([h.observations[c] for c, _ in layout]) for h in hypotheses], float),
-    )  # fmt: skip
+    )
     _fill_shared(model.shared, common, lookup)
     _fill_own(model.own, own, list(slots), lookup)
     configure(model, hypotheses, common, own, kinds, lookup, offset, n_bins)
@@ -131,17 +139,20 @@ def _reused(
 ) -> WorkshopError:
     where = f"sample {sample['name']!r} of channel {channel!r}" + (f", patch {hypothesis.name}" if hypothesis else "")
     return WorkshopError(
-        where, f"{name!r} to be one kind of parameter", f"{first} and {second}", "rename one of the two modifiers"
+        looked_at=where,
+        expected=f"{name!r} to be one kind of parameter",
+        found=f"{first} and {second}",
+        next_step="rename one of the two modifiers",
     )
 
 
 def _unknown_poi(poi: str, kinds: dict[str, str], hypothesis: Hypothesis) -> WorkshopError:
     factors = [name for name, kind in sorted(kinds.items()) if kind == "normfactor"]
     return WorkshopError(
-        f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}",
-        f"a parameter of interest that some sample uses (normfactors here: {', '.join(factors) or 'none'})",
-        f"{poi!r}, which no sample of any channel uses",
-        "check 'poi' in the measurement, or choose a measurement with --measurement",
+        looked_at=f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}",
+        expected=f"a parameter of interest that some sample uses (normfactors here: {', '.join(factors) or 'none'})",
+        found=f"{poi!r}, which no sample of any channel uses",
+        next_step="check 'poi' in the measurement, or choose a measurement with --measurement",
     )
 
 
@@ -193,8 +204,21 @@ def _block(processes: list, offset: dict, n_bins: dict, lookup: dict, slots: dic
     table = np.array([f + [-1] * (ranks - len(f)) for f in factors], np.intp).reshape(len(factors), ranks).T
     integers = [np.array(x, np.intp) for x in (cell_process, cell_bin, pair_process, pair_alpha, hist_cell, hist_alpha)]
     empty = np.empty(0)
-    return Block(integers[0], integers[1], empty, table, integers[2], integers[3], empty, empty, integers[4],
-                 integers[5], empty, empty, len(processes))  # fmt: skip
+    return Block(
+        integers[0],
+        integers[1],
+        empty,
+        table,
+        integers[2],
+        integers[3],
+        empty,
+        empty,
+        integers[4],
+        integers[5],
+        empty,
+        empty,
+        len(processes),
+    )
 
 
 def _fill_shared(block: Block, common: list[tuple[str, dict]], lookup: dict) -> None:
@@ -283,7 +307,8 @@ def _check_expectation(model: Model) -> None:
     if len(bad):
         h, b = bad[0]
         raise WorkshopError(
-            f"bin {model.bins[b]} of {model.names[h]}", "a background above zero where something was observed",
-            f"{model.data[h, b]:g} observed and no background expected: the likelihood without a signal is zero",
-            "merge the bin with a neighbour, or mend its yields",
-        )  # fmt: skip
+            looked_at=f"bin {model.bins[b]} of {model.names[h]}",
+            expected="a background above zero where something was observed",
+            found=f"{model.data[h, b]:g} observed and no background expected: the likelihood without a signal is zero",
+            next_step="merge the bin with a neighbour, or mend its yields",
+        )

@@ -221,8 +221,24 @@ def _horner(c: Array, x: Array, order: int) -> list[Array]:
 class Rows:
     """What differs from row to row: (..., R) arrays."""
 
-    fields = ("data", "auxdata", "precision", "tau", "lower", "upper", "free", "nominal", "coefficients",
-              "log_hi", "log_lo", "high", "low", "even", "symmetric", "asymmetric")  # fmt: skip
+    fields = (
+        "data",
+        "auxdata",
+        "precision",
+        "tau",
+        "lower",
+        "upper",
+        "free",
+        "nominal",
+        "coefficients",
+        "log_hi",
+        "log_lo",
+        "high",
+        "low",
+        "even",
+        "symmetric",
+        "asymmetric",
+    )
 
     def __init__(self, model: Model, hypotheses: NDArray[np.intp]) -> None:
         def gather(array: Array) -> Array:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from workspace import digest, read_json
 
-from workshop.data import cache_folder
 from workshop.errors import WorkshopError
+from workshop.runs.data import cache_folder
 
 # ATLAS 1Lbb, Eur. Phys. J. C 80 (2020) 691. The DOI is of the archive in version 3 of the HEPData record; the second
 # address is the same resource by its number. The digest is pyhf's of BkgOnly.json, as patch sets of it state.
@@ -45,9 +45,11 @@ def fetch(name: str) -> tuple[Path, Path]:
             path.unlink(missing_ok=True)
         (folder / "archive.tar.gz").unlink(missing_ok=True)
         raise WorkshopError(
-            paths[0], f"the published workspace, digest {known['sha256']}", f"{found} (removed)",
-            f"run it again: --likelihood {name}",
-        )  # fmt: skip
+            looked_at=paths[0],
+            expected=f"the published workspace, digest {known['sha256']}",
+            found=f"{found} (removed)",
+            next_step=f"run it again: --likelihood {name}",
+        )
     return paths
 
 
@@ -80,9 +82,11 @@ def _download(addresses: tuple[str, ...], archive: Path) -> None:
         except (OSError, ValueError) as error:
             problem = f"{address}: {getattr(error, 'reason', error)}"
     raise WorkshopError(
-        addresses[0], "the likelihood's archive, from the network", f"no download ({problem})",
-        f"try again later, or fetch it by hand, put it at {archive}, and run the same command",
-    )  # fmt: skip
+        looked_at=addresses[0],
+        expected="the likelihood's archive, from the network",
+        found=f"no download ({problem})",
+        next_step=f"try again later, or fetch it by hand, put it at {archive}, and run the same command",
+    )
 
 
 def _unpack(archive: Path, folder: Path, known: dict) -> None:
@@ -100,5 +104,8 @@ def _unpack(archive: Path, folder: Path, known: dict) -> None:
         archive.unlink(missing_ok=True)
         found = f"{type(error).__name__}: {error} (removed)"
         raise WorkshopError(
-            archive, "a tar archive with workspace and patch set", found, "run the same command again"
+            looked_at=archive,
+            expected="a tar archive with workspace and patch set",
+            found=found,
+            next_step="run the same command again",
         ) from None

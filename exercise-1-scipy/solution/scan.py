@@ -38,17 +38,17 @@ with explained():  # a module that is missing here is told in four lines
     import example
     import numpy as np
     import published
-    from histfactory import compile_models
     from inference import background_start, chunks, scan_rows
     from likelihood import Likelihood
     from model import Model
     from workspace import digest, read_hypotheses, read_json, uncollected
 
-    from workshop import record
-    from workshop.device import cpu_name
+    from histfactory import compile_models
     from workshop.errors import Parser
     from workshop.files import write_atomic
-    from workshop.options import whole_number
+    from workshop.runs import record
+    from workshop.runs.device import cpu_name
+    from workshop.runs.options import whole_number
 
 SEED = 20
 EXERCISE = "exercise-1-scipy"
@@ -119,10 +119,11 @@ def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], re
     if work:
         names = models[work[0][0]].names
         raise WorkshopError(
-            "the worker processes", "to live until their fits are done",
-            f"killed {TRIES} times, at {names[work[0][1][0]]} and others",
-            "run it again with --workers 1; what was done is kept",
-        )  # fmt: skip
+            looked_at="the worker processes",
+            expected="to live until their fits are done",
+            found=f"killed {TRIES} times, at {names[work[0][1][0]]} and others",
+            next_step="run it again with --workers 1; what was done is kept",
+        )
 
 
 def strength(text: str) -> float:
@@ -132,7 +133,9 @@ def strength(text: str) -> float:
     except ValueError:
         mu = math.nan
     if not (math.isfinite(mu) and mu > 0):
-        raise WorkshopError("--mu", "a signal strength above zero", repr(text), "--mu 1")
+        raise WorkshopError(
+            looked_at="--mu", expected="a signal strength above zero", found=repr(text), next_step="--mu 1"
+        )
     return mu
 
 
@@ -150,16 +153,27 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--workers", type=whole_number("--workers", 1), default=1, metavar="N", help="processes (default: 1)"
     )
     parser.add_argument(
-        "--seed", type=whole_number("--seed", 0), default=SEED, metavar="N",
+        "--seed",
+        type=whole_number("--seed", 0),
+        default=SEED,
+        metavar="N",
         help=f"of the generated search (default: {SEED})",
-    )  # fmt: skip
+    )
     parser.add_argument("--output", metavar="DIR", help="folder of the run (default: a new one in results/)")
     args = parser.parse_args(argv)
     if args.likelihood and (args.workspace or args.patchset):
-        raise WorkshopError("--likelihood", "either this or --workspace", "both", f"--likelihood {args.likelihood}")
+        raise WorkshopError(
+            looked_at="--likelihood",
+            expected="either this or --workspace",
+            found="both",
+            next_step=f"--likelihood {args.likelihood}",
+        )
     if args.patchset and not args.workspace:
         raise WorkshopError(
-            "--patchset", "the workspace that it patches", "no --workspace", "--workspace FILE --patchset FILE"
+            looked_at="--patchset",
+            expected="the workspace that it patches",
+            found="no --workspace",
+            next_step="--workspace FILE --patchset FILE",
         )
     return args
 
@@ -185,27 +199,27 @@ def select(models: list[Model], hypotheses: list, args: argparse.Namespace) -> s
     if not wanted:
         some = ", ".join(h.name for h in hypotheses[:3])
         raise WorkshopError(
-            "--only",
-            f"a pattern that matches some of {len(hypotheses)} names ({some}, ...)",
-            repr(args.only),
-            "--only '*'",
+            looked_at="--only",
+            expected=f"a pattern that matches some of {len(hypotheses)} names ({some}, ...)",
+            found=repr(args.only),
+            next_step="--only '*'",
         )
     signal = {name for model in models for name, yes in zip(model.names, model.has_signal, strict=True) if yes}
     if not wanted & signal:
         raise WorkshopError(
-            args.workspace or "the workspace",
-            f"a sample scaled by the parameter of interest {models[0].parameters[models[0].poi]!r}",
-            "no signal in any channel: CLs is 1 for every hypothesis, whatever the data",
-            "give a patch set with --patchset",
-        )  # fmt: skip
+            looked_at=args.workspace or "the workspace",
+            expected=f"a sample scaled by the parameter of interest {models[0].parameters[models[0].poi]!r}",
+            found="no signal in any channel: CLs is 1 for every hypothesis, whatever the data",
+            next_step="give a patch set with --patchset",
+        )
     for model in models:
         low, high = model.lower[:, model.poi].max(), model.upper[:, model.poi].min()
         if not low <= args.mu <= high:
             raise WorkshopError(
-                "--mu",
-                f"a value within the bounds of the parameter of interest, {low:g} to {high:g}",
-                f"{args.mu:g}",
-                "--mu 1",
+                looked_at="--mu",
+                expected=f"a value within the bounds of the parameter of interest, {low:g} to {high:g}",
+                found=f"{args.mu:g}",
+                next_step="--mu 1",
             )
     return wanted
 
@@ -255,9 +269,14 @@ def main(argv: list[str] | None = None) -> int:
             {**done[h.name], "labels": dict(zip(labels, h.values, strict=True))} for h in hypotheses if h.name in wanted
         ]
         document = {
-            "schema": SCHEMA, "input": source, "sha256": content, "measurement": hypotheses[0].measurement["name"],
-            "mu": args.mu, "labels": labels, "hypotheses": entries,
-        }  # fmt: skip
+            "schema": SCHEMA,
+            "input": source,
+            "sha256": content,
+            "measurement": hypotheses[0].measurement["name"],
+            "mu": args.mu,
+            "labels": labels,
+            "hypotheses": entries,
+        }
         determinism = {"threads": 1, "chunking": "results do not depend on it"}
         place, excluded, drawn = file_limits(run, document, source, args.seed, determinism, len(entries))
         journal.unlink(missing_ok=True)
@@ -290,11 +309,14 @@ def file_limits(
     drawn = figure(run.folder / "contour.png", document["labels"], entries, title)
     excluded = sum(e["converged"] and e["cls_obs"] < contour.LEVEL for e in entries)
     place = record.finish(
-        run, ("numpy", "scipy", "matplotlib", "jsonpatch"), seed=seed, determinism=determinism,
+        run,
+        ("numpy", "scipy", "matplotlib", "jsonpatch"),
+        seed=seed,
+        determinism=determinism,
         device={"type": "cpu", "name": cpu_name()},
         dataset={"name": document["input"], "sha256": document["sha256"]},
         metrics=[{"name": "hypotheses", "value": counted}, {"name": "excluded", "value": excluded}],
-    )  # fmt: skip
+    )
     return place, excluded, drawn
 
 

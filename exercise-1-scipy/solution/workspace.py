@@ -26,9 +26,14 @@ from workshop.errors import WorkshopError
 
 # What each modifier carries in its "data" (pyhf schema 1.0.0, defs.json).
 MODIFIER_DATA = {
-    "normfactor": None, "shapefactor": None, "lumi": None, "shapesys": "list", "staterror": "list",
-    "normsys": ("hi", "lo"), "histosys": ("hi_data", "lo_data"),
-}  # fmt: skip
+    "normfactor": None,
+    "shapefactor": None,
+    "lumi": None,
+    "shapesys": "list",
+    "staterror": "list",
+    "normsys": ("hi", "lo"),
+    "histosys": ("hi_data", "lo_data"),
+}
 _NUMBER = frozenset((float, int))
 LARGEST = sys.float_info.max  # JSON's whole numbers may be larger
 _SAMPLE, _MODIFIER = frozenset(("name", "data", "modifiers")), frozenset(("name", "type", "data"))
@@ -64,29 +69,46 @@ def read_json(path: str | Path) -> Any:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise WorkshopError(path, "a readable file", error.strerror or str(error), f"ls -l {path}") from None
+        raise WorkshopError(
+            looked_at=path, expected="a readable file", found=error.strerror or str(error), next_step=f"ls -l {path}"
+        ) from None
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)
         except (EOFError, OSError, zlib.error) as error:
             found = f"a damaged or truncated gzip file ({error})"
             raise WorkshopError(
-                path, "a whole gzip file", found, f"gzip -t {path}  # then fetch the file again"
+                looked_at=path,
+                expected="a whole gzip file",
+                found=found,
+                next_step=f"gzip -t {path}  # then fetch the file again",
             ) from None
     try:
         with uncollected():
             return json.loads(raw)
     except UnicodeDecodeError:
-        raise WorkshopError(path, "JSON in UTF-8", "bytes that are not UTF-8 text", f"file {path}") from None
+        raise WorkshopError(
+            looked_at=path, expected="JSON in UTF-8", found="bytes that are not UTF-8 text", next_step=f"file {path}"
+        ) from None
     except json.JSONDecodeError as error:
         found = f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        raise WorkshopError(path, "JSON", found, f"python -m json.tool {path}") from None
+        raise WorkshopError(
+            looked_at=path, expected="JSON", found=found, next_step=f"python -m json.tool {path}"
+        ) from None
     except RecursionError:
         raise WorkshopError(
-            path, "JSON of pyhf's schema", "JSON nested too deep to read", f"head -c 300 {path}"
+            looked_at=path,
+            expected="JSON of pyhf's schema",
+            found="JSON nested too deep to read",
+            next_step=f"head -c 300 {path}",
         ) from None
     except ValueError as error:  # a whole number of thousands of digits
-        raise WorkshopError(path, "JSON with numbers that fit a float", str(error), f"head -c 300 {path}") from None
+        raise WorkshopError(
+            looked_at=path,
+            expected="JSON with numbers that fit a float",
+            found=str(error),
+            next_step=f"head -c 300 {path}",
+        ) from None
 
 
 class _Checker:
@@ -98,7 +120,12 @@ class _Checker:
     def fail(self, path: str, expected: str, found: object) -> WorkshopError:
         text = found if isinstance(found, str) else repr(found)
         where = f"{self.looked_at}, at {path or '/'}"
-        return WorkshopError(where, expected, text if len(text) < 120 else text[:117] + "...", self.next_step)
+        return WorkshopError(
+            looked_at=where,
+            expected=expected,
+            found=text if len(text) < 120 else text[:117] + "...",
+            next_step=self.next_step,
+        )
 
     def keys(self, value: Any, path: str, required: set[str], optional: set[str] = frozenset()) -> dict:
         if isinstance(value, dict) and value.keys() == required:
@@ -364,10 +391,10 @@ def _check_patchset(
             raise check.fail("/metadata/digests", "md5 or sha256", algorithm)
         if (found := digest(workspace, algorithm)) != expected:
             raise WorkshopError(
-                f"{check.looked_at}, at /metadata/digests/{algorithm}",
-                f"the digest of {workspace_name}, {found}",
-                f"{expected}: the patches were made for another workspace",
-                "give the workspace and the patch set of one publication: --workspace FILE --patchset FILE",
+                looked_at=f"{check.looked_at}, at /metadata/digests/{algorithm}",
+                expected=f"the digest of {workspace_name}, {found}",
+                found=f"{expected}: the patches were made for another workspace",
+                next_step="give the workspace and the patch set of one publication: --workspace FILE --patchset FILE",
             )
     names: dict[str, int] = {}
     values: dict[str, int] = {}
@@ -408,9 +435,12 @@ def _check_patchset(
 
 
 def read_hypotheses(
-    workspace: Any, patchset: Any = None, measurement: str | None = None, workspace_name: str = "the workspace",
+    workspace: Any,
+    patchset: Any = None,
+    measurement: str | None = None,
+    workspace_name: str = "the workspace",
     patchset_name: str = "the patch set",
-) -> tuple[list[str], list[Hypothesis]]:  # fmt: skip
+) -> tuple[list[str], list[Hypothesis]]:
     """Labels, and one hypothesis for every patch (or the workspace itself where no patch set is given)."""
     check = _Checker(workspace_name, f"python -m json.tool {workspace_name} | less")
     seen: dict[int, tuple[dict, int]] = {}
@@ -427,8 +457,10 @@ def read_hypotheses(
             patched = apply_patch(workspace, patch["patch"])
         except ValueError as error:
             raise WorkshopError(
-                f"{patchset_name}, patch {name}", "a patch that fits the workspace (RFC 6902)",
-                str(error), f"look at the paths of this patch in {patchset_name}",
-            ) from None  # fmt: skip
+                looked_at=f"{patchset_name}, patch {name}",
+                expected="a patch that fits the workspace (RFC 6902)",
+                found=str(error),
+                next_step=f"look at the paths of this patch in {patchset_name}",
+            ) from None
         hypotheses.append(read_hypothesis(patched, check, name, patch["metadata"]["values"], measurement, seen))
     return labels, hypotheses

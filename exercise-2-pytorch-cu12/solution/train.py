@@ -32,7 +32,8 @@ with errors.explained():  # a module that is missing here is told in four lines
     from torch import Tensor, nn
     from torch.nn.parallel import DistributedDataParallel
 
-    from workshop import classifier, data, device, options, record, stopping, torch_state, typed, weights
+    from workshop import shell
+    from workshop.runs import classifier, data, device, options, record, stopping, torch_state, weights
 
 EXERCISE = "exercise-2-pytorch-cu12"
 EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}
@@ -135,7 +136,7 @@ def make_optimizer(net: nn.Module) -> torch.optim.AdamW:
 def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int, asked) -> None:
     """Train, with checkpoints at epoch ends, and write the run; `run` is None in all processes but the first.
 
-    asked: which signal has asked for an end, None before one has (`workshop.stopping`).
+    asked: which signal has asked for an end, None before one has (`workshop.runs.stopping`).
     """
     place = run and run.folder / record.CHECKPOINT
     checkpoint = torch_state.load_checkpoint(place) if args.resume else None
@@ -150,19 +151,36 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
     batch_size = DIGITS_BATCH_SIZE if args.data == "digits" else BATCH_SIZE
     if batch_size % world:
         found, advice = f"{world} processes", "torchrun --nproc-per-node 2"
-        raise errors.WorkshopError("torchrun", f"a number that divides the batch of {batch_size}", found, advice)
-    chosen = {"epochs": args.epochs, "batch_size": batch_size, "lr": LR, "warm_up": WARM_UP,
-              "weight_decay": WEIGHT_DECAY}  # fmt: skip
-    about = {"network": weights.network_of(torch_state.arrays(net)), "data": dataset.name, "data_sha256": dataset.sha256,
-             "seed": args.seed, "epochs": args.epochs, "processes": world, "hyperparameters": chosen,
-             "script": run.origin["script"]["sha256"] if run else None,
-             **torch_state.what_bits_depend_on(dev)}  # fmt: skip
+        raise errors.WorkshopError(
+            looked_at="torchrun",
+            expected=f"a number that divides the batch of {batch_size}",
+            found=found,
+            next_step=advice,
+        )
+    chosen = {
+        "epochs": args.epochs,
+        "batch_size": batch_size,
+        "lr": LR,
+        "warm_up": WARM_UP,
+        "weight_decay": WEIGHT_DECAY,
+    }
+    about = {
+        "network": weights.network_of(torch_state.arrays(net)),
+        "data": dataset.name,
+        "data_sha256": dataset.sha256,
+        "seed": args.seed,
+        "epochs": args.epochs,
+        "processes": world,
+        "hyperparameters": chosen,
+        "script": run.origin["script"]["sha256"] if run else None,
+        **torch_state.what_bits_depend_on(dev),
+    }
     done, accuracies, resumed = 0, [], []
     losses = torch.empty(0, device=dev)
     if checkpoint:
         tensors, said = checkpoint
         if rank == 0:
-            begin_again = f"rm -r {typed.quoted(run.folder)}  # or go on as the run was begun"
+            begin_again = f"rm -r {shell.quoted(run.folder)}  # or go on as the run was begun"
             options.must_match(place, said, about, begin_again)
         losses = torch_state.restore(tensors, net, optimizer, dev)
         done, accuracies, resumed = said["done"], said["accuracies"], [*said["resumed"], said["done"]]
@@ -198,11 +216,21 @@ def train(args, run: record.Run | None, dev: torch.device, rank: int, world: int
     if done == args.epochs:  # killed after the last checkpoint, before the run was filed
         counts = confusion(net, x_test, y_test)
     place = classifier.report(
-        run, dataset, torch_state.arrays(net), losses.cpu().numpy(), accuracies, counts.cpu().numpy(), args.seed,
+        run,
+        dataset,
+        torch_state.arrays(net),
+        losses.cpu().numpy(),
+        accuracies,
+        counts.cpu().numpy(),
+        args.seed,
         packages=("torch", "numpy", "safetensors", "matplotlib", "scikit-learn"),
-        determinism=flags | {"precision": precision_on(dev)}, device=described, network=about["network"],
-        processes=world, resumed_after_epochs=resumed, hyperparameters=chosen,
-    )  # fmt: skip
+        determinism=flags | {"precision": precision_on(dev)},
+        device=described,
+        network=about["network"],
+        processes=world,
+        resumed_after_epochs=resumed,
+        hyperparameters=chosen,
+    )
     print(f"test accuracy {accuracies[-1]:.2%}; the run is in {place}")
 
 

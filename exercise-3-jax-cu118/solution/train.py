@@ -33,7 +33,8 @@ with errors.explained():  # a module that is missing here is told in four lines
     from rich.console import Console
     from rich.progress import track
 
-    from workshop import classifier, data, device_jax, jax_state, options, record, stopping, typed, weights
+    from workshop import shell
+    from workshop.runs import classifier, data, device_jax, jax_state, options, record, stopping, weights
 
 EXERCISE = "exercise-3-jax-cu118"
 EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}
@@ -140,7 +141,7 @@ def confusion(params, x: jax.Array, y: jax.Array) -> np.ndarray:
 def train(args, run: record.Run, asked) -> None:
     """Train, with checkpoints at epoch ends, and write the run.
 
-    asked: which signal has asked for an end, None before one has (`workshop.stopping`).
+    asked: which signal has asked for an end, None before one has (`workshop.runs.stopping`).
     """
     place = run.folder / record.CHECKPOINT
     checkpoint = jax_state.load_checkpoint(place) if args.resume else None
@@ -155,15 +156,27 @@ def train(args, run: record.Run, asked) -> None:
     state = jax.device_put(begin(args.seed, steps), dev)
     device_jax.assert_on(dev, images=x, state=state)
 
-    chosen = {"epochs": args.epochs, "batch_size": batch_size, "lr": LR, "warm_up": WARM_UP,
-              "weight_decay": WEIGHT_DECAY}  # fmt: skip
-    about = {"network": weights.network_of(jax_state.arrays(state["params"])), "data": dataset.name,
-             "data_sha256": dataset.sha256, "seed": args.seed, "epochs": args.epochs, "hyperparameters": chosen,
-             "script": run.origin["script"]["sha256"], **jax_state.what_bits_depend_on(dev)}  # fmt: skip
+    chosen = {
+        "epochs": args.epochs,
+        "batch_size": batch_size,
+        "lr": LR,
+        "warm_up": WARM_UP,
+        "weight_decay": WEIGHT_DECAY,
+    }
+    about = {
+        "network": weights.network_of(jax_state.arrays(state["params"])),
+        "data": dataset.name,
+        "data_sha256": dataset.sha256,
+        "seed": args.seed,
+        "epochs": args.epochs,
+        "hyperparameters": chosen,
+        "script": run.origin["script"]["sha256"],
+        **jax_state.what_bits_depend_on(dev),
+    }
     done, accuracies, resumed = 0, [], []
     if checkpoint:
         tensors, said = checkpoint
-        begin_again = f"rm -r {typed.quoted(run.folder)}  # or go on as the run was begun"
+        begin_again = f"rm -r {shell.quoted(run.folder)}  # or go on as the run was begun"
         options.must_match(place, said, about, begin_again)
         state = jax_state.restore(place, tensors, state, dev)
         done, accuracies, resumed = said["done"], said["accuracies"], [*said["resumed"], said["done"]]
@@ -185,18 +198,29 @@ def train(args, run: record.Run, asked) -> None:
         accuracies.append(counts.trace().item() / len(y_test))
         loss = float(state["losses"][epoch * per_epoch : (epoch + 1) * per_epoch].mean())
         seconds = time.perf_counter() - began
-        print(f"epoch {epoch + 1}/{args.epochs}: loss {loss:.4f}, test accuracy {accuracies[-1]:.2%}, {seconds:.1f} s",
-              flush=True)  # fmt: skip
+        print(
+            f"epoch {epoch + 1}/{args.epochs}: loss {loss:.4f}, test accuracy {accuracies[-1]:.2%}, {seconds:.1f} s",
+            flush=True,
+        )
         said = {**about, "done": epoch + 1, "accuracies": accuracies, "resumed": resumed}
         jax_state.save_checkpoint(place, state, said)
     if done == args.epochs:  # killed after the last checkpoint, before the run was filed
         counts = confusion(state["params"], x_test, y_test)
     place = classifier.report(
-        run, dataset, jax_state.arrays(state["params"]), np.asarray(state["losses"]), accuracies, counts, args.seed,
+        run,
+        dataset,
+        jax_state.arrays(state["params"]),
+        np.asarray(state["losses"]),
+        accuracies,
+        counts,
+        args.seed,
         packages=("jax", "jaxlib", "flax", "optax", "numpy", "safetensors", "matplotlib", "scikit-learn"),
-        determinism=flags, device=described, network=about["network"], resumed_after_epochs=resumed,
+        determinism=flags,
+        device=described,
+        network=about["network"],
+        resumed_after_epochs=resumed,
         hyperparameters=chosen,
-    )  # fmt: skip
+    )
     print(f"test accuracy {accuracies[-1]:.2%}; the run is in {place}")
 
 

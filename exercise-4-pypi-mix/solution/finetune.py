@@ -35,7 +35,7 @@ with errors.explained():  # a module that is missing here is told in four lines
     from rich.console import Console
     from rich.progress import track
 
-    from workshop import classifier, data, device, options, parent, record, torch_state, weights
+    from workshop.runs import classifier, data, device, options, parent, record, torch_state, weights
 
 BATCH_SIZE = 128
 DIGITS_BATCH_SIZE = 16  # one epoch of 1,497 images would be few steps of 128
@@ -59,8 +59,11 @@ def finetune(args, run: record.Run, source: parent.Parent) -> None:
     net.to(dev)
     device.assert_on(dev, images=x, **dict(net.named_parameters()))
     described = device.describe_torch(dev)
-    print(f"{EXERCISE}: {dataset.name} on {dev.type} ({described['name']}), from the weights of "
-          f"{source.said['exercise']} ({source.folder.name})", flush=True)  # fmt: skip
+    print(
+        f"{EXERCISE}: {dataset.name} on {dev.type} ({described['name']}), from the weights of "
+        f"{source.said['exercise']} ({source.folder.name})",
+        flush=True,
+    )
     before = confusion(net, x_test, y_test).trace().item() / len(y_test)
 
     optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
@@ -83,12 +86,21 @@ def finetune(args, run: record.Run, source: parent.Parent) -> None:
     accuracy = counts.trace().item() / len(y_test)
     tensors = torch_state.arrays(net)
     place = classifier.report(
-        run, dataset, tensors, torch.stack(losses).cpu().numpy(), [accuracy], counts.cpu().numpy(), args.seed,
+        run,
+        dataset,
+        tensors,
+        torch.stack(losses).cpu().numpy(),
+        [accuracy],
+        counts.cpu().numpy(),
+        args.seed,
         packages=("torch", "torchvision", "numpy", "safetensors", "matplotlib", "scikit-learn"),
         accuracy_before=before,
-        determinism=flags, device=described, network=weights.network_of(tensors), parent=source.about(),
+        determinism=flags,
+        device=described,
+        network=weights.network_of(tensors),
+        parent=source.about(),
         hyperparameters={"epochs": 1, "batch_size": batch_size, "lr": LR, "weight_decay": WEIGHT_DECAY},
-    )  # fmt: skip
+    )
     print(f"test accuracy on turned images {before:.2%} before, {accuracy:.2%} after; the run is in {place}")
 
 

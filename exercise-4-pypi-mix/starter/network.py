@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workshop import data, parent, record
 from workshop.errors import WorkshopError
+from workshop.runs import data, parent, record
 
 EXERCISE = "exercise-4-pypi-mix"
 MEAN, STD = 0.22, 0.30  # as in exercise 2: other numbers would feed the weights other images
@@ -89,8 +89,12 @@ def dataset_of(run: parent.Parent) -> data.Dataset:
     if said["name"].endswith(ROTATED):
         found = rotated(found)
     if found.sha256 != said["sha256"]:
-        raise WorkshopError(f"the data set {said['name']}", f"sha256 {said['sha256']}, as in {Path(run.folder).name}",
-                            f"sha256 {found.sha256}: not the data of that run", TRAIN)  # fmt: skip
+        raise WorkshopError(
+            looked_at=f"the data set {said['name']}",
+            expected=f"sha256 {said['sha256']}, as in {Path(run.folder).name}",
+            found=f"sha256 {found.sha256}: not the data of that run",
+            next_step=TRAIN,
+        )
     return found
 
 

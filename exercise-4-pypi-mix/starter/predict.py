@@ -23,7 +23,8 @@ with errors.explained():  # a module that is missing here is told in four lines
     import torch
     from network import EXERCISE, TRAIN, dataset_of, logits_of, make_deterministic, parent_of, trained
 
-    from workshop import data, device, files, parent, provenance, record, typed, weights
+    from workshop import files, shell
+    from workshop.runs import data, device, parent, provenance, record, weights
 
 LOGITS = "logits.safetensors"
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "scikit-learn")
@@ -41,15 +42,22 @@ def compare(logits: np.ndarray, other: parent.Parent, said: dict) -> dict:
     said: what this run says of its data set, weights and packages. Raises WorkshopError where the other run predicted
     other images, or has no logits.
     """
-    again = f"{typed.script(Path(__file__).resolve())} RUN  # in the other environment, with the same RUN"
+    again = f"{shell.script(Path(__file__).resolve())} RUN  # in the other environment, with the same RUN"
     theirs, about = weights.load(other.output(LOGITS), again)
     if about.get("data_sha256") != said["data_sha256"]:
-        raise errors.WorkshopError(f"{other.folder}, to compare with", f"logits of the images of {said['data']}",
-                                   f"of {about.get('data', 'images that it does not name')}", again)  # fmt: skip
+        raise errors.WorkshopError(
+            looked_at=f"{other.folder}, to compare with",
+            expected=f"logits of the images of {said['data']}",
+            found=f"of {about.get('data', 'images that it does not name')}",
+            next_step=again,
+        )
     theirs = theirs.get("logits", np.empty(0))
     if theirs.shape != logits.shape:
         raise errors.WorkshopError(
-            other.folder / LOGITS, f"logits of shape {logits.shape}", f"shape {theirs.shape}", again
+            looked_at=other.folder / LOGITS,
+            expected=f"logits of shape {logits.shape}",
+            found=f"shape {theirs.shape}",
+            next_step=again,
         )
     difference = np.abs(logits.astype(np.float64) - theirs)
     # Relative to the image's largest: a logit near zero has no digits of its own to agree in.
@@ -76,9 +84,11 @@ def compare(logits: np.ndarray, other: parent.Parent, said: dict) -> dict:
 def tell(comparison: dict) -> None:
     """The comparison in a few lines."""
     found = comparison
-    print(f"compared with {found['with']['run']}: logits differ by {found['largest_absolute']:.1e} at most, "
-          f"{found['largest_relative']:.1e} of an image's largest; labels that differ: {found['labels_that_differ']} "
-          f"of {found['images']:,}")  # fmt: skip
+    print(
+        f"compared with {found['with']['run']}: logits differ by {found['largest_absolute']:.1e} at most, "
+        f"{found['largest_relative']:.1e} of an image's largest; labels that differ: {found['labels_that_differ']} "
+        f"of {found['images']:,}"
+    )
     versions = [
         f"{name} {here or 'absent'} (there {there or 'absent'})" for name, (here, there) in found["packages"].items()
     ]
@@ -98,14 +108,20 @@ def run_prediction(args, run: record.Run, source: parent.Parent) -> None:
     net.to(dev).eval()
     device.assert_on(dev, images=images, **dict(net.named_parameters()))
     described = device.describe_torch(dev)
-    print(f"{EXERCISE}: {len(images):,} test images of {dataset.name} on {dev.type} ({described['name']}), "
-          f"weights of {source.said['exercise']} ({source.folder.name})")  # fmt: skip
+    print(
+        f"{EXERCISE}: {len(images):,} test images of {dataset.name} on {dev.type} ({described['name']}), "
+        f"weights of {source.said['exercise']} ({source.folder.name})"
+    )
 
     logits = logits_of(net, images).cpu().numpy()
     predicted = logits.argmax(1)
     accuracy, n = float((predicted == dataset.y_test).mean()), len(dataset.y_test)
-    about = {"network": source.said["network"], "data": dataset.name, "data_sha256": dataset.sha256,
-             "weights": files.sha256_of(source.folder / parent.WEIGHTS)}  # fmt: skip
+    about = {
+        "network": source.said["network"],
+        "data": dataset.name,
+        "data_sha256": dataset.sha256,
+        "weights": files.sha256_of(source.folder / parent.WEIGHTS),
+    }
     weights.save(run.folder / LOGITS, {"logits": logits}, about)
     rows = "".join(
         f"{i},{true},{found}\n" for i, (true, found) in enumerate(zip(dataset.y_test, predicted, strict=True))
@@ -116,20 +132,26 @@ def run_prediction(args, run: record.Run, source: parent.Parent) -> None:
     metric = next((m["value"] for m in source.said["metrics"] if m["name"] == "test_accuracy"), None)
     if metric is None or abs(metric - accuracy) > tolerance["absolute"]:
         raise errors.WorkshopError(
-            source.folder / "run.json", f"a test accuracy of {accuracy:.4f}, which its weights reach here",
-            f"test_accuracy {metric}", TRAIN,
-        )  # fmt: skip
+            looked_at=source.folder / "run.json",
+            expected=f"a test accuracy of {accuracy:.4f}, which its weights reach here",
+            found=f"test_accuracy {metric}",
+            next_step=TRAIN,
+        )
     said = {
-        "seed": args.seed, "determinism": flags, "device": described, "network": about["network"],
+        "seed": args.seed,
+        "determinism": flags,
+        "device": described,
+        "network": about["network"],
         "dataset": {"name": dataset.name, "sha256": dataset.sha256, "test": n},
-        "metrics": [{"name": "test_accuracy", "value": accuracy, "tolerance": tolerance}], "parent": source.about(),
-    }  # fmt: skip
+        "metrics": [{"name": "test_accuracy", "value": accuracy, "tolerance": tolerance}],
+        "parent": source.about(),
+    }
     if args.compare:
-        other = parent.read(args.compare, f"{typed.script(Path(__file__).resolve())} RUN")
+        other = parent.read(args.compare, f"{shell.script(Path(__file__).resolve())} RUN")
         said["comparison"] = compare(logits, other, about | {"packages": provenance.versions(PACKAGES)})
         said["exit_status"] = 0 if said["comparison"]["inside"] else 1
     place = record.finish(run, PACKAGES, **said)
-    print(f"test accuracy {accuracy:.2%}, as the run itself says: {metric:.2%}; written: {typed.relative(place)}")
+    print(f"test accuracy {accuracy:.2%}, as the run itself says: {metric:.2%}; written: {shell.relative(place)}")
     if args.compare:
         tell(said["comparison"])
         if not said["comparison"]["inside"]:

@@ -107,12 +107,15 @@ ALTERNATIVES = {
     ],
     "tables": [
         ("pixi.toml", GROUP, ""),
-        ("pixi.toml", "[tasks.limits]",
-         '[environments.test]\nfeatures = ["test"]\nsolve-group = "default"\n\n[tasks.limits]'),
+        (
+            "pixi.toml",
+            "[tasks.limits]",
+            '[environments.test]\nfeatures = ["test"]\nsolve-group = "default"\n\n[tasks.limits]',
+        ),
     ],
     "an environment with dependencies of its own": [
         ("pixi.toml", GROUP, 'test = { solve-group = "default", dependencies = { pytest = ">=8" } }'),
-        ("pixi.toml", "[feature.test.dependencies]\npytest = \">=8\"\n", ""),
+        ("pixi.toml", '[feature.test.dependencies]\npytest = ">=8"\n', ""),
         ("pixi.toml", "[feature.test.tasks.test]", "[tasks.test]"),
     ],
     "a module as a task": [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python -m exclusion && pytest"')],
@@ -120,10 +123,11 @@ ALTERNATIVES = {
         ("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python {{ script }}.py"\nargs = ["script"]')
     ],
     "a task as one line": [
-        ("pixi.toml", "[tasks.limits]\n", "[tasks]\nfit = "), ("pixi.toml", "fit = cmd = ", "fit = "),
+        ("pixi.toml", "[tasks.limits]\n", "[tasks]\nfit = "),
+        ("pixi.toml", "fit = cmd = ", "fit = "),
         ("pixi.toml", 'description = "Limits of', '# "'),
     ],
-}  # fmt: skip
+}
 SAID = {
     "Linux alone": "linux-64: nothing like osx-arm64, win-64",
     "no solve group": "default: default, test: none",

@@ -122,11 +122,7 @@ MISTAKES = {
     "a word about the GPU, and training all the same": (
         "2.6",
         [
-            (
-                "train.py",
-                'device.choose_torch(args.device, device.process("LOCAL_RANK"))',
-                'torch.device("cpu")',
-            ),
+            ("train.py", 'device.choose_torch(args.device, device.process("LOCAL_RANK"))', 'torch.device("cpu")'),
             (
                 "train.py",
                 "    flags = make_deterministic",
@@ -200,27 +196,42 @@ def as_pyproject(folder):
 ALTERNATIVES = {
     "the deprecated table": [
         ("pixi.toml", '  { name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" },\n', ""),
-        ("pixi.toml", 'platforms = ["linux-64-cuda12"]', 'platforms = ["linux-64"]\n\n[feature.cuda12.system-requirements]\ncuda = "12.0"'),
+        (
+            "pixi.toml",
+            'platforms = ["linux-64-cuda12"]',
+            'platforms = ["linux-64"]\n\n[feature.cuda12.system-requirements]\ncuda = "12.0"',
+        ),
     ],
     "a manifest in pyproject.toml": [as_pyproject],
-
     "other names": [
         ("pixi.toml", 'cpu = ["cpu"]', 'laptop = ["cpu"]'),
         ("pixi.toml", 'default-environment = "cpu"', 'default-environment = "laptop"'),
         ("pixi.lock", "\n  cpu:\n", "\n  laptop:\n"),
     ],
     "pytorch with a CUDA build": [
-        ("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "*"\npytorch = { version = ">=2.10", build = "cuda12*" }')
+        (
+            "pixi.toml",
+            'pytorch-gpu = ">=2.10,<3"',
+            'pytorch-gpu = "*"\npytorch = { version = ">=2.10", build = "cuda12*" }',
+        )
     ],
     "a task as one line": [
-        ("pixi.toml", '[tasks.train]\ncmd = "python train.py"\ndescription = "Train the classifier (pixi run train --epochs 1)"\n'
-         'default-environment = "cpu"', '[tasks]\nfit = "python train.py --epochs 2"')
+        (
+            "pixi.toml",
+            '[tasks.train]\ncmd = "python train.py"\ndescription = "Train the classifier (pixi run train --epochs 1)"\n'
+            'default-environment = "cpu"',
+            '[tasks]\nfit = "python train.py --epochs 2"',
+        )
     ],
     "the platform under another name": [("pixi.toml", "linux-64-cuda12", "gpu-box")],
     "tables instead of inline tables": [
-        ("pixi.toml", 'cpu = ["cpu"]\ncuda12 = ["cuda12"]', '[environments.cpu]\nfeatures = ["cpu"]\n\n[environments.cuda12]\nfeatures = ["cuda12"]')
+        (
+            "pixi.toml",
+            'cpu = ["cpu"]\ncuda12 = ["cuda12"]',
+            '[environments.cpu]\nfeatures = ["cpu"]\n\n[environments.cuda12]\nfeatures = ["cuda12"]',
+        )
     ],
-}  # fmt: skip
+}
 # What the answer has to say, where another check of the same number would fail as well.
 SAID = {
     "no GPU feature": "only PyTorch for the CPU, in cpu",

@@ -5,8 +5,8 @@ import shutil
 from conftest import ROOT
 
 import mutations
-from workshop import lock_slice
-from workshop import manifest as manifests
+from pixi_workspace import lock_slice
+from pixi_workspace import manifest as manifests
 
 SCRIPT, ITS_CHECKS = "train.py", ("3.5", "3.6", "3.7")
 
@@ -47,10 +47,7 @@ MISTAKES = {
     "no flax": ("3.2", [("pixi.toml", 'flax = ">=0.9,<0.10"\n', "")]),
     "no environment": ("3.3", [("pixi.toml", 'cuda118-jax = ["cuda118"]\n', "")]),
     "Python pinned for all": ("3.3", [("pixi.toml", 'python = ">=3.11,<3.14"', 'python = "3.12.*"')]),
-    "on the plain platform": (
-        "3.3",
-        [("pixi.toml", 'platforms = ["linux-64-cuda118"]', 'platforms = ["linux-64"]')],
-    ),
+    "on the plain platform": ("3.3", [("pixi.toml", 'platforms = ["linux-64-cuda118"]', 'platforms = ["linux-64"]')]),
     "not locked": ("3.4", [("pixi.toml", 'optax = "0.2.*"', 'optax = "0.2.*"\npolars = "*"')]),
     "the lock of the starter": ("3.4", [lock_of_the_starter]),
     "another package for the environments that were there": ("3.4", [change_a_locked_package]),
@@ -104,17 +101,24 @@ ALTERNATIVES = {
     ],
     "any CUDA build of that jaxlib": [("pixi.toml", FROZEN, FROZEN.replace("cuda118*", "*cuda*"))],
     "an exact build": [("pixi.toml", FROZEN, 'jaxlib = { version = "==0.4.23", build = "cuda118py311h63154d8_200" }')],
-    "python without a pin in the default": [("pixi.toml", 'python = ">=3.11,<3.14"  # each feature pins its own\n', 'python = "*"\n')],
+    "python without a pin in the default": [
+        ("pixi.toml", 'python = ">=3.11,<3.14"  # each feature pins its own\n', 'python = "*"\n')
+    ],
     "tables instead of inline tables": [
         ("pixi.toml", FROZEN + "\n", ""),
-        ("pixi.toml", "[feature.cuda118.activation.env]",
-         '[feature.cuda118.dependencies.jaxlib]\nversion = "0.4.*"\nbuild = "cuda118*"\n\n[feature.cuda118.activation.env]'),
+        (
+            "pixi.toml",
+            "[feature.cuda118.activation.env]",
+            '[feature.cuda118.dependencies.jaxlib]\nversion = "0.4.*"\nbuild = "cuda118*"\n\n[feature.cuda118.activation.env]',
+        ),
     ],
-    "the environment as a table": [("pixi.toml", 'cuda118-jax = ["cuda118"]', 'cuda118-jax = { features = ["cuda118"] }')],
+    "the environment as a table": [
+        ("pixi.toml", 'cuda118-jax = ["cuda118"]', 'cuda118-jax = { features = ["cuda118"] }')
+    ],
     "a target instead of the feature's own platforms": [
-        ("pixi.toml", "[feature.cuda118.dependencies]\n", "[feature.cuda118.target.linux-64-cuda118.dependencies]\n"),
+        ("pixi.toml", "[feature.cuda118.dependencies]\n", "[feature.cuda118.target.linux-64-cuda118.dependencies]\n")
     ],
-}  # fmt: skip
+}
 SAID = {
     "a platform for CUDA 12": "linux-64-cuda118 (cuda 12.1), linux-64,",
     "no build string": "without a build for CUDA 11.8",

@@ -24,7 +24,8 @@ MISTAKES = {
     "torchvision from both": ("4.3", [("pixi.toml", 'pillow = "*"', 'pillow = "*"\ntorchvision = "*"')]),
     "numpy from both": ("4.3", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nnumpy = "*"')]),
     "names that PyPI writes otherwise": (
-        "4.3", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nTyping-Extensions = "*"')],
+        "4.3",
+        [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nTyping-Extensions = "*"')],
     ),
     "pytorch from conda-forge beside it": ("4.3", [("pixi.toml", 'pillow = "*"', 'pillow = "*"\npytorch = "*"')]),
     "torchvision from conda-forge alone": (
@@ -49,7 +50,7 @@ MISTAKES = {
     "no reason": ("4.5", [("predict.py", "REASON = (", 'REASON = "because it works"\n_ = (')]),
     "the verdict has no exit code": ("4.5", [("predict.py", "raise SystemExit(1)", "pass")]),
     "no comparison at all": ("4.5", [("predict.py", "if args.compare:", "if False:")]),
-}  # fmt: skip
+}
 
 # Other correct answers: manifest and lock, without the script.
 ALTERNATIVES = {
@@ -59,7 +60,7 @@ ALTERNATIVES = {
         ("pixi.lock", "\n  pypi-mixed:\n", "\n  infer:\n"),
     ],
     "the variant in the pin": [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0+cu124"')],
-}  # fmt: skip
+}
 SAID = {
     "the index for the CPU": "the one for cpu",
     "no index": "none: torch comes from where all wheels do",

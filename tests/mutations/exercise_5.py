@@ -14,27 +14,72 @@ COPY = f"COPY --from=build {PREFIX} {PREFIX}"
 BROKEN = [
     ("Dockerfile", "debian:13-slim@", "debian:latest@", "base-latest", "5.1"),
     ("Dockerfile", "debian:13-slim@", "debian@", "base-untagged", "5.1"),
-    ("Dockerfile", "debian:13-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f",
-     "debian:13-slim", "base-digest", "5.1"),
+    (
+        "Dockerfile",
+        "debian:13-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f",
+        "debian:13-slim",
+        "base-digest",
+        "5.1",
+    ),
     ("Dockerfile", "8b206ef57005a902", "8b206ef5", "base-digest", "5.1"),
     ("Dockerfile", "ARG BASE_IMAGE=debian", "ARG BASE=debian", "base-argument", "5.1"),
-    ("Dockerfile", "COPY common/workshop", "COPY --from=busybox /bin/true /bin/\nCOPY common/workshop", "base-untagged", "5.1"),
-    ("Dockerfile", "RUN --mount=type=cache", "RUN --mount=type=bind,from=busybox:latest,target=/b --mount=type=cache",
-     "base-latest", "5.1"),
-    ("Dockerfile", "RUN --mount=type=cache", "RUN --mount=from=busybox:1.37,target=/b --mount=type=cache", "base-digest", "5.1"),
+    (
+        "Dockerfile",
+        "COPY common/workshop",
+        "COPY --from=busybox /bin/true /bin/\nCOPY common/workshop",
+        "base-untagged",
+        "5.1",
+    ),
+    (
+        "Dockerfile",
+        "RUN --mount=type=cache",
+        "RUN --mount=type=bind,from=busybox:latest,target=/b --mount=type=cache",
+        "base-latest",
+        "5.1",
+    ),
+    (
+        "Dockerfile",
+        "RUN --mount=type=cache",
+        "RUN --mount=from=busybox:1.37,target=/b --mount=type=cache",
+        "base-digest",
+        "5.1",
+    ),
     ("Dockerfile", "COPY pixi.toml pixi.lock ./", "COPY . .", "whole-context", "5.2"),
     ("Dockerfile", "COPY common/workshop", "COPY .git .git\nCOPY common/workshop", "git-copied", "5.2"),
-    ("Dockerfile", "COPY pixi.toml pixi.lock ./\n# The label", "COPY pixi.toml ./\n# The label", "lock-not-copied", "5.2"),
-    ("Dockerfile", "COPY pixi.toml pixi.lock ./\n# The label", "COPY pixi.lock ./\n# The label", "manifest-not-copied", "5.2"),
+    (
+        "Dockerfile",
+        "COPY pixi.toml pixi.lock ./\n# The label",
+        "COPY pixi.toml ./\n# The label",
+        "lock-not-copied",
+        "5.2",
+    ),
+    (
+        "Dockerfile",
+        "COPY pixi.toml pixi.lock ./\n# The label",
+        "COPY pixi.lock ./\n# The label",
+        "manifest-not-copied",
+        "5.2",
+    ),
     ("Dockerfile", INSTALL, INSTALL.replace(" --locked", ""), "not-locked", "5.2"),
     ("Dockerfile", INSTALL, INSTALL.replace("--locked", "--frozen"), "frozen", "5.2"),
     ("Dockerfile", INSTALL, f"pixi update && {INSTALL}", "lock-changed", "5.2"),
     ("Dockerfile", INSTALL, f"pixi run true && {INSTALL}", "not-locked", "5.2"),
     ("Dockerfile", INSTALL, INSTALL.replace("install --locked", "run") + " python --locked", "not-locked", "5.2"),
-    ("Dockerfile", TRAIN, f"FROM build AS again\nRUN {INSTALL.replace(' --locked', '')}\n{TRAIN}COPY --from=again /workshop/.pixi /workshop/.pixi\n",
-     "not-locked", "5.2"),
-    ("Dockerfile", TRAIN, f"FROM build AS again\nRUN pixi lock && {INSTALL}\nFROM again AS more\nARG ENVIRONMENT\nRUN {INSTALL}\n"
-     f"{TRAIN}COPY --from=more /workshop/.pixi /workshop/.pixi\n", "lock-changed", "5.2"),
+    (
+        "Dockerfile",
+        TRAIN,
+        f"FROM build AS again\nRUN {INSTALL.replace(' --locked', '')}\n{TRAIN}COPY --from=again /workshop/.pixi /workshop/.pixi\n",
+        "not-locked",
+        "5.2",
+    ),
+    (
+        "Dockerfile",
+        TRAIN,
+        f"FROM build AS again\nRUN pixi lock && {INSTALL}\nFROM again AS more\nARG ENVIRONMENT\nRUN {INSTALL}\n"
+        f"{TRAIN}COPY --from=more /workshop/.pixi /workshop/.pixi\n",
+        "lock-changed",
+        "5.2",
+    ),
     ("Dockerfile", INSTALL, "true", "no-install", "5.2"),
     ("Dockerfile", "ARG ENVIRONMENT=cpu", "ARG ENVIRONMENT=gpu", "environment-unknown", "5.2"),
     ("Dockerfile", '"${ENVIRONMENT}"\n# Byte', "cpu\n# Byte", "environment-fixed", "5.2"),
@@ -46,10 +91,21 @@ BROKEN = [
     ("Dockerfile", "COPY common/workshop", "COPY .netrc /root/.netrc\nCOPY common/workshop", "secret", "5.2"),
     ("Dockerfile", "COPY common/workshop", "COPY tls/server-key.pem /etc/ssl/\nCOPY common/workshop", "secret", "5.2"),
     ("Dockerfile", "COPY common/workshop", "COPY me.p12 /etc/ssl/\nCOPY common/workshop", "secret", "5.2"),
-    ("Dockerfile", "mkdir -p /workshop/results", "mkdir -p /workshop/results https://me:hunter2@host/x", "secret", "5.2"),
+    (
+        "Dockerfile",
+        "mkdir -p /workshop/results",
+        "mkdir -p /workshop/results https://me:hunter2@host/x",
+        "secret",
+        "5.2",
+    ),
     ("Dockerfile", "FROM runtime-${ENVIRONMENT} AS", "FROM build AS", "pixi-in-final", "5.3"),
-    ("Dockerfile", "COPY common/workshop", "COPY --from=build /usr/local/bin/pixi /bin/pixi\nCOPY common/workshop",
-     "pixi-in-final", "5.3"),
+    (
+        "Dockerfile",
+        "COPY common/workshop",
+        "COPY --from=build /usr/local/bin/pixi /bin/pixi\nCOPY common/workshop",
+        "pixi-in-final",
+        "5.3",
+    ),
     ("Dockerfile", COPY, f"COPY --from=build {PREFIX} /opt/env", "prefix-moved", "5.3"),
     ("Dockerfile", COPY, "", "prefix-not-copied", "5.3"),
     ("Dockerfile", "mkdir -p /workshop/results", "apt-get install -y build-essential", "build-tools", "5.3"),
@@ -62,13 +118,19 @@ BROKEN = [
     ("Dockerfile", "workshop.lock.sha256=", "workshop.other=", "labels", "5.3"),
     ("Dockerfile", "AS runtime-cuda12", "AS runtime-cuda", "stage-unknown", "5.3"),
     ("Dockerfile", "ARG LOCK_SHA256=\nARG REVISION=\n", "", "label-empty", "5.3"),
-    ("Dockerfile", "COPY exercise-2-pytorch-cu12/solution/train.py exercise-2-pytorch-cu12/solution/train.py\n", "", "code-not-copied", "5.3"),
+    (
+        "Dockerfile",
+        "COPY exercise-2-pytorch-cu12/solution/train.py exercise-2-pytorch-cu12/solution/train.py\n",
+        "",
+        "code-not-copied",
+        "5.3",
+    ),
     ("Dockerfile", "WORKDIR /workshop\n# To", "# To", "workdir", "5.3"),
     ("Dockerfile", "PYTHONPATH=/workshop/common", "PYTHONPATH=/workshop/code", "python-path", "5.4"),
     ("Dockerfile", "PYTHONPATH=/workshop/common", "PYTHONPATH=common", "python-path", "5.4"),
     ("Dockerfile", "USER 1000:1000", 'USER 1000:1000\nENTRYPOINT ["/entrypoint.sh"]', "entrypoint", "5.4"),
     ("Dockerfile", "USER 1000:1000", 'USER 1000:1000\nENTRYPOINT ["sh", "-c", "pixi run train"]', "entrypoint", "5.4"),
-    ("Dockerfile", "USER 1000:1000", 'USER 1000:1000\nENTRYPOINT . /opt/activate && exec python', "entrypoint", "5.4"),
+    ("Dockerfile", "USER 1000:1000", "USER 1000:1000\nENTRYPOINT . /opt/activate && exec python", "entrypoint", "5.4"),
     ("Dockerfile", CMD, 'CMD ["sh", "-c", "pixi run train"]', "command", "5.4"),
     ("Dockerfile", CMD, "CMD cd /workshop && exec pixi run train", "command", "5.4"),
     ("Dockerfile", CMD, 'CMD ["tini", "--", "pixi", "run", "train"]', "command", "5.4"),
@@ -83,10 +145,21 @@ BROKEN = [
     ("apptainer.def", "Bootstrap: docker\nFrom: debian", "Bootstrap: dokcer\nFrom: debian", "def-bootstrap", "5.5"),
     ("apptainer.def", "%environment", "%enviroment", "def-section", "5.5"),
     ("apptainer.def", "Stage: train", "Stge: train", "def-header", "5.5"),
-    ("apptainer.def", "debian@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f", "debian:13-slim",
-     "def-base-digest", "5.5"),
+    (
+        "apptainer.def",
+        "debian@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f",
+        "debian:13-slim",
+        "def-base-digest",
+        "5.5",
+    ),
     ("apptainer.def", "install --locked", "install", "def-not-locked", "5.5"),
-    ("apptainer.def", "    pixi.lock /workshop/pixi.lock\n\n%post\n    cd", "\n%post\n    cd", "def-lock-not-copied", "5.5"),
+    (
+        "apptainer.def",
+        "    pixi.lock /workshop/pixi.lock\n\n%post\n    cd",
+        "\n%post\n    cd",
+        "def-lock-not-copied",
+        "5.5",
+    ),
     ("apptainer.def", "ENVIRONMENT=cpu\n", "ENVIRONMENT=gpu\n", "def-environment-unknown", "5.5"),
     ("apptainer.def", "    ENVIRONMENT=cpu\n", "", "def-argument", "5.5"),
     ("apptainer.def", "envs/{{ ENVIRONMENT }}\n\n%files", "env\n\n%files", "def-prefix-moved", "5.5"),
@@ -97,7 +170,7 @@ BROKEN = [
     ("apptainer.def", "export WORKSHOP_DEVICE=cuda", "true", "def-activation", "5.5"),
     ("apptainer.def", "    export PYTHONPATH=", "    PYTHONPATH=", "def-activation", "5.5"),
     ("apptainer.def", "%runscript", "    export HF_TOKEN=abc\n\n%runscript", "def-secret", "5.5"),
-]  # fmt: skip
+]
 
 HOLD = "on_exit_hold        = ExitBySignal == false && ExitCode == 1\n"
 LINE = "#SBATCH --gres=gpu:1\n"
@@ -109,7 +182,8 @@ JOB_MISTAKES = {
     "a misspelt option": ("5.6", [("train.sbatch", "--mem=4G", "--memm=4G")]),
     "a short option without its value": ("5.6", [("train.sbatch", "#SBATCH --mem=4G", "#SBATCH --mem=4G -c")]),
     "options below the first command": (
-        "5.6", [("train.sbatch", LINE, ""), ("train.sbatch", "set -euo pipefail\n", "set -euo pipefail\n" + LINE)],
+        "5.6",
+        [("train.sbatch", LINE, ""), ("train.sbatch", "set -euo pipefail\n", "set -euo pipefail\n" + LINE)],
     ),
     "an option in a comment": ("5.6", [("train.sbatch", LINE, "# SBATCH --gres=gpu:1\n")]),
     "no interpreter": ("5.6", [("train.sbatch", "#!/usr/bin/env bash\n", "")]),
@@ -126,12 +200,23 @@ JOB_MISTAKES = {
     "another script is run": ("5.6", [("train.sh", "solution/train.py", "solution/main.py")]),
     "no signal": ("5.7", [("train.sbatch", "#SBATCH --signal=B:USR1@120\n", "")]),
     "a signal that no training hears": (
-        "5.7", [("train.sbatch", "B:USR1@120", "B:USR2@120"), ("train.sbatch", TRAP, TRAP.replace("USR1", "USR2").replace("kill ", "kill -USR2 "))],
+        "5.7",
+        [
+            ("train.sbatch", "B:USR1@120", "B:USR2@120"),
+            ("train.sbatch", TRAP, TRAP.replace("USR1", "USR2").replace("kill ", "kill -USR2 ")),
+        ],
     ),
     "a signal that scancel sends too": (
-        "5.7", [("train.sbatch", "B:USR1@120", "B:TERM@120"), ("train.sbatch", TRAP, TRAP.replace("' USR1", "' TERM"))],
+        "5.7",
+        [("train.sbatch", "B:USR1@120", "B:TERM@120"), ("train.sbatch", TRAP, TRAP.replace("' USR1", "' TERM"))],
     ),
-    "cancelled, it comes back": ("5.7", [("train.sbatch", TRAP, TRAP.replace("' USR1", "' USR1 TERM")), ("train.sbatch", "trap 'kill ", "# trap 'kill ")]),
+    "cancelled, it comes back": (
+        "5.7",
+        [
+            ("train.sbatch", TRAP, TRAP.replace("' USR1", "' USR1 TERM")),
+            ("train.sbatch", "trap 'kill ", "# trap 'kill "),
+        ],
+    ),
     "a second for an epoch": ("5.7", [("train.sbatch", "@120", "@1")]),
     "told when it begins": ("5.7", [("train.sbatch", "--time=00:30:00", "--time=2")]),
     "Slurm tells a job step that is not there": ("5.7", [("train.sbatch", "B:USR1@120", "USR1@120")]),
@@ -145,10 +230,25 @@ JOB_MISTAKES = {
         ],
     ),
     "nobody passes the signal on": ("5.7", [("train.sbatch", TRAP, "trap 'told=yes' USR1\n")]),
-    "never requeued": ("5.7", [("train.sbatch", '    scontrol requeue "$SLURM_JOB_ID" || echo "that failed: submit it again, with RUN=$RUN" >&2\n', "")]),
+    "never requeued": (
+        "5.7",
+        [
+            (
+                "train.sbatch",
+                '    scontrol requeue "$SLURM_JOB_ID" || echo "that failed: submit it again, with RUN=$RUN" >&2\n',
+                "",
+            )
+        ],
+    ),
     "requeued whatever happens": (
         "5.7",
-        [("train.sbatch", 'if [ -n "$told" ] && { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }', 'if [ "$code" -ne 0 ]')],
+        [
+            (
+                "train.sbatch",
+                'if [ -n "$told" ] && { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }',
+                'if [ "$code" -ne 0 ]',
+            )
+        ],
     ),
     "always from the beginning": ("5.7", [("train.sh", RESUME, "")]),
     "always from a checkpoint": ("5.7", [("train.sh", RESUME, "command+=(--resume)\n")]),
@@ -167,42 +267,67 @@ JOB_MISTAKES = {
     "any GPU, however old": ("5.9", [("train.sub", "gpus_minimum_capability = 7.5\n", "")]),
     "the code does not travel": ("5.9", [("train.sub", "= common, exercise-2-pytorch-cu12", "= common")]),
     "the results do not come back": ("5.9", [("train.sub", "transfer_output_files     = results\n", "")]),
-    "another folder comes back": ("5.9", [("train.sub", "files     = results", "files     = output"), ("train.sub", "transfer_checkpoint_files = results\n", "")]),
+    "another folder comes back": (
+        "5.9",
+        [
+            ("train.sub", "files     = results", "files     = output"),
+            ("train.sub", "transfer_checkpoint_files = results\n", ""),
+        ],
+    ),
     "an eviction loses the checkpoint": ("5.9", [("train.sub", "ON_EXIT_OR_EVICT", "ON_EXIT")]),
     "85 is taken for an end": ("5.9", [("train.sub", "checkpoint_exit_code      = 85\n", "")]),
     "another code is taken for a checkpoint": ("5.9", [("train.sub", "= 85\n", "= 77\n")]),
     "a message is tried again": ("5.9", [("train.sub", HOLD, "")]),
     "a message is gone as if done": ("5.9", [("train.sub", HOLD, HOLD.replace("ExitCode == 1", "ExitCode == 85"))]),
     "a done job is held": ("5.9", [("train.sub", HOLD, "on_exit_hold = true\n")]),
-    "results misspelt": ("5.9", [("train.sub", "transfer_output_files     = results", "transfer_output_files = result")]),
+    "results misspelt": (
+        "5.9",
+        [("train.sub", "transfer_output_files     = results", "transfer_output_files = result")],
+    ),
     "another folder's script": ("5.9", [("train.sub", "exercise-5-container/solution/train.sh", "nowhere/train.sh")]),
     "what is in the folder travels, the folder does not": ("5.9", [("train.sub", "= common, ", "= common/, ")]),
     "a GPU that is too old": ("5.9", [("train.sub", "= 7.5", "= 3.5")]),
     "a capability that is none": ("5.9", [("train.sub", "= 7.5", "= 7,5")]),
     "an image of docker by its name": (
-        "5.9", [("train.sub", "container_image = train-cuda12.sif", "docker_image = pytorch/pytorch"), ("train.sub", "= container\n", "= docker\n")],
+        "5.9",
+        [
+            ("train.sub", "container_image = train-cuda12.sif", "docker_image = pytorch/pytorch"),
+            ("train.sub", "= container\n", "= docker\n"),
+        ],
     ),
     "a time without end": ("5.6", [("train.sbatch", "00:30:00", "0")]),
     "memory in a unit of others": ("5.6", [("train.sbatch", "--mem=4G", "--mem=4Gi")]),
     "memory without its unit": ("5.6", [("train.sbatch", "--mem=4G", "--mem=4")]),
     "line ends of Windows in the other script": ("5.6", [("train.sh", "\n", "\r\n")]),
     "told, it is requeued whatever the code": (
-        "5.7", [("train.sbatch", '&& { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }', "")],
+        "5.7",
+        [("train.sbatch", '&& { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }', "")],
     ),
     "it does not wait again": (
         "5.7",
-        [("train.sbatch", 'while kill -0 "$training" 2>/dev/null; do', "while false; do"),
-         ("train.sbatch", '|| [ "$code" -gt 128 ]; }', "|| false; }")],
+        [
+            ("train.sbatch", 'while kill -0 "$training" 2>/dev/null; do', "while false; do"),
+            ("train.sbatch", '|| [ "$code" -gt 128 ]; }', "|| false; }"),
+        ],
     ),
-    "a folder is taken for a checkpoint": ("5.7", [("train.sh", '-e "$RUN.partial/checkpoint.safetensors"', '-d "$RUN.partial"')]),
-    "two seeds for four tasks": ("5.8", [("array.sbatch", "SEED=$SLURM_ARRAY_TASK_ID", "SEED=$((SLURM_ARRAY_TASK_ID % 2))"), ("array.sbatch", "-seed$SEED", "-seed$SLURM_ARRAY_TASK_ID")]),
+    "a folder is taken for a checkpoint": (
+        "5.7",
+        [("train.sh", '-e "$RUN.partial/checkpoint.safetensors"', '-d "$RUN.partial"')],
+    ),
+    "two seeds for four tasks": (
+        "5.8",
+        [
+            ("array.sbatch", "SEED=$SLURM_ARRAY_TASK_ID", "SEED=$((SLURM_ARRAY_TASK_ID % 2))"),
+            ("array.sbatch", "-seed$SEED", "-seed$SLURM_ARRAY_TASK_ID"),
+        ],
+    ),
     "an executable that is not there": ("5.9", [("train.sub", "solution/train.sh", "solution/run.sh")]),
-}  # fmt: skip
+}
 
 MISTAKES = {
     f"{place} {name}": (number, [(file, find, replace)])
     for place, (file, find, replace, name, number) in enumerate(BROKEN)
 } | JOB_MISTAKES
 SAID = {f"{place} {entry[3]}": f"({entry[3]})" for place, entry in enumerate(BROKEN)}
-# Other correct files replace the solution's as a whole: tests/test_container_check.py and tests/test_jobs.py.
+# Other correct files replace the solution's as a whole: tests/containers/test_container_check.py and tests/jobs/test_jobs.py.
 ALTERNATIVES = {}

@@ -1,0 +1,74 @@
+"""Where Pixi puts environments, how much room there is, and how much an installed one takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+
+def environments_folder(root: Path) -> Path:
+    """The folder of a workspace's environments: `.pixi/envs`, or where Pixi's `detached-environments` sends them.
+
+    Pixi's configuration files are read in Pixi's order; one that cannot be read is passed over.
+    """
+    home, variable = Path.home(), os.environ.get
+    above = [variable("PIXI_HOME"), home / ".pixi"]
+    shared = [
+        variable("XDG_CONFIG_HOME"),
+        home / ".config",
+        variable("APPDATA"),
+        home / "Library" / "Application Support",
+        "/etc",
+    ]
+    folders = [root / ".pixi", *(Path(f) for f in above if f), *(Path(f) / "pixi" for f in shared if f)]
+    for folder in folders:
+        try:
+            found = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")).get("detached-environments")
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, str):
+            return Path(found).expanduser()
+        if found is True:
+            caches = [variable("PIXI_CACHE_DIR"), variable("RATTLER_CACHE_DIR"), variable("XDG_CACHE_HOME")]
+            default = home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+            return Path(next(filter(None, caches), default))
+        if found is False:
+            break
+    return root / ".pixi" / "envs"
+
+
+def free(folder: Path) -> int | None:
+    """Bytes that this user may still write where `folder` is or will be; None where the system does not say.
+
+    A quota is not seen.
+    """
+    try:
+        place = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+        return shutil.disk_usage(place).free
+    except OSError:
+        return None
+
+
+def installed(root: Path, environment: str) -> int | None:
+    """Bytes that an installed environment takes, measured; a file with several names counts once. None: not there.
+
+    The only true answer: a lock knows what is downloaded, and nothing of what it becomes when it is unpacked.
+    """
+    folder = root / ".pixi" / "envs" / environment  # with detached environments a link of that name
+    if not (folder / "conda-meta").is_dir():
+        return None
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                status = os.lstat(os.path.join(parent, name))
+            except OSError:
+                continue  # removed this moment
+            if (status.st_dev, status.st_ino) not in seen or status.st_ino == 0:
+                seen.add((status.st_dev, status.st_ino))
+                total += status.st_size
+    return total

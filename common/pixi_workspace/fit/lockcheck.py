@@ -1,0 +1,180 @@
+"""`workshop lock-check`: would `pixi lock --check` be content? Without Pixi and without a network.
+
+The verdict is one of five words, those of the real command:
+
+- `up-to-date`: the lock satisfies the manifest
+- `out-of-date`: it does not; `pixi lock` would write another one
+- `manifest-error`: Pixi refuses the manifest
+- `lock-error`: Pixi cannot read the lock
+- `pixi-too-old`: `requires-pixi` is not met by the Pixi that this agrees with (`manifest.PIXI_VERSION`)
+
+Where Pixi looks away (a missing hash, a package from another host) the verdict stays, and a warning says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pixi_workspace import lock as locks
+from pixi_workspace import manifest as manifests
+from pixi_workspace.errors import WorkspaceError
+from pixi_workspace.fit import satisfy, satisfy_environment, satisfy_pypi
+from pixi_workspace.fit.satisfy_environment import Reason
+from pixi_workspace.lock import Lock, LockedPackage, LockError, LockTooNew
+from pixi_workspace.manifest import PIXI_VERSION, Manifest, ManifestError, PixiTooOld
+
+SHOWN = 20  # reasons in the text; --json has all of them
+PLACES = 3  # of each reason, likewise
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `pixi lock --check` would say, why, and what to type next."""
+
+    verdict: str
+    reasons: tuple[Reason, ...]
+    manifest: Path
+    lock: Path
+    next_step: str
+    notes: tuple[str, ...] = ()
+    warnings: tuple[Reason, ...] = ()
+
+
+def judge(path: Path | str) -> Verdict:
+    """The verdict on a workspace folder, a pixi.toml or a pyproject.toml.
+
+    Raises WorkspaceError where there is no manifest; everything else is a verdict.
+    """
+    manifest_path = manifests.find(Path(path))
+    lock_path = manifest_path.with_name("pixi.lock")
+
+    def refused(word: str, error: WorkspaceError) -> Verdict:
+        message = f"{error.looked_at}: expected {error.expected}; found {error.found}"
+        return Verdict(word, (Reason(message),), manifest_path, lock_path, error.next_step)
+
+    try:
+        manifest = manifests.load(manifest_path)
+    except PixiTooOld as error:
+        return refused("pixi-too-old", error)
+    except ManifestError as error:
+        return refused("manifest-error", error)
+    if not lock_path.exists():
+        reason = Reason(f"there is no {lock_path.name} beside the manifest")
+        return Verdict("out-of-date", (reason,), manifest_path, lock_path, "pixi lock", manifest.notes)
+    try:
+        lock = locks.align(locks.read(lock_path), manifest.platforms)
+    except LockTooNew as error:  # Pixi goes on as if there were no lock
+        return refused("out-of-date", error)
+    except LockError as error:
+        return refused("lock-error", error)
+    try:
+        reasons, notes = satisfy.check(manifest, lock)
+    except Exception as error:  # files of other people hold things that nobody thought of
+        raise WorkspaceError(
+            looked_at=lock_path,
+            expected="a manifest and a lock that this check understands",
+            found=f"{type(error).__name__}: {' '.join(str(error).split())}",
+            next_step="pixi lock --check; and please report the two files",
+        ) from error
+    return Verdict(
+        verdict="out-of-date" if reasons else "up-to-date",
+        reasons=tuple(reasons),
+        manifest=manifest_path,
+        lock=lock_path,
+        next_step="pixi lock" if reasons else "pixi run --locked, or nothing",
+        notes=(*manifest.notes, *notes),
+        warnings=tuple(stricter(manifest, lock)),
+    )
+
+
+def stricter(manifest: Manifest, lock: Lock) -> list[Reason]:
+    """What Pixi lets pass and this project does not: packages without a sha256 or from an unexpected host."""
+    found = []
+    for environment in manifest.environments.values():
+        locked = lock.environments.get(environment.name)
+        if locked is None:
+            continue
+        features = satisfy_environment.grouped(manifest, environment)
+        channels = satisfy_environment.channel_urls(
+            satisfy_environment.channels_of(manifest, features), manifest.path.parent
+        )
+        for row, packages in locked.packages.items():
+            for package in packages:
+                for message, expected in _suspicions(package, channels):
+                    found.append(Reason(message, environment.name, row, package.name, expected, package.url))
+    return found
+
+
+def _suspicions(package: LockedPackage, channels: list[str]) -> list[tuple[str, str]]:
+    """What is odd about one locked package, as (message, what was expected)."""
+    if package.kind == "conda-source" or satisfy_pypi.is_path(package.url):
+        return []
+    if package.url.startswith(("git+", "file:")):
+        return []
+    found = []
+    if not re.fullmatch(r"[0-9a-f]{64}", package.sha256 or ""):
+        found.append(("the locked package has no sha256, so nothing notices when the file changes", "sha256"))
+    if package.kind == "conda" and not package.url.startswith(tuple(channels)):
+        found.append(("the package comes from none of the environment's channels", ", ".join(channels)))
+    if package.kind == "pypi" and not package.url.startswith("direct+"):
+        # A lock of version 7 leaves the index out where it is the default one; older locks never name it.
+        index = package.index or (locks.DEFAULT_INDEX if package.lock_version >= 7 else None)
+        if index is not None and not _same_house(package.url, index):
+            found.append(("the wheel comes from another host than its index", index))
+    return found
+
+
+def _same_house(url: str, index: str) -> bool:
+    """Whether a file lies with its index: the same last two parts of the host name, or the index's known file store."""
+    host, wanted = urlsplit(url).hostname or "", urlsplit(index).hostname or ""
+    if wanted == urlsplit(locks.DEFAULT_INDEX).hostname and host == satisfy_pypi.DEFAULT_INDEX_FILES:
+        return True
+    return host.split(".")[-2:] == wanted.split(".")[-2:]
+
+
+def to_json(verdict: Verdict) -> str:
+    """The verdict for machines; the keys stay."""
+    return json.dumps(
+        {
+            "verdict": verdict.verdict,
+            "pixi": PIXI_VERSION,
+            "manifest": str(verdict.manifest),
+            "lock": str(verdict.lock),
+            "reasons": [asdict(r) for r in verdict.reasons],
+            "warnings": [asdict(w) for w in verdict.warnings],
+            "notes": list(verdict.notes),
+            "next": verdict.next_step,
+        },
+        indent=2,
+    )
+
+
+def to_text(verdict: Verdict) -> str:
+    """The verdict for a person: the word first, then every reason on its line."""
+    lines = [f"{verdict.verdict}: {verdict.lock} for {verdict.manifest} (as Pixi {PIXI_VERSION} sees it)"]
+    for title, entries in (("", verdict.reasons), ("warning: ", verdict.warnings)):
+        places: dict[str, list[str]] = {}  # what is wrong, once, and where it is
+        for entry in entries:
+            where = " on ".join(part for part in (entry.environment, entry.platform) if part)
+            places.setdefault(_what(entry), []).append(where)
+        for what, found in list(places.items())[:SHOWN]:
+            more = f" and {len(found) - PLACES} more places" if len(found) > PLACES else ""
+            where = f" [{', '.join(found[:PLACES])}{more}]" if found[0] else ""
+            lines.append(f"  {title}{what}{where}")
+        if len(places) > SHOWN:
+            lines.append(f"  {title}and {len(places) - SHOWN} more (--json lists all)")
+    lines += [f"  note: {note}" for note in verdict.notes]
+    return "\n".join([*lines, f"  next: {verdict.next_step}"])
+
+
+def _what(reason: Reason) -> str:
+    parts = [f"{reason.package}: " if reason.package else "", reason.message]
+    if reason.package and reason.constraint:
+        parts.append(f" (asked: {reason.constraint}; locked: {reason.record or 'nothing'})")
+    elif reason.package and reason.record:
+        parts.append(f" ({reason.record})")
+    return "".join(parts)

@@ -1,0 +1,339 @@
+"""Do locked PyPI packages meet what is asked of PyPI? Markers, wheel tags, indexes and places, as Pixi 0.77 sees it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from pixi_workspace.lock import DEFAULT_INDEX, LockedPackage
+from pixi_workspace.manifest.spec import PypiSpec, from_requirement
+from pixi_workspace.manifest.toml import ManifestError
+from pixi_workspace.platforms import Platform, family
+
+# Where the files of the default index lie; in pieces for the same reason as its address in `lock`.
+DEFAULT_INDEX_FILES = ".".join(("files", "pythonhosted", "org"))
+
+MACHINES = {
+    "linux-32": "i386",
+    "linux-64": "x86_64",
+    "osx-64": "x86_64",
+    "osx-arm64": "arm64",
+    "win-32": "x86",
+    "win-64": "AMD64",
+    "win-arm64": "ARM64",
+}
+SYSTEMS = {
+    "linux": ("linux", "Linux", "posix"),
+    "osx": ("darwin", "Darwin", "posix"),
+    "win": ("win32", "Windows", "nt"),
+}
+SOURCES = (
+    ".tar.gz",
+    ".tgz",
+    ".zip",
+    ".tar.bz2",
+    ".tbz",
+    ".tar.xz",
+    ".txz",
+    ".tar.zst",
+    ".tar.lz",
+    ".tlz",
+    ".tar.lzma",
+    ".tar",
+)
+
+
+def marker_environment(platform: Platform, python: str) -> dict[str, str] | None:
+    """The variables of PEP 508 markers for a platform and a Python version; None where Pixi knows none."""
+    system = SYSTEMS.get(family(platform.subdir))
+    parts = python.split(".")
+    if system is None or len(parts) < 2:
+        return None
+    return {
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+        "implementation_version": python,
+        "python_full_version": python,
+        "python_version": ".".join(parts[:2]),
+        "sys_platform": system[0],
+        "platform_system": system[1],
+        "os_name": system[2],
+        "platform_machine": MACHINES.get(platform.subdir, platform.subdir.split("-")[-1]),
+        "platform_release": "",
+        "platform_version": "",
+    }
+
+
+def applies(marker: str | None, environment: dict[str, str] | None, extras: Iterable[str] = ()) -> bool:
+    """Whether a requirement counts, given the extras that its parent was asked for."""
+    if marker is None or environment is None:
+        return True
+    try:
+        parsed = Marker(marker)
+        return any(parsed.evaluate({**environment, "extra": extra}) for extra in (tuple(extras) or ("",)))
+    except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion, ValueError):
+        return False
+
+
+def requirements(package: LockedPackage) -> list[PypiSpec]:
+    """What a locked package requires, from its `requires_dist`; a line that cannot be read is passed over."""
+    found = []
+    for line in package.requires_dist:
+        try:
+            found.append(from_requirement(line, package.name))
+        except ManifestError:
+            continue
+    return found
+
+
+def identities(package: LockedPackage) -> list[tuple[str, str]]:
+    """The PyPI packages, as (name, version), that a conda package provides.
+
+    The lock says so by purls. Without any, a conda-forge package counts as the PyPI package of the same name.
+    """
+    if package.purls is None:
+        forge = package.channel is not None and urlsplit(package.channel).path.startswith("/conda-forge")
+        if package.kind != "conda" or not forge or not _is_version(package.version or ""):
+            return []
+        return [(str(canonicalize_name(package.name)), package.version or "")]
+    found = []
+    for purl in package.purls:
+        text = re.fullmatch(r"pkg:pypi/([^@?#]+)(?:@([^?#]+))?.*", purl)
+        if not text:
+            continue
+        version = unquote(text[2]) if text[2] else package.version or ""
+        if not _is_version(version):
+            return []
+        found.append((str(canonicalize_name(unquote(text[1]).split("/")[-1])), version))
+    return found
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
+
+
+def contains(specifiers: SpecifierSet, version: str) -> bool:
+    """PEP 440 alone: a pre-release that is inside the range is inside."""
+    return _is_version(version) and specifiers.contains(version, prereleases=True)
+
+
+def python_fits(requires_python: str | None, python: str) -> bool:
+    """Whether a package takes the locked Python. Only the lower end counts: uv, and so Pixi, ignores upper limits."""
+    if not requires_python:
+        return True
+    try:
+        release = Version(python).release
+        for specifier in SpecifierSet(requires_python):
+            if specifier.operator in (">=", ">", "~=", "==", "==="):
+                lower = Version(specifier.version.removesuffix(".*")).release
+                width = max(len(lower), len(release))
+                ours, theirs = (r + (0,) * (width - len(r)) for r in (release, lower))
+                if ours < theirs or (specifier.operator == ">" and ours == theirs):
+                    return False
+    except (InvalidVersion, ValueError):
+        return True
+    return True
+
+
+def wheel_fits(filename: str, platform: Platform, python: str, free_threaded: bool) -> bool:
+    """Whether a wheel's tags suit a platform and a Python; a name that is no wheel's passes."""
+    try:
+        tags = parse_wheel_filename(unquote(filename))[3]
+    except (InvalidWheelFilename, InvalidVersion):
+        return True
+    numbers = python.split(".")
+    if len(numbers) < 2 or not (numbers[0] + numbers[1]).isdigit():
+        return True
+    minor = int(numbers[1])
+    own = f"cp{numbers[0]}{minor}"
+    for tag in tags:
+        if not _system_fits(tag.platform, platform):
+            continue
+        pure = re.fullmatch(rf"py{numbers[0]}(\d*)", tag.interpreter)
+        older = re.fullmatch(rf"cp{numbers[0]}(\d+)", tag.interpreter)
+        if tag.abi == "none" and (tag.interpreter == own or (pure and int(pure[1] or 0) <= minor)):
+            return True
+        if tag.interpreter == own and tag.abi == own + ("t" if free_threaded else ""):
+            return True
+        if tag.abi == "abi3" and older and 2 <= int(older[1]) <= minor and not free_threaded:
+            return True
+    return False
+
+
+def _system_fits(tag: str, platform: Platform) -> bool:
+    system, machine = family(platform.subdir), MACHINES.get(platform.subdir, platform.subdir.split("-")[-1]).lower()
+    machine = {"i386": "i686"}.get(machine, machine)
+    if tag == "any":
+        return True
+    if system == "win":
+        return tag == ("win32" if machine == "x86" else f"win_{machine}")
+    if system == "linux":
+        libc = next((v for v in platform.virtual_packages if v.name in ("__glibc", "__musl", "__eglibc")), None)
+        major, minor = _two_numbers(libc.version if libc else "2.28")
+        legacy = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
+        kind, _, rest = tag.partition("_")
+        if kind in legacy and rest == machine:
+            newest_needed, wanted = (2, legacy[kind]), "manylinux"
+        elif found := re.fullmatch(rf"(many|musl)linux_(\d+)_(\d+)_{machine}", tag):
+            newest_needed, wanted = (int(found[2]), int(found[3])), f"{found[1]}linux"
+        else:
+            return tag == f"linux_{machine}"
+        ours = "musllinux" if libc and libc.name == "__musl" else "manylinux"
+        return wanted == ours and newest_needed <= (major, minor)
+    if system == "osx":
+        found = re.fullmatch(r"macosx_(\d+)_(\d+)_(\w+)", tag)
+        if not found:
+            return False
+        arm = machine == "arm64"
+        kinds = ("arm64", "universal2") if arm else ("x86_64", "intel", "fat64", "fat32", "universal2", "universal")
+        if arm and found[3] == "arm64" and int(found[1]) < 11:
+            return False
+        return found[3] in kinds and (int(found[1]), int(found[2])) <= _two_numbers(
+            platform.version_of("__osx") or "13.0"
+        )
+    return True
+
+
+def _two_numbers(version: str) -> tuple[int, int]:
+    numbers = [int(n) for n in re.findall(r"\d+", version)[:2]] + [0, 0]
+    return numbers[0], numbers[1]
+
+
+def is_source(package: LockedPackage, root: Path) -> bool | None:
+    """Whether a locked PyPI package has to be built; None where its file name says nothing."""
+    if is_path(package.url):
+        if (root / package.url).is_dir():
+            return True
+        name = package.url
+    else:
+        split = urlsplit(package.url)
+        if split.scheme.startswith("git+"):
+            return True
+        name = split.path.rsplit("/", 1)[-1]
+    if name.endswith(".whl"):
+        return False
+    return True if name.endswith(SOURCES) else None
+
+
+def is_path(place: str) -> bool:
+    return not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", place)
+
+
+def same_url(one: str, other: str) -> bool:
+    """Two addresses are one if they differ in the case of scheme and host, or in a bare trailing host slash, only."""
+
+    def key(url: str) -> tuple:
+        split = urlsplit(url)
+        return (split.scheme.lower(), split.netloc.lower(), split.path or "/", split.query)
+
+    return key(one) == key(other)
+
+
+def mismatch(spec: PypiSpec, package: LockedPackage, root: Path, direct: bool, indexes: tuple[str, ...]) -> str | None:
+    """Why a locked package does not meet a requirement, or None. `direct`: the manifest itself asks for it."""
+    if spec.path is not None:
+        return _path_mismatch(spec, package, root, direct)
+    if spec.git is not None:
+        return _git_mismatch(spec, package, direct)
+    if spec.url is not None:
+        if is_path(package.url):
+            return "the lock holds a path where a URL is asked for"
+        if not package.url.startswith("direct+"):
+            return "the lock holds a package of an index where a URL is asked for"
+        locked = urlsplit(package.url.removeprefix("direct+"))
+        asked = urlsplit(spec.url)
+        bare = [(s.scheme, s.hostname, s.port, s.path, s.query, s.fragment) for s in (locked, asked)]
+        return None if bare[0] == bare[1] else f"the lock holds {package.url.removeprefix('direct+')}"
+    if not direct and is_path(package.url):
+        return None  # a local package stands in for what another package requires, whatever its version
+    version = package.version or "0a0.dev0"
+    if not contains(spec.specifiers, version):
+        return f"the locked version {package.version or '(none)'} is outside {spec.version}"
+    if package.index is None:
+        return None
+    if spec.index is not None:
+        return None if same_url(spec.index, package.index) else f"it is locked from the index {package.index}"
+    if direct and not any(package.index.rstrip("/") == known.rstrip("/") for known in indexes or (DEFAULT_INDEX,)):
+        return f"it is locked from the index {package.index}, which the environment does not use"
+    return None
+
+
+def _path_mismatch(spec: PypiSpec, package: LockedPackage, root: Path, direct: bool) -> str | None:
+    asked = root / (spec.path or "")
+    if direct and not asked.exists():
+        return f"'{spec.path}' does not exist"
+    if spec.editable and not asked.is_dir():
+        return f"'{spec.path}' is editable but no folder"
+    if not is_path(package.url):
+        return f"the lock holds {package.url} where a path is asked for"
+    return None if (root / package.url).resolve() == asked.resolve() else f"the lock holds the path {package.url}"
+
+
+def _git_mismatch(spec: PypiSpec, package: LockedPackage, direct: bool) -> str | None:
+    if not package.url.startswith("git+"):
+        return f"the lock holds {package.url} where a git repository is asked for"
+    locked = urlsplit(package.url.removeprefix("git+"))
+    path, _, in_path = locked.path.partition("@")
+    if _repository(f"{locked.scheme}://{locked.netloc}{path}") != _repository(spec.git or ""):
+        return f"the lock holds the repository {package.url}"
+    query = {key: values[-1] for key, values in parse_qs(locked.query).items()}
+    if direct and spec.lfs != (query.get("lfs") == "true"):
+        return "git-lfs is asked for in one and not in the other"
+    named = next(((k, query[k]) for k in ("branch", "tag", "rev") if k in query), None)
+    if spec.reference is None:
+        return None if named is None else f"the lock holds the {named[0]} '{named[1]}' where none is asked for"
+    if (query.get("subdirectory") or None) != spec.subdirectory:
+        return f"the lock holds the subdirectory {query.get('subdirectory')!r}"
+    if named is None and not in_path:
+        return None  # older locks hold the commit only
+    return (
+        None if named == spec.reference else f"the lock holds {named[0]} '{named[1]}'" if named else "another revision"
+    )
+
+
+def _repository(url: str) -> tuple[str, str]:
+    split = urlsplit(url.removeprefix("git+"))
+    return (split.netloc.rpartition("@")[2].lower(), split.path.rstrip("/").removesuffix(".git").lower())
+
+
+def local_project(folder: Path) -> tuple[set[tuple[str, ...]], str | None, str | None] | None:
+    """Requirements, version and requires-python that a local project states; None where it leaves them to its build."""
+    try:
+        toml = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        project = toml.get("project")
+        if not isinstance(project, dict) or {"dependencies", "optional-dependencies"} & set(project.get("dynamic", [])):
+            return None
+        if toml.get("tool", {}).get("uv", {}).get("sources"):
+            return None  # uv rewrites the requirements by this table
+        own = canonicalize_name(project["name"])
+        found = {normal(line) for line in project.get("dependencies", [])}
+        for extra, lines in project.get("optional-dependencies", {}).items():
+            found |= {(*normal(line)[:-1], str(canonicalize_name(extra))) for line in lines}
+        SpecifierSet(project.get("requires-python", ""))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    if any(line[0] == own for line in found):
+        return None  # extras that name extras of the project itself
+    return found, project.get("version"), project.get("requires-python")
+
+
+def normal(line: str) -> tuple[str, ...]:
+    """A requirement for comparison: name, extras, version or URL, and the extra that it belongs to (not its marker)."""
+    parsed = Requirement(line)
+    extra = re.search(r"extra == [\"']([^\"']+)[\"']", str(parsed.marker or ""))
+    asked = ",".join(sorted(str(canonicalize_name(e)) for e in parsed.extras))
+    wanted = parsed.url or str(parsed.specifier)
+    return (str(canonicalize_name(parsed.name)), asked, wanted, str(canonicalize_name(extra[1])) if extra else "")

@@ -1,0 +1,363 @@
+"""A thin reading of `pixi.toml` and of `[tool.pixi]` in `pyproject.toml`.
+
+It answers what the rest of the workshop asks: which platforms with which virtual packages, which features,
+environments, solve groups and tasks there are, and what an environment asks for on a platform. It refuses what
+Pixi 0.77 refuses. Tables are read in `manifest_tables`, single dependencies in `manifest_spec`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+from rattler import Version, VersionSpec
+
+from pixi_workspace import platforms
+from pixi_workspace.errors import WorkspaceError
+from pixi_workspace.manifest import tables
+from pixi_workspace.manifest.entries import check_system_requirements, nearest, read_cutoffs
+from pixi_workspace.manifest.model import Environment, Feature, Head, Manifest, Target
+from pixi_workspace.manifest.options import join_options
+from pixi_workspace.manifest.platforms import migrate, validate_references
+from pixi_workspace.manifest.spec import CondaSpec, PypiSpec, check_specifiers, from_requirement
+from pixi_workspace.manifest.toml import PixiTooOld, check_keys, parse, problem, take, take_strings, take_table
+from pixi_workspace.platforms import Platform
+
+# The Pixi that this agrees with; `requires-pixi` is compared with it, whatever Pixi is installed.
+PIXI_VERSION = "0.77.0"
+SECTIONS = ("workspace", "project", "package")
+ROOT_KEYS = (
+    "workspace package target dependencies host-dependencies build-dependencies constraints exclude-newer "
+    "pypi-dependencies pypi-exclude-newer dev activation tasks feature environments pypi-options system-requirements "
+    "tool $schema"
+)
+PROJECT_KEYS = (
+    "name version description readme requires-python license license-files authors maintainers keywords classifiers "
+    "urls entry-points scripts gui-scripts dependencies optional-dependencies dynamic import-names import-namespaces"
+)
+
+
+def find(path: Path) -> Path:
+    """The manifest that a person means by a folder or a file; in a folder `pixi.toml` goes before `pyproject.toml`.
+
+    Raises WorkspaceError where there is none.
+    """
+    tried = [path]
+    if path.name == "pixi.lock" and path.is_file():
+        path = path.parent
+    if path.is_dir():
+        tried = [path / "pixi.toml", path / "pyproject.toml"]
+    present = [p for p in tried if p.is_file() and p.name in ("pixi.toml", "pyproject.toml")]
+    for candidate in present:
+        text = candidate.read_bytes()
+        if path.is_dir() and candidate.name == "pyproject.toml" and b"tool.pixi" not in text:
+            continue  # a Python project without Pixi, which Pixi passes over as well
+        return candidate
+    if present:
+        found = "only a pyproject.toml without [tool.pixi]"
+    else:
+        found = "neither of them" if path.is_dir() else "another file" if path.exists() else "no such file or folder"
+    raise WorkspaceError(
+        looked_at=path,
+        expected="a folder with pixi.toml or with [tool.pixi] in pyproject.toml, or one of these files",
+        found=found,
+        next_step="name the workspace folder, or make one with `pixi init`",
+    )
+
+
+def load(path: Path) -> Manifest:
+    """Read and check a manifest. Raises ManifestError with the place and the reason, PixiTooOld for `requires-pixi`."""
+    toml, text, notes = parse(path)
+    is_pyproject = path.name == "pyproject.toml"
+    _require_section(path, text, is_pyproject)
+    root = take_table(take_table(toml, "tool", str(path)), "pixi", "[tool]") if is_pyproject else toml
+    prefix = "tool.pixi." if is_pyproject else ""
+    _check_requires_pixi(root, f"[{prefix}workspace]")
+    if not root.keys() & {"workspace", "project"}:
+        raise problem(
+            where=path,
+            expected=f"a table [{prefix}workspace]",
+            found="none",
+            next_step=f"add [{prefix}workspace] with channels and platforms",
+        )
+    head_name = "workspace" if "workspace" in root else "project"
+    check_keys(root, ROOT_KEYS.replace("workspace", head_name, 1), str(path))
+    if head_name == "project":
+        notes.append(f"[{prefix}project] is the old name of [{prefix}workspace]")
+    project, groups = _read_pyproject(toml, path) if is_pyproject else ({}, {})
+    head = tables.read_head(take_table(root, head_name, str(path)), f"[{prefix}{head_name}]", path.parent)
+    for key, kind in (("tool", dict), ("$schema", str)):
+        take(root, key, kind, str(path))
+    if "package" in root and not head.build_preview:
+        raise problem(
+            where="[package]",
+            expected="the preview `pixi-build` beside a package",
+            found="no such preview",
+            next_step='add preview = ["pixi-build"] to [workspace], or remove [package]',
+        )
+    manifest = _assemble(path, root, head, groups, notes)
+    return _add_project(manifest, project, groups) if is_pyproject else manifest
+
+
+def _require_section(path: Path, text: str, is_pyproject: bool) -> None:
+    """Pixi looks for its tables in the text before it parses, so `workspace = { ... }` on one line is not found."""
+    if is_pyproject:
+        present = any(f"[tool.pixi.{s}]" in text or f"{s}." in text for s in SECTIONS)
+    else:
+        present = any(line.lstrip().startswith(f"[{s}") for line in text.splitlines() for s in SECTIONS)
+    if not present:
+        wanted = "[tool.pixi.workspace]" if is_pyproject else "[workspace]"
+        mark = ", hidden behind a byte order mark" if text.startswith("\ufeff[") else ""
+        raise problem(
+            where=path,
+            expected=f"a line {wanted}",
+            found=f"none that Pixi sees{mark}",
+            next_step=f"begin the manifest with {wanted}",
+        )
+
+
+def _check_requires_pixi(root: dict[str, Any], where: str) -> None:
+    head = root.get("workspace")
+    wanted = head.get("requires-pixi") if isinstance(head, dict) else None
+    if not isinstance(wanted, str):
+        return
+    try:
+        met = VersionSpec(wanted, True).matches(Version(PIXI_VERSION))
+    except Exception as error:
+        raise problem(
+            where=f"{where} requires-pixi", expected='a version such as ">=0.71"', found=f"'{wanted}'"
+        ) from error
+    if not met:
+        raise PixiTooOld(
+            looked_at=f"{where} requires-pixi",
+            expected=f"a Pixi that meets '{wanted}'",
+            found=f"this check agrees with Pixi {PIXI_VERSION}",
+            next_step="pixi self-update, or lower requires-pixi",
+        )
+
+
+def _assemble(path: Path, root: dict[str, Any], head: Head, groups: dict, notes: list[str]) -> Manifest:
+    """Features, environments and platforms from the tables, checked against each other."""
+    default = tables.read_feature(
+        "default", {k: v for k, v in root.items() if k in tables.DEFAULT_KEYS.split()}, "", head
+    )
+    default = replace(default, channel_priority=head.channel_priority, solve_strategy=head.solve_strategy)
+    features = {"default": default}
+    for name, table in take_table(root, "feature", str(path)).items():
+        if name == "default":
+            raise problem(
+                where="[feature.default]", expected="another name", found="the feature of the tables at the root"
+            )
+        if not isinstance(table, dict):
+            raise problem(where=f"[feature.{name}]", expected="a table", found=f"{table!r}")
+        features[name] = tables.read_feature(name, table, f"feature.{name}", head)
+    for name in groups:
+        features.setdefault(name, Feature(name))
+    environments = _read_environments(take_table(root, "environments", str(path)), features, head)
+    inline = [e.features[0] for e in environments.values() if e.features and e.features[0].inline]
+    if any(f.system_requirements for f in features.values()):
+        notes.append("[system-requirements] is deprecated: declare the virtual packages on the platforms")
+    unused = set(features) - {"default"} - {f.name for e in environments.values() for f in e.features}
+    notes += [f"feature '{name}' is in no environment, so nothing checks it" for name in sorted(unused)]
+    pool = {id(f): f for f in (*features.values(), *inline)}
+    found, simple, migrated = migrate(head.platforms, pool)
+    environments = {n: replace(e, features=tuple(migrated[id(f)] for f in e.features)) for n, e in environments.items()}
+    overrides = {key: read_cutoffs(root, key) for key in ("exclude-newer", "pypi-exclude-newer")}
+    manifest = Manifest(
+        path=path,
+        name=head.name,
+        channels=head.channels,
+        features={n: migrated[id(f)] for n, f in features.items()},
+        environments=environments,
+        platforms=tuple(found),
+        composes=simple,
+        pypi_options=head.pypi_options,
+        exclude_newer=head.exclude_newer,
+        package_cutoffs=overrides["exclude-newer"],
+        notes=tuple(notes),
+    )
+    return validate_references(manifest)
+
+
+def _read_environments(table: dict, features: dict[str, Feature], head: Head) -> dict[str, Environment]:
+    found = {} if "default" in table else {"default": Environment("default", (features["default"],))}
+    for name, value in table.items():
+        where = f"[environments] {name}"
+        if not re.fullmatch(r"[a-z0-9-]+", name):
+            raise problem(where=where, expected="a name of lower-case letters, digits and '-'", found=f"'{name}'")
+        value = {"features": value} if isinstance(value, list) else value
+        if not isinstance(value, dict):
+            raise problem(where=where, expected="a list of features or a table", found=f"{value!r}")
+        check_keys(value, tables.ENVIRONMENT_KEYS, where)
+        own = {k: v for k, v in value.items() if k not in ("features", "solve-group", "no-default-feature")}
+        group = take(value, "solve-group", str, where)
+        names = take_strings(value, "features", where)
+        if names is None and group is None and not own:
+            raise problem(where=where, expected="features, a solve-group or content of its own", found="none")
+        used = []
+        if own:
+            used.append(replace(tables.read_feature(name, own, f"environments.{name}", head), inline=True))
+        for feature in names or []:
+            if feature not in features:
+                near = nearest(feature, features)
+                raise problem(
+                    where=f"{where} features",
+                    expected="features that are defined: " + ", ".join(features),
+                    found=f"'{feature}'{near}",
+                )
+            if names.count(feature) > 1:
+                raise problem(where=f"{where} features", expected="every feature once", found=f"'{feature}' twice")
+            used.append(features[feature])
+        if not take(value, "no-default-feature", bool, where):
+            used.append(features["default"])
+        check_system_requirements([f.system_requirements for f in used], where)
+        join_options([f.pypi_options for f in used if f.pypi_options], where)
+        found[name] = Environment(name, tuple(used), group, bool(value.get("no-default-feature", False)))
+    return found
+
+
+def _read_pyproject(toml: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, list[PypiSpec]]]:
+    """`[project]` and, by name, the requirements of optional dependencies and dependency groups."""
+    project = take_table(toml, "project", str(path))
+    if "project" in toml:
+        check_keys(project, PROJECT_KEYS, "[project]")
+        if not isinstance(project.get("name"), str):
+            raise problem(where="[project] name", expected="the name of the project", found="none")
+        python = take(project, "requires-python", str, "[project]")
+        if python is not None:
+            check_specifiers(python, "[project] requires-python")
+    if "build-system" in toml:
+        take_strings(
+            toml["build-system"] if isinstance(toml["build-system"], dict) else {}, "requires", "[build-system]"
+        )
+        if "requires" not in take_table(toml, "build-system", str(path)):
+            raise problem(where="[build-system] requires", expected="what building the project needs", found="none")
+    own_name = str(canonicalize_name(project.get("name", "")))
+    extras = {
+        k: _lines(v, f"[project.optional-dependencies] {k}")
+        for k, v in take_table(project, "optional-dependencies", "[project]").items()
+    }
+    groups = {name: _extra(name, extras, own_name, ()) for name in extras}
+    raw = take_table(toml, "dependency-groups", str(path))
+    for name in raw:
+        groups[name] = _group(name, raw, ())
+    return project, groups
+
+
+def _lines(value: Any, where: str) -> list[PypiSpec]:
+    if not isinstance(value, list):
+        raise problem(where=where, expected="an array of requirements", found=f"{value!r}")
+    return [from_requirement(line, where) for line in value]
+
+
+def _extra(name: str, extras: dict[str, list[PypiSpec]], own: str, seen: tuple[str, ...]) -> list[PypiSpec]:
+    """The requirements of an extra, with `project[other]` replaced by those of the other extra."""
+    found: list[PypiSpec] = []
+    for spec in extras[name]:
+        if spec.name != own:
+            found.append(spec)
+            continue
+        for other in spec.extras:
+            match = next((k for k in extras if canonicalize_name(k) == other), None)
+            if match is None or match in (*seen, name):
+                raise problem(
+                    where="[project.optional-dependencies]",
+                    expected="extras that exist and form no circle",
+                    found=f"'{other}'",
+                )
+            found += _extra(match, extras, own, (*seen, name))
+    return found
+
+
+def _group(name: str, raw: dict[str, Any], seen: tuple[str, ...]) -> list[PypiSpec]:
+    """The requirements of a dependency group, with `{ include-group = ... }` followed."""
+    where = f"[dependency-groups] {name}"
+    found: list[PypiSpec] = []
+    if not isinstance(raw[name], list):
+        raise problem(where=where, expected="an array of requirements", found=f"{raw[name]!r}")
+    for line in raw[name]:
+        if not isinstance(line, dict):
+            found.append(from_requirement(line, where))
+            continue
+        other = line.get("include-group")
+        match = next((k for k in raw if canonicalize_name(k) == canonicalize_name(str(other))), None)
+        if set(line) != {"include-group"} or match is None or match in (*seen, name):
+            raise problem(
+                where=where, expected="include-group with a group that exists, in no circle", found=f"{line!r}"
+            )
+        found += _group(match, raw, (*seen, name))
+    return found
+
+
+def _add_project(manifest: Manifest, project: dict[str, Any], groups: dict[str, list[PypiSpec]]) -> Manifest:
+    """What `[project]` adds: python by `requires-python` (any python without it), and PyPI requirements."""
+    features = dict(manifest.features)
+    default = features["default"].targets[0]
+    if "python" not in default.dependencies.get("run", {}):
+        # `==` means exactly this release to PyPI and `.*` beside it a prefix; conda writes the prefix without `==`.
+        parts = [part.replace(" ", "") for part in project.get("requires-python", "").split(",")]
+        version = ",".join(parts).removeprefix("==") or "*"
+        run = {**default.dependencies.get("run", {}), "python": CondaSpec("python", {"version": version})}
+        default = replace(default, dependencies={**default.dependencies, "run": run})
+    features["default"] = replace(features["default"], targets=(default, *features["default"].targets[1:]))
+    groups = {name: list(found) for name, found in groups.items()}
+    if "dependencies" in project:
+        groups.setdefault("default", []).extend(_lines(project["dependencies"], "[project] dependencies"))
+    for name, found in groups.items():
+        target = features[name].targets[0] if features[name].targets else Target()
+        pypi = {k: list(v) for k, v in target.pypi.items()}
+        for spec in found:
+            if spec not in pypi.setdefault(spec.name, []):
+                pypi[spec.name].append(spec)
+        target = replace(target, pypi={k: tuple(v) for k, v in pypi.items()})
+        features[name] = replace(features[name], targets=(target, *features[name].targets[1:]))
+    environments = {
+        n: replace(e, features=tuple(f if f.inline else features[f.name] for f in e.features))
+        for n, e in manifest.environments.items()
+    }
+    return replace(manifest, features=features, environments=environments)
+
+
+def _merge(manifest: Manifest, environment: str, platform: Platform | None, of: Any) -> dict[str, list[Any]]:
+    """All constraints by package: a target replaces what its feature says in general, features add to each other."""
+    merged: dict[str, list[Any]] = {}
+    for feature in manifest.environments[environment].features:
+        if platform is not None and not manifest.supports(feature, platform):
+            continue
+        here: dict[str, tuple] = {}
+        for target in feature.targets:
+            general = target.selector is None
+            if general or (platform is not None and platforms.selector_matches(target.selector, platform)):
+                here.update(of(target))
+        for name, specs in here.items():
+            held = merged.setdefault(name, [])
+            held += [s for s in specs if s not in held]
+    return merged
+
+
+def conda_specs(manifest: Manifest, environment: str, platform: Platform) -> dict[str, list[CondaSpec]]:
+    """What the environment asks of conda on a platform; every constraint of a list has to be met."""
+
+    def combined(target: Target) -> dict[str, tuple]:
+        of_kinds = [target.dependencies.get(kind, {}) for kind in ("run", "host", "build")]
+        return {name: (spec,) for table in of_kinds for name, spec in table.items()}
+
+    return _merge(manifest, environment, platform, combined)
+
+
+def pypi_specs(manifest: Manifest, environment: str, platform: Platform | None) -> dict[str, list[PypiSpec]]:
+    """What the environment asks of PyPI on a platform (None: in general, without any target)."""
+    return _merge(manifest, environment, platform, lambda target: target.pypi)
+
+
+def constraints(manifest: Manifest, environment: str, platform: Platform) -> dict[str, list[CondaSpec]]:
+    """Limits on packages that the environment does not ask for itself."""
+    return _merge(manifest, environment, platform, lambda t: {n: (s,) for n, s in t.constraints.items()})
+
+
+def dev_sources(manifest: Manifest, environment: str, platform: Platform) -> dict[str, list[Any]]:
+    """Packages whose dependencies are wanted, but not the packages themselves."""
+    return _merge(manifest, environment, platform, lambda t: {n: (s,) for n, s in t.dev.items()})

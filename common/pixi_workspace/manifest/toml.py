@@ -1,0 +1,132 @@
+"""TOML as Pixi reads it, and the small questions that the manifest's reader asks of a table.
+
+Pixi's TOML reader takes the line breaks and trailing commas of TOML 1.1 and knows no dates. tomli (2.4 or newer)
+reads TOML 1.1; where the older tomllib of Python refuses a text, a note says so, since other tools will refuse too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from datetime import date, time
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli
+
+from pixi_workspace.errors import WorkspaceError
+
+T = TypeVar("T")
+NOTE_1_1 = (
+    "the manifest uses TOML 1.1 (a line break or a trailing comma inside {{ }}, or \\e, \\x in a string): Pixi reads"
+    " it, other TOML readers refuse it ({reason})"
+)
+
+
+class ManifestError(WorkspaceError):
+    """What Pixi refuses in a manifest."""
+
+
+class PixiTooOld(ManifestError):
+    """`requires-pixi` is not met by the Pixi version that this agrees with."""
+
+
+def problem(*, where: object, expected: str, found: str, next_step: str = "") -> ManifestError:
+    """A ManifestError; `where` names the table and key, as in `[feature.cpu] platforms`."""
+    return ManifestError(
+        looked_at=where,
+        expected=expected,
+        found=found,
+        next_step=next_step or f"correct {where}, then `pixi lock --check`",
+    )
+
+
+def parse(path: Path) -> tuple[dict[str, Any], str, list[str]]:
+    """The tables of a TOML file, its text, and notes about it. Raises ManifestError with line and column."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise problem(where=path, expected="a text file in UTF-8", found=f"byte {error.start} is not UTF-8") from error
+    except OSError as error:
+        raise problem(where=path, expected="a file that can be read", found=str(error)) from error
+    body = text.removeprefix("\ufeff")  # Pixi eats the mark too, but only after it looked for its tables
+    try:
+        tables = tomli.loads(body)
+    except (tomli.TOMLDecodeError, ValueError, RecursionError) as error:
+        found = str(error) or "tables nested too deeply"
+        raise problem(
+            where=path, expected="valid TOML", found=found, next_step=f"correct that line of {path.name}"
+        ) from error
+    _refuse_dates(tables, str(path))
+    try:
+        tomllib.loads(body)
+    except ValueError as error:
+        return tables, text, [NOTE_1_1.format(reason=error)]
+    return tables, text, []
+
+
+def _refuse_dates(value: Any, where: str) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_dates(inner, f"{where} {key}")
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_dates(inner, where)
+    elif isinstance(value, (date, time)):
+        raise problem(
+            where=where, expected="a string: Pixi's TOML reader knows no dates", found=f"{value} without quotes"
+        )
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise problem(where=where, expected="an integer of 64 bits", found=f"{value}")
+
+
+def check_keys(table: dict[str, Any], allowed: str, where: str) -> None:
+    """Refuse a key that Pixi does not know, with the nearest one that it does. `allowed`: names between blanks."""
+    known = allowed.split()
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise problem(where=where, expected="one of " + ", ".join(known), found=f"the unknown key '{key}'{hint}")
+
+
+def take(table: dict[str, Any], key: str, kind: type[T], where: str) -> T | None:
+    """The value of a key if it is there, refused where it is not of `kind`."""
+    value = table.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        words = {dict: "a table", list: "an array", str: "a string", bool: "true or false", int: "an integer"}
+        raise problem(where=f"{where} {key}", expected=words[kind], found=f"{value!r}")
+    return value
+
+
+def take_table(table: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    return take(table, key, dict, where) or {}
+
+
+def take_strings(table: dict[str, Any], key: str, where: str) -> list[str] | None:
+    """An array of strings, or None where the key is missing."""
+    value = take(table, key, list, where)
+    if value is not None and not all(isinstance(v, str) for v in value):
+        raise problem(where=f"{where} {key}", expected="an array of strings", found=f"{value!r}")
+    return value
+
+
+def take_choice(table: dict[str, Any], key: str, choices: tuple[str, ...], where: str) -> str | None:
+    value = take(table, key, str, where)
+    if value is not None and value not in choices:
+        raise problem(where=f"{where} {key}", expected="one of " + ", ".join(choices), found=f"'{value}'")
+    return value
+
+
+def take_url(table: dict[str, Any], key: str, where: str) -> str | None:
+    value = take(table, key, str, where)
+    if value is not None and not is_url(value):
+        raise problem(where=f"{where} {key}", expected="an absolute URL", found=f"'{value}'")
+    return value
+
+
+def is_url(text: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) is not None and " " not in text

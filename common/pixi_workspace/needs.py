@@ -1,0 +1,268 @@
+"""What a locked environment needs of a machine: driver, CUDA, system libraries, disk. From lock and manifest alone.
+
+`workshop environments` prints it, and `workshop doctor` holds it against the machine it runs on, by Pixi's rules:
+a machine takes the first platform of the workspace whose declared virtual packages it has; then every locked package
+has its say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rattler import Version, VersionSpec
+
+from pixi_workspace import lock as locks
+from pixi_workspace import platforms
+from pixi_workspace.lock import Lock, LockedPackage
+from pixi_workspace.manifest import Manifest
+from pixi_workspace.manifest.platforms import platforms_of
+from pixi_workspace.platforms import Platform
+
+# What Pixi 0.77 compares with the machine; other virtual packages (`__archspec`) it leaves to the solver.
+COMPARED = ("__glibc", "__musl", "__eglibc", "__cuda", "__osx", "__win", "__linux")
+WORDS = {
+    "__glibc": "glibc",
+    "__musl": "musl",
+    "__eglibc": "eglibc",
+    "__osx": "macOS",
+    "__win": "Windows",
+    "__linux": "Linux",
+    "__cuda": "an NVIDIA driver for CUDA",
+}
+# What the neural networks run on. One of them built for the CPU, and none for CUDA, makes an environment for the CPU.
+FRAMEWORKS = ("pytorch", "torch", "jaxlib", "tensorflow", "tensorflow-base")
+# Where a machine runs programs of another architecture too, Pixi takes those platforms after its own.
+ALSO_RUNS = {"osx-arm64": ("osx-64",), "win-arm64": ("win-64",)}
+# The driver that came with each CUDA toolkit on x86-64 Linux, which is the oldest that supports all of this CUDA:
+# NVIDIA's "CUDA Toolkit Release Notes", table "CUDA Toolkit and Corresponding Driver Versions", rows GA.
+LINUX_DRIVERS = {
+    "10.2": "440.33",
+    "11.0": "450.51.05",
+    "11.1": "455.23",
+    "11.2": "460.27.03",
+    "11.3": "465.19.01",
+    "11.4": "470.42.01",
+    "11.5": "495.29.05",
+    "11.6": "510.39.01",
+    "11.7": "515.43.04",
+    "11.8": "520.61.05",
+    "12.0": "525.60.13",
+    "12.1": "530.30.02",
+    "12.2": "535.54.03",
+    "12.3": "545.23.06",
+    "12.4": "550.54.14",
+    "12.5": "555.42.02",
+    "12.6": "560.28.03",
+    "12.8": "570.26",
+    "12.9": "575.51.03",
+    "13.0": "580.65.06",
+    "13.1": "590.44.01",
+    "13.2": "595.45.04",
+}
+# The oldest driver that runs what was built for any CUDA of a major version, with a part of its features: "CUDA
+# Compatibility", minor version compatibility, for which the release notes name these drivers. What is compiled on the
+# spot from PTX (for a GPU that is newer than the build, say) needs a driver of the build's own CUDA.
+MINOR_VERSION_COMPATIBILITY = {"11": "450.80.02", "12": "525.60.13", "13": "580.65.06"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """One environment on one platform, and what is locked for it (nothing: the lock does not have it)."""
+
+    environment: str
+    platform: Platform
+    packages: tuple[LockedPackage, ...]
+
+
+@dataclass(frozen=True)
+class Need:
+    """A virtual package that somebody asks for: `__cuda`, `>=12`, `cuda-version 12.9 ...`."""
+
+    virtual: str
+    version: str
+    who: str
+
+
+def places(manifest: Manifest, lock: Lock) -> list[Place]:
+    """Every environment on every platform that it has, in the manifest's order. `lock` is aligned to the manifest."""
+    return [
+        Place(environment.name, platform, locks.packages(lock, environment.name, platform))
+        for environment in manifest.environments.values()
+        for platform in platforms_of(manifest, environment.features)
+    ]
+
+
+def declared(platform: Platform) -> list[Need]:
+    """What the platform itself asks of a machine, beyond what Pixi takes for granted on the subdir."""
+    left = platforms.customised(platform.virtual_packages, platform.subdir)
+    return [Need(v.name, f">={v.version}", f"the platform {platform.name}") for v in left if v.name in COMPARED]
+
+
+def asked_by_packages(place: Place) -> Iterator[Need]:
+    """What the locked packages ask for: conda packages in `depends`, wheels for Linux by the glibc in their names."""
+    for package in place.packages:
+        for text in package.depends:
+            name, _, version = text.partition(" ")
+            if name in COMPARED:
+                yield Need(name, version.split(" ")[0] or "*", str(package))
+        if package.kind == "pypi" and (glibc := glibc_of_wheel(package.url)):
+            yield Need("__glibc", f">={glibc}", str(package))
+
+
+def asked_if_there(place: Place) -> Iterator[Need]:
+    """`constrains` on `__cuda`: a package that runs without a driver, and not with one that is too old."""
+    for package in place.packages:
+        for text in getattr(package.record, "constrains", ()) or ():
+            name, _, version = text.partition(" ")
+            if name == "__cuda" and version:
+                yield Need(name, version.split(" ")[0], str(package))
+
+
+def glibc_of_wheel(url: str) -> str | None:
+    """The least glibc that a wheel for Linux runs with, by its name (PEP 600, and the names before it)."""
+    older = {"manylinux1": "2.5", "manylinux2010": "2.12", "manylinux2014": "2.17"}
+    found = [f"{a}.{b}" for a, b in re.findall(r"manylinux_(\d+)_(\d+)_", url)]
+    found += [glibc for name, glibc in older.items() if f"{name}_" in url]
+    return min(found, key=Version) if found else None
+
+
+def meets(have: str | None, version: str) -> bool:
+    """Whether a virtual package of version `have` (None: the machine has none) satisfies `>=12,<13`, `12.*` or `*`."""
+    if have is None:
+        return False
+    try:
+        return version == "*" or VersionSpec(version, False).matches(Version(have))
+    except Exception:  # the exception types of rattler differ between its releases
+        return False
+
+
+def least(needs: list[Need]) -> str | None:
+    """The lowest version that can satisfy all of `needs`, by the bounds that they name; None where none names one."""
+    found = []
+    for need in needs:
+        bounds = []
+        for choice in need.version.split("|"):
+            low = re.findall(r"(?:^|,)\s*(?:>=|>|==|=|~=|)\s*v?(\d+(?:\.\d+)*)", choice)
+            bounds.append(max(low, key=Version, default="0"))
+        found.append(min(bounds, key=Version))
+    best = max(found, key=Version, default="0")
+    return None if best == "0" else best
+
+
+def unmet(place: Place, virtual: dict[str, str]) -> tuple[list[Need], list[Need]]:
+    """What a machine with these virtual packages (by name, `__cuda`: `12.4`) lacks for the platform, for the packages.
+
+    Pixi refuses an environment where both lack something, warns and goes on where only the platform does.
+    """
+    of_platform = [need for need in declared(place.platform) if not meets(virtual.get(need.virtual), need.version)]
+    of_packages = [need for need in asked_by_packages(place) if not meets(virtual.get(need.virtual), need.version)]
+    return of_platform, of_packages
+
+
+def lowest_cuda(place: Place) -> str | None:
+    """The lowest CUDA version that a driver must support for Pixi to install the environment; None: no driver needed.
+
+    The highest of what the platform declares and what the packages ask for.
+    """
+    asked = [*declared(place.platform), *asked_by_packages(place)]
+    asked = [need for need in asked if need.virtual == "__cuda"]
+    if not asked:
+        return None
+    return least([*asked, *asked_if_there(place)]) or "0"
+
+
+def variant(package: LockedPackage) -> str | None:
+    """`cpu`, `cuda 12.9` or `cuda` (which one is not said) for a package that is built for either, None for others."""
+    text = package.build
+    if package.kind == "pypi":  # torch 2.6.0+cu124
+        text = (package.version or "").partition("+")[2].replace("cu", "cuda", 1)
+    found = re.match(r"(?:.*_)?(cpu|cuda|gpu)_?(\d+\.\d+|\d+)?", text)
+    if not found:
+        return None
+    digits = found[2] or ""
+    if found[1] == "cpu":
+        return "cpu"
+    if "." not in digits and len(digits) > 2:
+        digits = f"{digits[:2]}.{digits[2:]}"
+    return f"cuda {digits}".strip()
+
+
+def variants(place: Place) -> list[tuple[LockedPackage, str]]:
+    """The packages that are built for the CPU or for a CUDA, and for which; frameworks first.
+
+    A wheel of torch or JAX that does not say it in its version is what the CUDA libraries beside it make it.
+    """
+    names = [package.name.lower() for package in place.packages if package.kind == "pypi"]
+    beside = {
+        "torch": any(name.startswith("nvidia-cuda-runtime") for name in names),
+        "jaxlib": any(re.match(r"jax-cuda\d+-p", name) for name in names),
+    }
+    found = []
+    for package in place.packages:
+        kind = variant(package)
+        if kind is None and package.kind == "pypi" and package.name in beside:
+            kind = f"cuda {toolkit(place) or ''}".strip() if beside[package.name] else "cpu"
+        if kind:
+            found.append((package, kind))
+    return sorted(found, key=lambda pair: (pair[0].name not in FRAMEWORKS, pair[0].name))
+
+
+def toolkit(place: Place) -> str | None:
+    """The CUDA that is locked, as in `12.9`: by conda's cuda-version or cudatoolkit, else by NVIDIA's wheels."""
+    held = {package.name.lower(): package.version or "" for package in place.packages}
+    wheel = next((name for name in held if name.startswith("nvidia-cuda-runtime")), "")
+    for name in ("cuda-version", "cudatoolkit", wheel):
+        if found := re.match(r"\d+\.\d+", held.get(name, "")):
+            return found[0]
+    return None
+
+
+def built_for(place: Place) -> str | None:
+    """The CUDA that the environment computes with, `12.9`; None where nothing in it is built for CUDA."""
+    kinds = [kind for _, kind in variants(place) if kind.startswith("cuda")]
+    if not kinds:
+        return None
+    said = [kind.partition(" ")[2] for kind in kinds if " " in kind]
+    return toolkit(place) or max(said, key=Version, default="0")
+
+
+def driver_for(cuda: str) -> str | None:
+    """The oldest Linux driver that supports this CUDA (LINUX_DRIVERS); None for one that is newer than the table."""
+    rows = [row for row in LINUX_DRIVERS if Version(row) >= Version(cuda)]
+    return LINUX_DRIVERS[min(rows, key=Version)] if rows else None
+
+
+def oddities(place: Place) -> list[str]:
+    """What would surprise on a machine, in a word that nobody overlooks; empty where all is as it seems."""
+    found = []
+    kinds = variants(place)
+    frameworks = {str(package): kind for package, kind in kinds if package.name in FRAMEWORKS}
+    cuda = place.platform.version_of("__cuda")
+    with_cuda = [package for package, kind in kinds if kind.startswith("cuda")]
+    if cuda and frameworks and not any(kind.startswith("cuda") for kind in frameworks.values()):
+        named = ", ".join(frameworks)
+        found.append(f"CPU BUILD on a platform with CUDA {cuda}: {named}; nothing here would use the GPU")
+    if with_cuda and not cuda:
+        found.append(
+            f"CUDA BUILD on a platform that declares no CUDA: {with_cuda[0]}; it is installed on machines without a "
+            "driver too, and a solver that knows of no driver may take a build of years ago"
+        )
+    built = built_for(place)
+    if cuda and built and int(built.split(".")[0]) > int(cuda.split(".")[0]) and not least_of_packages(place, built):
+        found.append(f"BUILT FOR CUDA {built} on a platform that lets in drivers of CUDA {cuda}: they cannot run it")
+    return found
+
+
+def least_of_packages(place: Place, built: str) -> bool:
+    """Whether the packages themselves keep out drivers of an older major than they were built for."""
+    asked = [need for need in asked_by_packages(place) if need.virtual == "__cuda"]
+    low = least(asked)
+    return low is not None and int(low.split(".")[0]) >= int(built.split(".")[0])
+
+
+def download(place: Place) -> tuple[int, int]:
+    """Bytes to download, and of how many packages the lock does not know the size (wheels, some old records)."""
+    sizes = [package.size for package in place.packages]
+    return sum(size or 0 for size in sizes), sum(size is None for size in sizes)

@@ -1,0 +1,72 @@
+"""`workshop check N`: the checks of one exercise on a workspace, in order, up to the first that fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from workshop import exercises, report
+from workshop.checking import checks, progress
+from workshop.checking.checks import Workspace
+from workshop.errors import WorkshopError
+
+
+def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int = 1) -> int:
+    """Ask the checks of exercise `number` about its starter, or about the workspace at `path`; the exit code.
+
+    hints: how many of the three hints of a failed check to print, from a nudge to nearly the answer.
+    """
+    exercise = exercises.exercise_of(number)
+    folder = Path(path) if path else exercise.folder / "starter"
+    if folder.is_file():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise WorkshopError(
+            looked_at=folder,
+            expected="a folder to look at",
+            found="no such folder",
+            next_step=f"workshop check {number}",
+        )
+    content = progress.content_of(exercise)  # before anything is looked at: it may be edited meanwhile
+    workspace = Workspace(folder.resolve())
+    rows = []
+    try:
+        for check, answer in checks.ask(exercise.checks, workspace):
+            rows.append((check, answer))
+            if not as_json:
+                report.say(f"{answer.status:5}{check.number}  {check.says}")
+                if answer.status == "fail":
+                    problem = WorkshopError(
+                        looked_at=answer.looked_at,
+                        expected=answer.expected,
+                        found=answer.found,
+                        next_step=answer.next_step,
+                    )
+                    said = "".join(f"\nhint:      {hint}" for hint in check.hints[:hints])
+                    more = "" if hints == len(check.hints) else f"  (more: --hint {hints + 1})"
+                    report.say(f"\n{str(problem)}{said}{more}\n")
+                else:
+                    report.say(f"          {answer.found}")
+            if answer.status == "fail" and not go_on:
+                break
+    finally:
+        shutil.rmtree(workspace.scratch, ignore_errors=True)
+    if path is None:
+        progress.remember(exercise, rows, content)
+    # Of the manifest only where it can be read: what else there is to say about it, a check has said.
+    notes = workspace.manifest.notes if "manifest" in vars(workspace) else ()
+    counts = {status: sum(answer.status == status for _, answer in rows) for status in ("ok", "fail", "skip")}
+    if as_json:
+        listed = [{"number": check.number, "says": check.says, **asdict(answer)} for check, answer in rows]
+        left = len(exercise.checks) - len(rows)
+        said = {"exercise": number, "counts": counts | {"not asked": left}, "notes": notes, "checks": listed}
+        print(json.dumps(said, indent=2))
+    else:
+        for note in notes:
+            report.say(f"note: {note}")
+        left = len(exercise.checks) - len(rows)
+        rest = f", {left} not looked at yet" if left else ""
+        report.say(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
+    return 1 if counts["fail"] else 0

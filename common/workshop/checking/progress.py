@@ -1,0 +1,176 @@
+"""`workshop progress` and `workshop hint`: what passed, for which content, and how much help was asked for.
+
+An answer is remembered with its content: the sha256 over the files of the starter and the checks. After an edit or a
+`git pull` it counts no more, and does again when that content comes back before the check is asked about another. The
+file carries a checksum of each entry, so that an edited one is noticed and dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workshop import exercises, report, shell
+from workshop.checking import starter
+from workshop.checking.checks import Answer, Check
+from workshop.errors import WorkshopError
+from workshop.exercises import Exercise
+from workshop.files import sha256_of, write_atomic
+
+VERSION = 1
+
+
+def _file(exercise: Exercise) -> Path:
+    return exercise.folder.parent / ".workshop" / f"progress-{exercise.number}.json"
+
+
+def content_of(exercise: Exercise) -> str:
+    """sha256 over what an answer depends on: the files of the starter, and the checks themselves."""
+    digest = hashlib.sha256()
+    files = starter.files_of(exercise.folder / "starter") | {"../checks.py": exercise.folder / "checks.py"}
+    for name, path in sorted(files.items()):
+        try:
+            digest.update(f"{name}\0{sha256_of(path)}\n".encode())
+        except OSError:
+            digest.update(f"{name}\0unreadable\n".encode())
+    return digest.hexdigest()
+
+
+def _seal(number: str, entry: dict[str, Any]) -> str:
+    kept = {key: value for key, value in entry.items() if key != "seal"}
+    return hashlib.sha256(f"{number}{json.dumps(kept, sort_keys=True)}".encode()).hexdigest()[:16]
+
+
+def _read(exercise: Exercise) -> dict[str, dict[str, Any]]:
+    """The entries by check, without those that were edited or damaged."""
+    path = _file(exercise)
+    try:
+        stored = json.loads(path.read_bytes())
+        entries = stored["checks"] if stored["version"] == VERSION else {}
+        sound = {n: e for n, e in entries.items() if isinstance(e, dict) and e.get("seal") == _seal(n, e)}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        entries, sound = {"": None}, {}
+    if len(sound) < len(entries):
+        print(
+            f"note: {shell.relative(path)} was edited or damaged; what is not sound in it counts no more",
+            file=sys.stderr,
+        )
+    return sound
+
+
+def _update(exercise: Exercise, change: Callable[[dict[str, dict[str, Any]]], None]) -> None:
+    """Change the entries and write them. Two terminals at once do not lose each other's; a file that cannot be
+    written is a note, since an answer is worth more than its memory."""
+    from filelock import FileLock, Timeout
+
+    path = _file(exercise)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with FileLock(path.with_suffix(".lock"), timeout=10):
+            entries = _read(exercise)
+            change(entries)
+            sealed = {number: entry | {"seal": _seal(number, entry)} for number, entry in entries.items()}
+            text = json.dumps({"version": VERSION, "checks": sealed}, indent=1, sort_keys=True)
+            write_atomic(path, f"{text}\n".encode())
+    except (OSError, Timeout, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        print(f"note: {shell.relative(path)} could not be written ({reason})", file=sys.stderr)
+
+
+def remember(exercise: Exercise, rows: list[tuple[Check, Answer]], content: str) -> None:
+    """Keep what the checks have answered about `content`."""
+
+    def change(entries: dict[str, dict[str, Any]]) -> None:
+        for check, answer in rows:
+            hints = entries.get(check.number, {}).get("hints", 0)
+            entries[check.number] = {
+                "status": answer.status,
+                "content": content,
+                "hints": hints,
+                "asked_since_hint": True,
+            }
+
+    _update(exercise, change)
+
+
+def status_now(exercise: Exercise) -> dict[str, str]:
+    """For each check `ok`, `fail` or `skip` with the files as they are now, `changed` since, or `not asked`."""
+    entries, content = _read(exercise), content_of(exercise)
+    found = {}
+    for check in exercise.checks:
+        entry = entries.get(check.number)
+        if entry is None or entry["status"] == "not asked":  # a hint may come before the first check
+            found[check.number] = "not asked"
+        else:
+            found[check.number] = entry["status"] if entry["content"] == content else "changed"
+    return found
+
+
+def all_pass(exercise: Exercise) -> bool:
+    return set(status_now(exercise).values()) == {"ok"}
+
+
+def show(as_json: bool) -> int:
+    """Print what passes in every exercise; 0."""
+    rows = [(exercise, status_now(exercise)) for exercise in exercises.find_all(exercises.root_folder())]
+    if as_json:
+        listed = [{"exercise": e.number, "title": e.about["title"], "checks": now} for e, now in rows]
+        print(json.dumps({"exercises": listed}, indent=2))
+        return 0
+    marks = {"ok": "+", "fail": "x", "skip": "s", "changed": "?", "not asked": "."}
+    longest = max((len(now) for _, now in rows), default=0)
+    for exercise, now in rows:
+        passed = sum(status == "ok" for status in now.values())
+        line = "".join(marks[status] for status in now.values())
+        report.say(f"{exercise.number}  {line:<{longest}}  {passed} of {len(now)}  {exercise.about['title']}")
+    report.say("\n+ passes   x fails   s skipped   ? edited since: ask again   . not asked yet")
+    return 0
+
+
+def hint(number: int, check: str | None, level: int | None) -> int:
+    """Print a hint for a check of exercise `number` (the first that does not pass); 0.
+
+    A hint beyond the first is earned by a `workshop check` since the last one, or asked for by its `level`.
+    """
+    exercise = exercises.exercise_of(number)
+    now = status_now(exercise)
+    asked = f"{number}.{check}" if check else next((n for n, status in now.items() if status != "ok"), None)
+    if asked is None:
+        report.say(f"all checks of exercise {number} pass; workshop diff {number} shows the solution beside yours")
+        return 0
+    found = next((c for c in exercise.checks if c.number == asked), None)
+    if found is None:
+        known = ", ".join(c.number for c in exercise.checks)
+        raise WorkshopError(
+            looked_at="the number of the check",
+            expected=f"one of {known}",
+            found=asked,
+            next_step=f"workshop hint {number}",
+        )
+    fresh = {"status": "not asked", "content": "", "hints": 0, "asked_since_hint": True}
+    entry = _read(exercise).get(asked, fresh)
+    if level is None:
+        earned = entry["asked_since_hint"] or entry["hints"] == 0
+        level = max(1, min(entry["hints"] + 1 if earned else entry["hints"], len(found.hints)))
+    report.say(f"{found.number}  {found.says}\n")
+    for k, text in enumerate(found.hints[:level], 1):
+        report.say(f"hint {k}:  {text}")
+    if level < len(found.hints):
+        report.say(f"\nnext:    try it, then workshop check {number}; workshop hint {number} knows more after it")
+    else:
+        report.say(
+            f"\nnext:    workshop check {number}; there are no more hints: workshop diff {number} --spoil shows the solution"
+        )
+
+    def change(entries: dict[str, dict[str, Any]]) -> None:
+        known = entries.get(asked, fresh)
+        entries[asked] = known | {"hints": max(level, known["hints"]), "asked_since_hint": False}
+
+    _update(exercise, change)
+    return 0

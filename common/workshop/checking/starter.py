@@ -1,0 +1,172 @@
+"""`workshop reset N` and `workshop diff N`: the starter as it was shipped, and the learner's against the solution.
+
+What was shipped is known by the sha256 of each file in exercise.toml, and found in the history of the checkout; so a
+starter that its owner has committed can be put back as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from workshop import exercises, shell
+from workshop.errors import WorkshopError
+from workshop.exercises import Exercise
+from workshop.files import files_of, sha256_of, write_atomic
+
+
+def is_shipped(exercise: Exercise) -> bool:
+    """Whether the starter is as it was shipped, file by file."""
+    found = files_of(exercise.folder / "starter")
+    try:
+        return {name: sha256_of(path) for name, path in found.items()} == exercise.about["starter"]
+    except OSError:
+        return False
+
+
+def shipped(exercise: Exercise) -> dict[str, bytes]:
+    """The content of the shipped starter, by file: from the starter itself, or from the history of the checkout.
+
+    Raises WorkshopError where a file is neither there nor in the history.
+    """
+    content = {}
+    for name, sha256 in exercise.about["starter"].items():
+        versions = _versions(exercise.folder, f"starter/{name}")
+        found = next((text for text in versions if hashlib.sha256(text).hexdigest() == sha256), None)
+        if found is None:
+            raise WorkshopError(
+                looked_at=f"{exercise.folder / 'starter' / name}, as it was shipped",
+                expected="a version of it in the history of this checkout",
+                found="none with the sha256 in exercise.toml (no git, or not a clone)",
+                next_step=f"clone the workshop anew beside this one, and copy {exercise.folder.name}/starter from there",
+            )
+        content[name] = found
+    return content
+
+
+def _versions(folder: Path, name: str) -> Iterator[bytes]:
+    """Versions of a file of an exercise, the likeliest first: on the disk, in the last commit, in those before."""
+    if (content := _bytes(folder / name)) is not None:
+        yield content
+    history = (_git(folder, "log", "--all", "--format=%H", "--", name) or b"").decode().split()
+    for commit in ("HEAD", "@{upstream}", *history):
+        if content := _git(folder, "show", f"{commit}:./{name}"):
+            yield content
+
+
+def _git(folder: Path, *words: str) -> bytes | None:
+    """What git prints in a folder; None where it fails."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def reset(number: int, yes: bool) -> int:
+    """Put the starter back as it was shipped, after a copy of all that is in it; the exit code.
+
+    The copy is whole before the first file is touched, and every file is replaced in one step: whenever this is
+    killed, nothing is lost, and the same command goes on. Raises WorkshopError where nobody can be asked.
+    """
+    exercise = exercises.exercise_of(number)
+    folder = exercise.folder / "starter"
+    if is_shipped(exercise):
+        print(f"{shell.relative(folder)} is as it was shipped: nothing to do")
+        return 0
+    content, there = shipped(exercise), files_of(folder)
+    differ = [name for name, path in there.items() if content.get(name) != _bytes(path)]
+    print(f"to be put back in {shell.relative(folder)}: {', '.join(differ + sorted(content.keys() - there.keys()))}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise WorkshopError(
+                looked_at="the terminal, to ask whether the starter shall be put back",
+                expected="a person, or --yes",
+                found="no terminal",
+                next_step=f"workshop reset {number} --yes",
+            )
+        try:
+            answer = input("Put it back? Your version is kept. [y/N] ")
+        except EOFError:  # Ctrl-D
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
+            print("nothing was changed")
+            return 1
+    if there:
+        print(f"your version: {shell.relative(_kept(exercise, there))}")
+    for name, text in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / name, text)
+        if text.startswith(b"#!") and name.endswith((".sh", ".py")) and not (folder / name).stat().st_mode & 0o100:
+            (folder / name).chmod(0o755)  # an executable, as git has it
+    for name in there.keys() - content.keys():
+        (folder / name).unlink(missing_ok=True)
+    print(f"{shell.relative(folder)} is as it was shipped")
+    return 0
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:  # a link to nowhere, a socket
+        return None
+
+
+def _kept(exercise: Exercise, there: dict[str, Path]) -> Path:
+    """A dated copy of the files, whole or not there at all; its folder."""
+    home = exercise.folder.parent / ".workshop" / "backups"
+    stem = f"{exercise.folder.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    number = 1
+    while (final := home / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    partial = final.with_name(f"{final.name}.{os.getpid()}.partial")
+    for name, path in there.items():
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, partial / name, follow_symlinks=False)
+    os.rename(partial, final)
+    return final
+
+
+def diff(number: int, spoil: bool) -> int:
+    """Print how the learner's files differ from the solution's, once they pass (or with `spoil`); the exit code."""
+    from workshop.checking import progress
+
+    exercise = exercises.exercise_of(number)
+    if not spoil and not progress.all_pass(exercise):
+        raise WorkshopError(
+            looked_at=f"the progress of exercise {number}",
+            expected="all checks passed with the files as they are now",
+            found="not yet, or the files have changed since",
+            next_step=f"workshop check {number}  # or: workshop diff {number} --spoil",
+        )
+    mine, solution = files_of(exercise.folder / "starter"), files_of(exercise.folder / "solution")
+    same = True
+    for name in sorted(mine.keys() & solution.keys()):
+        if name.endswith(".lock"):
+            continue  # what two solvers chose is no matter of taste, and thousands of lines
+        texts = [_lines(files[name]) for files in (mine, solution)]
+        for line in difflib.unified_diff(*texts, f"starter/{name}", f"solution/{name}", lineterm=""):
+            print(_coloured(line))
+            same = False
+    if same:
+        print("no difference")
+    return 0
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def _coloured(line: str) -> str:
+    """Green and red on a terminal that has not asked for none."""
+    colour = {"+": "32", "-": "31", "@": "36"}.get(line[:1])
+    if colour is None or not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return line
+    return f"\x1b[{colour}m{line}\x1b[0m"

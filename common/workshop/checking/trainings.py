@@ -1,0 +1,204 @@
+"""What a check asks of a script that trains: does it insist on its device, is it reproducible, what did it leave?"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from workshop import shell
+from workshop.checking.checks import Answer, Workspace, fail, ok, skip
+from workshop.errors import WorkshopError
+from workshop.files import sha256_of
+
+# Modules that an environment may lack through no fault of the script: not every environment has every framework.
+FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")
+
+
+def complaint(run: subprocess.CompletedProcess[str]) -> str:
+    """What a program found wrong: the `found` of its message, else its last line."""
+    lines = run.stderr.strip().splitlines()
+    if missing := re.search(r"the package that brings the module '([^']+)'", run.stderr):
+        return f"there is no module {missing[1]}"
+    found = next((line.removeprefix("found:").strip() for line in lines if line.startswith("found:")), None)
+    return found or (lines[-1] if lines else f"exit code {run.returncode}, and no word why")
+
+
+def missing_framework(run: subprocess.CompletedProcess[str]) -> str | None:
+    """The framework that this environment lacks, where a script stopped for that; not a module that is misspelt."""
+    named = re.search(r"the package that brings the module '(\w+)'", run.stderr)
+    return named[1] if run.returncode and named and named[1] in FRAMEWORKS else None
+
+
+# The shortest training that a check asks a classifier for.
+QUICK = ("--data", "digits", "--epochs", "1")
+
+
+def silent_about_gpu(workspace: Workspace, advice: str) -> Answer | None:
+    """With WORKSHOP_DEVICE=cuda a training script ends on a GPU, or says why it has none.
+
+    The failed or skipped answer where it does neither; None where it does.
+    """
+    place = workspace.scratch / "device"
+    run = workspace.run("train.py", *QUICK, "--output", str(place), WORKSHOP_DEVICE="cuda")
+    if module := missing_framework(run):
+        return skip(f"{module} is not in this environment")
+    seen = "train.py with WORKSHOP_DEVICE=cuda"
+    if run.returncode == 0:
+        if record_of(place)["device"].get("type") == "cuda":
+            return None
+        wanted = "a run on a GPU, or a message and exit code 1 where there is none"
+        return fail(looked_at=seen, expected=wanted, found="it trained on the CPU and said nothing", next_step=advice)
+    if "Traceback" in run.stderr or "GPU" not in run.stderr:
+        return fail(
+            looked_at=seen,
+            expected="a message that says why the GPU cannot be used",
+            found=complaint(run),
+            next_step=advice,
+        )
+    return None
+
+
+SEEN_WITHOUT_GPU = "without a GPU that it can use it stops and says why (not seen here: a run on a GPU)"
+
+
+def what_it_does(workspace: Workspace, place: Path, asked: str, before: str) -> str:
+    """What train.py does with `--device asked` where `before` pretends a GPU: stop, break, or train on cpu or cuda."""
+    run = workspace.run(
+        "train.py", *QUICK, "--output", str(place), "--device", asked, before=before, WORKSHOP_DEVICE=""
+    )
+    if run.returncode == 0:
+        return f"train on {record_of(place)['device'].get('type')}"
+    broken = "Traceback" in run.stderr and "AssertionError" not in run.stderr
+    return f"break: {complaint(run)}" if broken else "stop"
+
+
+# Every image of the test set is another one, with another label. What is learnt from the training set stays.
+OTHER_TEST_SET = """
+import dataclasses
+from workshop.runs import data
+load = data.load
+
+def with_other_test_set(name):
+    found = load(name)
+    return dataclasses.replace(found, x_test=found.x_test[::-1].copy() // 2, y_test=(found.y_test + 1) % 10)
+
+data.load = with_other_test_set
+"""
+
+
+def same_weights_twice(workspace: Workspace, advice: str, before: str = "") -> Answer:
+    """Two trainings with one seed write the same weights, one with another seed others; no test image is trained on.
+
+    before: code that runs in the interpreter first. The three runs lie in first/, again/ and other/ of the scratch.
+    The second is fresh (the order of hashes, say, is the same in all forks of one interpreter), and its test set is
+    another one: where its weights differ, a run with the real test set tells which of the two is the reason.
+    """
+    runs = (
+        ("first", "1", before, False),
+        ("again", "1", before + OTHER_TEST_SET, True),
+        ("other", "2", before, False),
+        ("once-more", "1", before, True),
+    )
+    found: dict[str, str] = {}
+    for name, seed, code, fresh in runs:
+        if name == "once-more" and found["first"] == found["again"]:
+            continue
+        place = workspace.scratch / name
+        words = (*QUICK, "--device", "cpu", "--seed", seed)
+        run = workspace.run("train.py", *words, "--output", str(place), before=code, fresh=fresh, WORKSHOP_DEVICE="")
+        if module := missing_framework(run):
+            return skip(f"{module} is not in this environment")
+        if run.returncode != 0:
+            again = shell.script(workspace.folder / "train.py", *words)
+            return fail(
+                looked_at="train.py --data digits",
+                expected="a run that ends well",
+                found=complaint(run),
+                next_step=again,
+            )
+        found[name] = sha_of(record_of(place), "weights.safetensors")
+        if missing := unreadable(place, found[name]):
+            return missing
+    if found["first"] != found.get("once-more", found["first"]):
+        both = f"sha256 {found['first'][:12]} and {found['once-more'][:12]}"
+        return fail(
+            looked_at="weights.safetensors of two runs with --seed 1",
+            expected="the same bytes",
+            found=both,
+            next_step=advice,
+        )
+    if found["first"] != found["again"]:
+        return fail(
+            looked_at="weights.safetensors of two runs, the second with another test set",
+            expected="the same bytes",
+            found="other weights: what is tested on decides what is learnt",
+            next_step="train on x_train and y_train alone; x_test and y_test are for the accuracy",
+        )
+    if found["first"] == found["other"]:
+        return fail(
+            looked_at="weights of --seed 1 and --seed 2",
+            expected="different ones",
+            found="the same",
+            next_step="seed with args.seed, no constant",
+        )
+    return ok(f"two runs with one seed write the same weights ({found['first'][:12]}), another seed others")
+
+
+def unreadable(place: Path, sha256: str) -> Answer | None:
+    """The failed answer where the weights of a run are not those that run.json names, or cannot be loaded."""
+    from workshop.runs import weights
+
+    path, advice = place / "weights.safetensors", "keep the call of workshop.runs.classifier.report, which writes them"
+    try:
+        if (real := sha256_of(path)) != sha256:
+            return fail(
+                looked_at="weights.safetensors",
+                expected=f"sha256 {sha256[:12]}, as run.json says",
+                found=real[:12],
+                next_step=advice,
+            )
+        tensors, _ = weights.load(path, advice)
+    except OSError as error:
+        return fail(
+            looked_at="weights.safetensors",
+            expected="a file that can be read",
+            found=error.strerror or str(error),
+            next_step=advice,
+        )
+    return (
+        None
+        if tensors
+        else fail(looked_at="weights.safetensors", expected="the tensors of a network", found="none", next_step=advice)
+    )
+
+
+def record_of(place: Path) -> dict[str, Any]:
+    """The run.json of a run that a check has just made. Raises WorkshopError where there is none that can be read."""
+    try:
+        found = json.loads((place / "run.json").read_text(encoding="utf-8"))
+        for output in found["outputs"]:
+            if not (isinstance(output["path"], str) and isinstance(output["sha256"], str)):
+                raise TypeError("an output without path and sha256")
+        return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = "no run.json" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+        raise WorkshopError(
+            looked_at="what the script left in the folder named by --output",
+            expected="a finished run with its run.json",
+            found=why,
+            next_step="keep the lines of the script that write the run (workshop.runs.record)",
+        ) from error
+
+
+def sha_of(record: dict[str, Any], name: str) -> str:
+    """The sha256 of an output. Raises WorkshopError where the run did not write it."""
+    for output in record["outputs"]:
+        if output.get("path") == name:
+            return output["sha256"]
+    listed = ", ".join(str(output.get("path")) for output in record["outputs"]) or "none"
+    raise WorkshopError(
+        looked_at="the outputs in run.json", expected=name, found=listed, next_step=f"have the script write {name}"
+    )

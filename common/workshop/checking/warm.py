@@ -1,0 +1,186 @@
+"""Interpreters that have imported the frameworks already, and are forked for each run of a script (Linux).
+
+Importing PyTorch or JAX takes seconds, and a check runs a script several times. A server process imports them once;
+each run is a fork of it, with an environment, arguments, output and random state of its own. What runs in a fork is
+what would run in a fresh interpreter, but for the addresses of objects and the order of hashes, which all forks share:
+where a check asks whether two runs agree, one of the two is fresh.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import io
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+MESSAGE_LIMIT = 2**20  # bytes of one request: environment, arguments, code
+
+_servers: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket] | None] = {}
+_guard = threading.Lock()
+
+
+class Forked:
+    """A forked run, with what `subprocess.Popen` offers to those who read and wait."""
+
+    def __init__(self, pid: int, stdout: int, stderr: int, status: int) -> None:
+        self.pid = pid
+        self.stdout, self.stderr = io.BufferedReader(io.FileIO(stdout)), io.BufferedReader(io.FileIO(stderr))
+        self._status = status
+        os.set_blocking(status, False)
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        if self._code is None and self._status >= 0:
+            try:
+                text = os.read(self._status, 64)
+            except BlockingIOError:
+                return None
+            os.close(self._status)
+            self._status = -1
+            self._code = int(text) if text else -signal.SIGKILL
+        return self._code
+
+
+def fork(
+    script: Path, arguments: Sequence[str], environment: dict[str, str], before: str, modules: Sequence[str]
+) -> Forked | None:
+    """Run `script` in a fork of an interpreter that has imported `modules`; None where that cannot be done here."""
+    if sys.platform != "linux" or not (server := _server(environment, tuple(modules))):
+        return None
+    request = {"script": str(script), "arguments": list(arguments), "environment": environment, "before": before}
+    pipes = [os.pipe() for _ in range(3)]
+    try:
+        message = json.dumps(request).encode("utf-8", "surrogateescape")
+        with _guard:  # the answers come in the order of the requests
+            socket.send_fds(server, [message], [write for _, write in pipes])
+            pid = int(server.recv(64))
+    except (OSError, ValueError):  # the server has ended, or the request is too large for one message
+        for read, _ in pipes:
+            os.close(read)
+        return None
+    finally:
+        for _, write in pipes:
+            os.close(write)
+    return Forked(pid, *(read for read, _ in pipes))
+
+
+def _server(environment: dict[str, str], modules: tuple[str, ...]) -> socket.socket | None:
+    """The channel to the server with these modules, which is started where there is none yet."""
+    key = (environment.get("PYTHONPATH", ""), *modules)
+    with _guard:
+        if key not in _servers:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            line = [sys.executable, "-m", "workshop.checking.warm", str(theirs.fileno()), *modules]
+            try:
+                process = subprocess.Popen(
+                    line,
+                    env=environment,
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+                _servers[key] = (process, ours)
+            except OSError:
+                _servers[key] = None
+            theirs.close()
+        return _servers[key] and _servers[key][1]
+
+
+def serve(channel: socket.socket, modules: Sequence[str]) -> None:
+    """Import, then fork for each request until the channel is closed."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception:  # the script will say it when it imports it itself
+            pass
+    gc.freeze()  # a collection in a fork would write to, and so copy, the memory of all that was imported
+    # Children of the server are not waited for; those of a script are, so a fork sets it back.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 3)
+        if not message:
+            return
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _run(channel, json.loads(message), *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _run(channel: socket.socket, request: dict, stdout: int, stderr: int, status: int) -> NoReturn:
+    """In a fork of the server: fork once more for the script, tell its number, wait for it and tell how it ended."""
+    pid = os.fork()
+    if pid:
+        os.close(stdout)
+        os.close(stderr)
+        channel.send(str(pid).encode())
+        channel.close()
+        _, ended = os.waitpid(pid, 0)
+        os.write(status, str(os.waitstatus_to_exitcode(ended)).encode())
+        os._exit(0)
+    os.setsid()
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    for descriptor in (stdout, stderr, status):
+        os.close(descriptor)
+    channel.close()
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()  # else every fork would go on from the state that the server had
+    script = request["script"]
+    sys.argv = [script, *request["arguments"]]
+    sys.path[0] = str(Path(script).parent)
+    _leave(_code_of(request["before"], script))
+
+
+def _code_of(before: str, script: str) -> int:
+    """Run the code and the script; the exit code that an interpreter would end with."""
+    try:
+        exec(compile(before, "<before>", "exec"), {"__name__": "__main__"})
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        print(ended.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End as an interpreter does, but for one thing: it would take apart every module that the server has imported.
+
+    In a fork that copies all of their memory, which takes longer than a training of one epoch.
+    """
+    threading._shutdown()  # waits for threads; it and the next are what the interpreter calls at its end
+    atexit._run_exitfuncs()
+    # What was written to files that nobody has closed; text first, which goes through a buffer of bytes.
+    unclosed = [thing for thing in gc.get_objects() if issubclass(type(thing), FILES)]
+    for file in [sys.stdout, sys.stderr, *sorted(unclosed, key=lambda file: not issubclass(type(file), FILES[0]))]:
+        try:
+            file.flush()
+        except (AttributeError, OSError, ValueError):  # it is closed, or its disk is full
+            pass
+    os._exit(code & 0xFF)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])

@@ -1,0 +1,46 @@
+"""`workshop watch N`: the checks again after every save, the last result only."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from workshop import exercises
+from workshop.checking import check
+from workshop.files import files_of
+
+EVERY = 0.5  # seconds between two looks; by looking, since file events do not reach network disks and containers
+QUIET = 0.3  # seconds without a change before a save counts as done: editors write in several steps
+
+
+def _seen(folder: Path) -> dict[str, tuple[int, int]]:
+    """Time and size of every file of the starter."""
+    found = {}
+    for name, path in files_of(folder).items():
+        try:
+            status = path.stat()
+            found[name] = (status.st_mtime_ns, status.st_size)
+        except OSError:
+            pass  # saved this moment, or a link to nowhere
+    return found
+
+
+def main(number: int) -> NoReturn:
+    """Check the starter of exercise `number`, again whenever a file is saved, until Ctrl-C."""
+    folder = exercises.exercise_of(number).folder / "starter"
+    while True:
+        seen = _seen(folder)
+        if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+            print("\x1b[2J\x1b[3J\x1b[H", end="")
+        else:
+            print(f"--- {time.strftime('%H:%M:%S')}")
+        check.main(number, None, go_on=False, as_json=False)
+        print(f"watching {folder.name}/ of exercise {number}; Ctrl-C ends it", flush=True)
+        while _seen(folder) == seen:
+            time.sleep(EVERY)
+        before = None
+        while before != (before := _seen(folder)):
+            time.sleep(QUIET)

@@ -1,0 +1,111 @@
+"""`workshop container-check`: Dockerfiles and Apptainer definitions looked at without an engine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from workshop import exercises, shell
+from workshop.containers import apptainer, findings, images
+from workshop.containers.images import Finding
+from workshop.errors import WorkshopError, message_of
+
+STARTER = "exercise-5-container/starter"
+
+
+def main(path: str | None, environment: str | None, as_json: bool) -> int:
+    """Print what is wrong with the files; 0 where nothing is (advice aside), else 1."""
+    files = files_at(path)
+    told, failed = [], 0
+    for file in files:
+        found = look(file, environment)
+        linted = [] if is_definition(file) else hadolint(file)
+        failed += any(finding.level == "error" for finding in found)
+        told.append({"file": str(file), "findings": [asdict(f) for f in found], "hadolint": linted})
+        if not as_json:
+            show(file, found, linted)
+    if as_json:
+        print(json.dumps({"passed": not failed, "files": told}, indent=2))
+    return 1 if failed else 0
+
+
+def files_at(path: str | None) -> list[Path]:
+    """A file, or those of a folder: Dockerfile, Containerfile, *.Dockerfile, *.def. Raises WorkshopError for none."""
+    place = Path(path) if path else Path.cwd()
+    if place.is_file():
+        return [place]
+    listed = sorted(file for file in place.iterdir() if is_container_file(file)) if place.is_dir() else []
+    if not listed and path is None:
+        return files_at(str(exercises.root_folder() / STARTER))
+    if not listed:
+        found = "none in that folder" if place.is_dir() else "no such file or folder"
+        expected = "a Dockerfile, a Containerfile or an Apptainer definition (*.def)"
+        raise WorkshopError(
+            looked_at=place, expected=expected, found=found, next_step=f"workshop container-check {STARTER}"
+        )
+    return listed
+
+
+def is_container_file(file: Path) -> bool:
+    named = file.name in images.NAMES or file.name.startswith("Dockerfile.")
+    return file.is_file() and (named or file.suffix in (".Dockerfile", ".def"))
+
+
+def is_definition(file: Path) -> bool:
+    """By its name, or by its first words."""
+    if file.suffix == ".def":
+        return True
+    try:
+        head = file.read_bytes()[:4000].decode("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    first = next((line.strip().lower() for line in head if line.strip() and not line.lstrip().startswith("#")), "")
+    return first.startswith("bootstrap")
+
+
+def look(file: Path, environment: str | None) -> list[Finding]:
+    """The findings of one file; with `environment` as the build argument, where it has one."""
+    workspace = images.nearest_manifest(file.parent)
+    if environment is not None and workspace is not None and environment not in workspace.environments:
+        known = ", ".join(workspace.environments)
+        again = f"workshop container-check {shell.quoted(file)}"
+        raise WorkshopError(
+            looked_at=f"[environments] in {workspace.path}",
+            expected=f"one of {known}",
+            found=repr(environment),
+            next_step=again,
+        )
+    if is_definition(file):
+        return apptainer.findings(file, environment)
+    return findings.all_findings(images.load(file, environment))
+
+
+def hadolint(file: Path) -> list[dict[str, object]] | str:
+    """What hadolint says, where it is installed; else why nothing."""
+    beside = Path(sys.executable).with_name("hadolint")
+    program = shutil.which("hadolint") or (str(beside) if beside.is_file() else None)
+    if program is None:
+        return "not installed"
+    try:
+        done = subprocess.run([program, "--no-fail", "--format", "json", str(file)], capture_output=True, timeout=60)
+        listed = json.loads(done.stdout)
+        return [{key: entry[key] for key in ("code", "level", "line", "message")} for entry in listed]
+    except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired):
+        return "it did not answer"
+
+
+def show(file: Path, found: list[Finding], linted: list[dict[str, object]] | str) -> None:
+    print(f"{shell.relative(file.resolve())}")
+    for finding in found:
+        message = message_of(finding)
+        print(f"\n{finding.level}  {finding.name}\n{message}")
+    if isinstance(linted, str):
+        print(f"\nhadolint: {linted}" if not file.suffix == ".def" else "")
+    for entry in linted if isinstance(linted, list) else []:
+        print(f"\nhadolint {entry['code']} ({entry['level']}), line {entry['line']}: {entry['message']}")
+    errors = sum(finding.level == "error" for finding in found)
+    print(f"{'' if not (found or linted) else chr(10)}{errors} to mend, {len(found) - errors} advised\n")

@@ -1,0 +1,376 @@
+"""A reading of Dockerfiles: instructions with their line, stages with what is in force at each step.
+
+Written against Docker's reference of the format: parser directives, continued lines, comments and empty lines inside
+them, heredocs, the JSON form, ARG and FROM with build arguments, stages that go on from one another. No library on
+PyPI reads heredocs and stages; hadolint does, and is run beside this where it is installed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from workshop.errors import WorkshopError
+
+INSTRUCTIONS = frozenset(
+    "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL STOPSIGNAL USER VOLUME "
+    "WORKDIR".split()
+)
+# In the others a bracket is a character as any other.
+JSON_FORM = ("ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME")
+# What the builder itself sets; declared or not, these have a value in FROM.
+PREDEFINED = {
+    "TARGETPLATFORM": "linux/amd64",
+    "BUILDPLATFORM": "linux/amd64",
+    "TARGETOS": "linux",
+    "BUILDOS": "linux",
+    "TARGETARCH": "amd64",
+    "BUILDARCH": "amd64",
+    "TARGETVARIANT": "",
+    "BUILDVARIANT": "",
+    "TARGETSTAGE": "",
+}
+_HEREDOC = re.compile(r"\d*<<(-?)([\"']?)([A-Za-z_][\w.]*)\2(?=[;&|>)]|$)")  # at the beginning of a word
+_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:(:?[-+?]|##?|%%?|//?)((?:[^{}]|\$\{[^{}]*\})*))?\})")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction. flags: `--mount=...` as (name, value). text: what follows, continued lines joined."""
+
+    name: str
+    flags: tuple[tuple[str, str], ...]
+    text: str
+    heredocs: tuple[str, ...]
+    line: int
+
+    @property
+    def words(self) -> list[str]:
+        """The words of the JSON form, or of the text, with their quotes."""
+        listed = self.exec_form
+        return split(self.text) if listed is None else listed
+
+    @property
+    def exec_form(self) -> list[str] | None:
+        """The list of the JSON form, as in CMD ["python", "train.py"]; None in the shell form."""
+        if self.name not in JSON_FORM or not self.text.startswith("["):
+            return None
+        try:
+            listed = json.loads(self.text)
+        except (ValueError, RecursionError):
+            return None
+        return listed if isinstance(listed, list) and all(isinstance(word, str) for word in listed) else None
+
+    @property
+    def script(self) -> str:
+        """What a shell is given: the text, then the heredocs."""
+        listed = self.exec_form
+        return "\n".join([self.text if listed is None else shlex.join(listed), *self.heredocs])
+
+    def flag(self, name: str) -> str | None:
+        return next((value for key, value in self.flags if key == name), None)
+
+
+@dataclass(frozen=True)
+class Step:
+    """An instruction in its stage. values: ARG and ENV in force before it. workdir: likewise."""
+
+    instruction: Instruction
+    values: dict[str, str]
+    workdir: str
+
+
+@dataclass
+class Stage:
+    """A stage as the build arguments make it; env, user, labels and so on are those at its end, parents included.
+
+    base: the image after substitution, or the name of the stage `parent`. unset: variables in FROM without a value.
+    """
+
+    number: int
+    name: str
+    base: str
+    line: int
+    parent: Stage | None = None
+    unset: tuple[str, ...] = ()
+    steps: list[Step] = field(default_factory=list)
+    arguments: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    workdir: str = "/"
+    user: str | None = None
+    entrypoint: Instruction | None = None
+    command: Instruction | None = None
+    healthcheck: Instruction | None = None
+
+    def lineage(self) -> list[Stage]:
+        """This stage and those that it goes on from, the oldest first."""
+        return [*(self.parent.lineage() if self.parent else ()), self]
+
+
+def read(path: Path) -> list[Instruction]:
+    """The instructions of a Dockerfile. Raises WorkshopError where it is none, with the line."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        found = "a folder of that name" if path.is_dir() else str(error.strerror)
+        raise WorkshopError(
+            looked_at=path, expected="a Dockerfile", found=found, next_step="name another file, or make it"
+        ) from error
+    return parse(content.decode("utf-8-sig", errors="replace"), path)
+
+
+def parse(text: str, path: Path) -> list[Instruction]:
+    """The instructions in `text`; `path` for messages."""
+    if "\0" in text or "\ufffd" in text:
+        raise _problem(path, 1, "text in UTF-8", "bytes that are none")
+    lines = text.replace("\r\n", "\n").split("\n")
+    escape = _escape(lines)
+    continued = re.compile(re.escape(escape) + r"[ \t]*$")
+    found, number = [], 0
+    while number < len(lines):
+        start, joined, more = number, "", True
+        while more and number < len(lines):
+            line = lines[number]
+            number += 1
+            if not line.strip() or line.lstrip().startswith("#"):
+                if not joined:
+                    start = number
+                    more = False
+                continue  # Docker skips them inside a continued line, too
+            more = continued.search(line) is not None
+            joined += continued.sub("", line) if more else line
+        if not joined.strip():
+            continue
+        head = re.match(r"\s*(\S+)\s*(.*)", joined, re.DOTALL)
+        name, rest = head[1].upper(), head[2].strip()
+        if name not in INSTRUCTIONS:
+            raise _problem(path, start + 1, "an instruction such as FROM, COPY or RUN", repr(head[1][:60]))
+        if not rest:
+            raise _problem(path, start + 1, f"something after {name}", "the end of the line")
+        flags, rest = _flags(rest)
+        if not rest:
+            raise _problem(path, start + 1, f"something after {name}", f"nothing but --{flags[-1][0]}")
+        bodies = []
+        if name in ("RUN", "COPY", "ADD") and not rest.startswith("["):
+            for begun in filter(None, map(_HEREDOC.match, split(rest))):
+                end = begun[3]
+                body, number = _heredoc(lines, number, end, bool(begun[1]))
+                if body is None:
+                    raise _problem(path, start + 1, f"a line {end} that ends the heredoc", "none")
+                bodies.append(body)
+        found.append(Instruction(name, flags, rest, tuple(bodies), start + 1))
+    return found
+
+
+def _escape(lines: list[str]) -> str:
+    """The escape character: a backslash, or what a directive in the first lines says."""
+    for line in lines:
+        directive = re.fullmatch(r"#\s*([A-Za-z]+)\s*=\s*(.+?)\s*", line)
+        if directive is None:
+            break
+        if directive[1].lower() == "escape" and directive[2] in ("\\", "`"):
+            return directive[2]
+    return "\\"
+
+
+def _flags(rest: str) -> tuple[tuple[tuple[str, str], ...], str]:
+    """The `--name=value` in front, and what follows them."""
+    flags = []
+    while head := re.match(r"--([a-z][\w-]*)(?:=(\"[^\"]*\"|\S*))?(?:\s+|$)", rest):
+        flags.append((head[1], (head[2] or "").strip('"')))
+        rest = rest[head.end() :]
+    return tuple(flags), rest
+
+
+def _heredoc(lines: list[str], number: int, end: str, dash: bool) -> tuple[str | None, int]:
+    body = []
+    while number < len(lines):
+        line = lines[number].lstrip("\t") if dash else lines[number]
+        number += 1
+        if line == end:
+            return "\n".join(body), number
+        body.append(line)
+    return None, number
+
+
+def _problem(path: Path, line: int, expected: str, found: str) -> WorkshopError:
+    return WorkshopError(
+        looked_at=f"{path}, line {line}",
+        expected=expected,
+        found=found,
+        next_step="mend that line; hadolint says more where it is installed",
+    )
+
+
+def split(text: str) -> list[str]:
+    """Words at white space; quotes hold them together and stay."""
+    words, word, quote, skip = [], "", "", False
+    for character in text:
+        if skip:
+            word, skip = word + character, False
+        elif character == "\\" and quote != "'":
+            word, skip = word + character, True
+        elif quote:
+            word += character
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            word, quote = word + character, character
+        elif character.isspace():
+            if word:
+                words.append(word)
+            word = ""
+        else:
+            word += character
+    return [*words, word] if word else words
+
+
+def expand(word: str, values: Mapping[str, str], unset: set[str] | None = None) -> str:
+    """A word without its quotes and with its variables, as in ${NAME:-cpu}; names without a value go into `unset`."""
+    result, position, quote = "", 0, ""
+    while position < len(word):
+        character = word[position]
+        if character == "\\" and quote != "'" and position + 1 < len(word):
+            result, position = result + word[position + 1], position + 2
+        elif character in "\"'" and quote in ("", character):
+            quote, position = ("" if quote else character), position + 1
+        elif character == "$" and quote != "'" and (found := _VARIABLE.match(word, position)):
+            result += _value(found, values, unset)
+            position = found.end()
+        else:
+            result, position = result + character, position + 1
+    return result
+
+
+def _value(found: re.Match[str], values: Mapping[str, str], unset: set[str] | None) -> str:
+    name, operator, operand = found[1] or found[2], found[3] or "", found[4] or ""
+    value = values.get(name)
+    there = value is not None and (value != "" or not operator.startswith(":"))
+    if operator in (":-", "-"):
+        return value if there else expand(operand, values, unset)
+    if operator in (":+", "+"):
+        return expand(operand, values, unset) if there else ""
+    if value is None and unset is not None:
+        unset.add(name)
+    value = value or ""
+    if operator in ("#", "##", "%", "%%") and value:
+        lengths = range(len(value) + 1) if len(operator) == 1 else range(len(value), -1, -1)
+        for length in lengths:
+            cut = value[:length] if operator[0] == "#" else value[len(value) - length :]
+            if fnmatch.fnmatchcase(cut, expand(operand, values, unset)):
+                return value[length:] if operator[0] == "#" else value[: len(value) - length]
+    if operator in ("/", "//"):
+        old, _, new = operand.partition("/")
+        return value.replace(old, new, -1 if operator == "//" else 1) if old else value
+    return value
+
+
+def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
+    """NAME and value, as written, of ARG, ENV and LABEL; None where an ARG has no default."""
+    words = split(instruction.text)
+    if instruction.name != "ARG" and "=" not in words[0]:  # the old form: ENV NAME all the rest
+        return [(words[0], instruction.text[len(words[0]) :].strip())]
+    found = []
+    for word in words:
+        name, sign, value = word.partition("=")
+        found.append((name.strip("\"'"), value if sign else None))
+    return found
+
+
+def stages(instructions: list[Instruction], given: Mapping[str, str], path: Path) -> list[Stage]:
+    """The stages with the build arguments `given`. Raises WorkshopError where there is no FROM."""
+    general = dict(PREDEFINED)
+    made: list[Stage] = []
+    for instruction in instructions:
+        if instruction.name == "FROM":
+            made.append(_begin(instruction, general, made))
+        elif made:
+            _take(made[-1], instruction, general, given)
+        elif instruction.name == "ARG":
+            for name, default in pairs(instruction):
+                if name in given:
+                    general[name] = given[name]
+                elif default is not None:
+                    general[name] = expand(default, general)
+        else:
+            raise _problem(path, instruction.line, "FROM before anything but ARG", instruction.name)
+    if not made:
+        raise WorkshopError(
+            looked_at=path, expected="a line FROM", found="none", next_step="begin with FROM and an image"
+        )
+    return made
+
+
+def _begin(instruction: Instruction, general: dict[str, str], made: list[Stage]) -> Stage:
+    unset: set[str] = set()
+    words = instruction.words
+    base = expand(words[0], general, unset)
+    name = words[2].lower() if len(words) == 3 and words[1].upper() == "AS" else str(len(made))
+    parent = next((stage for stage in reversed(made) if stage.name == base.lower()), None)
+    if parent is None:
+        return Stage(len(made), name, base, instruction.line, None, tuple(sorted(unset)))
+    return Stage(
+        len(made),
+        name,
+        base,
+        instruction.line,
+        parent,
+        (),
+        [],
+        dict(parent.arguments),
+        dict(parent.env),
+        dict(parent.labels),
+        parent.workdir,
+        parent.user,
+        parent.entrypoint,
+        parent.command,
+        parent.healthcheck,
+    )
+
+
+def _take(stage: Stage, instruction: Instruction, general: dict[str, str], given: Mapping[str, str]) -> None:
+    """Add a step, and what it changes for those that follow."""
+    values = stage.arguments | stage.env
+    stage.steps.append(Step(instruction, values, stage.workdir))
+    name = instruction.name
+    if name == "ARG":
+        for key, default in pairs(instruction):
+            value = given.get(key, general.get(key) if default is None else expand(default, values))
+            if value is not None:
+                stage.arguments[key] = value
+    elif name in ("ENV", "LABEL"):
+        place = stage.env if name == "ENV" else stage.labels
+        place.update({expand(key, values): expand(value or "", values) for key, value in pairs(instruction)})
+    elif name == "USER":
+        stage.user = expand(instruction.text, values)
+    elif name == "WORKDIR":
+        stage.workdir = absolute(expand(instruction.text, values), stage.workdir)
+    elif name == "ENTRYPOINT":
+        stage.entrypoint = None if instruction.exec_form == [] else instruction
+        if not any(step.instruction.name == "CMD" for step in stage.steps):
+            stage.command = None  # that of the stage before was meant for another entry point
+    elif name == "CMD":
+        stage.command = None if instruction.exec_form == [] else instruction
+    elif name == "HEALTHCHECK":
+        stage.healthcheck = None if instruction.text.upper() == "NONE" else instruction
+
+
+def health_command(healthcheck: Instruction) -> Instruction:
+    """What a HEALTHCHECK runs, as the CMD that it is written as."""
+    return replace(healthcheck, name="CMD", text=re.sub(r"(?i)^CMD\s*", "", healthcheck.text))
+
+
+def absolute(path: str, workdir: str) -> str:
+    """A path inside an image, from `workdir`, without `.`, `..` and double slashes."""
+    parts: list[str] = []
+    for part in (path if path.startswith("/") else f"{workdir}/{path}").split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)

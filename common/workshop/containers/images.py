@@ -1,0 +1,286 @@
+"""What a Dockerfile makes of a Pixi workspace, read without an engine: where it installs, what it takes along, what
+holds in the last stage. `container_findings` asks the questions."""
+
+from __future__ import annotations
+
+import platform as machine
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from pixi_workspace import manifest
+from pixi_workspace.errors import WorkspaceError
+from pixi_workspace.manifest.platforms import platforms_of
+from pixi_workspace.platforms import Platform, selector_matches
+from workshop.containers import dockerfile, shellwords
+from workshop.containers.dockerfile import Instruction, Stage, Step
+from workshop.containers.shellwords import PixiCall
+from workshop.errors import WorkshopError
+
+NAMES = ("Dockerfile", "Containerfile")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be. level: error, or advice where an image works without it."""
+
+    name: str
+    level: str
+    looked_at: str
+    expected: str
+    found: str
+    next_step: str
+
+
+@dataclass(frozen=True)
+class Install:
+    """The step in which Pixi installs the environment that the image is for."""
+
+    stage: Stage
+    step: Step
+    call: PixiCall
+
+    @property
+    def prefix(self) -> str:
+        return prefix_of(self.call, self.step.workdir)
+
+
+@dataclass
+class Image:
+    """A Dockerfile, evaluated with build arguments, and the workspace that it is about (None: there is none)."""
+
+    path: Path
+    instructions: list[Instruction]
+    given: dict[str, str]
+    workspace: manifest.Manifest | None
+    stages: list[Stage] = field(default_factory=list)
+
+    @property
+    def final(self) -> Stage:
+        return self.stages[-1]
+
+    @property
+    def context(self) -> Path:
+        """The folder that a build takes its files from: that of the manifest."""
+        return self.workspace.path.parent if self.workspace else self.path.parent
+
+    @cached_property
+    def install(self) -> Install | None:
+        """The step that installs what the last stage has: what comes to lie in it counts most, then what is made in
+        a stage that it takes anything from; an install more than a `pixi run`, the environment that is activated more
+        than others, a later step more than an earlier one."""
+        active, chain = activated(self.final.env), self.chain()
+        found = []
+        for stage in self.stages:
+            for step, call in pixi_steps(stage):
+                if call.does in shellwords.INSTALLING:
+                    named = replace(call, environment=active) if call.environment == shellwords.ALL else call
+                    found.append(Install(stage, step, named))
+
+        def weight(entry: tuple[int, Install]) -> tuple[bool, bool, bool, bool, int]:
+            place, install = entry
+            return (
+                bool(self.places(install)),
+                install.stage.number in chain,
+                install.call.does in ("install", "i", "reinstall"),
+                install.call.environment == active,
+                place,
+            )
+
+        return max(enumerate(found), key=weight)[1] if found else None
+
+    def chain(self) -> set[int]:
+        """The numbers of the stages that the last one is made of: those it goes on from, and those it copies from."""
+        found, ahead = set(), [self.final]
+        while ahead:
+            stage = ahead.pop()
+            if stage.number not in found:
+                found.add(stage.number)
+                origins = [stage_of(self, origin) for _, origin, _, _ in copies(stage)]
+                ahead += [other for other in (stage.parent, *origins) if other is not None]
+        return found
+
+    def places(self, install: Install) -> list[str]:
+        """Where the environment comes to lie in the last stage, by way of whatever stages it is copied through."""
+        lies: dict[int, list[str]] = {}
+        for stage in self.stages:
+            here = [*lies[stage.parent.number]] if stage.parent else []
+            if stage is install.stage:
+                here.append(install.prefix)
+            for _, origin, sources, target in copies(stage):
+                origin_stage = stage_of(self, origin)
+                for path in lies.get(origin_stage.number, []) if origin_stage else []:
+                    for source in (dockerfile.absolute(source, "/").rstrip("/") for source in sources):
+                        if path == source or path.startswith(f"{source}/"):
+                            here.append(dockerfile.absolute(target + path[len(source) :], "/"))
+            lies[stage.number] = here
+        return lies[self.final.number]
+
+    @cached_property
+    def environment(self) -> str | None:
+        """The name of the environment that is installed; None where nothing is, or a variable has no value."""
+        return None if self.install is None or self.install.call.unset else self.install.call.environment
+
+    @cached_property
+    def linux(self) -> list[Platform]:
+        """The Linux platforms of that environment, in the manifest's order; those of the image where FROM names one."""
+        known = self.workspace.environments if self.workspace else {}
+        if self.environment not in known:
+            return []
+        wanted = self.final_platform()
+        all_of_it = platforms_of(self.workspace, known[self.environment].features)
+        return [p for p in all_of_it if p.subdir.startswith("linux-") and wanted in (None, p.subdir)]
+
+    @property
+    def cuda(self) -> str | None:
+        """The CUDA version that the environment asks of the driver, where all of its Linux platforms ask for one."""
+        versions = [p.version_of("__cuda") for p in self.linux]
+        return versions[0] if versions and all(versions) else None
+
+    def final_platform(self) -> str | None:
+        """The conda subdir that `FROM --platform` of the last stage names."""
+        froms = [instruction for instruction in self.instructions if instruction.name == "FROM"]
+        named = froms[self.final.number].flag("platform")
+        known = {"linux/amd64": "linux-64", "linux/arm64": "linux-aarch64", "linux/arm64/v8": "linux-aarch64"}
+        return known.get(named or "")
+
+    def where(self, instruction: Instruction) -> str:
+        return (
+            f"{self.path.name}, line {instruction.line}: {instruction.name} {' '.join(instruction.text.split())[:70]}"
+        )
+
+
+def load(path: Path, environment: str | None = None) -> Image:
+    """Read a Dockerfile and the nearest manifest above it; with `environment`, as if that were the build argument.
+
+    Raises WorkshopError where the file or the manifest cannot be read, or the file installs another environment by
+    a name that no argument changes.
+    """
+    instructions = dockerfile.read(path)
+    image = Image(path, instructions, {}, nearest_manifest(path.parent))
+    image.stages = dockerfile.stages(instructions, {}, path)
+    if environment is None or image.environment == environment:
+        return image
+    argument = environment_argument(image)
+    if argument is None:
+        named = image.environment or "none that can be seen"
+        raise WorkshopError(
+            looked_at=path,
+            expected="an environment that a build argument chooses, ARG ENVIRONMENT=...",
+            found=f"always {named}",
+            next_step="leave --environment out, or add the argument",
+        )
+    again = Image(path, instructions, {argument: environment}, image.workspace)
+    again.stages = dockerfile.stages(instructions, again.given, path)
+    return again
+
+
+def environment_argument(image: Image) -> str | None:
+    """The build argument that chooses the environment: the one whose value is in `pixi install --environment ...`."""
+    if image.install is None:
+        return None
+    written = image.install.call.written
+    if not written:  # all of them: the last stage takes one
+        steps = [step.instruction for stage in image.final.lineage() for step in stage.steps]
+        written = " ".join(i.text for i in steps if i.name in ("COPY", "ENV") and ".pixi/envs" in i.text)
+    named = re.findall(r"\$\{?([A-Za-z_]\w*)", written)
+    declared = {name for i in image.instructions if i.name == "ARG" for name, _ in dockerfile.pairs(i)}
+    for name in named:
+        if name in declared:
+            return name
+        for step in image.install.stage.steps:  # by way of ENV NAME=${ARGUMENT}
+            if step.instruction.name == "ENV":
+                for key, value in dockerfile.pairs(step.instruction):
+                    through = set(re.findall(r"\$\{?([A-Za-z_]\w*)", value or "")) & declared
+                    if key == name and through:
+                        return sorted(through)[0]
+    return None
+
+
+def nearest_manifest(folder: Path) -> manifest.Manifest | None:
+    """The Pixi manifest of this folder or the nearest one above."""
+    for place in (folder.resolve(), *folder.resolve().parents):
+        for name in ("pixi.toml", "pyproject.toml"):
+            if (place / name).is_file():
+                try:
+                    return manifest.load(manifest.find(place))
+                except manifest.ManifestError:
+                    raise
+                except WorkspaceError:
+                    break  # a pyproject.toml without Pixi
+    return None
+
+
+def pixi_steps(stage: Stage) -> Iterator[tuple[Step, PixiCall]]:
+    """The calls of Pixi in the RUN steps of a stage (not of its parents)."""
+    for step in stage.steps:
+        if step.instruction.name == "RUN":
+            for call in shellwords.pixi_calls(step.instruction.script, step.values):
+                yield step, call
+
+
+def copy_of(step: Step) -> tuple[str | None, list[str], str] | None:
+    """(stage or image of --from, sources, target) of a COPY or ADD, variables put in; None for other steps."""
+    words = [dockerfile.expand(word, step.values) for word in step.instruction.words]
+    if step.instruction.name not in ("COPY", "ADD") or len(words) < 2:
+        return None
+    origin = step.instruction.flag("from")
+    sources = [word for word in words[:-1] if not word.startswith("<<")]
+    return (
+        origin and dockerfile.expand(origin, step.values).lower(),
+        sources,
+        dockerfile.absolute(words[-1], step.workdir),
+    )
+
+
+def copies(stage: Stage) -> Iterator[tuple[Step, str | None, list[str], str]]:
+    """The steps of a stage that copy, each with what `copy_of` says of it."""
+    for step in stage.steps:
+        if (copied := copy_of(step)) is not None:
+            yield (step, *copied)
+
+
+def mounts(step: Step) -> list[dict[str, str]]:
+    """The --mount of a RUN, each with its keys (`src` as `source`), variables put in; a bind where no type is said."""
+    found = []
+    for _, value in (flag for flag in step.instruction.flags if flag[0] == "mount"):
+        keys = dict(part.partition("=")[::2] for part in dockerfile.expand(value, step.values).split(","))
+        found.append({"type": "bind"} | ({"source": keys["src"]} if "src" in keys else {}) | keys)
+    return found
+
+
+def stage_of(image: Image, name: str | None) -> Stage | None:
+    """The stage that `--from` means, by name or number; None for an image."""
+    return next((stage for stage in image.stages if name is not None and name in (stage.name, str(stage.number))), None)
+
+
+def prefix_of(call: PixiCall, workdir: str) -> str:
+    """Where Pixi puts the environment: beside the manifest."""
+    base = dockerfile.absolute(call.folder, workdir)
+    if call.manifest:
+        place = dockerfile.absolute(call.manifest, base)
+        base = place.rsplit("/", 1)[0] if place.endswith(".toml") else place
+    return dockerfile.absolute(f".pixi/envs/{call.environment}", base)
+
+
+def activated(variables: Mapping[str, str]) -> str:
+    """The environment that CONDA_PREFIX or PATH names; `default` where neither does."""
+    named = re.search(r"/\.pixi/envs/([^/:]+)", f"{variables.get('CONDA_PREFIX', '')}:{variables.get('PATH', '')}")
+    return named[1] if named else "default"
+
+
+def activation_of(workspace: manifest.Manifest, environment: str, platform: Platform) -> dict[str, str]:
+    """The variables that activating the environment sets on a platform, as the manifest writes them."""
+    found: dict[str, str] = {}
+    for feature in reversed(workspace.environments[environment].features):
+        for target in feature.targets:
+            if target.selector is None or selector_matches(target.selector, platform):
+                found.update(target.activation_env)
+    return found
+
+
+def this_subdir() -> str:
+    """What conda calls a Linux image on this machine."""
+    return "linux-aarch64" if machine.machine().lower() in ("aarch64", "arm64") else "linux-64"

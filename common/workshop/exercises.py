@@ -1,0 +1,95 @@
+"""The exercises of this checkout: where they are, what their `exercise.toml` says, and the checks in their `checks.py`."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from workshop.errors import WorkshopError
+
+
+def module_at(path: Path, name: str | None = None) -> ModuleType:
+    """The Python file at `path` as a module, whatever folder it lies in."""
+    spec = importlib.util.spec_from_file_location(name or path.stem, path)
+    if spec is None or spec.loader is None:
+        raise WorkshopError(
+            looked_at=path, expected="a Python file", found="another kind of file", next_step=f"git checkout -- {path}"
+        )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """An exercise as its exercise.toml tells it."""
+
+    number: int
+    folder: Path
+    about: dict[str, Any]
+
+    @cached_property
+    def checks(self) -> tuple[Any, ...]:
+        """The checks in its checks.py (`workshop.checking.Check`)."""
+        return tuple(module_at(self.folder / "checks.py", f"checks_of_exercise_{self.number}").CHECKS)
+
+
+def find_all(root: Path) -> list[Exercise]:
+    """The exercises that are there, by number."""
+    found = []
+    for path in sorted(root.glob("exercise-[0-9]*/exercise.toml")):
+        if not (name := re.fullmatch(r"exercise-(\d+)-.+", path.parent.name)):
+            continue  # exercise-2b, exercise-2.orig: a copy that somebody keeps
+        number = int(name[1])
+        if twin := next((other for other in found if other.number == number), None):
+            advice = f"rename the copy so that it does not begin with exercise-{number}-"
+            raise WorkshopError(
+                looked_at=root,
+                expected=f"one folder exercise-{number}-...",
+                found=f"{twin.folder.name} and {path.parent.name}",
+                next_step=advice,
+            )
+        try:
+            about = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise WorkshopError(
+                looked_at=path,
+                expected="a TOML file that can be read",
+                found=str(error),
+                next_step=f"git diff -- {path}",
+            ) from error
+        found.append(Exercise(number, path.parent, about))
+    return sorted(found, key=lambda exercise: exercise.number)
+
+
+def exercise_of(number: int) -> Exercise:
+    """Exercise `number`. Raises WorkshopError, with those that there are and the nearest of them, for another one."""
+    found = {exercise.number: exercise for exercise in find_all(root_folder())}
+    if number not in found:
+        nearest = min(found, key=lambda known: abs(known - number))
+        raise WorkshopError(
+            looked_at="the number of the exercise",
+            expected=f"one of {', '.join(map(str, found))}",
+            found=str(number),
+            next_step=f"workshop check {nearest}  # {found[nearest].about['title']}",
+        )
+    return found[number]
+
+
+def root_folder() -> Path:
+    """The root of the workshop: around the current folder, else around this file."""
+    for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
+        if any(folder.glob("exercise-[0-9]*/exercise.toml")):
+            return folder
+    raise WorkshopError(
+        looked_at=Path.cwd(),
+        expected="the workshop's folders exercise-1-... to exercise-5-...",
+        found="none",
+        next_step="cd to the clone",
+    )

@@ -1,0 +1,88 @@
+"""What this machine is: system, processor, C library, GPUs. Nothing here names its owner, and nothing needs a package."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import time
+
+from workshop import timeouts
+
+
+def gpus(seconds: float = 10) -> list[dict[str, str]]:
+    """Each GPU as nvidia-smi reports it: `driver`, `gpu` (its name), and `compute_capability` where the driver is new
+    enough to be asked for it (from 2021 on). Empty without a driver, and where nvidia-smi takes more than `seconds`.
+    """
+    if not (command := shutil.which("nvidia-smi")):
+        return []
+    until = time.monotonic() + seconds
+    for asked in ("driver_version,compute_cap,name", "driver_version,name"):
+        line = [command, f"--query-gpu={asked}", "--format=csv,noheader"]
+        said = timeouts.output_of(line, max(0, until - time.monotonic())) or ""
+        rows = [row.split(",", asked.count(",")) for row in said.splitlines()]
+        rows = [[word.strip() for word in row] for row in rows if len(row) == asked.count(",") + 1]
+        if found := [row for row in rows if re.fullmatch(r"\d[\d.]*", row[0])]:
+            capability = [row[1] if re.fullmatch(r"\d+\.\d+", row[1]) and len(row) == 3 else "" for row in found]
+            return [
+                {"driver": row[0], "gpu": row[-1]} | ({"compute_capability": cap} if cap else {})
+                for row, cap in zip(found, capability, strict=True)
+            ]
+    return []
+
+
+def nvidia_smi() -> dict[str, str]:
+    """`driver` and `gpu` (name of the first one) as nvidia-smi reports them; empty without a driver."""
+    return {key: gpu[key] for gpu in gpus()[:1] for key in ("driver", "gpu")}
+
+
+def cpu_name() -> str:
+    """The processor's model name, as the operating system gives it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def subdir() -> str | None:
+    """What conda calls this system and architecture, as in `linux-64`."""
+    system = {"Linux": "linux", "Darwin": "osx", "Windows": "win"}.get(platform.system())
+    machine = platform.machine().lower()
+    arch = {"x86_64": "64", "amd64": "64", "aarch64": "aarch64", "arm64": "arm64"}.get(machine, machine)
+    if system in ("osx", "win") and arch == "aarch64":
+        arch = "arm64"
+    return f"{system}-{arch}" if system and arch else None
+
+
+def system() -> str:
+    """The operating system with its version."""
+    kind = platform.system()
+    if kind == "Darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    if kind == "Windows":
+        return f"Windows {platform.win32_ver()[0]} ({platform.win32_ver()[1]})"
+    try:
+        name = platform.freedesktop_os_release().get("PRETTY_NAME", kind)
+    except OSError:
+        name = kind
+    kernel = re.match(r"\d[\d.]*\d", platform.release())  # what follows may be the name of whoever built it
+    return plain(f"{name}, kernel {kernel[0]}" if kernel else name)
+
+
+def glibc() -> str | None:
+    """The version of glibc; None on a system with another C library."""
+    try:
+        found = re.fullmatch(r"glibc (\d+\.\d+(?:\.\d+)?)", os.confstr("CS_GNU_LIBC_VERSION") or "")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return None
+    return found[1] if found else None
+
+
+def plain(text: str) -> str:
+    """One short line of printable ASCII, of what another program said of itself."""
+    return re.sub(r"[^ -~]+", "?", " ".join(text.split()))[:80]

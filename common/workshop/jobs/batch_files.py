@@ -1,0 +1,378 @@
+"""A thin reading of batch scripts (Slurm) and submit files (HTCondor), as strict as their readers are not.
+
+sbatch passes over an option that stands too low, and condor_submit takes a misspelt key for a name of one's own, with
+no more than a warning; both cost a night in the queue. jobs.json holds the names that the two know.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from workshop import shell
+from workshop.errors import WorkshopError
+
+KNOWN = Path(__file__).with_name("jobs.json")
+# What a submit file may refer to without defining it: HTCondor does.
+GIVEN = {
+    "cluster",
+    "clusterid",
+    "process",
+    "procid",
+    "item",
+    "itemindex",
+    "row",
+    "step",
+    "node",
+    "submit_file",
+    "submit_time",
+    "year",
+    "month",
+    "day",
+    "arch",
+    "opsys",
+    "opsysver",
+    "opsysandver",
+    "dollar",
+    "is_linux",
+    "is_windows",
+}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch script: its text, and its #SBATCH options by long name (the last one counts)."""
+
+    path: Path
+    text: str
+    options: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Submit:
+    """A submit file: its keys in lower case with their values, $(NAME) put in where the file says what it is."""
+
+    path: Path
+    keys: dict[str, str]
+    queue: str  # what follows `queue`
+
+
+@cache
+def known() -> dict[str, Any]:
+    return json.loads(KNOWN.read_text(encoding="utf-8"))
+
+
+def text_of(path: Path, what: str) -> str:
+    """The file's text. Raises WorkshopError for one that is missing, no text, or written with Windows' line ends."""
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise WorkshopError(
+            looked_at=path, expected=what, found="no such file", next_step=f"git checkout -- {shell.quoted(path)}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkshopError(
+            looked_at=path, expected=what, found=str(error), next_step=f"file {shell.quoted(path)}"
+        ) from error
+    if "\r\n" in text:
+        advice = f"sed -i 's/\\r$//' {shell.quoted(path)}"
+        raise WorkshopError(
+            looked_at=path,
+            expected="line ends of Unix",
+            found="line ends of Windows: sbatch and bash refuse them",
+            next_step=advice,
+        )
+    return text
+
+
+def _near(name: str, names: Any) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return close[0] if close else ""
+
+
+def read_batch(path: Path) -> Batch:
+    """The options of a batch script, as sbatch reads them: the #SBATCH lines above the first command.
+
+    Raises WorkshopError for a script without a first line `#!`, an option that sbatch does not know or that lacks its
+    value, a line that looks like an option and is none, and one below the first command, which sbatch passes over.
+    """
+    text = text_of(path, "a batch script")
+    lines = text.splitlines()
+    if not lines or not lines[0].startswith("#!"):
+        raise WorkshopError(
+            looked_at=f"the first line of {path.name}",
+            expected="the interpreter, as in #!/usr/bin/env bash",
+            found=repr(lines[0] if lines else ""),
+            next_step="put #!/usr/bin/env bash above everything else",
+        )
+    options: dict[str, str] = {}
+    begun = ""
+    for number, line in enumerate(lines, 1):
+        where = f"{path.name}, line {number}"
+        if line.startswith("#SBATCH"):
+            if begun:
+                raise WorkshopError(
+                    looked_at=where,
+                    expected="every #SBATCH line above the first command",
+                    found=f"it stands below {begun!r}, where sbatch passes over it",
+                    next_step="move it up",
+                )
+            options |= options_of(line.removeprefix("#SBATCH"), where)
+        elif re.match(r"\s*#[ \t]*S?BATCH\s+-", line, re.IGNORECASE):  # ##SBATCH is switched off, as people do
+            raise WorkshopError(
+                looked_at=where,
+                expected="#SBATCH at the beginning of the line, in capitals, without spaces before it",
+                found=f"{line!r}: a comment for sbatch",
+                next_step="write it as #SBATCH, or take the line out",
+            )
+        elif line.strip() and not line.lstrip().startswith("#"):
+            begun = begun or line.strip()
+    return Batch(path, text, options)
+
+
+def options_of(text: str, where: str) -> dict[str, str]:
+    """Options of sbatch by long name. Raises WorkshopError for those that it does not know, or that lack their value."""
+    try:
+        words = shlex.split(text, comments=True)
+    except ValueError as error:
+        raise WorkshopError(
+            looked_at=where,
+            expected="options with every quote closed",
+            found=f"{text.strip()} ({error})",
+            next_step="close it",
+        ) from None
+    found, names = {}, known()["sbatch"]
+    kinds = {name: kind for kind, table in names.items() for name in table}
+    letters = {letter: name for table in names.values() for name, letter in table.items() if letter}
+    while words:
+        word = words.pop(0)
+        if word.lower() in ("hetjob", "packjob"):
+            raise WorkshopError(
+                looked_at=where,
+                expected="one job",
+                found=f"{word}: a job of several parts",
+                next_step="take the line out",
+            )
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            # As getopt does: any beginning that only one option has.
+            fits = [name] if name in kinds else [other for other in kinds if other.startswith(name)]
+            if len(fits) != 1 or not name:
+                near = " or ".join(f"--{other}" for other in fits[:3]) or f"--{_near(name, kinds)}".rstrip("-")
+                found_ = (
+                    f"--{name}, which sbatch does not know" if not fits else f"--{name}, of which there are several"
+                )
+                raise WorkshopError(
+                    looked_at=where, expected="options of sbatch", found=found_, next_step=near or "man sbatch"
+                )
+            name = fits[0]
+        elif word.startswith("-") and word[1:2] in letters:
+            name = letters[word[1]]
+            equals, value = bool(word[2:]), word[2:]
+        else:
+            near = _near(word.strip("-").split("=")[0], kinds)
+            raise WorkshopError(
+                looked_at=where,
+                expected="options of sbatch, which begin with -- or -",
+                found=repr(word),
+                next_step=f"--{near}" if near else "man sbatch",
+            )
+        if kinds[name] == "required" and not equals:
+            if not words:
+                raise WorkshopError(
+                    looked_at=where, expected=f"a value for --{name}", found="none", next_step=f"--{name}=..."
+                )
+            value = words.pop(0)
+        if kinds[name] == "no" and equals:
+            raise WorkshopError(
+                looked_at=where, expected=f"--{name} without a value", found=value, next_step=f"--{name}"
+            )
+        found[name] = value
+    return found
+
+
+def read_submit(path: Path) -> Submit:
+    """The keys of a submit file.
+
+    Raises WorkshopError for a line that is none of its forms, for a key that HTCondor does not know and that no $(key)
+    in the file uses, for a $(NAME) that nothing defines, and for a file without `queue`.
+    """
+    text = text_of(path, "a submit file")
+    # The items of a queue may stand on lines of their own, in brackets.
+    text = re.sub(r"(?im)^(\s*queue\b[^(\n]*\()([^)]*)", lambda m: m[1] + " ".join(m[2].split()), text)
+    keys: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    queue, more = None, ""
+    inside: tuple[str, str] | None = None  # key and end mark of a value over several lines (@=)
+    for number, raw in enumerate(text.splitlines(), 1):
+        where = f"{path.name}, line {number}"
+        if inside:
+            if raw.strip() == f"@{inside[1]}":
+                inside = None
+            else:
+                keys[inside[0]] += f" {raw.strip()}"
+            continue
+        line, more = more + raw.strip(), ""
+        if line.startswith("#") or not line:
+            continue
+        if line.endswith("\\"):
+            more = line[:-1]
+            continue
+        if re.match(r"(if|elif|else|endif|include|use|error|warning)\b(?!\s*=)", line, re.IGNORECASE):
+            continue
+        if found := re.match(r"queue\b(?!\s*=)(.*)", line, re.IGNORECASE):
+            queue = found[1].strip()
+            continue
+        if found := re.match(r"(\+?[\w.]+)\s*@=(\w+)\s*$", line):
+            inside, keys[found[1].lower()], lines[found[1].lower()] = (found[1].lower(), found[2]), "", number
+        elif found := re.match(r"(\+?[\w.]+)\s*=\s*(.*)$", line):
+            keys[found[1].lower()], lines[found[1].lower()] = found[2].strip(), number
+        else:
+            raise WorkshopError(
+                looked_at=where,
+                expected="key = value, queue, or a comment",
+                found=repr(line),
+                next_step="write it as key = value",
+            )
+    _refuse_unknown(path, keys, lines, queue)
+    return Submit(path, {key: _expanded(value, keys) for key, value in keys.items()}, queue or "")
+
+
+def _refuse_unknown(path: Path, keys: dict[str, str], lines: dict[str, int], queue: str | None) -> None:
+    table = known()["htcondor"]
+    values = [*keys.values(), queue or ""]
+    used = {name.lower() for value in values for name in re.findall(r"\$\w*\((\w+)", value)}  # $INT(seed,%03d) as well
+    # Only those without a value of their own, as in $(seed:0), have to be defined; $$(Name) is the machine's.
+    needed = {name.lower() for value in values for name in re.findall(r"(?<!\$)\$\((\w+)\)", value)}
+    for key in keys:
+        theirs = (
+            key in table["keys"] or key.startswith(tuple(table["prefixes"])) or key.endswith(tuple(table["suffixes"]))
+        )
+        if not theirs and key not in used:
+            near = _near(key, table["keys"])
+            advice = f"{near} = ..." if near else f"take it out, or use it as $({key})"
+            raise WorkshopError(
+                looked_at=f"{path.name}, line {lines[key]}",
+                expected="a key that HTCondor knows, or a name used as $(name)",
+                found=f"{key}, which condor_submit would take for a name of yours",
+                next_step=advice,
+            )
+    if queue is None:
+        raise WorkshopError(
+            looked_at=path.name,
+            expected="a last line `queue`",
+            found="none: nothing would be submitted",
+            next_step="queue",
+        )
+    variables = {word.lower() for word in re.split(r"[\s,]+", re.split(r"\b(?:in|from|matching)\b", queue)[0])}
+    for name in sorted(needed - set(keys) - GIVEN - variables):
+        raise WorkshopError(
+            looked_at=path.name,
+            expected="every $(NAME) defined",
+            found=f"$({name}), which nothing defines",
+            next_step=f"{name} = ...",
+        )
+
+
+def _expanded(value: str, keys: dict[str, str], depth: int = 0) -> str:
+    if depth > 20:
+        return value  # a name that is defined by itself
+    return re.sub(
+        r"\$\((\w+)(?::([^)]*))?\)",
+        lambda m: _expanded(keys[m[1].lower()], keys, depth + 1) if m[1].lower() in keys else m[2] or m[0],
+        value,
+    )
+
+
+def environment_of(submit: Submit) -> dict[str, str]:
+    """The variables that a submit file sets, out of "A=1 B='x y'" or the old A=1;B=2."""
+    value = submit.keys.get("environment") or submit.keys.get("env") or ""
+    if value.startswith('"') and value.endswith('"') and len(value) > 1:
+        try:
+            words = shlex.split(value[1:-1].replace('""', '"'))
+        except ValueError as error:
+            raise WorkshopError(
+                looked_at=f"environment in {submit.path.name}",
+                expected="every quote closed",
+                found=str(error),
+                next_step="close it",
+            ) from None
+    else:
+        words = [word.strip() for word in value.split(";")]
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def holds(expression: str, code: int) -> bool | None:
+    """What a ClassAd expression over ExitCode and ExitBySignal says of a job that ended by itself with `code`.
+
+    None where it asks for other things, or cannot be read.
+    """
+    text = re.sub(r"(?i)\bExitBySignal\b", "False", re.sub(r"(?i)\bExitCode\b", str(code), expression))
+    text = re.sub(r"(?i)\btrue\b", "True", re.sub(r"(?i)\bfalse\b", "False", text))
+    text = text.replace("=?=", "==").replace("=!=", "!=").replace("&&", " and ").replace("||", " or ")
+    text = re.sub(r"!(?!=)", " not ", text)
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    simple = (
+        ast.Expression,
+        ast.BoolOp,
+        ast.And,
+        ast.Or,
+        ast.UnaryOp,
+        ast.Not,
+        ast.Compare,
+        ast.Constant,
+        ast.Eq,
+        ast.NotEq,
+        ast.Lt,
+        ast.LtE,
+        ast.Gt,
+        ast.GtE,
+    )
+    if not all(isinstance(node, simple) for node in ast.walk(tree)):
+        return None
+    try:
+        return bool(eval(compile(tree, "expression", "eval"), {"__builtins__": {}}))  # constants alone, see `simple`
+    except (TypeError, RecursionError):
+        return None
+
+
+def indices(array: str) -> list[int]:
+    """The indices of --array=0-15:4%2 or 1,3,5-7; empty where they cannot be read."""
+    found = []
+    for part in array.split("%")[0].split(",") if array else []:
+        ends, _, step = part.partition(":")
+        first, _, last = ends.partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()) or (step and not step.isdecimal()):
+            return []
+        found += range(int(first), int(last or first) + 1, int(step or 1) or 1)
+    return found
+
+
+def megabytes(memory: str) -> float | None:
+    """A size of sbatch's (a number of MiB, or one with K, M, G or T) in MiB; None for none of these."""
+    found = re.fullmatch(r"(\d+)([KMGT]?)B?", memory, re.IGNORECASE)
+    return int(found[1]) * {"K": 2**-10, "": 1, "M": 1, "G": 2**10, "T": 2**20}[found[2].upper()] if found else None
+
+
+def minutes(limit: str) -> float | None:
+    """A time of Slurm's (minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s) in minutes; None for none of these."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)
+    if not found:
+        return None
+    days, *rest = found.groups()
+    numbers = [int(part) for part in rest if part is not None]
+    if days is not None:
+        hours, mins, seconds = (numbers + [0, 0])[:3]
+        return int(days) * 1440 + hours * 60 + mins + seconds / 60
+    hours, mins, seconds = {1: (0, numbers[0], 0), 2: (0, *numbers), 3: tuple(numbers)}[len(numbers)]
+    return hours * 60 + mins + seconds / 60

@@ -1,0 +1,198 @@
+"""`workshop slurm-train` and `workshop htcondor-train`: exercise 5's jobs into the queue of the cluster that one is on.
+
+What would fail after hours in the queue is looked at before: the commands, the files, the folder of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+from workshop import shell
+from workshop.errors import WorkshopError
+from workshop.exercises import root_folder
+from workshop.jobs import batch_files
+
+EXERCISE = "exercise-5-container"
+# What Slurm's commands say where no controller answers them.
+NO_CONTROLLER = re.compile(r"Unknown host|resolve_ctls|Unable to contact|Connection refused|establish a configuration")
+RUNS = "results/exercise-2-pytorch-cu12"
+# What a job trains in: the variable that names its file (train.sh reads it), the default, and how one comes by it.
+ENVIRONMENTS = {
+    "image": (
+        "IMAGE",
+        "train-cuda12.sif",
+        f"apptainer build --build-arg ENVIRONMENT=cuda12 train-cuda12.sif {EXERCISE}/solution/apptainer.def",
+    ),
+    "packed": ("PACKED", "environment.tar", "pixi exec pixi-pack --environment cuda12 --platform linux-64 pixi.toml"),
+    "python": ("PYTHON", ".venv/bin/python", 'python3 -m venv .venv && .venv/bin/pip install -e ".[cpu]"'),
+}
+
+
+def slurm_train(
+    environment: str, version: str, script: str, run: str | None, more: list[str], as_json: bool, **chosen: object
+) -> int:
+    """Submit train.sbatch or array.sbatch with sbatch, after a trial that queues nothing; the exit code.
+
+    run: the folder of the run; a task of an array puts -seedN behind it. chosen: data, seed, epochs and device of the
+    training, None where the script's own shall hold. more: options for sbatch. Raises WorkshopError where the job could
+    not be queued, or its folder is taken.
+    """
+    root = root_folder()
+    path = root / EXERCISE / version / f"{script}.sbatch"
+    batch = batch_files.read_batch(path)
+    command = _found("sbatch")
+    options = batch.options | batch_files.options_of(shlex.join(more), "the options for sbatch")
+    tasks = batch_files.indices(options.get("array", ""))
+    variables = {name.upper(): str(value) for name, value in chosen.items() if value is not None}
+    variables |= {"TRAIN_IN": environment, **_environment(root, environment)}
+    runs = []
+    if run is not None:
+        variables["RUN"] = str(_free(run))
+        runs = [str(_free(f"{run}-seed{task}")) for task in tasks] if script == "array" else [variables["RUN"]]
+    line = [command, *more, shell.relative(path) if root == Path.cwd() else str(path)]
+    said = _run([*line[:1], "--test-only", *line[1:]], root, variables)
+    if said.returncode and NO_CONTROLLER.search(said.stderr):
+        raise WorkshopError(
+            looked_at="Slurm's controller, asked by sbatch",
+            expected="an answer: this is for the login node of a cluster",
+            found=_reason(said),
+            next_step=f"without a queue: {_here()}",
+        )
+    if said.returncode:
+        advice = "sinfo -o '%P %l %c %m %G' shows what there is; ask for less, as in: workshop slurm-train --gres=none"
+        raise WorkshopError(
+            looked_at=f"sbatch --test-only {shlex.join(line[1:])}",
+            expected="a job that this cluster can run",
+            found=_reason(said),
+            next_step=advice,
+        )
+    if "test-only" in options:
+        print(said.stderr.strip())
+        return 0
+    said = _run([*line[:1], "--parsable", *line[1:]], root, variables)
+    if said.returncode:
+        raise WorkshopError(
+            looked_at=shlex.join(line), expected="a job in the queue", found=_reason(said), next_step="sinfo"
+        )
+    job = said.stdout.strip().split(";")[0]
+    logs = [
+        root / re.sub("%a", str(task), re.sub("%[jA]", job, options.get("output", "slurm-%j.out")))
+        for task in tasks or [0]
+    ]
+    if as_json:
+        print(json.dumps({"job": job, "logs": [str(log) for log in logs], "runs": runs or None}))
+    else:
+        print(
+            f"job {job}; its log: {', '.join(shell.relative(log) for log in logs)}; where it is: squeue -j {job}; end it: scancel {job}"
+        )
+    return 0
+
+
+def htcondor_train(version: str, seed: int | None, run: str | None, more: list[str]) -> int:
+    """Submit train.sub with condor_submit; the exit code.
+
+    more: arguments for condor_submit. Raises WorkshopError where the job could not be queued, or its folder is taken.
+    """
+    root = root_folder()
+    path = root / EXERCISE / version / "train.sub"
+    submit = batch_files.read_submit(path)
+    command = _found("condor_submit")
+    image = submit.keys.get("container_image", "")
+    if image and "://" not in image and not (root / image).exists():
+        raise WorkshopError(
+            looked_at=root / image,
+            expected="the image that the job trains in",
+            found="no such file",
+            next_step=ENVIRONMENTS["image"][2],
+        )
+    names = [f"seed={seed}"] if seed is not None else []
+    if run is not None:
+        place = _free(run)
+        if not place.is_relative_to(root):
+            raise WorkshopError(
+                looked_at="--run",
+                expected="a folder of the clone: HTCondor brings results back there",
+                found=str(place),
+                next_step=f"--run {RUNS}/{place.name}",
+            )
+        names.append(f"run={place.relative_to(root).as_posix()}")
+    said = _run([command, *names, *more, str(path.relative_to(root))], root, {})
+    if said.returncode:
+        raise WorkshopError(
+            looked_at=f"condor_submit {path.name}",
+            expected="a job in the queue",
+            found=_reason(said),
+            next_step="condor_status",
+        )
+    print(said.stdout.strip())
+    print("where it is: condor_q; why it waits: condor_q -better-analyze; end it: condor_rm NUMBER")
+    return 0
+
+
+def _found(name: str) -> str:
+    if command := shutil.which(name):
+        return command
+    system = "Slurm" if name == "sbatch" else "HTCondor"
+    raise WorkshopError(
+        looked_at=f"{name} in the folders of PATH",
+        expected=f"the command of {system}: this is for its login nodes",
+        found="no such command",
+        next_step=f"without a queue: {_here()}",
+    )
+
+
+def _here() -> str:
+    """The same training without a queue, as it is typed on this route."""
+    return shell.script(root_folder() / "exercise-2-pytorch-cu12" / "solution" / "train.py")
+
+
+def _environment(root: Path, environment: str) -> dict[str, str]:
+    """The variable that names the environment's file, if that is there. Raises WorkshopError where it is not."""
+    variable, default, make = ENVIRONMENTS[environment]
+    value = os.environ.get(variable, default)
+    there = shutil.which(value) if variable == "PYTHON" and "/" not in value else (root / value).exists()
+    if not there:
+        raise WorkshopError(
+            looked_at=f"{variable}={value}, which the job would train in",
+            expected="the file",
+            found="no such file",
+            next_step=f"{make}  # or set {variable}",
+        )
+    return {variable: value}
+
+
+def _free(run: str) -> Path:
+    """The folder of a run that is not there yet, or was interrupted. Raises WorkshopError for one that is taken."""
+    place = Path(os.path.abspath(os.path.expanduser(run)))
+    if place.is_dir() and any(place.iterdir()):
+        found = "a finished run" if (place / "run.json").exists() else "a folder with other files in it"
+        raise WorkshopError(
+            looked_at=place,
+            expected="a new folder for the run of the job",
+            found=found,
+            next_step="name another place with --run",
+        )
+    if place.exists() and not place.is_dir():
+        raise WorkshopError(
+            looked_at=place,
+            expected="a new folder for the run of the job",
+            found="a file",
+            next_step="name another place with --run",
+        )
+    return place
+
+
+def _run(line: list[str], root: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(line, cwd=root, env=os.environ | variables, capture_output=True, text=True, errors="replace")
+
+
+def _reason(said: subprocess.CompletedProcess[str]) -> str:
+    """What a command complained of: its first line that says something."""
+    lines = [line.strip() for line in said.stderr.splitlines() if line.strip() and not line.startswith('Try "')]
+    return lines[0] if lines else f"exit code {said.returncode}, and no word why"

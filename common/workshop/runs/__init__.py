@@ -1,0 +1,1 @@
+"""What an exercise's script imports: one run is one folder, written completely or not at all."""

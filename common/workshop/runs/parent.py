@@ -1,0 +1,212 @@
+"""A finished run as the beginning of another: found, read, and believed only as far as its files bear it out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workshop import shell
+from workshop.errors import WorkshopError
+from workshop.files import sha256_of
+from workshop.runs import record, weights
+
+WEIGHTS = "weights.safetensors"
+# What a run must say of itself for another to build on it, with the kinds that JSON has for it.
+NEEDED = {
+    "exercise": str,
+    "dataset": dict,
+    "network": str,
+    "packages": dict,
+    "metrics": list,
+    "outputs": list,
+    "seed": int,
+}
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A run whose files are those that its record names. sha256: of its run.json."""
+
+    folder: Path
+    said: dict[str, Any]
+    sha256: str
+
+    def about(self) -> dict[str, str]:
+        """What a run that builds on this one says of it."""
+        return {"exercise": self.said["exercise"], "run": self.folder.name, "sha256": self.sha256}
+
+    def output(self, name: str) -> Path:
+        """A file of the run. Raises WorkshopError where the run has none of that name."""
+        if not any(output["path"] == name for output in self.said["outputs"]):
+            held = ", ".join(output["path"] for output in self.said["outputs"])
+            raise WorkshopError(
+                looked_at=self.folder,
+                expected=f"a run with {name}",
+                found=f"a run of {self.said['exercise']} with {held}",
+                next_step="name another run",
+            )
+        return self.folder / name
+
+
+def read(place: str | Path, again: str) -> Parent:
+    """The run in folder `place`. `again`: the command that makes such a run, for the advice.
+
+    Raises WorkshopError for a folder that is no run, one that did not finish, and one whose files are not those that
+    were written: run.json is held against its sha256 in the crate beside it, every output against run.json.
+    """
+    try:
+        folder = Path(place).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise WorkshopError(
+            looked_at=f"the run {place!r}", expected="the folder of a run", found=str(error), next_step=again
+        ) from None
+    expected = "the folder of a finished run, with run.json in it"
+    if folder.name == "run.json" and folder.is_file():
+        folder = folder.parent
+    path = folder / "run.json"
+    if not path.is_file():
+        waiting = folder if folder.suffix == ".partial" else folder.with_name(folder.name + ".partial")
+        if (waiting / record.CHECKPOINT).exists():
+            raise WorkshopError(
+                looked_at=folder,
+                expected=expected,
+                found="a run that was interrupted",
+                next_step="let it go on with --resume",
+            )
+        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else "no run.json in it"
+        raise WorkshopError(looked_at=folder, expected=expected, found=found, next_step=again)
+    edited = f"{again}  # and leave the folder of a run as it is"
+    try:
+        content = path.read_bytes()
+        said = json.loads(content)
+        crate = json.loads((folder / "ro-crate-metadata.json").read_bytes())
+        witness = next(entity for entity in crate["@graph"] if entity["@id"] == "run.json")["sha256"]
+        if wrong := next((key for key, kind in NEEDED.items() if not isinstance(said[key], kind)), None):
+            raise ValueError(f"{wrong} is not of its kind")
+        outputs = {str(output["path"]): str(output["sha256"]) for output in said["outputs"]}
+        if missing := {"name", "sha256"} - said["dataset"].keys():
+            raise ValueError(f"a data set without {min(missing)}")
+    except OSError as error:
+        raise WorkshopError(
+            looked_at=error.filename or folder, expected=expected, found=error.strerror or str(error), next_step=again
+        ) from error
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
+        what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise WorkshopError(
+            looked_at=path,
+            expected="what a run of this workshop says of itself, network and data set too",
+            found=f"{what}: cut short, edited, or of another kind of run",
+            next_step=edited,
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != witness:
+        raise WorkshopError(
+            looked_at=path,
+            expected=f"sha256 {witness}, which ro-crate-metadata.json beside it names",
+            found=f"sha256 {found}: it was edited after the run",
+            next_step=edited,
+        )
+    for name, sha256 in outputs.items():
+        try:
+            there = sha256_of(folder / name)
+        except OSError as error:
+            raise WorkshopError(
+                looked_at=folder / name,
+                expected="the file that run.json names",
+                found=error.strerror or "",
+                next_step=edited,
+            ) from error
+        if there != sha256:
+            size = (folder / name).stat().st_size
+            raise WorkshopError(
+                looked_at=folder / name,
+                expected=f"sha256 {sha256}, which run.json names",
+                found=f"sha256 {there} ({size:,} bytes): damaged or edited after the run",
+                next_step=edited,
+            )
+    return Parent(folder, said, found)
+
+
+def newest(results: Path, exercises: tuple[str, ...], again: str) -> Path:
+    """The finished run of one of `exercises` that ended last, of those in the folder `results`."""
+    homes = [results / exercise for exercise in exercises]
+    runs = [path.parent for home in homes for path in home.glob("*/run.json") if path.parent.suffix != ".partial"]
+    if not runs:
+        places = " and ".join(shell.relative(home) for home in homes)
+        raise WorkshopError(looked_at=places, expected="a finished run to go on from", found="none", next_step=again)
+    return max(runs, key=_ended)
+
+
+def _ended(folder: Path) -> str:
+    """When a run ended, as it says itself: a copy of a run is not a newer one."""
+    try:
+        return str(json.loads((folder / "run.json").read_bytes())["ended"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # whoever names it will be told what is wrong with it
+
+
+def weights_of(parent: Parent, again: str) -> dict[str, np.ndarray]:
+    """The weights that a run wrote, if they say of themselves what the run says of them.
+
+    Raises WorkshopError where the run has none, and for weights of another network or data set than run.json names,
+    cut short, or with values that are not finite.
+    """
+    path = parent.output(WEIGHTS)
+    tensors, about = weights.load(path, again)
+    dataset = parent.said["dataset"]
+    for key, value in (
+        ("network", parent.said["network"]),
+        ("data", dataset["name"]),
+        ("data_sha256", dataset["sha256"]),
+    ):
+        if about.get(key) != value:
+            raise WorkshopError(
+                looked_at=path,
+                expected=f"{key}: {value}, as run.json has it",
+                found=f"{key}: {about.get(key, 'not said')}",
+                next_step=again,
+            )
+    return tensors
+
+
+def same_shapes(path: Path, tensors: dict[str, np.ndarray], wanted: dict[str, tuple[int, ...]], again: str) -> None:
+    """Raise WorkshopError unless `tensors` have the names and shapes of a network; Flax's layouts are called so."""
+    found = {name: array.shape for name, array in tensors.items()}
+    if found == wanted:
+        return
+    for name, shape in wanted.items():
+        if name not in found:
+            kernel = name.removesuffix("weight") + "kernel"
+            hint = (
+                " (kernel is what Flax calls it: write it with workshop.runs.jax_state.arrays)"
+                if kernel in found
+                else ""
+            )
+            raise WorkshopError(
+                looked_at=path,
+                expected=f"the weights {name} {shape}",
+                found=f"none of that name{hint}",
+                next_step=again,
+            )
+        if found[name] != shape:
+            flax = {4: lambda s: (s[2], s[3], s[1], s[0]), 2: lambda s: (s[1], s[0])}.get(len(shape))
+            hint = (
+                " (Flax's layout: write them with workshop.runs.jax_state.arrays)"
+                if flax and found[name] == flax(shape)
+                else ""
+            )
+            raise WorkshopError(
+                looked_at=path, expected=f"{name} of shape {shape}", found=f"shape {found[name]}{hint}", next_step=again
+            )
+    extra = sorted(found.keys() - wanted.keys())
+    raise WorkshopError(
+        looked_at=path,
+        expected=f"the {len(wanted)} weights of the network",
+        found=f"{extra[0]}, too: another network",
+        next_step=again,
+    )

@@ -1,0 +1,246 @@
+"""Where a result comes from: script, git commit, manifest, locked and installed packages, machine.
+
+Everything is read off what is there (installed files, the checkout, the system), never off a plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from workshop.files import sha256_of
+from workshop.hardware import cpu_name, nvidia_smi, subdir
+from workshop.shell import relative
+
+# Variables that change which numbers come out: threads, libraries' algorithms, which GPU.
+NUMERIC_VARIABLES = (
+    "OMP_NUM",
+    "OMP_THREAD",
+    "OMP_DYNAMIC",
+    "MKL_NUM",
+    "MKL_CBWR",
+    "MKL_ENABLE",
+    "MKL_DYNAMIC",
+    "OPENBLAS_",
+    "BLIS_NUM",
+    "VECLIB_MAX",
+    "NUMEXPR_",
+    "ONEDNN_",
+    "DNNL_",
+    "ATEN_CPU",
+    "CUDA_VISIBLE",
+    "CUDA_DEVICE_ORDER",
+    "CUBLAS_",
+    "CUDNN_",
+    "NVIDIA_TF32",
+    "NCCL_ALGO",
+    "NCCL_PROTO",
+    "TORCH_ALLOW_TF32",
+    "XLA_FLAGS",
+    "JAX_",
+    "PYTHONHASHSEED",
+    "WORKSHOP_DEVICE",
+)
+
+# Where JAX keeps what it compiled: it changes no number, and names a folder of the person's.
+WITHOUT_EFFECT = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+
+
+def origin(script: Path) -> dict[str, Any]:
+    """Read at the start: the script may be edited while it runs, and what cannot be read should not cost a run."""
+    return {
+        "started": now(),
+        "git": _git(script),
+        "script": {"path": relative(script), "sha256": sha256_of(script)},
+        "manifest": _manifest(script),
+        "environment": _environment(),
+        "host": _host(),
+        "job": job(),
+    }
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _git(script: Path) -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout that the script belongs to.
+
+    None without git, outside a checkout, and for a script that git does not know: it may lie in a folder of
+    somebody else's checkout (a home under version control, say), whose commit says nothing about it.
+    An image holds no history: there WORKSHOP_REVISION says what it was built from. That is true of the scripts that
+    lie in its workspace, and of no script that was brought there from outside.
+    """
+    built = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", os.environ.get("WORKSHOP_REVISION", ""))
+    if built and script.is_relative_to(Path(os.environ.get("PIXI_PROJECT_ROOT", "/")).resolve()):
+        return {"commit": built[1], "dirty": built[2] is not None}
+    # Inside a git hook these variables name another checkout.
+    variables = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+
+    def ask(*words: str) -> str | None:
+        line = ["git", "-C", str(script.parent), *words]
+        try:
+            answer = subprocess.run(line, capture_output=True, text=True, timeout=20, env=variables)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    if commit is None or ask("ls-files", "--error-unmatch", script.name) is None:
+        return None
+    status = ask("status", "--porcelain")
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def _manifest(script: Path) -> dict[str, str] | None:
+    """The manifest in force: Pixi's own word where Pixi runs this, else the nearest pixi.toml above the script."""
+    named = os.environ.get("PIXI_PROJECT_MANIFEST")
+    candidates = [Path(named)] if named else [parent / "pixi.toml" for parent in script.parents]
+    for path in candidates:
+        if path.is_file():
+            return {"path": relative(path), "sha256": sha256_of(path)}
+    return None
+
+
+def _environment() -> dict[str, Any]:
+    """The interpreter's environment, read off the installed files and not off a plan.
+
+    installed: `name-version-build` of each conda package (from its file in conda-meta), `name==version` of every other
+    Python package. sha256: over these lines. Under Pixi also the environment's name and the sha256 of the lock.
+    """
+    prefix = Path(sys.prefix)
+    conda = {path.stem for path in (prefix / "conda-meta").glob("*.json")}
+    # Conda packages that contain Python code name conda as their installer.
+    wheels = {
+        f"{name}=={version}" for name, version, installer in _distributions() if installer != "conda" or not conda
+    }
+    installed = sorted(conda | wheels)
+    found = {
+        "kind": "python",
+        "python": platform.python_version(),
+        "packages": len(installed),
+        "sha256": _sha_lines(installed),
+        "installed": installed,
+    }
+    name, root = os.environ.get("PIXI_ENVIRONMENT_NAME"), os.environ.get("PIXI_PROJECT_ROOT")
+    # Another interpreter inherits these variables too, that of a job which was submitted by `pixi run`, say.
+    if name and prefix.name == name and root and (lock := Path(root) / "pixi.lock").is_file():
+        found |= {
+            "kind": "pixi",
+            "name": name,
+            "platform": subdir(),
+            "lock": {"path": relative(lock), "sha256": sha256_of(lock)},
+        }
+    return found
+
+
+def _distributions() -> Iterator[tuple[str, str, str]]:
+    """Name, version and installer of every distribution of this environment.
+
+    Only these two lines of each METADATA are looked for: read as the e-mail that its format is, it takes ten times as long.
+    """
+    for distribution in metadata.distributions():
+        texts = map(distribution.read_text, ("METADATA", "PKG-INFO", ""))  # the last: of an egg that is one file
+        head = next(filter(None, texts), "").partition("\n\n")[0]
+        fields = dict(re.findall(r"^(Name|Version):[ \t]*(.*?)[ \t]*$", head, re.MULTILINE))
+        if fields.get("Name") and fields.get("Version"):
+            yield fields["Name"], fields["Version"], (distribution.read_text("INSTALLER") or "").strip()
+
+
+def _sha_lines(lines: list[str]) -> str:
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def _host() -> dict[str, Any]:
+    """The machine: operating system, glibc, CPU, GPU and driver. No name of host or user."""
+    try:
+        system = platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        system = f"{platform.system()} {platform.mac_ver()[0] or platform.release()}"
+    libc, version = platform.libc_ver()
+    gpu = nvidia_smi()
+    return {
+        "os": system,
+        "kernel": f"{platform.system()} {platform.release()}",
+        "arch": platform.machine(),
+        "glibc": version if libc == "glibc" else None,
+        "cpu": cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "gpu": gpu.get("gpu"),
+        "driver": gpu.get("driver"),
+        "python": platform.python_version(),
+    }
+
+
+def versions(names: tuple[str, ...]) -> dict[str, str]:
+    """The versions of those of the packages that are installed."""
+    return {name: version for name in names if (version := installed(name))}
+
+
+def variables() -> dict[str, str]:
+    """The environment variables that change numbers, as they are set now."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(NUMERIC_VARIABLES) and not name.startswith(WITHOUT_EFFECT)
+    }
+
+
+def job() -> dict[str, Any] | None:
+    """The job of Slurm or HTCondor that this process is part of, as the scheduler told it; None outside of one.
+
+    restarts: how often the job was put back into the queue. array, task: of a job array (HTCondor: cluster, process).
+    """
+    if number := os.environ.get("SLURM_JOB_ID"):
+        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID", "")
+        return {
+            "scheduler": "slurm",
+            "id": number,
+            "array": array,
+            "task": int(task) if task.isdecimal() else None,
+            "node": os.environ.get("SLURMD_NODENAME"),
+            "restarts": _count(os.environ.get("SLURM_RESTART_COUNT", "")),
+        }
+    told = _job_ad(os.environ.get("_CONDOR_JOB_AD"))
+    if cluster := told.get("ClusterId"):
+        process = told.get("ProcId", "")
+        return {
+            "scheduler": "htcondor",
+            "id": f"{cluster}.{process}",
+            "array": cluster,
+            "task": int(process) if process.isdecimal() else None,
+            "node": told.get("RemoteHost") or os.environ.get("_CONDOR_SLOT"),
+            "restarts": _count(told.get("NumJobStarts", "")),
+        }
+    return None
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def _job_ad(path: str | None) -> dict[str, str]:
+    """The job's ClassAd that HTCondor leaves beside it, one `Name = value` a line; empty where it cannot be read."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if path else []
+    except OSError:
+        return {}
+    pairs = (line.split(" = ", 1) for line in lines if " = " in line)
+    return {name.strip(): value.strip().strip('"') for name, value in pairs}
+
+
+def installed(name: str) -> str | None:
+    """The version of an installed Python package; None where it is not there."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

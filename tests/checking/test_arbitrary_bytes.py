@@ -1,0 +1,144 @@
+"""Whatever bytes lie where a check looks, it answers: a message, never a traceback.
+
+Bytes of no meaning, and the real file with a piece of it replaced: the second gets past the first line of a parser.
+"""
+
+import json
+import os
+import shutil
+
+import pytest
+from conftest import ROOT
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from workshop import exercises
+from workshop.checking import checks, progress, trainings
+from workshop.errors import WorkshopError
+
+EXERCISES = exercises.find_all(ROOT)
+MANIFESTS = ("pixi.toml", "pixi.lock", "pyproject.toml")
+# Each example asks all checks of manifest and lock; 4 exercises, 3 files and 2 kinds make 528 of them.
+EXAMPLES = settings(
+    max_examples=22,
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+PIECES = st.one_of(
+    st.binary(max_size=40),
+    st.text(max_size=20).map(str.encode),
+    st.sampled_from(
+        [
+            b"\xef\xbb\xbf",
+            b"\r\n",
+            b"<<<<<<< HEAD\n",
+            b"\0",
+            b'"',
+            b"[",
+            b"]]",
+            b"= ",
+            b"- ",
+            b"null",
+            b"1e999",
+            b"{a = {b = 1}}",
+            b"*",
+            b"&a",
+            b"!!python/object:os.system",
+            b"../../../etc/passwd",
+        ]
+    ),
+)
+
+
+@pytest.fixture
+def workspace(tmp_path, request):
+    """A copy of a solution's manifest and lock, without the scripts (which would be run)."""
+    folder = tmp_path / "solution"
+    folder.mkdir()
+    for name in ("pixi.toml", "pixi.lock"):
+        shutil.copy(request.getfixturevalue("exercise").folder / "solution" / name, folder)
+    return folder
+
+
+@pytest.fixture(params=[e for e in EXERCISES if (e.folder / "solution" / "pixi.toml").exists()], ids=lambda e: e.number)
+def exercise(request):
+    return request.param
+
+
+def asked(exercise, folder):
+    """Ask every check; each answer is one, and says all that a person needs."""
+    for check, answer in checks.ask(exercise.checks, checks.Workspace(folder, folder / "scratch")):
+        assert answer.status in ("ok", "fail", "skip") and answer.found, (check.number, answer)
+        if answer.status == "fail":
+            assert answer.looked_at and answer.expected and answer.next_step, answer
+        assert "does not understand" not in answer.found, answer
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+@EXAMPLES
+@given(content=st.binary(max_size=300))
+@example(content=b"\xef\xbb\xbf[workspace]\r\n")
+def test_bytes_of_no_meaning(exercise, workspace, name, content):
+    if name == "pyproject.toml":
+        (workspace / "pixi.toml").unlink(missing_ok=True)
+    (workspace / name).write_bytes(content)
+    asked(exercise, workspace)
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+@EXAMPLES
+@given(place=st.floats(0, 1), length=st.integers(0, 30), piece=PIECES)
+def test_a_piece_of_the_real_file_replaced(exercise, workspace, name, place, length, piece):
+    real = (exercise.folder / "solution" / name.replace("pyproject.toml", "pixi.toml")).read_bytes()
+    if name == "pyproject.toml":
+        (workspace / "pixi.toml").unlink(missing_ok=True)
+        real = real.replace(b"\n[", b"\n[tool.pixi.")
+    start = int(place * len(real))
+    (workspace / name).write_bytes(real[:start] + piece + real[start + length :])
+    asked(exercise, workspace)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["outputs", "path", "sha256", "x"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(EXAMPLES, max_examples=150)
+@given(content=st.binary(max_size=100) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_what_a_script_may_leave_as_its_record(tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
+    try:
+        found = trainings.record_of(tmp_path)
+        trainings.sha_of(found, "weights.safetensors")
+    except WorkshopError as error:
+        assert error.found and error.next_step
+
+
+@settings(EXAMPLES, max_examples=50)
+@given(content=st.binary(max_size=200))
+def test_and_as_its_weights(tmp_path, content):
+    pytest.importorskip("safetensors", reason="weights need safetensors: install the extra cpu")
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    try:
+        answer = trainings.unreadable(tmp_path, trainings.sha256_of(path))
+        assert answer is None or answer.status == "fail"
+    except WorkshopError as error:
+        assert error.found and error.next_step
+
+
+@settings(EXAMPLES, max_examples=100)
+@given(content=st.binary(max_size=200) | JSON.map(lambda value: json.dumps({"checks": value}).encode()))
+def test_and_what_somebody_may_leave_as_our_memory(tmp_path, content):
+    folder = tmp_path / "exercise-9-x"
+    (folder / "starter").mkdir(parents=True, exist_ok=True)
+    exercise = exercises.Exercise(9, folder, {})
+    exercise.__dict__["checks"] = EXERCISES[0].checks
+    progress._file(exercise).parent.mkdir(exist_ok=True)
+    progress._file(exercise).write_bytes(content)
+    assert set(progress.status_now(exercise).values()) == {"not asked"}

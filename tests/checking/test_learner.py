@@ -1,0 +1,389 @@
+"""What a learner types beside `check`: hint, progress, watch, reset, diff. In a copy of the workshop, with its history."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import ROOT
+
+from workshop import exercises
+from workshop.checking import checks, progress, starter
+from workshop.errors import WorkshopError
+
+EXERCISE = "exercise-2-pytorch-cu12"
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A workshop of one exercise, under git, with the starter's manifest alone to check (its script trains)."""
+    root = tmp_path / "work shop"  # people have folders with spaces
+    for name in ("common", EXERCISE):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".pixi"))
+    git(root, "init", "-q")
+    commit(root)
+    monkeypatch.chdir(root)
+    return root
+
+
+def git(root, *words):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    subprocess.run(["git", "-C", root, *identity, *words], check=True, capture_output=True)
+
+
+def commit(root):
+    (root / ".gitignore").write_text(".workshop/\n__pycache__/\n")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "x")
+
+
+def workshop(clone, *words, **more):
+    line = [sys.executable, "-m", "workshop", *words]
+    environment = os.environ | {"PYTHONPATH": str(clone / "common")}
+    return subprocess.run(
+        line,
+        cwd=clone,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **({"stdin": subprocess.DEVNULL} | more),
+    )
+
+
+def solve(clone, *names):
+    """Put the solution's files into the starter."""
+    for name in names:
+        shutil.copy(clone / EXERCISE / "solution" / name, clone / EXERCISE / "starter" / name)
+
+
+def exercise_of(clone):
+    return next(e for e in exercises.find_all(clone) if e.folder.name == EXERCISE)
+
+
+def answers(number, status="ok"):
+    """Rows as a check leaves them."""
+    listed = next(e for e in exercises.find_all(ROOT) if e.number == number).checks
+    return [(check, checks.Answer(status, "seen")) for check in listed]
+
+
+# ---------------------------------------------------------------- hint
+
+
+def test_a_hint_is_earned_by_a_check(clone):
+    def hints(*words):
+        done = workshop(clone, "hint", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.count("\nhint ")
+
+    assert hints("2") == 1
+    assert hints("2") == 1  # no check in between
+    assert status(clone)["2.1"] == "not asked"  # to ask for a hint is not to ask for a check
+    assert workshop(clone, "check", "2").returncode == 1
+    assert hints("2") == 2
+    assert hints("2.1") == 2
+    workshop(clone, "check", "2")
+    assert hints("2") == 3
+    workshop(clone, "check", "2")
+    assert hints("2") == 3  # there are no more
+    assert hints("2.4") == 1 and hints("2.4", "--level", "3") == 3
+    first = exercise_of(clone).checks[0]
+    assert all(text in workshop(clone, "hint", "2").stdout for text in first.hints)
+
+
+def test_the_hint_is_for_the_first_check_that_does_not_pass(clone):
+    solve(clone, "pixi.toml")
+    workshop(clone, "check", "2")
+    assert workshop(clone, "hint", "2").stdout.startswith("2.5 ")
+    solve(clone, "pixi.lock")
+    solve(clone, "train.py")
+    one = exercise_of(clone)
+    progress.remember(one, answers(2), progress.content_of(one))
+    assert "all checks of exercise 2 pass" in workshop(clone, "hint", "2").stdout
+
+
+@pytest.mark.parametrize("words", [("9",), ("2.9",), ("two",), ("2.x",), ("2", "--level", "4")])
+def test_a_hint_for_what_is_not_there(clone, refused, words):
+    refused(workshop(clone, "hint", *words))
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_the_light_environment_is_enough(clone):
+    """The environment `default` has neither NumPy nor a framework: what needs none of them works there."""
+    shutil.copytree(
+        ROOT / "exercise-4-pypi-mix", clone / "exercise-4-pypi-mix", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name in ("exercise-1-scipy", "exercise-3-jax-cu118"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    absent = clone / "absent"
+    absent.mkdir()
+    for module in ("numpy", "scipy", "matplotlib", "torch", "jax", "flax", "sklearn", "safetensors"):
+        (absent / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(absent), str(clone / "common")])}
+    for words in (
+        ("progress",),
+        ("hint", "1"),
+        ("hint", "4.5"),
+        ("check", "4"),
+        ("check", "3"),
+        ("diff", "4", "--spoil"),
+        ("reset", "2", "--yes"),
+        ("lock-check", str(clone / EXERCISE / "solution")),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "workshop", *words],
+            cwd=clone,
+            env=environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+        assert "no such module" not in done.stderr and "Traceback" not in done.stderr, (words, done.stderr)
+        assert done.returncode == (1 if words[0] == "check" else 0), (words, done.stdout, done.stderr)
+
+
+def status(clone):
+    said = json.loads(workshop(clone, "progress", "--json").stdout)
+    return said["exercises"][0]["checks"]
+
+
+def test_progress_follows_the_files(clone):
+    assert set(status(clone).values()) == {"not asked"}
+    workshop(clone, "check", "2")
+    assert status(clone) == {"2.1": "fail"} | {f"2.{k}": "not asked" for k in range(2, 8)}
+    shipped = (clone / EXERCISE / "starter" / "pixi.toml").read_text()
+    solve(clone, "pixi.toml")
+    assert status(clone)["2.1"] == "changed"
+    workshop(clone, "check", "2")
+    assert [status(clone)[f"2.{k}"] for k in range(1, 6)] == ["ok"] * 4 + ["fail"]
+    (clone / EXERCISE / "starter" / "pixi.toml").write_text(shipped)
+    assert status(clone)["2.1"] == "changed"
+    solve(clone, "pixi.toml")
+    assert status(clone)["2.1"] == "ok"  # the content is back, and with it what was seen
+    plain = workshop(clone, "progress").stdout
+    assert plain.startswith("2  ++++x..  4 of 7") and "\x1b" not in plain
+
+
+def test_new_checks_after_a_pull_are_asked_again(clone):
+    solve(clone, "pixi.toml")
+    workshop(clone, "check", "2")
+    path = clone / EXERCISE / "checks.py"
+    path.write_text(path.read_text() + "\n# a check was mended\n")
+    assert status(clone)["2.1"] == "changed"
+
+
+def test_an_edited_state_file_counts_no_more(clone):
+    workshop(clone, "check", "2")
+    path = clone / ".workshop" / "progress-2.json"
+    path.write_text(path.read_text().replace('"fail"', '"ok"'))
+    done = workshop(clone, "progress")
+    assert "0 of 7" in done.stdout and "edited or damaged" in done.stderr
+    for content in (
+        "",
+        "[]",
+        '{"version": 1}',
+        '{"version": 1, "checks": 3}',
+        '{"version": 9, "checks": {}}',
+        "\x00\xff",
+    ):
+        path.write_bytes(content.encode("latin-1"))
+        done = workshop(clone, "progress")
+        assert done.returncode == 0 and "0 of 7" in done.stdout and "Traceback" not in done.stderr, content
+    workshop(clone, "check", "2")
+    assert status(clone)["2.1"] == "fail"
+
+
+def test_another_workspace_is_no_progress(clone, tmp_path):
+    shutil.copytree(clone / EXERCISE / "solution", tmp_path / "mine")
+    (tmp_path / "mine" / "train.py").unlink()
+    assert workshop(clone, "check", "2", str(tmp_path / "mine")).returncode == 0
+    assert set(status(clone).values()) == {"not asked"}
+
+
+def test_two_terminals_at_once_do_not_lose_answers(clone):
+    one = exercise_of(clone)
+    content, rows = progress.content_of(one), answers(2)
+    threads = [threading.Thread(target=progress.remember, args=(one, [row], content)) for row in rows]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(status(clone).values()) == {"ok"}
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root writes everywhere, and so does Windows")
+def test_a_read_only_checkout_is_checked_all_the_same(clone):
+    clone.chmod(0o555)
+    done = workshop(clone, "check", "2")
+    clone.chmod(0o755)
+    assert "fail 2.1" in done.stdout and "could not be written" in done.stderr
+
+
+def test_where_the_memory_cannot_be_kept_the_check_answers(clone):
+    (clone / ".workshop").write_text("a file where a folder belongs")
+    done = workshop(clone, "check", "2")
+    assert "fail 2.1" in done.stdout and "could not be written" in done.stderr and "Traceback" not in done.stderr
+    assert workshop(clone, "hint", "2").returncode == 0
+    assert workshop(clone, "progress").returncode == 0
+
+
+# ---------------------------------------------------------------- reset
+
+
+def test_reset_puts_back_what_was_shipped_and_keeps_a_copy(clone):
+    folder = clone / EXERCISE / "starter"
+    before = {name: path.read_bytes() for name, path in starter.files_of(folder).items()}
+    (folder / "pixi.toml").write_text("mine")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "my ideas.md").write_text("ideas")
+    (folder / ".pixi").mkdir()
+    (folder / ".pixi" / "environment").write_text("gigabytes")
+    (folder / "train.py").unlink()
+    done = workshop(clone, "reset", "2", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert {name: path.read_bytes() for name, path in starter.files_of(folder).items()} == before
+    assert (folder / ".pixi" / "environment").exists()
+    (kept,) = (clone / ".workshop" / "backups").iterdir()
+    assert (kept / "pixi.toml").read_text() == "mine" and (kept / "notes" / "my ideas.md").read_text() == "ideas"
+    assert not (kept / ".pixi").exists()
+    assert "nothing to do" in workshop(clone, "reset", "2", "--yes").stdout
+
+
+def test_a_starter_that_its_owner_has_committed_comes_back(clone):
+    folder = clone / EXERCISE / "starter"
+    shipped = (folder / "pixi.toml").read_bytes()
+    for text in ("first", "second"):
+        (folder / "pixi.toml").write_text(text)
+        commit(clone)
+    assert workshop(clone, "reset", "2", "--yes").returncode == 0
+    assert (folder / "pixi.toml").read_bytes() == shipped
+    shutil.rmtree(folder)  # the whole folder is gone, and that was committed
+    commit(clone)
+    assert workshop(clone, "reset", "2", "--yes").returncode == 0
+    assert (folder / "pixi.toml").read_bytes() == shipped
+
+
+def test_without_a_history_nothing_is_touched(clone, refused):
+    folder = clone / EXERCISE / "starter"
+    (folder / "pixi.toml").write_text("mine")
+    shutil.rmtree(clone / ".git")
+    refused(workshop(clone, "reset", "2", "--yes"), "clone the workshop anew")
+    assert (folder / "pixi.toml").read_text() == "mine"
+
+
+def test_reset_asks(clone, refused):
+    pty = pytest.importorskip("pty", reason="no pretended terminal here")
+    path = clone / EXERCISE / "starter" / "pixi.toml"
+    path.write_text("mine")
+    refused(workshop(clone, "reset", "2"), "--yes")
+    for answer, wanted in ((b"\n", "mine"), (b"n\n", "mine"), (b"\x04", "mine"), (b"y\n", None)):  # \x04: Ctrl-D
+        ours, theirs = pty.openpty()
+        os.write(ours, answer)
+        done = workshop(clone, "reset", "2", stdin=theirs)
+        os.close(ours), os.close(theirs)
+        assert "[y/N]" in done.stdout and done.returncode == (1 if wanted else 0), done.stderr
+        assert "Traceback" not in done.stderr
+        assert path.read_text() == wanted if wanted else path.read_text() != "mine"
+
+
+def test_killed_at_any_moment_nothing_is_lost(clone):
+    folder, moments = clone / EXERCISE / "starter", random.Random(20261121)
+    for _ in range(6):
+        (folder / "pixi.toml").write_text("my manifest")
+        (folder / "train.py").write_text("my script")
+        (folder / "extra.txt").write_text("my notes")
+        line = [sys.executable, "-m", "workshop", "reset", "2", "--yes"]
+        environment = os.environ | {"PYTHONPATH": str(clone / "common")}
+        process = subprocess.Popen(line, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(moments.uniform(0.05, 0.5))
+        process.kill()
+        process.communicate()
+        whole = [place for place in (clone / ".workshop" / "backups").glob("*") if place.suffix != ".partial"] + [
+            folder
+        ]
+        for name, text in (("pixi.toml", "my manifest"), ("train.py", "my script"), ("extra.txt", "my notes")):
+            assert any((place / name).exists() and (place / name).read_text() == text for place in whole), name
+        assert workshop(clone, "reset", "2", "--yes").returncode == 0
+        assert starter.is_shipped(exercise_of(clone))
+        shutil.rmtree(clone / ".workshop", ignore_errors=True)
+
+
+def test_a_link_out_of_the_tree_is_not_followed(clone, tmp_path):
+    outside = tmp_path / "precious.toml"
+    outside.write_text("precious")
+    path = clone / EXERCISE / "starter" / "pixi.toml"
+    path.unlink()
+    path.symlink_to(outside)
+    assert workshop(clone, "reset", "2", "--yes").returncode == 0
+    assert outside.read_text() == "precious" and not path.is_symlink()
+
+
+# ---------------------------------------------------------------- diff
+
+
+def test_the_solution_is_shown_to_those_who_passed(clone, refused):
+    refused(workshop(clone, "diff", "2"), "--spoil")
+    done = workshop(clone, "diff", "2", "--spoil")
+    assert done.returncode == 0 and "+    torch.manual_seed(seed)" in done.stdout and "\x1b" not in done.stdout
+    assert "starter/pixi.toml" in done.stdout and "starter/pixi.lock" not in done.stdout
+    solve(clone, "pixi.toml", "pixi.lock", "train.py")
+    one = exercise_of(clone)
+    progress.remember(one, answers(2), progress.content_of(one))
+    assert workshop(clone, "diff", "2").stdout == "no difference\n"
+    (clone / EXERCISE / "starter" / "train.py").write_bytes(b"\xff binary")
+    assert workshop(clone, "diff", "2", "--spoil").returncode == 0
+    refused(workshop(clone, "diff", "2"), "have changed since")
+    refused(workshop(clone, "diff", "9"), "one of 2")
+
+
+# ---------------------------------------------------------------- watch
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
+def test_watch_checks_again_after_a_save_and_ends_on_ctrl_c(clone):
+    line = [sys.executable, "-u", "-m", "workshop", "watch", "2"]
+    environment = os.environ | {"PYTHONPATH": str(clone / "common")}
+    process = subprocess.Popen(
+        line,
+        cwd=clone,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+    def until(words):
+        for said in process.stdout:
+            if words in said:
+                return said
+        raise AssertionError(process.stderr.read())
+
+    until("fail 2.1")
+    until("watching")
+    path = clone / EXERCISE / "starter" / "pixi.toml"
+    path.write_text("")  # an editor that empties the file first
+    path.write_text((clone / EXERCISE / "solution" / "pixi.toml").read_text())
+    until("ok   2.4")
+    until("fail 2.5")
+    until("watching")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130 and stderr.strip() == "interrupted"
+
+
+def test_watch_for_what_is_not_there(clone, refused):
+    refused(workshop(clone, "watch", "7"), "one of 2")
+
+
+def test_an_exercise_that_is_not_there():
+    with pytest.raises(WorkshopError, match="one of 1, 2, 3, 4, 5"):
+        exercises.exercise_of(9)

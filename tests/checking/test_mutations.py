@@ -1,0 +1,73 @@
+"""Each broken solution is caught by the check that it names and by no earlier one; each alternative passes."""
+
+import importlib
+import shutil
+
+import mutations
+import pytest
+from conftest import ROOT, answers, first_failure
+
+from workshop import exercises
+from workshop.jobs import rehearsal
+
+EXERCISES = {e.number: e for e in exercises.find_all(ROOT)}
+MODULES = {number: importlib.import_module(f"mutations.exercise_{number}") for number in EXERCISES}
+MISTAKES = [
+    pytest.param(number, name, marks=[pytest.mark.runs_a_script] if check in module.ITS_CHECKS else [])
+    for number, module in MODULES.items()
+    for name, (check, _) in module.MISTAKES.items()
+]
+ALTERNATIVES = [(number, name) for number, module in MODULES.items() for name in module.ALTERNATIVES]
+# What the script of an exercise cannot do without; exercise 5's are tried with stand-ins, by bash.
+NEEDS = {1: "jsonpatch", 2: "torch", 3: "jax", 4: "torch"}
+
+
+def test_there_are_many():
+    assert len(MISTAKES) >= 200 and len(ALTERNATIVES) >= 15
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_every_check_has_a_mistake_of_its_own(number):
+    assert {number for number, _ in MODULES[number].MISTAKES.values()} == {c.number for c in EXERCISES[number].checks}
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of an exercise's solution with some changes; its folder."""
+
+    def copy(number, changes):
+        folder = tmp_path / "learner" / "solution"
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(EXERCISES[number].folder / "solution", folder, ignore=ignored)
+        if not (folder / "pixi.toml").exists():  # an exercise with the root's manifest
+            for name in ("pixi.toml", "pixi.lock"):
+                shutil.copy(ROOT / name, tmp_path / "learner" / name)
+        mutations.apply(changes, folder)
+        return folder
+
+    return copy
+
+
+@pytest.mark.parametrize(("number", "name"), MISTAKES)
+def test_mistakes_are_caught_by_their_check_and_by_no_earlier_one(
+    number, name, copied, tmp_path, variables, monkeypatch
+):
+    check, changes = MODULES[number].MISTAKES[name]
+    if check in MODULES[number].ITS_CHECKS:
+        if number in NEEDS:
+            pytest.importorskip(NEEDS[number], reason="this check runs the script")
+        elif not rehearsal.bash():
+            pytest.skip("this check tries a job script, by bash")
+        monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
+    found, said = first_failure(EXERCISES[number], copied(number, changes), tmp_path)
+    assert found == check, said
+    assert getattr(MODULES[number], "SAID", {}).get(name, "") in said.found, said
+
+
+@pytest.mark.parametrize(("number", "name"), ALTERNATIVES)
+def test_other_correct_manifests_pass(number, name, copied, tmp_path):
+    module = MODULES[number]
+    folder = copied(number, module.ALTERNATIVES[name])
+    (folder / module.SCRIPT).unlink()  # the manifest and the lock are the matter here
+    found = {number: answer.status for number, answer in answers(EXERCISES[number], folder, tmp_path).items()}
+    assert found == {c.number: "skip" if c.number in module.ITS_CHECKS else "ok" for c in EXERCISES[number].checks}

@@ -1,0 +1,48 @@
+"""What the checks of manifests, locks and files say of the solutions: the words that a learner reads after `ok`."""
+
+import pytest
+from conftest import ROOT
+
+from workshop import exercises
+from workshop.checking import checks
+from workshop.jobs import rehearsal
+
+SAYS = {
+    "1.1": "linux-64, linux-aarch64, osx-arm64, win-64",
+    "1.2": "pytest in the feature test",
+    "1.3": "default and test in the solve group default",
+    "1.4": "limits: python exclusion.py",
+    "1.5": "pixi.lock fits, and what is tested is what is used",
+    "2.1": "linux-64-cuda12 (cuda 12.0)",
+    "2.2": "for the CPU in cpu, for the GPU in cuda12",
+    "2.3": "cuda12 on linux-64-cuda12, cpu on linux-64",
+    "2.4": "train: python train.py",
+    "2.5": "pixi.lock fits, with builds for CUDA 12 and for the CPU",
+    "3.1": "linux-64-cuda118 (cuda 11.8)",
+    "3.2": "jaxlib cuda118* in cuda118",
+    "3.3": "cuda118-jax on linux-64-cuda118",
+    "3.4": "jaxlib 0.4.23 cuda118py311h63154d8_200; the packages of default, cpu, cuda12, jax are those of before",
+    "4.1": "pypi-mixed: cu124",
+    "4.2": "torch ==2.6.0, torchvision ==0.21.0",
+    "4.3": "no package is asked of both worlds",
+    "4.4": "torch 2.6.0+cu124: 16 wheels, each with its sha256; nothing from both worlds",
+    "5.1": "ghcr.io/prefix-dev/pixi:0.76.2-noble, debian:13-slim",
+    "5.2": "pixi install --locked of cpu or cuda12",
+    "5.3": "the environment at its path, user 1000:1000, none of Pixi",
+    "5.4": "PATH, CONDA_PREFIX and the manifest's variables by ENV, and for cuda12 the host's driver",
+    "5.5": "apptainer-image.def, apptainer.def",
+    "5.6": "gpu:1, 00:30:00, 4G; it insists on its GPU and fails when the training does",
+    "5.7": "B:USR1@120 reaches the training, 85 puts the job back, and it goes on from its checkpoint",
+    "5.8": "4 tasks: seed 0 in results/exercise-2-pytorch-cu12/slurm-12-seed0, seed 1 in results/exercise-2-pytorch-cu12/slurm-12-seed1",
+    "5.9": "evicted, results/exercise-2-pytorch-cu12/htcondor-12-seed0 comes back, and the job goes on from it; a message holds it",
+}
+
+
+@pytest.mark.parametrize("number", SAYS)
+def test_what_holds_is_said_with_the_names_of_the_solution(number, tmp_path):
+    if number >= "5.6" and not rehearsal.bash():
+        pytest.skip("this check tries a job script, by bash")
+    exercise = next(e for e in exercises.find_all(ROOT) if e.number == int(number[0]))
+    check = next(check for check in exercise.checks if check.number == number)
+    answer = check.judge(checks.Workspace(exercise.folder / "solution", tmp_path / "scratch"))
+    assert (answer.status, answer.found) == ("ok", SAYS[number])

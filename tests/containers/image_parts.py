@@ -1,0 +1,246 @@
+"""The two images that the Dockerfile of exercise 5 begins with, made here, where none can be pulled.
+
+The base is a Debian by debootstrap. The other one holds a **stand-in for pixi**: a shell script that copies the Python
+of these tests, with what training needs, to where Pixi would install an environment. So the tests see the Dockerfile
+at work (stages, paths, users, variables, digests), and nothing of Pixi itself.
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+# What training on `digits` and its run record import, by distribution.
+NEEDED = (
+    "torch",
+    "numpy",
+    "matplotlib",
+    "scikit-learn",
+    "safetensors",
+    "rich",
+    "filelock",
+    "packaging",
+    "tomli",
+    "py-rattler",
+)
+BASE, STAND_IN = "localhost/debian-by-debootstrap:12", "localhost/pixi-stand-in:1"
+PIXI = """\
+#!/bin/sh
+# Stand-in for pixi: `install --locked --environment NAME` copies an environment that lies ready.
+set -eu
+[ "$1" = install ] || { echo "stand-in: only install, not $1" >&2; exit 2; }
+locked= name=default
+while [ $# -gt 0 ]; do
+  case "$1" in --locked) locked=yes ;; --environment) name=$2; shift ;; esac
+  shift
+done
+[ "$locked" ] || { echo "stand-in: without --locked Pixi would solve anew" >&2; exit 1; }
+[ -f pixi.lock ] || { echo "stand-in: no pixi.lock here" >&2; exit 1; }
+grep -q "^$name = " pixi.toml || { echo "stand-in: unknown environment '$name'" >&2; exit 1; }
+case "$name" in cuda*) [ "${CONDA_OVERRIDE_CUDA:-}" ] || { echo "stand-in: no __cuda here" >&2; exit 1; } ;; esac
+mkdir -p .pixi/envs
+cp -a /stand-in "$PWD/.pixi/envs/$name"
+"""
+
+
+# Of these, which make up nine tenths, only what a training loads.
+LARGE = {"torch", "scipy", "sklearn", "sympy", "networkx", "matplotlib", "fontTools", "numpy", "pygments", "PIL"}
+
+
+class CannotBeMade(Exception):
+    """Why there is no image here, in a line."""
+
+
+def say(*words, **more) -> str:
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, **more)
+    if done.returncode:
+        raise CannotBeMade(f"{words[0]} {words[1]}: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
+    return done.stdout.strip()
+
+
+def configured(folder: Path) -> dict[str, str]:
+    """Environment variables that keep buildah and podman inside `folder`, in a way that works in a container, too."""
+    (folder / "storage.conf").write_text(
+        f'[storage]\ndriver = "overlay"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/graph"\n'
+    )
+    limits = '["nofile=1024:1024", "nproc=1024:1024"]'
+    (folder / "containers.conf").write_text(
+        f'[containers]\ndefault_ulimits = {limits}\n[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n'
+        'events_logger = "file"\n'
+    )
+    (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    return {
+        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+        "CONTAINERS_CONF": str(folder / "containers.conf"),
+        "BUILDAH_ISOLATION": "chroot",
+        "TMPDIR": str(folder),
+    }
+
+
+def debian(cache: Path) -> Path:
+    """A tar of a Debian with nothing but what it cannot be without; made once."""
+    release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
+    if release.get("ID") != "debian" or os.geteuid() != 0:
+        raise CannotBeMade("debootstrap makes the base image on Debian, as root")
+    suite = release["VERSION_CODENAME"]
+    tar = cache / f"debootstrap-{suite}.tar"
+    if not tar.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        root = cache / f"root-{suite}.{os.getpid()}"
+        # Unpacked and not configured (--foreign): the dynamic loader, a shell and coreutils are all that is needed.
+        say("debootstrap", "--foreign", "--variant=minbase", suite, root)
+        shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
+        shutil.rmtree(root / "debootstrap", ignore_errors=True)
+        if (root / "proc").is_symlink():  # debootstrap's way in a container: a link that would lead to itself
+            (root / "proc").unlink()
+            (root / "proc").mkdir()
+        for name in ("passwd", "group"):
+            shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / "etc" / name)
+        part = tar.with_name(f"{tar.name}.{os.getpid()}")
+        say("tar", "-C", root, "-cf", part, ".")
+        part.rename(tar)
+        shutil.rmtree(root, ignore_errors=True)
+    return tar
+
+
+def files_of(distributions: tuple[str, ...]) -> list[Path]:
+    """The installed files of these distributions and of those that they need."""
+    waiting, seen, found = list(distributions), set(), []
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # for another system, or not needed here
+        for text in distribution.requires or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+        found += [Path(distribution.locate_file(file)) for file in distribution.files or ()]
+    # torch looks for its helper when it is imported; what else lies in bin/ are its own tests.
+    unused = {"include", "tests", "bin"}
+    keep = (
+        p for p in found if p.suffix != ".pyc" and (p.name == "torch_shm_manager" or not unused & set(p.parts[-6:]))
+    )
+    return sorted({path.resolve() for path in keep if path.is_file()})
+
+
+# At its end a training says which files of code it has opened: a tenth of what is installed.
+LOADED = """
+import atexit, importlib.util, sys
+opened = set()
+sys.addaudithook(lambda event, args: event == "open" and isinstance(args[0], str) and opened.add(args[0]))
+def say():
+    import rattler, sklearn.datasets, workshop.runs.record
+    sources = {importlib.util.source_from_cache(p) for p in opened if p.endswith(".pyc") and "__pycache__" in p}
+    mapped = {line.split(None, 5)[-1].strip() for line in open("/proc/self/maps")}
+    with open(sys.argv[-1] + ".loaded", "w") as file:
+        print(*opened, *sources, *mapped, sep="\\n", file=file)
+atexit.register(say)
+import runpy
+sys.path[0] = ""
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def loaded(root: Path, folder: Path) -> set[Path]:
+    """The files of code that one training on `digits` loads, its data set made anew."""
+    script, output = root / "exercise-2-pytorch-cu12/solution/train.py", folder / "training"
+    words = ("--data", "digits", "--epochs", "1", "--device", "cpu", "--output", output)
+    variables = {
+        "PYTHONPATH": str(root / "common"),
+        "WORKSHOP_CACHE": str(folder / "cache"),
+        "WORKSHOP_DEVICE": "",
+        "PIXI_ENVIRONMENT_NAME": "cpu",
+        "PIXI_PROJECT_ROOT": str(root),
+    }
+    say(sys.executable, "-c", LOADED, script, *words, env=os.environ | variables)
+    return {Path(line).resolve() for line in Path(f"{output}.loaded").read_text().splitlines() if line.startswith("/")}
+
+
+def environment(place: Path, root: Path) -> None:
+    """The Python of these tests with those packages, as an environment of its own in `place`."""
+    stdlib, version = Path(sysconfig.get_path("stdlib")), f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    leave = (
+        "site-packages",
+        "dist-packages",
+        "test",
+        "tests",
+        "idlelib",
+        "tkinter",
+        "turtledemo",
+        "ensurepip",
+        "lib2to3",
+        "__pycache__",
+        "config-*",
+        "*.pyc",
+    )
+    shutil.copytree(stdlib, place / "lib" / version, ignore=shutil.ignore_patterns(*leave), symlinks=True)
+    (place / "bin").mkdir()
+    shutil.copy(Path(sys.executable).resolve(), place / "bin" / version)
+    for name in ("python", "python3"):
+        (place / "bin" / name).symlink_to(version)
+    homes = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]
+    code = loaded(root, place.parent)
+    for path in files_of(NEEDED):
+        home = next((home for home in homes if path.is_relative_to(home)), None)
+        if home is None:
+            continue
+        needed = path in code or path.relative_to(home).parts[0] not in LARGE
+        if needed or not re.search(r"\.(py|pyi|pth|a|h|cpp|so)$|\.so[.\d]*$", path.name):
+            target = place / "lib" / version / "site-packages" / path.relative_to(home)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, target)
+            except OSError:
+                shutil.copy2(path, target)
+
+
+def libraries(place: Path) -> list[Path]:
+    """The shared libraries of this machine that the files in `place` need."""
+    binaries = [
+        path for path in place.rglob("*") if path.is_file() and (path.suffix == ".so" or path.parent.name == "bin")
+    ]
+    found = set()
+    for start in range(0, len(binaries), 200):
+        listed = subprocess.run(["ldd", *binaries[start : start + 200]], capture_output=True, text=True).stdout
+        found |= {Path(name) for name in re.findall(r"=> (/\S+)", listed)}
+    return [
+        path for path in sorted(found) if not path.is_relative_to(place.resolve()) and "site-packages" not in path.parts
+    ]
+
+
+def images(folder: Path, cache: Path, variables: dict[str, str], root: Path) -> None:
+    """Make the images BASE and STAND_IN in the storage of `variables`."""
+    more = {"env": os.environ | variables, "cwd": folder}
+    environment(folder / "stand-in", root)
+    extra = folder / "libraries"
+    extra.mkdir()
+    for path in libraries(folder / "stand-in"):
+        shutil.copy(path, extra / path.name)
+    base = say("buildah", "from", "scratch", **more)
+    say("buildah", "add", base, debian(cache), "/", **more)
+    have = {path.name for path in Path(say("buildah", "mount", base, **more)).glob("*lib/*-linux-gnu/*")}
+    have |= {path.name for path in Path(say("buildah", "mount", base, **more)).glob("usr/lib/*-linux-gnu/*")}
+    for path in extra.iterdir():
+        if path.name in have:
+            path.unlink()
+    say("buildah", "add", base, extra, "/usr/lib", **more)
+    say("buildah", "config", "--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", base, **more)
+    say("buildah", "commit", "-q", base, BASE, **more)
+    (folder / "pixi").write_text(PIXI)
+    say("buildah", "add", base, folder / "stand-in", "/stand-in", **more)
+    say("buildah", "add", "--chmod", "755", base, folder / "pixi", "/usr/local/bin/pixi", **more)
+    say("buildah", "commit", "-q", "--rm", base, STAND_IN, **more)
+    shutil.rmtree(folder / "stand-in")

@@ -1,0 +1,527 @@
+"""Dockerfiles and Apptainer definitions looked at without an engine: each way of being broken has its name."""
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, changing
+from mutations import exercise_5
+
+from workshop import exercises
+from workshop.checking import checks
+from workshop.containers import apptainer, check, content, dockerfile, findings, images, last_stage
+from workshop.errors import WorkshopError
+
+FOLDER = ROOT / "exercise-5-container"
+SOLUTION = FOLDER / "solution"
+EXERCISE = next(e for e in exercises.find_all(ROOT) if e.number == 5)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """The solution in a workspace of its own: change("Dockerfile", find, replace), change.folder."""
+    for name in ("pixi.toml", "pixi.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    folder = tmp_path / "solution"
+    shutil.copytree(SOLUTION, folder)
+
+    return changing(folder)
+
+
+OTHER = """\
+# syntax=docker/dockerfile:1
+FROM --platform=linux/amd64 example.org/tools/pixi:1.0@sha256:{a} AS installed
+ARG WHICH=cpu
+ENV CONDA_OVERRIDE_CUDA=13
+WORKDIR /srv/app
+COPY ["pixi.*", "./"]
+RUN <<EOF
+set -e
+pixi --no-progress install --locked -e ${{WHICH}}
+EOF
+FROM --platform=linux/amd64 example.org/small@sha256:{a} AS unused
+
+FROM --platform=linux/amd64 example.org/small:2@sha256:{a}
+ARG WHICH=cpu
+ARG REVISION
+ENV P=/srv/app/.pixi/envs/${{WHICH}}
+ENV CONDA_PREFIX=$P PATH="$P/bin:$PATH" PYTHONPATH=/srv/app/common NVIDIA_VISIBLE_DEVICES=all \\
+    # a comment inside a continued line
+
+    NVIDIA_DRIVER_CAPABILITIES=all WORKSHOP_DEVICE=cuda
+COPY --from=0 /srv/app /srv/app
+LABEL org.opencontainers.image.revision=$REVISION lock.sha256=""
+USER 4711
+HEALTHCHECK CMD python -c "import torch"
+ENTRYPOINT ["tini", "--"]
+"""
+
+
+def accepted(folder, text, name="Containerfile"):
+    """The numbers of the checks that fail where this is the folder's container file."""
+    if name != "apptainer.def":
+        (folder / "Dockerfile").unlink(missing_ok=True)
+    (folder / name).write_text(text)
+    asked = checks.ask(EXERCISE.checks, checks.Workspace(folder))
+    return [(check.number, answer) for check, answer in asked if answer.status != "ok"]
+
+
+def test_other_correct_files_pass(clone):
+    ours = (SOLUTION / "Dockerfile").read_text()
+    other = OTHER.format(a="0" * 64).replace("example.org/small@", "example.org/small:1@")
+    bound = ours.replace("COPY pixi.toml pixi.lock ./\n# The label", "# The label").replace(
+        "RUN --mount=type=cache",
+        "RUN --mount=type=bind,source=pixi.toml,target=pixi.toml "
+        "--mount=type=bind,source=pixi.lock,target=pixi.lock --mount=type=cache",
+    )
+    in_run = ours.replace("WORKDIR /workshop\n# These", "# These").replace(
+        "pixi.lock ./\n# The label", "pixi.lock /workshop/\n# The label"
+    )
+    in_run = in_run.replace("    pixi install", "    cd /workshop && pixi install").replace(
+        'pixi.lock" >', '/workshop/pixi.lock" >'
+    )
+    for text in (
+        ours,
+        other,
+        bound,
+        in_run,
+        ours.replace("ENVIRONMENT", "NAME"),
+        ours.replace("\n", "\r\n"),
+        ours.replace("ARG CONDA_OVERRIDE_CUDA=12.0", "").replace(
+            "    pixi install", "    CONDA_OVERRIDE_CUDA=12.4 pixi install"
+        ),
+        ours.replace("FROM ${BASE_IMAGE} AS runtime-cpu", "FROM --platform=linux/amd64 ${BASE_IMAGE} AS runtime-cpu"),
+        ours.replace(
+            "pixi install --locked --environment", "bash -c 'pixi install --locked -e cpu' && pixi install --locked -e"
+        ),
+        "\ufeff"
+        + ours.lower().replace("${environment}", "${ENVIRONMENT}").replace("arg environment", "ARG ENVIRONMENT"),
+    ):
+        if text.startswith("\ufeff"):
+            text = ours.replace("FROM ", "from ").replace("RUN ", "run ").replace("COPY ", "Copy ")
+        assert accepted(clone.folder, text) == []
+
+
+OURS = (SOLUTION / "Dockerfile").read_text()
+DEFINITION = (SOLUTION / "apptainer.def").read_text()
+GPU = """ENV WORKSHOP_DEVICE=cuda \\
+    NVIDIA_VISIBLE_DEVICES=all \\
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+"""
+INTERMEDIATE = f"""FROM scratch AS through
+COPY --from=build /workshop/.pixi /workshop/.pixi
+FROM through AS further
+{exercise_5.BESIDE.replace("dev", "docs")}"""
+# (what is other than in the solution, file, pairs of find and replace)
+CORRECT = {
+    "a version in one number": ("Dockerfile", [("CUDA=12.0", "CUDA=12")]),
+    "a base of NVIDIA's, which sets its own variables": (
+        "Dockerfile",
+        [
+            (
+                "FROM ${BASE_IMAGE} AS runtime-cuda12",
+                f"FROM docker.io/nvidia/cuda:12.9.0-base-ubuntu24.04@sha256:{'0' * 64} AS runtime-cuda12",
+            ),
+            (GPU, "ENV WORKSHOP_DEVICE=cuda\n"),
+        ],
+    ),
+    "an entry point that is the environment's python": (
+        "Dockerfile",
+        [
+            (
+                exercise_5.CMD,
+                'ENTRYPOINT ["/workshop/.pixi/envs/cpu/bin/python", "/workshop/exercise-2-pytorch-cu12/solution/train.py"]',
+            )
+        ],
+    ),
+    "an entry point for another stage than the last": (
+        "Dockerfile",
+        [("AS build\n", 'AS build\nENTRYPOINT ["pixi", "run"]\nCMD ["pixi", "run"]\n')],
+    ),
+    "a command for another entry point": (
+        "Dockerfile",
+        [
+            ("AS runtime-cpu\n", 'AS runtime-cpu\nCMD ["pixi", "run"]\n'),
+            ("AS runtime-cuda12\n", 'AS runtime-cuda12\nCMD ["pixi", "run"]\n'),
+            (exercise_5.CMD, 'ENTRYPOINT ["python", "exercise-2-pytorch-cu12/solution/train.py"]'),
+        ],
+    ),
+    "a stage beside": ("Dockerfile", [("# hadolint ignore=DL3006\n", exercise_5.BESIDE)]),
+    "a stage beside, whose report is taken": (
+        "Dockerfile",
+        [
+            ("# hadolint ignore=DL3006\n", exercise_5.BESIDE),
+            ("COPY common/workshop", "COPY --from=tested /report.xml /report.xml\nCOPY common/workshop"),
+        ],
+    ),
+    "by way of other stages": (
+        "Dockerfile",
+        [("COPY --from=build /", "COPY --from=further /"), ("# hadolint ignore=DL3006\n", INTERMEDIATE)],
+    ),
+    "options of the command that Pixi runs": (
+        "Dockerfile",
+        [("# Byte", "RUN pixi run --locked -e cpu python -m compileall -q -e lib --manifest-path=no\n# Byte")],
+    ),
+    "options of a command that Pixi runs, and no install": (
+        "Dockerfile",
+        [(exercise_5.INSTALL, 'pixi run --locked -e "${ENVIRONMENT}" python -m compileall -e nothing')],
+    ),
+    "all environments": ("Dockerfile", [(exercise_5.INSTALL, "pixi install --locked --all")]),
+    "all environments, taken as a folder": (
+        "Dockerfile",
+        [
+            (exercise_5.INSTALL, "pixi install --locked -a"),
+            (exercise_5.COPY, "COPY --from=build /workshop/.pixi /workshop/.pixi"),
+        ],
+    ),
+    "several environments": (
+        "Dockerfile",
+        [(exercise_5.INSTALL, 'pixi install --locked -e docs -e "${ENVIRONMENT}" -e dev')],
+    ),
+    "options before the command of Pixi": (
+        "Dockerfile",
+        [(exercise_5.INSTALL, f"pixi -v --color never {exercise_5.INSTALL[5:]}")],
+    ),
+    "options in one word": (
+        "Dockerfile",
+        [(exercise_5.INSTALL, 'pixi install --locked -qe"${ENVIRONMENT}" -m=/workshop/pixi.toml')],
+    ),
+    "what looks like a heredoc, in quotes": (
+        "Dockerfile",
+        [("mkdir -p", "echo \"cat <<EOF here\" '<<EOF' && mkdir -p")],
+    ),
+    "certificates and public keys": (
+        "Dockerfile",
+        [("COPY common/workshop", "COPY corporate-ca.pem id_rsa.pub public-key.pem /etc/ssl/\nCOPY common/workshop")],
+    ),
+    "a mount from a stage, and one from an image by digest": (
+        "Dockerfile",
+        [
+            (
+                "RUN --mount=type=cache",
+                f"RUN --mount=type=bind,from=runtime-cpu,target=/a --mount=from=b:1@sha256:{'0' * 64},target=/b --mount=type=cache",
+            )
+        ],
+    ),
+    "PATH exported after it is set": (
+        "apptainer.def",
+        [("export PATH=", "PATH="), ("    export PYTHONPATH", "    export PATH\n    export PYTHONPATH")],
+    ),
+    "PATH set, which is exported already": ("apptainer.def", [("export PATH=", "PATH=")]),
+    "exported before it is set": (
+        "apptainer.def",
+        [("    export PYTHONPATH=", "    export PYTHONPATH\n    PYTHONPATH=")],
+    ),
+    "the manifest by its path": (
+        "apptainer.def",
+        [("    cd /workshop\n", ""), ("install --locked", "install --locked --manifest-path /workshop/pixi.toml")],
+    ),
+    "all environments, by a definition": ("apptainer.def", [("--environment {{ ENVIRONMENT }}", "--all")]),
+    "another name of the argument": (
+        "apptainer.def",
+        [("{{ ENVIRONMENT }}", "{{WHICH}}"), ("    ENVIRONMENT=cpu", "    WHICH=cpu")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CORRECT)
+def test_these_are_correct_too(clone, case):
+    file, changes = CORRECT[case]
+    text = {"Dockerfile": OURS, "apptainer.def": DEFINITION}[file]
+    for find, replace in changes:
+        assert find in text, find
+        text = text.replace(find, replace)
+    assert accepted(clone.folder, *((text,) if file == "Dockerfile" else (text, file))) == []
+
+
+def test_what_is_set_over_a_base_of_nvidias_counts(clone):
+    _, changes = CORRECT["a base of NVIDIA's, which sets its own variables"]
+    for find, replace in (*changes, ("WORKSHOP_DEVICE=cuda\n", "WORKSHOP_DEVICE=cuda NVIDIA_VISIBLE_DEVICES=void\n")):
+        clone("Dockerfile", find, replace)
+    found = check.look(clone.folder / "Dockerfile", "cuda12")
+    assert [(finding.name, finding.found) for finding in found] == [("gpu-variables", "void")]
+
+
+def test_a_definition_from_the_image_alone_is_not_from_the_lock(clone):
+    (clone.folder / "apptainer.def").unlink()
+    found = [
+        answer for _, answer in checks.ask(EXERCISE.checks, checks.Workspace(clone.folder)) if answer.status == "fail"
+    ]
+    assert [answer.found for answer in found] == ["no call of Pixi in %post"]
+
+
+# ---------------------------------------------------------------- the reading
+
+
+def test_the_reading_of_a_dockerfile(tmp_path):
+    text = (
+        '# escape=`\nARG A=1 B="two words"\nFROM x:${A:-9} as One\nARG A\nENV C=${A} D=\'$A\' E="${B:-none}" F=${A:+yes}\n'
+        "run <<-ONE cat && <<'TWO' sh `\n  more\n\tin one $A\n\tONE\nin two\nTWO\nCOPY <<X /etc/x\nFROM none\nX\n"
+        "FROM one\nWORKDIR a/../b\nWORKDIR c\nUSER ${C}\nCMD []\n"
+    )
+    path = tmp_path / "Dockerfile"
+    instructions = dockerfile.parse(text, path)
+    assert [i.name for i in instructions] == "ARG FROM ARG ENV RUN COPY FROM WORKDIR WORKDIR USER CMD".split()
+    assert [i.line for i in instructions] == [2, 3, 4, 5, 6, 12, 15, 16, 17, 18, 19]
+    run = instructions[4]
+    assert run.heredocs == ("in one $A", "in two") and run.text.endswith("sh   more")
+    one, two = dockerfile.stages(instructions, {"A": "5"}, path)
+    assert one.base == "x:5" and two.parent is one and two.env == {"C": "5", "D": "$A", "E": "none", "F": "yes"}
+    assert (two.workdir, two.user) == ("/b/c", "5")
+
+
+@pytest.mark.parametrize(
+    "word, value",
+    [
+        ("${V#a}", "b.a.b"),
+        ("${V##*.}", "b"),
+        ("${V%.*}", "ab.a"),
+        ("${V%%.*}", "ab"),
+        ("${V/a/x}", "xb.a.b"),
+        ("${V//a/x}", "xb.x.b"),
+        ("${N-x}", "x"),
+        ("${E:-x}", "x"),
+        ("${E-x}", ""),
+        ("\\$V", "$V"),
+        ("$V-$N", "ab.a.b-"),
+    ],
+)
+def test_the_shells_ways_with_a_variable(word, value):
+    """As `dash` and `bash` print them."""
+    values = {"V": "ab.a.b", "E": ""}
+    assert dockerfile.expand(word, values) == value
+    if shutil.which("bash"):
+        done = subprocess.run(["bash", "-c", f"printf %s {word}"], env=values, capture_output=True, text=True)
+        assert done.stdout == value
+
+
+def test_hadolint_reads_our_files_and_finds_nothing():
+    said = check.hadolint(SOLUTION / "Dockerfile")
+    if said == "not installed":
+        pytest.skip("hadolint is not installed here")
+    assert said == []
+    starter = check.hadolint(FOLDER / "starter" / "Dockerfile")
+    assert isinstance(starter, list)
+
+
+def test_our_reading_of_a_definition_is_that_of_spython(tmp_path):
+    """Stages, images, files and commands by another reader (which takes words in comments for headers: without them)."""
+    parsers = pytest.importorskip("spython.main.parse.parsers", reason="spython is not installed here")
+    for number, path in enumerate((*SOLUTION.glob("*.def"), FOLDER / "starter" / "apptainer.def")):
+        bare = tmp_path / f"{number}.def"
+        bare.write_text(re.sub(r"(?m)^\s*#.*\n", "", path.read_text()).replace("{{ ENVIRONMENT }}", "cpu"))
+        recipe = parsers.get_parser("singularity")(str(bare)).recipe
+        ours = apptainer.read(bare)
+        assert [r.fromHeader for r in recipe.values()] == [stage.header["from"].lower() for stage in ours]
+        for theirs, stage in zip(recipe.values(), ours, strict=True):
+            taken = [line for lines in theirs.layer_files.values() for line in lines]
+            assert [line.split() for line in [*theirs.files, *taken]] == sorted(
+                ([source, target] for _, source, target in stage.copies()),
+                key=lambda pair: pair in [t.split() for t in taken],
+            )
+            lines = [line.strip() for line in stage.text("post").splitlines() if line.strip()]
+            assert theirs.install[: len(lines)] == lines
+
+
+# ---------------------------------------------------------------- the command
+
+
+def workshop(*words, cwd=ROOT):
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "common")}
+    line = [sys.executable, "-m", "workshop", *map(str, words)]
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_the_command_says_the_same_to_people_and_machines(clone, refused):
+    clone("Dockerfile", "USER 1000:1000", "")
+    told = workshop("container-check", clone.folder / "Dockerfile")
+    assert told.returncode == 1 and "error  root-user" in told.stdout and "1 to mend, 0 advised" in told.stdout
+    machine = workshop("container-check", clone.folder, "--json", "--environment", "cuda12")
+    found = json.loads(machine.stdout)
+    assert machine.returncode == 1 and found["passed"] is False
+    assert [f["name"] for file in found["files"] for f in file["findings"]] == ["root-user"]
+    assert workshop("container-check", SOLUTION).returncode == 0
+    refused(workshop("container-check", clone.folder, "--environment", "nope"), "one of default, cpu")
+    refused(workshop("container-check", clone.folder / "none"), "no such file or folder")
+    definition = clone.folder / "apptainer.def"
+    assert workshop("container-check", definition, "--environment", "cuda12").returncode == 0
+    refused(workshop("container-check", definition, "--environment", "nope"), "one of default, cpu")
+    for find, replace, name in (
+        ("CUDA=12.0", "CUDA=11.8", "def-cuda-override"),
+        ("export WORKSHOP_DEVICE=cuda", "true", "def-activation"),
+    ):
+        definition.write_text(DEFINITION.replace(find, replace))
+        assert workshop("container-check", definition).returncode == 0
+        told = workshop("container-check", definition, "--environment", "cuda12")
+        assert told.returncode == 1 and f"error  {name}" in told.stdout and "1 to mend" in told.stdout
+        definition.write_text(DEFINITION.replace(find, replace).replace("--environment {{ ENVIRONMENT }}", "--all"))
+        assert f"error  {name}" in workshop("container-check", definition, "--environment", "cuda12").stdout
+    definition.write_text(DEFINITION.replace("--environment {{ ENVIRONMENT }}", "--environment cpu"))
+    refused(workshop("container-check", definition, "--environment", "cuda12"), "always cpu", "%arguments")
+    fixed = clone.folder / "Dockerfile"
+    fixed.write_text(fixed.read_text().replace('"${ENVIRONMENT}"\n# Byte', "cpu\n# Byte"))
+    refused(workshop("container-check", fixed, "--environment", "cuda12"), "a build argument chooses")
+
+
+def test_files_of_other_people(tmp_path):
+    """A workspace with nothing but a manifest; a file without any workspace around it."""
+    (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["osx-arm64"]\n')
+    (tmp_path / "Dockerfile").write_text("FROM a:1\nCOPY pixi.toml pixi.lock ./\nRUN pixi install --locked\n")
+    names = [finding.name for finding in check.look(tmp_path / "Dockerfile", None)]
+    assert "environment-platform" in names and "one-stage" in names and "environment-fixed" not in names
+    (tmp_path / "pixi.toml").unlink()
+    names = [finding.name for finding in check.look(tmp_path / "Dockerfile", None)]
+    assert "environment-platform" not in names and "one-stage" in names
+
+
+def test_no_bytes_bring_a_traceback(tmp_path):
+    chance = random.Random(20261121)
+    ours = [(SOLUTION / name).read_bytes() for name in ("Dockerfile", "apptainer.def")]
+    samples = [
+        b"",
+        b"\xff\xfe\x00",
+        b"\x00" * 50,
+        b"FROM",
+        b"FROM \n",
+        b"ENV\n",
+        b"FROM a\nENV =\n",
+        b"FROM a\nRUN <<E\n",
+        b"FROM $",
+        b"FROM ${",
+        b"FROM a AS\n",
+        b"FROM a\nCOPY [\n",
+        b'FROM a\nCOPY ["a"]\n',
+        b'FROM a\nLABEL "\n',
+        b"FROM a\nRUN pixi install -e\n",
+        b"FROM a\nRUN '\n",
+        b"Bootstrap:",
+        b"Bootstrap: docker\n%",
+        b"%post\n",
+        b"FROM a\nCOPY --from=9 a b\n",
+        b"FROM a\nARG\n",
+        b"FROM a\n" + b"[" * 5000,
+    ]
+    for text in ours:
+        for _ in range(150):
+            at, length = chance.randrange(len(text)), chance.randrange(1, 40)
+            piece = bytes(chance.randrange(256) for _ in range(chance.randrange(4)))
+            samples.append(text[:at] + piece + text[at + length :])
+    for number, sample in enumerate(samples):
+        for name in ("Dockerfile", "a.def"):
+            path = tmp_path / name
+            path.write_bytes(sample)
+            try:
+                for finding in check.look(path, None):
+                    assert finding.looked_at and finding.expected and finding.next_step, (number, finding)
+            except WorkshopError as error:
+                assert str(error).count("\n") >= 3
+
+
+ODD = (
+    "",
+    "--x=y",
+    "--x",
+    "--from=x",
+    "--from=1",
+    "--mount=from=",
+    "--mount=,",
+    "--mount=type=bind,src=",
+    "--platform=",
+    "[]",
+    '[""]',
+    "[1]",
+    "[[]]",
+    '["a"]',
+    '["", ""]',
+    '""',
+    "''",
+    '"',
+    "$",
+    "${",
+    "${A",
+    "${A:-",
+    "${A%}",
+    "$A",
+    "=",
+    "==",
+    "=a",
+    "a=",
+    '""=""',
+    "a",
+    "0",
+    "0:0",
+    ":",
+    "@",
+    "a@",
+    "a:@",
+    "AS",
+    "as b",
+    "a AS b",
+    "a AS 0",
+    "CMD",
+    "CMD []",
+    "CMD [1]",
+    "CMD ''",
+    "NONE",
+    "none",
+    "<<",
+    "<<E",
+    "\\",
+    "\\\\",
+    "a b",
+    "../..",
+    "/",
+    "*",
+    "pixi",
+    "pixi run -e",
+    "pixi -m",
+    "pixi install --all",
+    "sh -c",
+    "bash -c ''",
+    "cd",
+    "export",
+    "env",
+    "--",
+    "-",
+    "#",
+    "|",
+    "( )",
+)
+
+
+def test_no_odd_argument_brings_a_traceback(tmp_path):
+    """Every instruction with arguments that people leave out, mistype or write in the wrong form."""
+    (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["linux-64"]\n')
+    path, chance = tmp_path / "Dockerfile", random.Random(20261122)
+    endings = ("", "E\n", "FROM 0\nCOPY --from=0 a b\n", "RUN pixi install --locked\nFROM b\nCOPY --from=0 / /\n")
+    for name in sorted(dockerfile.INSTRUCTIONS):
+        for odd in (*ODD, *(f"{chance.choice(ODD)} {chance.choice(ODD)}" for _ in range(20))):
+            for start in ("", "FROM a AS b\n"):
+                text = f"{start}{name} {odd}\n{chance.choice(endings)}"
+                path.write_text(text)
+                try:
+                    check.look(path, chance.choice((None, "default")))
+                except WorkshopError as error:
+                    assert str(error).count("\n") >= 3
+                except Exception as error:
+                    raise AssertionError(text) from error
+
+
+@pytest.mark.parametrize("line", ["FROM --platform=linux/amd64", "FROM a\nLABEL --x=y", "FROM a\nRUN --network=none"])
+def test_an_instruction_of_options_alone_is_a_message(tmp_path, line):
+    with pytest.raises(WorkshopError, match="something after (FROM|LABEL|RUN)"):
+        dockerfile.parse(line, tmp_path / "Dockerfile")
+
+
+def test_names_of_findings_are_those_of_the_readme():
+    """Every name that the code can say is tried above, or in the tests of other people's files."""
+    said = set()
+    for module in (findings, last_stage, content, apptainer):
+        said |= set(re.findall(r'Finding\(\s*"([a-z-]+)"', open(module.__file__).read()))
+    tried = {entry[3] for entry in exercise_5.BROKEN} | {"one-stage", "def-environment-platform"}
+    assert said - tried <= {"def-manifest-not-copied", "def-pixi-in-final"}, said - tried
+    assert images.NAMES == ("Dockerfile", "Containerfile")

@@ -1,0 +1,265 @@
+"""The image of exercise 5, built and run by real engines: buildah and podman, as `workshop container-...` calls them.
+
+No base image can be pulled here. So the two that the Dockerfile begins with are replaced through its build arguments:
+a Debian by debootstrap, and a **stand-in for pixi** that copies the Python of these tests (image_parts.py). What is
+tried is the Dockerfile, the engines and the commands; what Pixi itself installs is not.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import image_parts
+import pytest
+from conftest import ROOT, record_of, sha_of
+
+from workshop.containers import engine
+from workshop.files import sha256_of
+from workshop.runs import data
+
+LARGE = 12 * 2**30  # bytes that the storage of the engines may come to
+
+
+def home_of_images() -> Path:
+    """Memory where there is plenty, else the disk: half of the time of a build is writing."""
+    shared = Path("/dev/shm")
+    memory = next(
+        (
+            int(line.split()[1]) * 1024
+            for line in Path("/proc/meminfo").read_text().splitlines()
+            if line.startswith("MemAvailable")
+        ),
+        0,
+    )
+    fits = shared.is_dir() and shutil.disk_usage(shared).free > LARGE and memory > LARGE
+    return Path(tempfile.mkdtemp(prefix="workshop-images-", dir=shared if fits else None))
+
+
+@pytest.fixture(scope="module")
+def engines():
+    """The variables under which buildah and podman work in a folder of their own, with the two base images in it."""
+    pytest.importorskip("torch", reason="the stand-in environment is made of this one's torch")
+    done = subprocess.run([ROOT / "tests" / "containers" / "install_containers.sh"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(done.stderr.strip())
+    folder = home_of_images()
+    variables = image_parts.configured(folder)
+    try:
+        image_parts.images(folder, data.cache_folder() / "tests", variables, ROOT)
+        yield variables
+    except (image_parts.CannotBeMade, OSError) as problem:
+        pytest.skip(f"no base images here: {problem}")
+    finally:
+        for command in (["podman", "rm", "-af"], ["buildah", "rm", "-a"]):
+            subprocess.run(command, env=os.environ | variables, capture_output=True)
+        subprocess.run(["umount", folder / "graph" / "overlay"], capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def workshop(engines, *words, **changed):
+    environment = os.environ | engines | {"PYTHONPATH": str(ROOT / "common")} | changed
+    line = [sys.executable, "-m", "workshop", *map(str, words)]
+    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def build(engines, tag, *more):
+    # The revision by hand: a file that is saved while these tests run makes the checkout dirty, and the label another.
+    given = (f"PIXI_IMAGE={image_parts.STAND_IN}", f"BASE_IMAGE={image_parts.BASE}", f"REVISION={'c' * 40}")
+    words = [word for argument in given for word in ("--build-arg", argument)]
+    done = workshop(engines, "container-build", "cpu", "--engine", "buildah", "--tag", tag, *words, *more)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return done.stdout.splitlines()[-1].split()[-1]
+
+
+@pytest.fixture(scope="module")
+def image(engines):
+    """The digest of an image that was built; its tag is test:1."""
+    return build(engines, "localhost/test:1")
+
+
+def podman(engines, *words):
+    line = ["podman", *map(str, words)]
+    return subprocess.run(line, env=os.environ | engines, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def results():
+    """A folder that the image's user can write, under one that it can reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        place = Path(folder, "results")
+        place.mkdir()
+        os.chown(place, engine.USER, engine.USER)
+        yield place
+
+
+def test_two_builds_have_one_digest(engines, image):
+    assert image.startswith("sha256:") and len(image) == 71
+    again = build(engines, "localhost/test:2", *("--build-arg", "CONDA_OVERRIDE_CUDA=12.0"))
+    assert again == image
+
+
+def test_it_trains_as_nobody_without_network_and_the_record_comes_out(engines, image, results, tmp_path):
+    done = workshop(
+        engines,
+        "container-run",
+        "cpu",
+        "--engine",
+        "podman",
+        "--tag",
+        "localhost/test:1",
+        "--output",
+        results,
+        "--",
+        "--data",
+        "digits",
+        "--epochs",
+        "2",
+        "--output",
+        "/workshop/results/one",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--read-only" in done.stderr and "--network none" in done.stderr
+    record = record_of(results / "one")
+    assert record["metrics"][0]["value"] > 0.9
+    assert sha_of(results / "one") == sha256_of(results / "one" / "weights.safetensors")
+    assert (results / "one" / "run.json").stat().st_uid == engine.USER
+    environment = record["environment"]
+    assert environment["kind"] == "pixi" and environment["name"] == "cpu"
+    assert environment["lock"] == {"path": "pixi.lock", "sha256": sha256_of(ROOT / "pixi.lock")}
+    assert record["git"] == {"commit": "c" * 40, "dirty": False}
+    again = workshop(
+        engines,
+        "container-run",
+        "cpu",
+        "--engine",
+        "podman",
+        "--tag",
+        "localhost/test:1",
+        "--output",
+        results,
+        "--",
+        "--data",
+        "digits",
+        "--epochs",
+        "1",
+        "--output",
+        "/workshop/results/one",
+    )
+    assert again.returncode == 1 and "a finished run" in again.stderr and "Traceback" not in again.stderr
+    assert record_of(results / "one") == record  # nothing was lost
+
+
+def test_without_a_folder_for_the_results_it_stops_before_it_trains(engines, image, refused):
+    done = podman(
+        engines,
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "localhost/test:1",
+        "python",
+        "exercise-2-pytorch-cu12/solution/train.py",
+        "--data",
+        "digits",
+        "--epochs",
+        "1",
+    )
+    refused(done, "/workshop/results", "--volume")
+    assert "epoch 1" not in done.stdout
+
+
+def test_every_command_sees_the_environment(engines, image):
+    """Without an entry point, as apptainer exec and batch systems start things; and with any user's number."""
+    code = "import os, shutil, sys; print(sys.prefix, os.getuid(), shutil.which('pixi'), os.environ['CONDA_PREFIX'])"
+    for user, number in ((), "1000"), (("--user", "4711:4711"), "4711"):
+        done = podman(
+            engines,
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--read-only",
+            *user,
+            "--entrypoint",
+            "",
+            "localhost/test:1",
+            "python",
+            "-c",
+            code,
+        )
+        prefix = "/workshop/.pixi/envs/cpu"
+        assert done.stdout.split() == [prefix, number, "None", prefix], done.stderr
+
+
+def test_nothing_of_the_build_is_left(engines, image):
+    script = "ls -A /workshop /root /tmp; find / -xdev -user 1000 2>/dev/null; command -v pixi gcc make; true"
+    done = podman(engines, "run", "--rm", "--network", "none", "localhost/test:1", "sh", "-c", script)
+    listed = done.stdout.split()
+    assert {"pixi.toml", "pixi.lock", "common", "results", ".pixi"} <= set(listed)
+    for unwanted in (".git", "tests", "rattler", "expected", "stand-in", "/usr/bin/gcc", "/usr/local/bin/pixi"):
+        assert unwanted not in listed, listed
+
+
+def test_container_test_says_what_holds(engines, image):
+    done = workshop(engines, "container-test", "cpu", "--tag", "localhost/test:1", "--engine", "podman")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "6 passed, 0 failed"
+
+
+def test_labels_say_what_it_is_of(engines, image):
+    labels = json.loads(podman(engines, "image", "inspect", "--format", "{{json .Labels}}", "localhost/test:1").stdout)
+    assert labels["workshop.lock.sha256"] == sha256_of(ROOT / "pixi.lock")
+    assert labels["org.opencontainers.image.revision"] == "c" * 40
+    assert labels["workshop.environment"] == "cpu"
+
+
+def test_a_build_for_the_gpu_holds_the_gpus_variables(engines, tmp_path):
+    """The stages alone that an environment chooses; the rest is that of the image for the CPU."""
+    text = (ROOT / "exercise-5-container/solution/Dockerfile").read_text()
+    (tmp_path / "Dockerfile").write_text(text.split("# hadolint")[0] + "FROM runtime-cuda12\n")
+    line = [
+        "buildah",
+        "bud",
+        "-q",
+        "--format",
+        "oci",
+        "--build-arg",
+        f"BASE_IMAGE={image_parts.BASE}",
+        "--build-arg",
+        f"PIXI_IMAGE={image_parts.STAND_IN}",
+        "-t",
+        "localhost/gpu:1",
+        tmp_path,
+    ]
+    done = subprocess.run(line, env=os.environ | engines, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    done = podman(engines, "run", "--rm", "--network", "none", "localhost/gpu:1", "env")
+    for said in ("WORKSHOP_DEVICE=cuda", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"):
+        assert said in done.stdout.splitlines()
+
+
+def test_a_wrong_lock_stops_the_build(engines, refused):
+    words = ("--build-arg", f"PIXI_IMAGE={image_parts.STAND_IN}", "--build-arg", f"BASE_IMAGE={image_parts.BASE}")
+    done = workshop(
+        engines,
+        "container-build",
+        "cpu",
+        "--engine",
+        "buildah",
+        "--tag",
+        "localhost/wrong:1",
+        *words,
+        "--build-arg",
+        f"LOCK_SHA256={'0' * 64}",
+    )
+    refused(done, "the build with buildah")
+    assert "pixi.lock: FAILED" in done.stdout
+
+
+def test_an_image_that_is_not_there(engines, refused):
+    refused(workshop(engines, "container-run", "cpu", "--tag", "localhost/none:1"), "no such image", "container-build")

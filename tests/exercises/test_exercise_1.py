@@ -1,0 +1,154 @@
+"""Exercise 1 as a room: its lock is a slice of the root's, its checks fit its TODOs, its starter is not solved."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+from conftest import ROOT, answers, record_of
+
+from pixi_workspace import manifest as manifests
+from workshop import exercises
+from workshop.checking import check_all
+from workshop.runs import record
+
+pytest.importorskip("jsonpatch", reason="the fits need jsonpatch: install the extra cpu")
+FOLDER = ROOT / "exercise-1-scipy"
+SHARED = ROOT.parent / "shared"
+EXERCISE = next(exercise for exercise in exercises.find_all(ROOT) if exercise.number == 1)
+
+
+@pytest.fixture(scope="module")
+def part():
+    return manifests.load(FOLDER / "solution" / "pixi.toml")
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return manifests.load(ROOT / "pixi.toml")
+
+
+def test_starter_and_solution_share_the_test_of_the_script():
+    tests = [(FOLDER / side / "test_exclusion.py").read_bytes() for side in ("starter", "solution")]
+    assert tests[0] == tests[1]
+
+
+def test_the_shipped_starter_fails_every_check(tmp_path):
+    found = answers(EXERCISE, FOLDER / "starter", tmp_path)
+    assert [number for number, answer in found.items() if answer.status == "fail"] == [f"1.{k}" for k in range(1, 8)]
+    assert EXERCISE.about["starter_fails_at"] == "1.1"
+    assert "Traceback" not in "".join(answer.found for answer in found.values())
+
+
+def test_two_builds_of_one_package_are_noticed(learner, tmp_path):
+    """Without a common solve: `test` got the NumPy of another platform's row, as text in the lock."""
+    path = learner.folder / "pixi.lock"
+    head, _, tail = path.read_text().partition("\n  test:\n")
+    urls = sorted(set(re.findall(r"conda: (\S+/linux-64/pip-\S+|\S+/noarch/pip-\S+|\S+/noarch/rich-\S+)", tail)))
+    assert urls
+    mine = urls[0]
+    other = mine.replace("rich-", "rich-0").replace("pip-", "pip-0")
+    learner("pixi.toml", 'rich = ">=14"', 'rich = "*"')
+    learner("pixi.toml", 'default = { solve-group = "default" }\n', "")  # as Pixi's own command leaves it
+    block = re.search(rf"^- conda: {re.escape(mine)}\n(?:  .*\n)+", tail, re.MULTILINE)[0]
+    changed = tail.replace(f"      - conda: {mine}\n", f"      - conda: {other}\n").replace(
+        block, block + block.replace(mine, other)
+    )
+    path.write_text(f"{head}\n  test:\n{changed}")
+    found = answers(EXERCISE, learner.folder, tmp_path)
+    assert found["1.5"].status == "fail" and "one build of it" in found["1.5"].expected, found["1.5"]
+
+
+@pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")
+def test_what_pixis_own_commands_write_passes(tmp_path):
+    found = answers(EXERCISE, SHARED / "written-by-pixi" / "ex1", tmp_path)
+    assert [found[f"1.{k}"].status for k in range(1, 6)] == ["ok"] * 5, found
+
+
+def test_another_way_to_write_the_formula_passes(learner, tmp_path):
+    learner("exclusion.py", "p_signal / (1 - p_background)", "np.exp(np.log(p_signal) - np.log1p(-p_background))")
+    learner("exclusion.py", "np.random.default_rng(seed)", "np.random.Generator(np.random.PCG64(seed))")
+    assert {answer.status for answer in answers(EXERCISE, learner.folder, tmp_path).values()} == {"ok"}
+
+
+def test_the_formula_is_judged_whatever_the_seed_does(learner, tmp_path):
+    """Another experiment from the same seed is as good; an unseeded one is the matter of 1.6 alone."""
+    learner("exclusion.py", "default_rng(seed)", "default_rng([seed, 125])")
+    assert {answer.status for answer in answers(EXERCISE, learner.folder, tmp_path).values()} == {"ok"}
+    shutil.rmtree(tmp_path / "scratch")
+    learner("exclusion.py", "default_rng([seed, 125])", "default_rng()")
+    found = answers(EXERCISE, learner.folder, tmp_path)
+    assert (found["1.6"].status, found["1.7"].status) == ("fail", "ok"), found
+
+
+def test_a_copy_elsewhere_is_judged_too(tmp_path):
+    """The starter's files alone, out of the repository: the fits come from the solution."""
+    folder = tmp_path / "elsewhere" / "mine"
+    folder.mkdir(parents=True)
+    for name in ("pixi.toml", "pixi.lock", "exclusion.py"):
+        shutil.copy(FOLDER / "solution" / name, folder)
+    assert {answer.status for answer in answers(EXERCISE, folder, tmp_path).values()} == {"ok"}
+
+
+def test_an_exercise_without_its_script_fails(learner, tmp_path):
+    shutil.copy(FOLDER / "exercise.toml", learner.folder.parent)
+    (learner.folder / "exclusion.py").rename(learner.folder / "mine.py")
+    found = answers(EXERCISE, learner.folder, tmp_path)
+    assert found["1.6"].status == "fail" and found["1.6"].next_step.endswith("git checkout -- exclusion.py)")
+
+
+def test_advice_is_for_the_folder_of_the_manifest(command, tmp_path):
+    """Pasted in the root of the clone it must not change the root's own manifest."""
+    said = command("-m", "workshop", "check", "1", "--all").stdout
+    advice = [line.removeprefix("next:").strip() for line in said.splitlines() if line.startswith("next:")]
+    about_pixi = [line for line in advice if "pixi " in line and not line.startswith("TODO")]
+    assert about_pixi and all(line.startswith("(cd exercise-1-scipy/starter && ") for line in about_pixi), advice
+
+
+def test_one_message_for_one_manifest_that_cannot_be_read(learner, tmp_path):
+    learner("pixi.toml", "[environments]", "[environments")
+    found = answers(EXERCISE, learner.folder, tmp_path)
+    assert [answer.status for answer in found.values()].count("fail") == 1
+
+
+def test_an_edited_starter_is_not_the_instructors_concern(tmp_path):
+    clone = tmp_path / "clone"
+    done = subprocess.run(["git", "clone", "-q", ROOT, clone], capture_output=True)
+    if done.returncode:
+        pytest.skip("this copy is no git checkout")
+    exercise = next(e for e in exercises.find_all(clone) if e.number == 1)
+    assert next(check_all.starter_fails(exercise)).answer.status == "ok"
+    with open(exercise.folder / "starter" / "pixi.toml", "a") as file:
+        file.write("# mine\n")
+    assert next(check_all.starter_fails(exercise)).answer.status == "skip"
+
+
+def test_the_script_writes_the_limits_of_the_command(command, tmp_path):
+    for script, name in (("exclusion.py", "short"), ("scan.py", "command")):
+        done = command(FOLDER / "solution" / script, "--seed", 5, "--output", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    short, full = (json.loads((tmp_path / name / "limits.json").read_text()) for name in ("short", "command"))
+    jsonschema.validate(short, json.loads((FOLDER / "limits.schema.json").read_text()))
+    jsonschema.validate(record_of(tmp_path / "short"), json.loads(record.SCHEMA_FILE.read_text()))
+    assert short["sha256"] == full["sha256"]
+    for a, b in zip(short["hypotheses"], full["hypotheses"], strict=True):
+        assert a["name"] == b["name"] and a["labels"] == b["labels"]
+        assert [a["cls_obs"], *a["cls_exp"]] == pytest.approx([b["cls_obs"], *b["cls_exp"]], abs=1e-12)
+
+
+def test_the_starter_runs_as_shipped_and_refuses_like_the_solution(command, refused, tmp_path):
+    done = command(FOLDER / "starter" / "exclusion.py", "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    for side in ("starter", "solution"):
+        refused(command(FOLDER / side / "exclusion.py", "--seed", "-1"), "--seed")
+        refused(command(FOLDER / side / "exclusion.py", "--output", tmp_path / "run"), "a finished run")
+
+
+@pytest.mark.parametrize(("side", "code"), [("solution", 0), ("starter", 1)])
+def test_the_learners_own_test(variables, side, code):
+    words = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "test_exclusion.py"]
+    done = subprocess.run(words, cwd=FOLDER / side, env=variables, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout

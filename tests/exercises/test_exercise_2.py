@@ -1,0 +1,151 @@
+"""Exercise 2 as a room: its manifest is a slice of the root's, its checks fit its TODOs, its starter is not solved."""
+
+import json
+import shutil
+
+import pytest
+from conftest import ROOT, answers, record_of
+from mutations.exercise_2 import ASSERTION
+
+from pixi_workspace import lock_slice
+from pixi_workspace import manifest as manifests
+from pixi_workspace.errors import WorkspaceError
+from workshop import exercises
+from workshop.checking import check_all, checks
+
+FOLDER = ROOT / "exercise-2-pytorch-cu12"
+SHARED = ROOT.parent / "shared"
+EXERCISE = next(exercise for exercise in exercises.find_all(ROOT) if exercise.number == 2)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return manifests.load(ROOT / "pixi.toml")
+
+
+def test_lock_slice_says_what_the_root_lacks(tmp_path, whole):
+    text = (FOLDER / "solution" / "pixi.toml").read_text()
+    for change, said in (('numpy = ">=99"', "numpy"), ('polars = "*"\nnumpy = ">=1.26"', "polars")):
+        (tmp_path / "pixi.toml").write_text(text.replace('numpy = ">=1.26"', change))
+        with pytest.raises(WorkspaceError, match=said):
+            lock_slice.cut(whole, manifests.load(tmp_path / "pixi.toml"))
+    (tmp_path / "pixi.toml").write_text(text.replace('cuda = "12.0"', 'cuda = "13.0"'))
+    with pytest.raises(WorkspaceError, match="platform"):
+        lock_slice.cut(whole, manifests.load(tmp_path / "pixi.toml"))
+
+
+def test_the_shipped_starter_fails_first_where_exercise_toml_says(tmp_path):
+    found = answers(EXERCISE, FOLDER / "starter", tmp_path)
+    failed = [number for number, answer in found.items() if answer.status == "fail"]
+    assert failed[0] == EXERCISE.about["starter_fails_at"]
+    pytest.importorskip("torch", reason="the last two checks train")
+    assert failed == [f"2.{k}" for k in range(1, 8)]
+
+
+@pytest.mark.parametrize("own", ["assert", "a message of one's own"])
+def test_another_way_to_insist_passes(learner, tmp_path, variables, monkeypatch, own):
+    """The learner's own choice and their own assertion, instead of those of `workshop.runs.device`."""
+    pytest.importorskip("torch", reason="these checks train")
+    monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
+    wanted = 'args.device == "cuda" or os.environ.get("WORKSHOP_DEVICE") == "cuda"'
+    learner(
+        "train.py",
+        'dev = device.choose_torch(args.device, device.process("LOCAL_RANK"))',
+        f'dev = torch.device("cuda" if {wanted} else "cpu")\n'
+        '    if dev.type == "cuda" and not torch.cuda.is_available():\n        sys.exit("a GPU was asked for, and none is here")',
+    )
+    if own == "assert":
+        learner("train.py", ASSERTION, "assert x.device.type == net.conv1.weight.device.type == dev.type")
+    else:
+        learner(
+            "train.py",
+            ASSERTION,
+            "if {x.device.type, net.conv1.weight.device.type} != {dev.type}:\n        sys.exit('images or weights are elsewhere')",
+        )
+    found = answers(EXERCISE, learner.folder, tmp_path)
+    assert {answer.status for answer in found.values()} == {"ok"}, found
+
+
+def test_in_an_environment_without_torch_the_script_is_not_judged(learner, tmp_path, without):
+    without("torch")
+    found = answers(EXERCISE, learner.folder, tmp_path)
+    assert [found[n].status for n in ("2.5", "2.6", "2.7")] == ["ok", "skip", "skip"], found
+
+
+def test_copies_of_a_folder_beside_the_exercises(command, tmp_path, refused):
+    """exercise-2b is passed over; a second exercise-2-... is asked about."""
+    for name in ("common", "exercise-2-pytorch-cu12"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(tmp_path / "exercise-2-pytorch-cu12", tmp_path / "exercise-2b-mine")
+    done = command("-m", "workshop", "check", "2", cwd=tmp_path)
+    assert "fail 2.1" in done.stdout and "Traceback" not in done.stderr
+    shutil.copytree(tmp_path / "exercise-2-pytorch-cu12", tmp_path / "exercise-2-copy")
+    refused(command("-m", "workshop", "check", "2", cwd=tmp_path), "exercise-2-copy", "rename the copy")
+
+
+@pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")
+def test_what_pixis_own_commands_write_passes(tmp_path):
+    found = answers(EXERCISE, SHARED / "written-by-pixi" / "ex2", tmp_path)
+    assert [found[f"2.{k}"].status for k in range(1, 6)] == ["ok"] * 5, found
+
+
+def test_check_on_the_command_line(command, tmp_path):
+    done = command("-m", "workshop", "check", "2", "--json")
+    said = json.loads(done.stdout)
+    assert done.returncode == 1 and said["checks"][0]["number"] == "2.1" and said["counts"]["not asked"] == 6
+    done = command("-m", "workshop", "check", "2")
+    assert done.returncode == 1 and done.stdout.count("hint:") == 1 and "next:" in done.stdout
+    done = command("-m", "workshop", "check", "2", "--hint", "3")
+    assert done.returncode == 1 and done.stdout.count("hint:") == 3
+    (tmp_path / "pixi.toml").write_text((FOLDER / "starter" / "pixi.toml").read_text())  # no script: it is quick
+    for words in (("--all", tmp_path), (tmp_path, "--all")):  # argparse alone takes one order
+        done = command("-m", "workshop", "check", "2", *words)
+        assert done.returncode == 1 and "fail 2.5" in done.stdout and "skip 2.7" in done.stdout, done.stderr
+
+
+def test_check_all(command):
+    """One exercise, for machines; all of them are the first of the README's commands, which CI runs."""
+    done = command("-m", "workshop", "check-all", "--json", "--exercise", "1")
+    said = json.loads(done.stdout)
+    assert done.returncode == 0 and said["passed"], said
+    assert said["counts"]["ok"] >= 8 and said["counts"]["fail"] == 0
+    assert {row["exercise"] for row in said["rows"]} == {1}
+    starter = next(row for row in said["rows"] if row["what"] == "starter fails first at 1.1")
+    assert starter["found"] == f"hint: {exercises.find_all(ROOT)[0].checks[0].hints[0]}"
+
+
+def test_the_table_fits_80_columns_and_is_plain_where_it_is_piped(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    broken = checks.fail(
+        looked_at="train.py", expected="one thing", found="another thing " * 20, next_step="python train.py"
+    )
+    rows = [check_all.Row(2, f"solution: {check.number} {check.says}", broken, 1.0) for check in EXERCISE.checks]
+    check_all.show(
+        [*rows, check_all.Row(2, "GPU", checks.skip("no GPU here"), 0.0)], {"ok": 0, "fail": 7, "skip": 1}, 1.0
+    )
+    said = capsys.readouterr().out
+    assert "0 passed, 7 failed, 1 skipped" in said and "next:" in said and "\x1b" not in said
+    assert all(len(line) <= 80 for line in said.splitlines())
+
+
+def test_check_all_notices_a_solution_that_does_not_hold(variables, command, tmp_path):
+    """A copy of the workshop whose solution is unseeded: exit code 1, and the table says which check."""
+    for name in ("common", "exercise-2-pytorch-cu12"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    script = tmp_path / "exercise-2-pytorch-cu12" / "solution" / "train.py"
+    unseeded = script.read_text().replace("torch.manual_seed(seed)", "torch.seed()")
+    touched = "        (record.Path(__file__).parent / 'log.txt').touch()\n        begin = "
+    script.write_text(unseeded.replace("        begin = ", touched))
+    (tmp_path / "exercise-2-pytorch-cu12" / "starter" / "notes.md").write_text("TODO(2.9)")
+    done = command("-m", "workshop", "check-all", "--json", cwd=tmp_path)
+    said = json.loads(done.stdout)
+    assert done.returncode == 1 and not said["passed"] and "Traceback" not in done.stderr
+    failed = [row["what"][:13] for row in said["rows"] if row["status"] == "fail"]
+    assert failed == ["solution: 2.7", "the tree is a"], said
+    assert "solution/log.txt" in said["rows"][-1]["found"]
+    gpu = next(row for row in said["rows"] if row["what"] == "solution runs on the GPU")
+    assert gpu["status"] in ("ok", "skip")
+
+
+def test_the_run_of_a_learner_is_beside_the_repository(one_epoch):
+    assert record_of(one_epoch)["exercise"] == FOLDER.name

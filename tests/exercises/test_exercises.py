@@ -1,0 +1,161 @@
+"""What holds for every exercise: its furniture, its TODOs and their checks, its place in the root's manifest."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+from pixi_workspace import lock as locks
+from pixi_workspace import lock_slice, manifest
+from pixi_workspace.errors import WorkspaceError
+from pixi_workspace.fit import lockcheck
+from pixi_workspace.manifest.platforms import platforms_of
+from workshop import exercises
+from workshop.checking import checks, starter
+from workshop.files import sha256_of
+
+EXERCISES = exercises.find_all(ROOT)
+
+
+@pytest.fixture(params=EXERCISES, ids=lambda exercise: exercise.folder.name)
+def exercise(request):
+    return request.param
+
+
+@pytest.fixture(params=[e for e in EXERCISES if "image" not in e.about], ids=lambda exercise: exercise.folder.name)
+def workspace(request):
+    """An exercise with a manifest of its own; the others are about the root's."""
+    return request.param
+
+
+def test_it_has_its_furniture(exercise):
+    workspace = ("starter/pixi.toml", "solution/pixi.toml", "solution/pixi.lock")
+    image = ("starter/Dockerfile", "starter/apptainer.def", "solution/Dockerfile", "solution/apptainer.def")
+    its_own = image if "image" in exercise.about else workspace
+    for name in ("README.md", "exercise.toml", "checks.py", *its_own):
+        assert (exercise.folder / name).is_file(), name
+    common = {"title", "goal", "minutes", "environments", "tasks", "starter_fails_at", "download_mib", "starter"}
+    assert common | {"image" if "image" in exercise.about else "check_all"} == set(exercise.about)
+
+
+def test_environments_and_tasks_of_exercise_toml_exist(exercise):
+    root = manifest.load(ROOT / "pixi.toml")
+    assert set(exercise.about["environments"]) <= set(root.environments)
+    assert set(exercise.about["tasks"]) <= set(root.tasks())
+
+
+def test_the_shipped_starter_is_pinned(exercise):
+    """What `workshop reset` goes back to. After a change of a starter, these lines belong into exercise.toml."""
+    found = {name: sha256_of(path) for name, path in starter.files_of(exercise.folder / "starter").items()}
+    lines = "\n".join(f'"{name}" = "{sha256}"' for name, sha256 in found.items())
+    assert exercise.about["starter"] == found, f"[starter]\n{lines}"
+
+
+def test_each_todo_has_its_check_and_each_check_its_todo(exercise):
+    text = "".join(path.read_text() for path in (exercise.folder / "starter").iterdir() if path.is_file())
+    todos = set(re.findall(r"TODO\((\d\.\d+)\)", text))
+    assert todos == {check.number for check in exercise.checks}
+    solution = (path for path in (exercise.folder / "solution").glob("*.*") if path.suffix != ".lock")
+    assert "TODO" not in "".join(path.read_text() for path in solution)
+    for check in exercise.checks:
+        assert len(check.hints) == 3 and all(len(hint) > 20 for hint in check.hints)
+        assert check.number in (exercise.folder / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return manifest.load(ROOT / "pixi.toml")
+
+
+def constraints(of, environment, platform):
+    """What an environment asks for on a platform, from either world, as text by package."""
+    found = manifest.conda_specs(of, environment, platform), manifest.pypi_specs(of, environment, platform)
+    return {(kind, name): {str(s) for s in specs} for kind, table in enumerate(found) for name, specs in table.items()}
+
+
+def test_the_manifest_is_a_slice_of_the_roots(workspace, whole):
+    """Everywhere the same constraint for the same package as in an environment of the root."""
+    part = manifest.load(workspace.folder / "solution" / "pixi.toml")
+    for name, environment in part.environments.items():
+        for platform in platforms_of(part, environment.features):
+            same = next(p for p in whole.platforms if p.name == platform.name)
+            assert same.virtual_packages == platform.virtual_packages
+            here = constraints(part, name, platform)
+            roots = [constraints(whole, other, same) for other in whole.environments]
+            assert any(all(specs <= there.get(key, set()) for key, specs in here.items()) for there in roots), (
+                name,
+                platform.name,
+            )
+
+
+def test_the_locks_are_what_lock_slice_writes_and_rattler_would(workspace, whole, tmp_path):
+    from rattler import LockFile
+
+    for path in workspace.folder.glob("*/pixi.lock"):
+        part = manifest.load(path.with_name("pixi.toml"))
+        assert lock_slice.cut(whole, part) == path.read_bytes()
+        LockFile.from_path(path).to_path(tmp_path / "pixi.lock")
+        assert (tmp_path / "pixi.lock").read_bytes() == path.read_bytes()
+        verdict = lockcheck.judge(path.parent)
+        assert (verdict.verdict, verdict.warnings) == ("up-to-date", ()), lockcheck.to_text(verdict)
+        held = {
+            p.url: p.sha256
+            for e in locks.read(ROOT / "pixi.lock").environments.values()
+            for ps in e.packages.values()
+            for p in ps
+        }
+        for environment in locks.read(path).environments.values():
+            for packages in environment.packages.values():
+                assert packages and all(p.sha256 and held[p.url] == p.sha256 for p in packages), environment.name
+
+
+def test_the_sizes_in_exercise_toml_are_those_of_the_lock(exercise, whole):
+    """By the root's lock, since that is what people install; an environment of the exercise's own by its own lock."""
+    roots = locks.align(locks.read(ROOT / "pixi.lock"), whole.platforms)
+    own_lock = exercise.folder / "solution" / "pixi.lock"
+    own = (
+        locks.align(locks.read(own_lock), manifest.load(own_lock.with_name("pixi.toml")).platforms)
+        if own_lock.exists()
+        else roots
+    )
+    for name, said in exercise.about["download_mib"].items():
+        lock = own if name == "default" else roots
+        packages = lock.environments[name].packages
+        platform = (
+            next(p for p in ("linux-64-cuda12", "linux-64-cuda118", "linux-64") if p in packages)
+            if "cuda" in name or "mixed" in name
+            else "linux-64"
+        )
+        assert said == round(sum(p.size or 0 for p in packages[platform]) / 2**20), name
+
+
+def test_a_shipped_starter_fails_every_check(exercise, tmp_path):
+    """Each starter is unsolved in every respect; the checks that train are asked where the exercise's own tests do."""
+    found = {}
+    for check, answer in checks.ask(
+        exercise.checks[:4], checks.Workspace(exercise.folder / "starter", tmp_path / "scratch")
+    ):
+        found[check.number] = answer.status
+    assert set(found.values()) <= {"fail", "skip"}, found  # skip: for a reason that a check before it has given
+    assert next(iter(found)) == exercise.about["starter_fails_at"] and found[next(iter(found))] == "fail"
+
+
+def test_starter_and_solution_share_their_scripts_but_for_the_todos(exercise):
+    for path in (exercise.folder / "solution").glob("*.py"):
+        starter = (
+            (exercise.folder / "starter" / path.name).read_text()
+            if (exercise.folder / "starter" / path.name).exists()
+            else None
+        )
+        if starter is None:
+            continue  # exercise 1's engine is not for learners to edit
+        lines, others = starter.splitlines(), path.read_text().splitlines()
+        assert len([line for line in lines if line not in others]) <= 9, path
+        assert len([line for line in others if line not in lines]) <= 5, path
+
+
+def test_lock_slice_says_what_the_root_lacks_in_wheels(whole, tmp_path):
+    text = (ROOT / "exercise-4-pypi-mix" / "solution" / "pixi.toml").read_text()
+    (tmp_path / "pixi.toml").write_text(text.replace('torch = "==2.6.0"', 'torch = "==2.5.1"'))
+    with pytest.raises(WorkspaceError, match="torch ==2.5.1"):
+        lock_slice.cut(whole, manifest.load(tmp_path / "pixi.toml"))

@@ -1,0 +1,317 @@
+"""CLs against pyhf's scipy optimizer; independence of chunks; hand calculations.
+
+pyhf needs seconds for a random workspace and half a minute for a published one, so most of its results are stored:
+
+    python tests/histfactory/test_inference_cls.py      scan_random_pyhf.json anew: the random workspaces of this file
+    python tests/histfactory/test_inference_cls.py large    scan_large_pyhf.json anew: the large ones, minutes with pyhf's PyTorch
+    python benchmarks/scan.py --references tests/histfactory/scan_1Lbb_pyhf.json --backend jax      the published one
+
+The files name the versions and the sha256 of what pyhf was given; a workspace with another digest is given to pyhf
+here and now, and so are a few in every run, so that the stored results stay honest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_histfactory_oracle import compiled, pyhf, pyhf_model_and_data, random_theta, random_workspace, to_pyhf
+
+histfactory = pytest.importorskip("histfactory")
+import inference  # noqa: E402
+import likelihood as likelihood_module  # noqa: E402
+import workspace as workspace_module  # noqa: E402
+from scipy.stats import norm  # noqa: E402
+
+SHARED = Path(os.environ.get("WORKSHOP_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data" / "1Lbb"
+STORED = Path(__file__).with_name("scan_random_pyhf.json")
+LARGE = Path(__file__).with_name("scan_large_pyhf.json")
+LARGE_CASES = {"20 channels, 200 uncertainties": (2, 20, 200), "50 channels, 90 uncertainties": (1, 50, 90)}
+PUBLISHED = Path(__file__).with_name("scan_1Lbb_pyhf.json")
+RANDOM = [*range(16), *range(1000, 1064)]  # from 1000 on hard ones; 1020 once gave a singular matrix
+TOLERANCE = 1e-4  # of CLs: what pyhf's own minimiser (SLSQP) leaves open
+
+
+@pytest.fixture(autouse=True)
+def scipy_optimizer():
+    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-9))
+    logging.getLogger("pyhf").setLevel(logging.CRITICAL)
+
+
+@cache
+def stored() -> dict[str, dict]:
+    """pyhf's limits by the digest of the workspace."""
+    return json.loads(STORED.read_text())["limits"] if STORED.exists() else {}
+
+
+def pyhf_limits(document: dict) -> dict:
+    """CLs observed and expected (6) and -log L at mu = 0, 1 and free, or why there are none."""
+    model, data = pyhf_model_and_data(document)
+    try:
+        observed, expected, calculator = pyhf.infer.hypotest(
+            1.0, data, model, test_stat="qtilde", return_expected_set=True, return_calculator=True
+        )
+    except pyhf.exceptions.FailedMinimization:
+        return {"failed": "pyhf's minimiser failed"}
+    cls = [float(observed), *map(float, expected)]
+    if np.isnan(cls).any():
+        return {"failed": "pyhf gives NaN"}
+    fits = calculator.fitted_pars
+    points = fits.asimov_pars, fits.fixed_poi_fit_to_data, fits.free_fit_to_data
+    return {"cls": cls, "nll": [-float(model.logpdf(point, data)[0]) for point in points]}
+
+
+def agree_or_lower(model, h: int, limits: inference.Limits, document: dict, live: bool = False) -> None:
+    """CLs within TOLERANCE of pyhf's, or no fit higher than pyhf's and one visibly lower."""
+    theirs = pyhf_limits(document) if live else stored().get(workspace_module.digest(document, "sha256"))
+    theirs = pyhf_limits(document) if theirs is None else theirs
+    assert limits.converged[h]
+    if "failed" in theirs:
+        pytest.skip(theirs["failed"])
+    compare(model, h, limits, theirs["cls"], theirs["nll"])
+
+
+def compare(model, h: int, limits: inference.Limits, cls: list[float], nll: list[float]) -> None:
+    ours, minima = np.array([limits.cls_obs[h], *limits.cls_exp[h]]), inference.minima(model, limits, h)
+    if np.abs(ours - cls).max() > TOLERANCE:
+        print("-log L ours, pyhf:", minima, nll)
+        # No fit higher than pyhf's, and one visibly lower: pyhf is in a local minimum.
+        assert (minima <= np.array(nll) + 1e-6).all(), (minima, nll)
+        assert (minima < np.array(nll) - 1e-6).any(), (minima, nll)
+
+
+@pytest.mark.parametrize("seed", [0, 5, 1000, 1004])
+def test_cls_against_pyhf_here_and_now(seed: int) -> None:
+    document = random_workspace(seed, hard=seed >= 1000)
+    model = compiled(document)
+    agree_or_lower(model, 0, inference.scan_model(model), document, live=True)
+
+
+@pytest.mark.parametrize("seed", RANDOM)
+def test_cls_of_random_workspaces(seed: int) -> None:
+    document = random_workspace(seed, hard=seed >= 1000)
+    model = compiled(document)
+    agree_or_lower(model, 0, inference.scan_model(model), document)
+
+
+def published() -> tuple[dict, dict, object]:
+    if not SHARED.exists():
+        pytest.skip("the published likelihood is not here")
+    documents = [workspace_module.read_json(SHARED / name) for name in ("background.json.gz", "patchset.json.gz")]
+    return *documents, histfactory.compile_models(workspace_module.read_hypotheses(*documents)[1])[0]
+
+
+def test_every_published_hypothesis_against_pyhf() -> None:
+    """All 125 patches against pyhf's stored limits: CLs to 1e-4, and no minimum above pyhf's."""
+    model = published()[2]
+    document = json.loads(PUBLISHED.read_text())
+    for name, sha256 in document["sha256"].items():
+        assert hashlib.sha256((SHARED / name).read_bytes()).hexdigest() == sha256, f"pyhf was given another {name}"
+    limits = inference.scan_model(model)
+    assert limits.converged.all()
+    assert {entry["name"] for entry in document["hypotheses"]} == set(model.names)
+    for entry in document["hypotheses"]:
+        h = model.names.index(entry["name"])
+        compare(model, h, limits, [entry["cls_obs"], *entry["cls_exp"]], entry["nll"])
+        # 1e-5: what pyhf's own minima scatter by between its backends, with room for rounding of log L (about 100).
+        assert (inference.minima(model, limits, h) <= np.array(entry["nll"]) + 1e-5).all(), entry["name"]
+
+
+def test_log_likelihood_of_a_published_hypothesis() -> None:
+    """pyhf's log L at random points of one patch, here and now: rounding, nothing else."""
+    background, patchset, model = published()
+    document = workspace_module.apply_patch(background, patchset["patches"][61]["patch"])
+    workspace = pyhf.Workspace(document, validate=False)
+    pyhf_model = workspace.model(validate=False)
+    data, rng = workspace.data(pyhf_model), np.random.default_rng(0)
+    for _ in range(3):
+        # A third of a sigma or so: with a hundred uncertainties at once more takes a bin below zero.
+        theta = model.init[61] + 0.3 * (random_theta(model, rng) - model.init[61])
+        theirs = float(pyhf_model.logpdf(to_pyhf(model, theta, pyhf_model), data)[0])
+        assert likelihood_module.log_likelihood(model, 61, theta) == pytest.approx(theirs, rel=1e-10)
+
+
+def hypotheses_of(case: str):
+    import example
+
+    if case == "example":
+        return workspace_module.read_hypotheses(*example.make(3))[1]
+    document = random_workspace(7, channels=3)
+    return workspace_module.read_hypotheses(document, patchset_of(document, patches_of(document)))[1]
+
+
+@pytest.mark.parametrize("case", ["example", "random"])
+def test_bits_do_not_depend_on_chunks(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for model in histfactory.compile_models(hypotheses_of(case)):
+        monkeypatch.undo()
+        whole = inference.scan_model(model)
+        for size in (1, 3):
+            monkeypatch.setattr(inference, "chunk_rows", lambda model, size=size: size)
+            parts = inference.scan_model(model)
+            for name in ("cls_obs", "cls_exp", "mu_hat", "nll"):
+                np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_counting_experiment_by_hand() -> None:
+    """One bin, no systematics: q-tilde and CLs in closed form."""
+    signal, background, n = 10.0, 50.0, 53.0
+    document = {
+        "channels": [
+            {
+                "name": "c",
+                "samples": [
+                    {"name": "s", "data": [signal], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+                    {"name": "b", "data": [background], "modifiers": []},
+                ],
+            }
+        ],
+        "observations": [{"name": "c", "data": [n]}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+        "version": "1.0.0",
+    }
+    limits = inference.scan_model(compiled(document))
+
+    def nll(mu: float, count: float) -> float:
+        return mu * signal + background - count * np.log(mu * signal + background)
+
+    q = 2 * (nll(1, n) - nll((n - background) / signal, n))
+    q_asimov = 2 * (nll(1, background) - nll(0, background))
+    s, a = np.sqrt(q), np.sqrt(q_asimov)
+    assert limits.mu_hat[0] == pytest.approx(0.3, abs=1e-4)
+    assert limits.cls_obs[0] == pytest.approx(norm.sf(s) / norm.sf(s - a), abs=1e-6)
+    for i, n_sigma in enumerate((-2, -1, 0, 1, 2)):
+        assert limits.cls_exp[0, i] == pytest.approx(norm.sf(a - n_sigma) / norm.cdf(n_sigma), abs=1e-6)
+
+
+def patches_of(document: dict) -> list[list[dict]]:
+    """Operations that change yields, samples, channels, observations and the measurement."""
+    more = {**document["channels"][0]["samples"][0], "name": "more"}
+    fixed = {"name": "sys1", "fixed": True, "inits": [0.5]}
+    return [
+        [{"op": "replace", "path": "/channels/0/samples/0/data/0", "value": 3.5}],
+        [{"op": "remove", "path": "/channels/1/samples/0"}],
+        [{"op": "add", "path": "/channels/0/samples/-", "value": more}],
+        [{"op": "remove", "path": "/channels/2"}],
+        [{"op": "replace", "path": "/observations/0/data/0", "value": 9.0}],
+        [{"op": "replace", "path": "/observations/0/data/0", "value": 2.0}],
+        [{"op": "add", "path": "/measurements/0/config/parameters/-", "value": fixed}],
+    ]
+
+
+def patchset_of(document: dict, patches: list[list[dict]]) -> dict:
+    digests = {"sha256": workspace_module.digest(document, "sha256")}
+    return {
+        "metadata": {"labels": ["x"], "digests": digests, "description": "", "references": {"hepdata": "ins1234567"}},
+        "patches": [{"metadata": {"name": f"p{i}", "values": [i]}, "patch": p} for i, p in enumerate(patches)],
+        "version": "1.0.0",
+    }
+
+
+def test_patches_that_add_remove_and_replace() -> None:
+    document = random_workspace(7, channels=3)
+    bare = json.loads(json.dumps(document))
+    operations = patches_of(document)
+    hypotheses = workspace_module.read_hypotheses(document, patchset_of(document, operations))[1]
+    assert document == bare, "a patch wrote into the workspace"
+    models = histfactory.compile_models(hypotheses)
+    assert sorted(i for m in models for i in m.index) == list(range(len(operations)))
+    for model in models:
+        limits = inference.scan_model(model)
+        for h, i in enumerate(model.index):
+            agree_or_lower(model, h, limits, workspace_module.apply_patch(document, operations[i]))
+
+
+def large_workspace(seed: int, n_channels: int, n_alphas: int) -> dict:
+    """As published ones are: small variations, a third of them one-sided, empty bins, lumi fixed, five samples.
+
+    More than 300 parameters, with staterror or shapesys in every bin of every channel.
+    """
+    rng = np.random.default_rng(seed)
+    channels, observations = [], []
+    for c in range(n_channels):
+        n, scale = int(rng.integers(2, 5)), 10 ** rng.uniform(0.5, 3)
+        samples = []
+        for s in range(5):
+            data = np.sqrt(scale) * rng.uniform(0.1, 0.8, n) if s == 0 else scale * rng.uniform(0.1, 1, n)
+            if s > 1:
+                data = np.where(rng.random(n) < 0.1, 0.0, data * rng.choice([1, 0.3, 0.03]))
+            mods: list[dict] = [{"name": ("mu", "norm", "", "", "")[s], "type": "normfactor", "data": None}][: s < 2]
+            mods += [{"name": "lumi", "type": "lumi", "data": None}][: s != 1]
+            for name in (f"sys{k}" for k in np.flatnonzero(rng.random(n_alphas) < 0.4)):
+                size, other = rng.normal(0, 0.04), 0.0 if rng.random() < 0.3 else rng.normal(1, 0.2)
+                if rng.random() < 0.4:
+                    shape = size * (1 + rng.normal(0, 0.3, n))
+                    both = {"hi_data": (data * (1 + shape)).tolist(), "lo_data": (data * (1 - other * shape)).tolist()}
+                    mods.append({"name": name, "type": "histosys", "data": both})
+                else:
+                    mods.append({"name": name, "type": "normsys", "data": {"hi": 1 + size, "lo": 1 - other * size}})
+            kind = "shapesys" if s == 4 else "staterror"
+            mods.append({"name": f"{kind}_{c}", "type": kind, "data": (data * rng.uniform(0.01, 0.2, n)).tolist()})
+            samples.append({"name": f"sample{s}", "data": data.tolist(), "modifiers": mods})
+        total = np.sum([s["data"] for s in samples[1:]], axis=0) * np.exp(rng.normal(0, 0.05, n))
+        channels.append({"name": f"ch{c}", "samples": samples})
+        observations.append({"name": f"ch{c}", "data": rng.poisson(total).astype(float).tolist()})
+    lumi = {"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "bounds": [[0.5, 1.5]], "inits": [1.0], "fixed": True}
+    measurement = {"name": "m", "config": {"poi": "mu", "parameters": [lumi]}}
+    document = {"channels": channels, "observations": observations, "measurements": [measurement], "version": "1.0.0"}
+    return json.loads(json.dumps(document))
+
+
+@pytest.mark.parametrize("case", LARGE_CASES)
+def test_cls_of_large_workspaces(case: str) -> None:
+    document = large_workspace(*LARGE_CASES[case])
+    model = compiled(document)
+    assert len(model.parameters) > 300
+    entry = json.loads(LARGE.read_text())["limits"][workspace_module.digest(document, "sha256")]
+    limits = inference.scan_model(model)
+    assert limits.converged.all()
+    compare(model, 0, limits, entry["cls"], entry["nll"])
+
+
+def write_large() -> None:
+    """pyhf's limits of the large workspaces, into LARGE; with its PyTorch backend, which has gradients."""
+    pyhf.set_backend("pytorch", pyhf.optimize.scipy_optimizer(tolerance=1e-9), precision="64b")
+    documents = [large_workspace(*size) for size in LARGE_CASES.values()]
+    head = {
+        "what": "pyhf's CLs and -log L of the large workspaces, as in scan_random_pyhf.json",
+        "written_by": "python tests/histfactory/test_inference_cls.py large",
+        **{name: importlib.metadata.version(name) for name in ("pyhf", "scipy", "numpy", "torch")},
+        "optimizer": "scipy (SLSQP), PyTorch backend, tolerance 1e-9",
+        "limits": {workspace_module.digest(d, "sha256"): pyhf_limits(d) for d in documents},
+    }
+    LARGE.write_text(json.dumps(head, indent=1) + "\n")
+
+
+def write_stored() -> None:
+    """pyhf's limits of every workspace of this file, into STORED."""
+    logging.getLogger("pyhf").setLevel(logging.CRITICAL)
+    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-9))
+    patched = random_workspace(7, channels=3)
+    documents = [random_workspace(seed, hard=seed >= 1000) for seed in RANDOM]
+    documents += [workspace_module.apply_patch(patched, operations) for operations in patches_of(patched)]
+    versions = {name: importlib.metadata.version(name) for name in ("pyhf", "scipy", "numpy")}
+    limits = {}
+    for i, document in enumerate(documents):
+        limits[workspace_module.digest(document, "sha256")] = pyhf_limits(document)
+        print(f"{i + 1} of {len(documents)}", file=sys.stderr, flush=True)
+    head = {
+        "what": "pyhf's CLs (observed, expected at -2 to 2 sigma) and -log L at mu = 0, 1 and the best mu, by the "
+        "digest of the workspace",
+        "written_by": "python tests/histfactory/test_inference_cls.py",
+        **versions,
+        "optimizer": "scipy (SLSQP), NumPy backend, tolerance 1e-9",
+    }
+    lines = ",\n  ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in limits.items())
+    STORED.write_text(json.dumps(head, indent=1)[:-2] + f',\n "limits": {{\n  {lines}\n }}\n}}\n')
+
+
+if __name__ == "__main__":
+    write_large() if sys.argv[1:] == ["large"] else write_stored()

@@ -1,0 +1,244 @@
+"""The submit files of exercise 5: read as HTCondor's own bindings read them; with --run-htcondor, run in a real pool.
+
+The pool (tests/jobs/install_htcondor.sh) has neither Apptainer nor a GPU, so the job runs there in the vanilla universe, on
+the CPU, with the interpreter of the tests; all else is as the solution has it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SOLUTION, record_of, sha_of
+
+from workshop.errors import WorkshopError
+from workshop.jobs import batch_files
+from workshop.runs import record
+
+FOLDER = ROOT / "exercise-5-container"
+SUBMIT = FOLDER / "solution" / "train.sub"
+SCRIPT = ROOT / "tests" / "jobs" / "install_htcondor.sh"
+POOL = Path("/var/tmp/workshop-htcondor")  # kept, since it takes minutes to make; of this test alone
+LIMIT = 600  # seconds until a job that hangs fails its test
+
+
+@pytest.mark.parametrize("name", ["starter", "solution"])
+def test_htcondors_own_bindings_read_the_same(name):
+    """Every key with its value, and what is queued; the bindings put no $(NAME) in, so ours are asked for one by one."""
+    bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
+    path = FOLDER / name / "train.sub"
+    ours, theirs = batch_files.read_submit(path), bindings.Submit(path.read_text())
+    found = {key.lower(): theirs.expand(key) for key in theirs if not key.startswith(("$", "_"))}
+    assert set(found) == set(ours.keys)
+    for key, value in ours.keys.items():
+        value = value.replace("$(ClusterId)", "1")  # what the bindings put in before there is a job
+        assert re.sub(r"\$\(\w+\)", "", value) == re.sub(r"\$\(\w+\)", "", found[key]), key
+
+
+@pytest.mark.parametrize("name", ["starter", "solution"])
+def test_what_condor_submit_is_given_wins_over_the_file(name):
+    """`condor_submit seed=4 run=results/mine train.sub` puts these lines before those of the file."""
+    bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
+    text = (FOLDER / name / "train.sub").read_text()
+    told = bindings.Submit("seed = 4\nrun = results/mine\n" + text).expand("environment")
+    assert " RUN=results/mine " in told and " SEED=4 " in told
+
+
+def test_the_bindings_take_a_misspelt_key_and_we_do_not(tmp_path):
+    bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
+    text = SUBMIT.read_text().replace("request_gpus", "requst_gpus")
+    assert bindings.Submit(text)["requst_gpus"] == "1"
+    (tmp_path / "train.sub").write_text(text)
+    with pytest.raises(WorkshopError) as caught:
+        batch_files.read_submit(tmp_path / "train.sub")
+    assert "requst_gpus" in caught.value.found and "request_gpus" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("request_memory", "requestmemory"), "request_memory = ..."),
+        (("universe        =", "univers ="), "universe = ..."),
+        (("log    =", "logs   ="), "log = ..."),
+        (("queue\n", ""), "nothing would be submitted"),
+        (("SEED=$(seed)", "SEED=$(sead)"), "$(sead)"),
+        (("universe        = container", "universe container"), "key = value"),
+    ],
+)
+def test_what_condor_submit_would_let_pass(tmp_path, change, said):
+    text = SUBMIT.read_text()
+    assert change[0] in text
+    (tmp_path / "train.sub").write_text(text.replace(*change))
+    with pytest.raises(WorkshopError) as caught:
+        batch_files.read_submit(tmp_path / "train.sub")
+    assert said in str(caught.value)
+
+
+def test_forms_of_submit_files(tmp_path):
+    path = tmp_path / "job.sub"
+    path.write_text(
+        '# a comment\nN = 3\nexecutable = $(N).sh\nArguments = a \\\n  b $(item) $(extra:none)\n+ProjectName = "x"\n'
+        "MY.WantX = true\nrequest_fpgas = 1\nif $(is_linux)\n  request_cpus = 2\nendif\ntransfer_input_files @=end\n a,\n b\n@end\n"
+        "queue item from list.txt\n"
+    )
+    submit = batch_files.read_submit(path)
+    assert submit.keys["executable"] == "3.sh" and submit.keys["arguments"] == "a b $(item) none"
+    assert submit.keys["+projectname"] == '"x"' and submit.keys["transfer_input_files"].split() == ["a,", "b"]
+    assert submit.queue == "item from list.txt" and submit.keys["request_cpus"] == "2"
+    path.write_text('environment = "A=1 B=\'two words\' C=""x"""\nqueue\n')
+    assert batch_files.environment_of(batch_files.read_submit(path)) == {"A": "1", "B": "two words", "C": "x"}
+
+
+class Pool:
+    """A pool of one machine, and a clone in it that belongs to its user."""
+
+    def __init__(self, clone):
+        self.clone = clone
+
+    def run(self, *words):
+        line = [SCRIPT, "inside", POOL, "bash", "-c", 'cd ~learner/clone && exec "$@"', "bash", *words]
+        return subprocess.run(line, capture_output=True, text=True)
+
+    def status(self):
+        """What condor_status prints; nothing before there is a pool."""
+        return subprocess.run([SCRIPT, "inside", POOL, "condor_status"], capture_output=True, text=True).stdout
+
+    def submit(self, name, **changes):
+        """train.sub for this pool, with variables of the training changed; the job's number."""
+        text = SUBMIT.read_text()
+        for find, replace in (
+            (r"universe +=.*", "universe = vanilla"),
+            (r"container_image.*", ""),
+            (r"request_gpus.*", ""),
+            (r"gpus_minimum.*", ""),
+            (r"(?m)^# What this PyTorch.*", ""),
+            (r"request_disk.*", "request_disk = 1GB"),
+            (r"request_memory.*", "request_memory = 1GB"),
+            (r"request_cpus.*", "request_cpus = 1"),
+        ):
+            text = re.sub(find, replace, text)
+        told = (
+            batch_files.environment_of(batch_files.read_submit(SUBMIT))
+            | {"OMP_NUM_THREADS": "1", "WORKSHOP_CACHE": "cache"}
+            | changes
+        )
+        told |= {"RUN": "$(run)", "SEED": "$(seed)"}
+        line = " ".join(f"{key}={value}" for key, value in told.items())
+        text = re.sub(r"(?m)^environment .*", lambda _: f'environment = "{line}"', text)
+        (self.clone / f"{name}.sub").write_text(text)
+        done = self.run("condor_submit", "seed=3", f"run=results/{name}", f"{name}.sub")
+        assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr
+        return re.search(r"cluster (\d+)", done.stdout)[1]
+
+    def log(self, job):
+        path = self.clone / f"htcondor-{job}.log"
+        return path.read_text() if path.exists() else ""
+
+    def wait(self, job, until, what):
+        deadline = time.monotonic() + LIMIT
+        while not until():
+            assert time.monotonic() < deadline, f"{what}\n{self.log(job)}"
+            time.sleep(0.2)
+
+    def checkpoints(self):
+        return list((POOL / "var/lib/condor/execute").glob(f"dir_*/results/*.partial/{record.CHECKPOINT}"))
+
+
+@pytest.fixture(scope="module")
+def pool(request):
+    if not request.config.getoption("--run-htcondor"):
+        pytest.skip("a pool of HTCondor takes minutes to install: --run-htcondor")
+    pytest.importorskip("torch", reason="the jobs train: install the extra cpu")
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip("the pool's system needs root")
+    installed = subprocess.run([SCRIPT, "install", POOL], capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"no pool can be made here: {(installed.stderr or installed.stdout)[-500:]}")
+    folders = dict.fromkeys((sys.base_prefix, sys.prefix))
+    if sys.base_prefix in ("/usr", "/usr/local"):
+        pytest.skip(
+            f"the interpreter lies in {sys.base_prefix}, which the pool has too: use one in a folder of its own"
+        )
+    with open(POOL / "master.log", "w") as said:
+        master = subprocess.Popen([SCRIPT, "run", POOL, *folders], stdout=said, stderr=said)
+    try:
+        found = Pool(POOL / "home/learner/clone")
+        deadline = time.monotonic() + 120
+        while "slot1" not in found.status():
+            assert master.poll() is None and time.monotonic() < deadline, (POOL / "master.log").read_text()
+            time.sleep(0.5)
+        shutil.rmtree(found.clone, ignore_errors=True)
+        for name in ("common", "exercise-2-pytorch-cu12", "exercise-5-container"):
+            ignored = shutil.ignore_patterns("__pycache__", "*.lock")
+            shutil.copytree(ROOT / name, found.clone / name, ignore=ignored)
+        owner = (POOL / "home/learner").stat()
+        for path in (found.clone, *found.clone.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        yield found
+    finally:
+        subprocess.run([SCRIPT, "stop", POOL], check=True)
+        master.wait()
+
+
+def test_evicted_it_goes_on_to_the_same_weights(pool, command, tmp_path):
+    """condor_vacate_job, SIGTERM, the epoch ended and its checkpoint brought to the spool; then elsewhere, from there."""
+    job = pool.submit("evicted", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="40")
+    pool.wait(job, pool.checkpoints, "no checkpoint")
+    assert pool.run("condor_vacate_job", job).returncode == 0
+    pool.wait(job, lambda: "\n005 (" in pool.log(job), "not ended")
+    log = pool.log(job)
+    assert log.count("\n004 (") == 1 and log.count("\n001 (") == 2 and "(return value 0)" in log
+    place = pool.clone / "results" / "evicted"
+    said = record_of(place)
+    assert said["job"]["scheduler"] == "htcondor" and said["job"]["id"] == f"{job}.0" and said["job"]["restarts"] == 1
+    assert len(said["resumed_after_epochs"]) == 1 and 1 <= said["resumed_after_epochs"][0] < 40
+    whole = command(
+        SOLUTION,
+        "--data",
+        "digits",
+        "--epochs",
+        40,
+        "--seed",
+        3,
+        "--device",
+        "cpu",
+        "--output",
+        tmp_path / "w",
+        timeout=LIMIT,
+    )
+    assert whole.returncode == 0 and sha_of(place) == sha_of(tmp_path / "w")
+
+
+def test_each_checkpoint_is_brought_to_safety(pool, command, tmp_path):
+    """Every 20 s the training is told, ends with 85, and HTCondor transfers the checkpoint and starts it again."""
+    job = pool.submit("often", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="60", CHECKPOINT_AFTER="20")
+    pool.wait(job, lambda: "\n005 (" in pool.log(job), "not ended")
+    said = record_of(pool.clone / "results" / "often")
+    assert "(return value 0)" in pool.log(job) and said["resumed_after_epochs"]
+    whole = command(
+        SOLUTION,
+        "--data",
+        "digits",
+        "--epochs",
+        60,
+        "--seed",
+        3,
+        "--device",
+        "cpu",
+        "--output",
+        tmp_path / "w",
+        timeout=LIMIT,
+    )
+    assert whole.returncode == 0 and sha_of(pool.clone / "results" / "often") == sha_of(tmp_path / "w")
+
+
+def test_a_message_holds_the_job(pool):
+    """No GPU where one was insisted on: exit code 1, and the job waits for a person instead of going round."""
+    job = pool.submit("held", PYTHON=sys.executable, DEVICE="cuda", DATA="digits")
+    pool.wait(job, lambda: "\n012 (" in pool.log(job), "not held")
+    assert "the training stopped with a message" in pool.log(job) and pool.log(job).count("\n001 (") == 1
+    pool.run("condor_rm", job)

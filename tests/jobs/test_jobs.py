@@ -1,0 +1,197 @@
+"""Batch scripts and submit files: read as strictly as their readers are not, and rehearsed with stand-ins."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, module_of
+
+from workshop.checking import checks
+from workshop.errors import WorkshopError
+from workshop.jobs import batch_files, rehearsal
+
+FOLDER = ROOT / "exercise-5-container"
+CHECKS = [check for check in module_of(FOLDER / "checks.py").CHECKS if check.number >= "5.6"]
+needs_bash = pytest.mark.skipif(not rehearsal.bash(), reason="the job scripts are tried by bash")
+
+
+class Jobs:
+    """The exercise, with the checks of its jobs alone."""
+
+    checks = tuple(CHECKS)
+
+
+@needs_bash
+def test_the_solution_passes_and_the_starter_fails_every_check(tmp_path):
+    for name, wanted in (("solution", "ok"), ("starter", "fail")):
+        workspace = checks.Workspace(FOLDER / name, tmp_path / name)
+        found = {check.number: answer for check, answer in checks.ask(Jobs.checks, workspace)}
+        assert {answer.status for answer in found.values()} == {wanted}, found
+
+
+@needs_bash
+def test_a_rehearsal_leaves_the_learners_files_as_they_are(learner, tmp_path):
+    before = {path.name: path.read_bytes() for path in learner.folder.iterdir() if path.is_file()}
+    list(checks.ask(Jobs.checks, checks.Workspace(learner.folder, tmp_path / "scratch")))
+    assert {path.name: path.read_bytes() for path in learner.folder.iterdir()} == before
+
+
+def test_job_scripts_are_clean_for_shellcheck():
+    shellcheck = shutil.which("shellcheck", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
+    if not shellcheck:
+        pytest.skip("shellcheck is not installed (the extra test brings it)")
+    scripts = [*FOLDER.glob("*/*.sh"), *FOLDER.glob("*/*.sbatch"), *(ROOT / "tests").rglob("*.sh")]
+    done = subprocess.run([shellcheck, "-x", *scripts], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and len(scripts) >= 8, done.stdout
+
+
+# Other correct ones: one file that does it all, a job step, short options, a container of another make.
+OWN = """#!/bin/bash
+#SBATCH -J seeds -N 1 -n1 -c 2
+#SBATCH --gpus-per-node=a100:1 --mem-per-cpu 2000
+#SBATCH -t 1-00
+#SBATCH --signal=B:USR2@300 --requeue --open-mode append
+#SBATCH -o log-%j.txt   # one a job
+module load apptainer
+run=results/exercise-2-pytorch-cu12/job-$SLURM_JOB_ID
+options=""
+test -f "$run.partial/checkpoint.safetensors" && options=--resume
+pass() { kill -TERM "$child"; }
+trap pass USR2
+apptainer exec --nv my.sif python exercise-2-pytorch-cu12/solution/train.py --device cuda --output "$run" $options &
+child=$!
+wait $child; code=$?
+while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
+if [ $code = 85 ]; then scontrol requeue $SLURM_JOB_ID; fi
+exit $code
+"""
+STEP = """#!/usr/bin/env bash
+#SBATCH --gpus=1
+#SBATCH --mem=4G --time=90
+#SBATCH --signal=USR1@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+run=results/exercise-2-pytorch-cu12/$SLURM_JOB_ID
+more=()
+[ -e "$run.partial/checkpoint.safetensors" ] && more=(--resume)
+export WORKSHOP_DEVICE=cuda
+srun .venv/bin/python exercise-2-pytorch-cu12/solution/train.py --output="$run" ${more[@]+"${more[@]}"}
+code=$?
+[ $code -ne 85 ] || scontrol requeue "$SLURM_JOB_ID"
+exit $code
+"""
+ARRAY = """#!/bin/bash
+#SBATCH --array=3,5-9:2%2
+#SBATCH --gres=gpu:1 --mem=4G --time=30
+seeds=(x x x 11 x 13 x 17 x 19)
+exec podman run --rm --device nvidia.com/gpu=all -v "$PWD:/work" -w /work train python exercise-2-pytorch-cu12/solution/train.py \\
+  --device cuda --seed "${seeds[$SLURM_ARRAY_TASK_ID]}" --output "results/run-$SLURM_ARRAY_TASK_ID"
+"""
+SUBMIT = """
+universe = vanilla
++SingularityImage = "unused"
+container_image = docker://example.org/train@sha256:0123
+executable = train.sh
+environment = "TRAIN_IN=python PYTHON=python RUN=out/run-$(ProcId) SEED=$(number)"
+request_gpus = 1
+require_gpus = Capability >= 8.0 && GlobalMemoryMb >= 20000
+request_memory = 4000
+request_disk = 20000000
+should_transfer_files = yes
+transfer_input_files = ./common, \\
+    exercise-2-pytorch-cu12
+transfer_output_files = out
+when_to_transfer_output = on_exit_or_evict
+checkpoint_exit_code = 85
+on_exit_hold = !ExitBySignal && (ExitCode =!= 0)
+arguments = --flag $(number)
+Log = $(Cluster).log
+queue number in (
+  1
+  2
+)
+"""
+
+ALTERNATIVES = {
+    "one file with short options": {"train.sbatch": OWN},
+    "a job step, which Slurm tells itself": {"train.sbatch": STEP},
+    "an array with podman and a table of seeds": {"array.sbatch": ARRAY},
+    "another submit file": {"train.sub": SUBMIT},
+    "singularity": {"train.sh": ("(apptainer exec", "(singularity exec")},
+    "packed": {"train.sh": ("TRAIN_IN:-image", "TRAIN_IN:-packed")},
+    "an interpreter": {"train.sh": ("TRAIN_IN:-image", "TRAIN_IN:-python")},
+}
+
+
+@needs_bash
+@pytest.mark.parametrize("name", ALTERNATIVES)
+def test_other_correct_job_files_pass(learner, tmp_path, name):
+    for file, change in ALTERNATIVES[name].items():
+        if isinstance(change, tuple):
+            learner(file, *change)
+        else:
+            (learner.folder / file).write_text(change)
+    if name == "one file with short options":  # the array is the solution's, which needs the solution's train.sbatch
+        shutil.copy(FOLDER / "solution" / "train.sbatch", learner.folder / "whole.sbatch")
+        learner("array.sbatch", "solution/train.sbatch", "solution/whole.sbatch")
+    if name == "a job step, which Slurm tells itself":
+        shutil.copy(FOLDER / "solution" / "train.sbatch", learner.folder / "whole.sbatch")
+        learner("array.sbatch", "solution/train.sbatch", "solution/whole.sbatch")
+    workspace = checks.Workspace(learner.folder, tmp_path / "scratch")
+    found = {check.number: answer for check, answer in checks.ask(Jobs.checks, workspace)}
+    assert {answer.status for answer in found.values()} == {"ok"}, found
+
+
+def test_options_are_read_as_sbatch_reads_them(tmp_path):
+    path = tmp_path / "job.sbatch"
+    path.write_text(
+        "#!/bin/sh\n# a comment\n\n#SBATCH --partit=gpu --comment='two words' -N2-4 -p debug # the last one counts\n"
+        "##SBATCH --nodes=9\n#SBATCH --exclusive --nice=5\n#SBATCH -c 3\necho\n"
+    )
+    assert batch_files.read_batch(path).options == {
+        "partition": "debug",
+        "comment": "two words",
+        "nodes": "2-4",
+        "exclusive": "",
+        "nice": "5",
+        "cpus-per-task": "3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--tiem=3", "--time"),
+        ("--mem", "a value for --mem"),
+        ("--mail=me", "of which there are several"),
+        ("--hold=yes", "--hold without a value"),
+        ("time=3", "--time"),
+        ("--comment='open", "every quote closed"),
+        ("hetjob", "one job"),
+    ],
+)
+def test_options_that_sbatch_would_refuse(tmp_path, line, said):
+    path = tmp_path / "job.sbatch"
+    path.write_text(f"#!/bin/sh\n#SBATCH {line}\n")
+    with pytest.raises(WorkshopError) as caught:
+        batch_files.read_batch(path)
+    assert "line 2" in caught.value.looked_at and said in str(caught.value)
+
+
+def test_files_that_are_no_job_files(tmp_path):
+    for name, read in (("train.sbatch", batch_files.read_batch), ("train.sub", batch_files.read_submit)):
+        with pytest.raises(WorkshopError, match="no such file"):
+            read(tmp_path / name)
+        (tmp_path / name).write_bytes(b"\xff\xfe")
+        with pytest.raises(WorkshopError, match="decode"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [("30", 30), ("30:30", 30.5), ("1:30:00", 90), ("2-0", 2880), ("1-1:30", 1530), ("0-0:1:30", 1.5), ("soon", None)],
+)
+def test_times_of_slurm(limit, minutes):
+    assert batch_files.minutes(limit) == minutes

@@ -1,0 +1,289 @@
+"""The jobs of exercise 5 on a real Slurm: a controller and two nodes on this machine, each with a pretend GPU.
+
+tests/jobs/install_slurm.sh installs and starts it; its own record of ended jobs (jobcomp/filetxt) says how they ended. The
+jobs train on the CPU, with the interpreter that runs the tests.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SOLUTION, record_of, sha_of
+
+from workshop.runs import record
+
+pytest.importorskip("torch", reason="the jobs train: install the extra cpu")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux")
+JOBS = ROOT / "exercise-5-container" / "solution"
+SCRIPT = ROOT / "tests" / "jobs" / "install_slurm.sh"
+LIMIT = 300  # seconds until a job that hangs fails its test; none of them takes a tenth of it
+
+
+def free_ports(n):
+    """The first of n free ports in a row, below those that the system gives to others."""
+    for first in range(17000 + os.getpid() % 7000, 32000, n):
+        try:
+            for port in range(first, first + n):
+                with socket.socket() as probe:
+                    probe.bind(("", port))
+            return first
+        except OSError:
+            continue
+    pytest.skip("no free ports")
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """The folder of a Slurm that is up; its configuration is in slurm.conf."""
+    installed = subprocess.run([SCRIPT, "install"], capture_output=True, text=True)
+    if installed.returncode:
+        said = (installed.stderr.strip() or installed.stdout.strip() or "no word why").splitlines()[-1]
+        pytest.skip(f"Slurm cannot be installed here: {said}")
+    place = tmp_path_factory.mktemp("slurm")
+    ports = {"SLURM_TEST_PORT": str(free_ports(3))}
+    try:
+        up = subprocess.run([SCRIPT, "start", place], env=os.environ | ports, capture_output=True, text=True)
+        if up.returncode:
+            pytest.skip(f"Slurm does not start here: {up.stderr.strip()[-800:]}")
+        yield place
+    finally:
+        subprocess.run([SCRIPT, "stop", place], check=True)
+
+
+@pytest.fixture
+def cluster(slurm, variables, tmp_path):
+    return Cluster(slurm, variables, tmp_path)
+
+
+class Cluster:
+    """Jobs of the solution in a folder of their own: a clone without the rest."""
+
+    def __init__(self, slurm, variables, folder):
+        self.slurm, self.folder = slurm, folder
+        for name in ("common", "exercise-2-pytorch-cu12", "exercise-5-container"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.lock"))
+        self.variables = {k: v for k, v in variables.items() if not k.startswith("SLURM_")} | {
+            "SLURM_CONF": str(slurm / "slurm.conf"),
+            "TRAIN_IN": "python",
+            "PYTHON": sys.executable,
+            "DEVICE": "cpu",
+            "DATA": "digits",
+            "EPOCHS": "2",
+        }
+
+    def run(self, *words, **changed):
+        line = list(map(str, words))
+        return subprocess.run(line, cwd=self.folder, env=self.variables | changed, capture_output=True, text=True)
+
+    def submit(self, script="train.sbatch", *options, **changed):
+        """The number of the new job."""
+        words = ("sbatch", "--parsable", "--cpus-per-task=1", "--mem=1G", *options)
+        done = self.run(*words, f"exercise-5-container/solution/{script}", **changed)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def ended(self, job, n=1):
+        """What Slurm wrote of the last end of each of the job's n tasks: (state, exit code), once none is in its queue."""
+        deadline = time.monotonic() + LIMIT
+        while time.monotonic() < deadline:
+            if not self.run("squeue", "-h", "-j", job).stdout.strip():
+                found = self.records(job)
+                if len(found) >= n:
+                    return found
+            time.sleep(0.1)
+        raise AssertionError(self.run("scontrol", "show", "job", job).stdout + self.logs())
+
+    def records(self, job):
+        path = self.slurm / "jobs.txt"
+        lines = path.read_text().splitlines() if path.exists() else []
+        rows = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+        first, tasks = int(job), {}
+        for row in rows:
+            if int(row["JobId"]) >= first:
+                tasks[row["JobId"]] = (row["JobState"], row["ExitCode"])
+        return list(tasks.values())
+
+    def wait_for(self, path):
+        """Until the training has written the file."""
+        deadline = time.monotonic() + LIMIT
+        while not path.exists():
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.02)
+
+    def wait_until_queued_again(self, job, and_go_on=True):
+        deadline = time.monotonic() + LIMIT
+        while self.run("squeue", "-h", "-j", job, "-o", "%T").stdout.strip() != "PENDING":
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.05)
+        # Slurm lets a requeued job wait for two minutes, until its old credential is no more. This one may go sooner,
+        # but not in the second in which that was revoked: the node would take the new one for the old.
+        time.sleep(2)
+        assert not and_go_on or self.run("scontrol", "update", f"JobId={job}", "StartTime=now").returncode == 0
+
+    def logs(self):
+        return "".join(f"--- {path.name}\n{path.read_text()}" for path in sorted(self.folder.glob("slurm-*.log")))
+
+
+def test_a_job_trains_and_brings_its_record_back(cluster):
+    job = cluster.submit()
+    assert cluster.ended(job) == [("COMPLETED", "0:0")], cluster.logs()
+    place = cluster.folder / "results" / "exercise-2-pytorch-cu12" / f"slurm-{job}"
+    said = record_of(place)
+    assert said["job"] == {
+        "scheduler": "slurm",
+        "id": job,
+        "array": None,
+        "task": None,
+        "node": said["job"]["node"],
+        "restarts": 0,
+    }
+    assert said["job"]["node"] in ("n1", "n2") and said["device"] == said["device"] | {"type": "cpu", "threads": 1}
+    assert "test accuracy" in (cluster.folder / f"slurm-{job}.log").read_text()
+
+
+@pytest.mark.parametrize("how", ["scancel --signal", "scontrol requeue"])
+def test_interrupted_and_requeued_it_ends_in_the_same_weights(cluster, command, tmp_path, how):
+    """Told by a signal it ends its epoch and puts itself back; requeued by another hand, it is killed where it is."""
+    epochs = "12"
+    place = tmp_path / "results" / "job"
+    job = cluster.submit("train.sbatch", EPOCHS=epochs, RUN=str(place))
+    cluster.wait_for(tmp_path / "results" / "job.partial" / record.CHECKPOINT)
+    if how == "scancel --signal":
+        assert cluster.run("scancel", "--signal=USR1", "--batch", job).returncode == 0
+    elif how == "scontrol requeue":
+        assert cluster.run("scontrol", "requeue", job).returncode == 0
+    cluster.wait_until_queued_again(job)
+    log = (tmp_path / f"slurm-{job}.log").read_text()
+    assert not place.exists()
+    if how != "scontrol requeue":
+        assert "stopped by SIGTERM: " in log and "back into the queue" in log
+    assert cluster.ended(job)[-1] == ("COMPLETED", "0:0"), cluster.logs()
+    said = record_of(place)
+    assert said["job"]["id"] == job and said["job"]["restarts"] == 1
+    assert len(said["resumed_after_epochs"]) == 1 and 1 <= said["resumed_after_epochs"][0] < int(epochs)
+    whole = command(SOLUTION, "--data", "digits", "--epochs", epochs, "--device", "cpu", "--output", tmp_path / "whole")
+    assert whole.returncode == 0 and sha_of(place) == sha_of(tmp_path / "whole")
+    assert (tmp_path / f"slurm-{job}.log").read_text().startswith(log[:200])  # the log was appended to
+
+
+def test_slurm_itself_tells_the_job_before_its_time_is_over(cluster, tmp_path):
+    """A limit of two minutes, with the signal a minute before; Slurm looks at the limits every half minute."""
+    place = tmp_path / "results" / "job"
+    job = cluster.submit("train.sbatch", "--time=2", "--signal=B:USR1@60", EPOCHS="5000", RUN=str(place))
+    cluster.wait_for(tmp_path / "results" / "job.partial" / record.CHECKPOINT)
+    cluster.wait_until_queued_again(job, and_go_on=False)
+    log = cluster.logs()
+    assert "stopped by SIGTERM: " in log and "back into the queue" in log and "DUE TO TIME LIMIT" not in log
+    assert (tmp_path / "results" / "job.partial" / record.CHECKPOINT).exists()
+    assert cluster.run("scancel", job).returncode == 0
+
+
+def test_an_array_trains_four_seeds(cluster, command, tmp_path):
+    job = cluster.submit("array.sbatch")
+    assert cluster.ended(job, n=4) == [("COMPLETED", "0:0")] * 4, cluster.logs()
+    home = cluster.folder / "results" / "exercise-2-pytorch-cu12"
+    runs = [record_of(home / f"slurm-{job}-seed{seed}") for seed in range(4)]
+    assert [run["seed"] for run in runs] == [run["job"]["task"] for run in runs] == [0, 1, 2, 3]
+    assert {run["job"]["array"] for run in runs} == {job} and len({run["job"]["id"] for run in runs}) == 4
+    assert len({sha_of(home / f"slurm-{job}-seed{seed}") for seed in range(4)}) == 4
+    whole = command(
+        SOLUTION, "--data", "digits", "--epochs", 2, "--seed", 2, "--device", "cpu", "--output", tmp_path / "2"
+    )
+    assert whole.returncode == 0 and sha_of(home / f"slurm-{job}-seed2") == sha_of(tmp_path / "2")
+
+
+def test_a_gpu_that_the_node_does_not_have_is_said_in_the_log(cluster):
+    """The node promises a GPU and has none that torch can use: the job stops at once, and is not tried again."""
+    job = cluster.submit(DEVICE="cuda")
+    assert cluster.ended(job) == [("FAILED", "1:0")]
+    log = cluster.logs()
+    assert "looked at: the GPU, because of --device cuda" in log and "back into the queue" not in log
+    assert not (cluster.folder / "results").exists() or not list((cluster.folder / "results").rglob("run.json"))
+
+
+def test_cancelled_it_keeps_its_epoch_which_another_revision_refuses(cluster, tmp_path):
+    """Cancelled, the job does not come back. The script is edited then: one message in the log, and no loop in the queue."""
+    place = tmp_path / "results" / "job"
+    job = cluster.submit(EPOCHS="5000", RUN=str(place))
+    checkpoint = tmp_path / "results" / "job.partial" / record.CHECKPOINT
+    cluster.wait_for(checkpoint)
+    assert cluster.run("scancel", job).returncode == 0
+    assert [state for state, _ in cluster.ended(job)] == ["CANCELLED"]
+    log = cluster.logs()
+    assert "stopped by SIGTERM: " in log and "back into the queue" not in log
+    before = checkpoint.read_bytes()
+    script = tmp_path / "exercise-2-pytorch-cu12" / "solution" / "train.py"
+    script.write_text(script.read_text().replace("LR = 8e-3", "LR = 7e-3"))
+    job = cluster.submit(EPOCHS="5000", RUN=str(place))
+    assert cluster.ended(job) == [("FAILED", "1:0")]
+    log = (tmp_path / f"slurm-{job}.log").read_text()
+    assert log.count("looked at:") == 1 and "checkpoint.safetensors" in log and "back into the queue" not in log
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_finished_run_is_not_trained_again(cluster, tmp_path):
+    place = tmp_path / "results" / "job"
+    job = cluster.submit(RUN=str(place))
+    assert cluster.ended(job) == [("COMPLETED", "0:0")]
+    before = (place / "run.json").read_bytes()
+    job = cluster.submit(RUN=str(place))  # by hand, where `workshop slurm-train` would have refused
+    assert cluster.ended(job) == [("FAILED", "1:0")] and "a finished run" in cluster.logs()
+    assert (place / "run.json").read_bytes() == before
+
+
+def test_slurm_train_submits(cluster, command, slurm):
+    done = command(
+        "-m",
+        "workshop",
+        "slurm-train",
+        "python",
+        "--device",
+        "cpu",
+        "--data",
+        "digits",
+        "--epochs",
+        1,
+        "--run",
+        cluster.folder / "run",
+        "--json",
+        "--output=mine-%j.log",
+        **cluster.variables,
+    )
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)["job"]
+    (log,) = map(Path, json.loads(done.stdout)["logs"])
+    assert log.name == f"mine-{job}.log" and json.loads(done.stdout)["runs"] == [str(cluster.folder / "run")]
+    try:
+        assert cluster.ended(job) == [("COMPLETED", "0:0")], log.read_text()
+        assert record_of(cluster.folder / "run")["job"]["id"] == job
+    finally:
+        log.unlink(missing_ok=True)
+
+
+def test_slurm_train_refuses_before_anything_is_queued(cluster, command, refused, slurm, tmp_path):
+    queued = cluster.run("squeue", "-h").stdout
+    words = ("-m", "workshop", "slurm-train", "python", "--device", "cpu", "--run", tmp_path / "run")
+    text = refused(command(*words, "--mem=64G", **cluster.variables), "Requested node configuration")
+    assert "sinfo" in text
+    refused(command(*words, "--", "--tiem=3", **cluster.variables), "--tiem", "--time")
+    (tmp_path / "run-seed2").mkdir()
+    (tmp_path / "run-seed2" / "run.json").write_text("{}")
+    refused(command(*words, "--seeds", **cluster.variables), "run-seed2", "a finished run")
+    refused(command(*words, "--seeds", "--seed", 3, **cluster.variables), "one of the two")
+    tried = command(*words, "--test-only", **cluster.variables)
+    assert tried.returncode == 0 and "to start at" in tried.stdout, tried.stdout + tried.stderr
+    nobody = tmp_path / "nobody.conf"
+    nobody.write_text((slurm / "slurm.conf").read_text().replace("SlurmctldPort=", "SlurmctldPort=1\n#"))
+    text = refused(command(*words, **cluster.variables | {"SLURM_CONF": str(nobody)}), "controller", "without a queue:")
+    assert "sinfo" not in text
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    refused(command(*words, **cluster.variables), "a finished run", "--run")
+    assert cluster.run("squeue", "-h").stdout == queued

@@ -1,0 +1,134 @@
+"""The root workspace: `pixi.toml` and `pixi.lock` belong together.
+
+With py-rattler alone, without a network. Until the two files stand at the root, the sketch of `../shared` is held to
+the same rules.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from rattler import LockFile, MatchSpec
+
+from pixi_workspace import lock as locks
+from pixi_workspace import manifest as manifests
+from pixi_workspace.fit import lockcheck
+from pixi_workspace.manifest.platforms import platforms_of
+
+REPO = Path(__file__).resolve().parents[2]
+SHARED = REPO.parent / "shared"
+CONDA_FORGE = "https://conda.anaconda.org/conda-forge/"
+CUDA_OF = {"cuda12": "cuda12", "cuda12-torch": "cuda12", "cuda118-jax": "cuda118"}
+BUILDS = {"cuda12": ("pytorch", "libtorch"), "cuda12-torch": ("pytorch", "libtorch"), "cuda118-jax": ("jaxlib",)}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    if (REPO / "pixi.toml").exists() and (REPO / "pixi.lock").exists():
+        return REPO
+    if not (SHARED / "manifest-sketch.toml").exists():
+        pytest.skip("neither pixi.toml and pixi.lock at the root nor ../shared is here")
+    folder = tmp_path_factory.mktemp("sketch")
+    shutil.copy(SHARED / "manifest-sketch.toml", folder / "pixi.toml")
+    shutil.copy(SHARED / "manifest-sketch.lock", folder / "pixi.lock")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(root) -> manifests.Manifest:
+    return manifests.load(root / "pixi.toml")
+
+
+@pytest.fixture(scope="module")
+def lock(root, manifest) -> locks.Lock:
+    return locks.align(locks.read(root / "pixi.lock"), manifest.platforms)
+
+
+def everywhere(manifest):
+    for environment in manifest.environments.values():
+        for platform in platforms_of(manifest, environment.features):
+            yield environment.name, platform
+
+
+def test_the_lock_is_up_to_date_and_nothing_is_suspicious(root):
+    verdict = lockcheck.judge(root)
+    assert (verdict.verdict, verdict.reasons, verdict.warnings) == ("up-to-date", (), ()), lockcheck.to_text(verdict)
+
+
+def test_every_environment_is_locked_on_every_platform(manifest, lock):
+    assert set(lock.environments) == set(manifest.environments)
+    for environment, platform in everywhere(manifest):
+        assert locks.packages(lock, environment, platform), f"{environment} on {platform.name}"
+
+
+def test_every_constraint_is_met(manifest, lock):
+    """Written against rattler alone, so that a mistake in the checker cannot hide a stale lock."""
+    for environment, platform in everywhere(manifest):
+        found = {p.name: p for p in locks.packages(lock, environment, platform)}
+        for name, specs in manifests.conda_specs(manifest, environment, platform).items():
+            for spec in specs:
+                text = f"{name} {spec.fields.get('version', '*')} {spec.fields.get('build', '')}".strip()
+                where = f"{environment} on {platform.name}: {text} and {found.get(name)}"
+                assert name in found and MatchSpec(text).matches(found[name].record), where
+        for name in manifests.pypi_specs(manifest, environment, platform):
+            assert found[name].kind == "pypi", f"{environment} on {platform.name}: {name}"
+
+
+def test_every_record_has_a_hash_and_comes_from_where_it_should(manifest, lock):
+    for environment, platform in everywhere(manifest):
+        for package in locks.packages(lock, environment, platform):
+            where = f"{environment} on {platform.name}: {package.url}"
+            assert package.sha256 and len(package.sha256) == 64, where
+            if package.kind == "conda":
+                assert package.url.startswith(CONDA_FORGE), where
+            else:
+                index = lock.environments[environment].indexes[0]
+                assert package.index == index, where
+                assert urlsplit(package.url).hostname.split(".")[-2:] == urlsplit(index).hostname.split(".")[-2:], where
+
+
+def test_cuda_environments_hold_cuda_builds_and_cpu_none(manifest, lock):
+    for environment, platform in everywhere(manifest):
+        packages = locks.packages(lock, environment, platform)
+        if environment in CUDA_OF:
+            builds = {p.name: p.build for p in packages}
+            for name in BUILDS[environment]:
+                assert builds[name].startswith(CUDA_OF[environment]), f"{environment}: {name} {builds[name]}"
+        elif environment in ("cpu", "default", "docs", "dev"):
+            of_nvidia = ("cuda-", "cudnn", "nccl", "libcublas", "libcudnn", "libcufft", "libcusparse")
+            wrong = [str(p) for p in packages if p.build.startswith("cuda") or p.name.startswith(of_nvidia)]
+            assert not wrong, f"{environment} on {platform.name}: {wrong}"
+
+
+def test_cuda_environments_need_a_platform_with_cuda(manifest):
+    for environment in CUDA_OF.keys() & manifest.environments.keys():
+        for platform in platforms_of(manifest, manifest.environments[environment].features):
+            assert platform.version_of("__cuda"), f"{environment} on {platform.name}"
+
+
+def test_every_task_says_what_it_does(manifest):
+    assert manifest.tasks()
+    for name, task in manifest.tasks().items():
+        assert task.description and task.description[0].isupper(), name
+        assert task.default_environment is None or task.default_environment in manifest.environments, name
+
+
+def test_the_lock_is_written_as_pixi_writes_it(root, tmp_path):
+    """rattler writes the file back byte for byte: nobody edited it by hand."""
+    LockFile.from_path(root / "pixi.lock").to_path(tmp_path / "pixi.lock")
+    assert (tmp_path / "pixi.lock").read_bytes() == (root / "pixi.lock").read_bytes()
+
+
+def test_the_manifest_fits_pixis_schema(root):
+    if not (SHARED / "pixi-schema.json").exists():
+        pytest.skip("../shared/pixi-schema.json is not here")
+    pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
+    # It reads TOML by tomllib, so a manifest that needs TOML 1.1 fails here too, which is what we want of ours.
+    command = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SHARED / "pixi-schema.json"), "pixi.toml"]
+    found = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr

@@ -1,0 +1,70 @@
+"""What is asked of exercise 3 inside a process that runs JAX. tests/runs/test_jax.py runs it, with two runs to look at."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, module_of, record_of
+
+from workshop import errors
+from workshop.runs import data, device_jax, jax_state, weights
+
+SCRIPT = ROOT / "exercise-3-jax-cu118/solution/train.py"
+TORCH_SCRIPT = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
+OF_TORCH, OF_JAX = (Path(os.environ.get(name, "")) for name in ("OF_TORCH", "OF_JAX"))
+
+
+def test_either_framework_loads_the_others_file():
+    """PyTorch with JAX's weights, and JAX with PyTorch's, reach the accuracy that the run says of itself."""
+    dataset = data.load("digits")
+    train = module_of(SCRIPT)
+    params = jax_state.params_of(weights.load(OF_TORCH / "weights.safetensors", "")[0])
+    counts = train.confusion(params, data.as_28x28(dataset.x_test), dataset.y_test)
+    assert counts.trace() / 300 == record_of(OF_TORCH)["metrics"][0]["value"]
+
+    module = module_of(TORCH_SCRIPT)
+    net = module.Net()
+    tensors, about = weights.load(OF_JAX / "weights.safetensors", "")
+    net.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()})
+    x = torch.from_numpy(data.as_28x28(dataset.x_test))
+    counts = module.confusion(net, x, torch.from_numpy(dataset.y_test.astype(np.int64)))
+    assert counts.trace().item() / 300 == record_of(OF_JAX)["metrics"][0]["value"]
+    assert about["network"] == record_of(OF_TORCH)["network"]
+
+
+def test_layouts_there_and_back():
+    tensors = {"a.weight": np.arange(24.0).reshape(2, 3, 2, 2), "a.bias": np.ones(2), "b.weight": np.eye(3)[:2]}
+    there = jax_state.params_of(tensors)
+    assert there["params"]["a"]["kernel"].shape == (2, 2, 3, 2) and there["params"]["b"]["kernel"].shape == (3, 2)
+    back = jax_state.arrays(there)
+    assert all(np.array_equal(back[name], tensors[name]) for name in tensors)
+
+
+def test_the_recipe_is_exercise_2s():
+    module, train = module_of(TORCH_SCRIPT), module_of(SCRIPT)
+    for name in ("BATCH_SIZE", "DIGITS_BATCH_SIZE", "LR", "WARM_UP", "WEIGHT_DECAY", "MEAN", "STD", "EPOCHS"):
+        assert getattr(train, name) == getattr(module, name), name
+    ours = [float(train.one_cycle(step, 40)) for step in range(40)]
+    # float32 and cosines of two libraries: seven digits of the peak
+    assert ours == pytest.approx([module.one_cycle(step, 40) for step in range(40)], abs=1e-6 * module.LR)
+
+
+def test_arrays_that_lie_elsewhere_or_have_other_shapes_are_named(tmp_path):
+    cpu = jax.devices("cpu")[0]
+    tree = {"a": jax.numpy.ones(2)}
+    device_jax.assert_on(cpu, state=tree)
+    with pytest.raises(errors.WorkshopError, match="the arrays of state"):
+        device_jax.assert_on("another device", state=tree)
+    path = tmp_path / "checkpoint.safetensors"
+    state = module_of(SCRIPT).begin(5, 92)
+    jax_state.save_checkpoint(path, state, {})
+    tensors, _ = weights.load(path, "")
+    restored = jax_state.restore(path, tensors, state, cpu)
+    same = jax.tree_util.tree_map(lambda a, b: bool((a == b).all()), restored, state)
+    assert all(jax.tree_util.tree_leaves(same))
+    for other in ({"x": np.ones(3)}, module_of(SCRIPT).begin(5, 46)):
+        with pytest.raises(errors.WorkshopError, match="of other shapes"):
+            jax_state.restore(path, tensors, other, cpu)

@@ -1,0 +1,219 @@
+"""Exercise 2's script: the same bits for the same seed, killed runs that go on, two processes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, SOLUTION, logits_in_numpy, record_of, sha_of
+
+from workshop.runs import data, weights
+
+torch = pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
+
+
+def arguments(place, *more, epochs=3, seed=5):
+    return ("--data", "digits", "--epochs", epochs, "--seed", seed, "--device", "cpu", "--output", place, *more)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(command, tmp_path_factory):
+    place = tmp_path_factory.mktemp("runs") / "whole"
+    done = command(SOLUTION, *arguments(place))
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_same_seed_same_bits_another_seed_others(command, one_epoch, tmp_path):
+    for name, seed in (("again", 3), ("other", 4)):
+        done = command(SOLUTION, *arguments(tmp_path / name, epochs=1, seed=seed))
+        assert done.returncode == 0, done.stderr
+    for output in ("weights.safetensors", "learning_curve.png", "confusion_matrix.png"):
+        assert sha_of(one_epoch, output) == sha_of(tmp_path / "again", output)
+    assert sha_of(one_epoch) != sha_of(tmp_path / "other")
+    first, again = record_of(one_epoch), record_of(tmp_path / "again")
+    assert first["metrics"] == again["metrics"]
+
+
+def test_plain_lines_where_there_is_no_terminal(command, tmp_path):
+    done = command(SOLUTION, *arguments(tmp_path / "run", epochs=2))
+    assert [line.split(":")[0] for line in done.stdout.splitlines()[1:3]] == ["epoch 1/2", "epoch 2/2"]
+    assert "\x1b" not in done.stdout + done.stderr and "\r" not in done.stdout + done.stderr
+
+
+def test_the_network_learns(uninterrupted):
+    assert record_of(uninterrupted)["metrics"][0]["value"] > 0.9
+
+
+def test_the_recorded_accuracy_is_that_of_the_weights(uninterrupted):
+    """Against a forward pass in NumPy, written from the layers' definitions alone."""
+    tensors, _ = weights.load(uninterrupted / "weights.safetensors", "")
+    dataset = data.load("digits")
+    logits = logits_in_numpy(tensors, dataset.x_test)
+    accuracy = (logits.argmax(1) == dataset.y_test).mean()
+    # Rounding can change a label only where two logits nearly agree: none of 300 here, one would be 0.0033.
+    assert accuracy == pytest.approx(record_of(uninterrupted)["metrics"][0]["value"], abs=1e-9)
+
+
+def start(variables, *words):
+    if os.name == "nt":
+        pytest.skip("no POSIX signals")
+    return subprocess.Popen(
+        [sys.executable, "-u", str(SOLUTION), *map(str, words)],
+        cwd=ROOT,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that starts the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def test_killed_and_resumed_it_ends_in_the_same_bits(command, variables, uninterrupted, tmp_path):
+    place = tmp_path / "killed"
+    process = start(variables, *arguments(place))
+    for line in process.stdout:
+        if line.startswith("epoch 1/3"):
+            break
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed.partial" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not place.exists() and not list(tmp_path.rglob("run.json"))
+    done = command(SOLUTION, "--output", place, "--resume", "--device", "cpu")  # the rest comes from the checkpoint
+    assert done.returncode == 0, done.stderr
+    assert sha_of(place) == sha_of(uninterrupted)
+    assert sha_of(place, "learning_curve.png") == sha_of(uninterrupted, "learning_curve.png")
+    assert record_of(place)["resumed_after_epochs"][0] in (1, 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed"]
+
+
+def test_killed_at_random_moments_nothing_looks_finished(variables, tmp_path, command, uninterrupted):
+    """Killed five times on its way, somewhere in training, in a checkpoint or in the last files; then let go on."""
+    place, moments, resumed = tmp_path / "run", random.Random(20261121), 0
+    for _ in range(5):
+        more = ("--resume",) if (tmp_path / "run.partial" / "checkpoint.safetensors").exists() else ()
+        resumed += len(more)
+        process = start(variables, *arguments(place, *more))
+        process.stdout.readline()  # the imports are done
+        time.sleep(moments.uniform(0.0, 1.5))
+        process.kill()
+        process.communicate()
+        if place.exists():
+            break
+        assert not list(tmp_path.rglob("run.json")) or not (tmp_path / "run").exists()
+    if not place.exists():
+        more = ("--resume",) if (tmp_path / "run.partial" / "checkpoint.safetensors").exists() else ()
+        resumed += len(more)
+        done = command(SOLUTION, *arguments(place, *more))
+        assert done.returncode == 0, done.stderr
+    assert sha_of(place) == sha_of(uninterrupted)
+    assert record_of(place)["resumed_after_epochs"] or not resumed
+
+
+def test_ctrl_c_is_one_line_and_130(variables, tmp_path):
+    place = tmp_path / "run"
+    process = start(variables, *arguments(place, epochs=200))
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert stderr.splitlines()[-1] == "interrupted" and "--resume" in stderr
+    assert not place.exists() and (tmp_path / "run.partial" / "checkpoint.safetensors").exists()
+
+
+def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(variables, tmp_path):
+    process = start(variables, "--data", "digits-60k", "--device", "cpu", "--output", tmp_path / "run")
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in stderr, stderr
+    assert stderr.strip() == "interrupted"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_share_the_work(command, uninterrupted, tmp_path):
+    """torchrun on two CPU processes: the data split without overlap, gradients averaged, one of them writing."""
+    place = tmp_path / "two"
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(20000 + os.getpid() % 20000))
+    done = command(*torchrun, SOLUTION, *arguments(place))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1/3") == 1
+    run = record_of(place)
+    assert run["processes"] == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["two"]
+    # Each step sees the images of the one-process run, half in each process, so the first losses agree but for the
+    # order of sums: 1e-4 relative is some hundred roundings of float32. Later on the two paths drift apart.
+    tensors, _ = weights.load(place / "weights.safetensors", "")
+    assert all(np.isfinite(t).all() for t in tensors.values())
+    one = record_of(uninterrupted)["metrics"][0]
+    assert run["metrics"][0]["value"] == pytest.approx(one["value"], abs=one["tolerance"]["absolute"])
+
+
+def test_the_gradients_of_two_processes_are_averaged(command, tmp_path):
+    """One step of each: the weights after it agree, which they do not where each process keeps its own gradient."""
+    script = tmp_path / "one_step.py"
+    script.write_text(
+        f"""
+import importlib.util, os, sys
+import torch, torch.distributed as dist
+spec = importlib.util.spec_from_file_location("train", {str(SOLUTION)!r})
+train = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(train)
+rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+if world > 1:
+    dist.init_process_group("gloo")
+train.make_deterministic(0)
+net = train.Net().to(memory_format=torch.channels_last)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+wrapped = torch.nn.parallel.DistributedDataParallel(net) if world > 1 else net
+dataset = train.data.load("digits")
+x = torch.from_numpy(train.data.as_28x28(dataset.x_train))
+y = torch.from_numpy(dataset.y_train.astype("int64"))
+seen = []
+to_input = train.to_input
+train.to_input = lambda images: (seen.append(len(images)), to_input(images))[1]
+train.train_epoch(wrapped, optimizer, x, y, torch.arange(128).split(128), 0, 1, rank, world)
+if rank == 0:
+    torch.save([seen, net.state_dict()], sys.argv[1])
+"""
+    )
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(20001 + os.getpid() % 20000))
+    for words, name in (((), "one"), (torchrun, "two")):
+        done = command(*words, script, tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    (seen_one, one), (seen_two, two) = (torch.load(tmp_path / name, weights_only=True) for name in ("one", "two"))
+    assert seen_one == [128] and seen_two == [64]
+    for name in one:
+        # float32 sums of 128 terms in two orders: 1e-5 is about a hundred roundings.
+        torch.testing.assert_close(one[name], two[name], rtol=1e-5, atol=1e-6)
+
+
+def test_the_schedule_rises_and_falls_to_zero():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("train", SOLUTION)
+    train = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train)
+    rates = [train.one_cycle(step, 200) for step in range(200)]
+    assert max(rates) == rates[49] == pytest.approx(train.LR)
+    assert rates[-1] == pytest.approx(0, abs=1e-9) and all(a < b for a, b in zip(rates[:49], rates[1:50], strict=True))
+    counts = train.confusion(train.Net(), torch.zeros(20, 28, 28, dtype=torch.uint8), torch.arange(20) % 10)
+    assert counts.sum() == 20 and (counts.sum(1) == 2).all()
+
+
+def test_json_is_plain(one_epoch):
+    text = (one_epoch / "run.json").read_text()
+    assert json.loads(text) and "NaN" not in text and text.endswith("}\n")
