@@ -5,13 +5,13 @@ from pathlib import Path
 from rattler import Version, VersionSpec
 
 from pixi_workspace import lock as locks
-from pixi_workspace import manifest as manifests
 from pixi_workspace.manifest import conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
-from pixi_workspace.platforms import identity
-from workshop import shell
-from workshop.checking import checks, trainings
-from workshop.checking.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
+from pixi_workspace.platforms import identity, parse_locked
+from workshop import exercises, shell
+from workshop.checking import checks, starter, trainings
+from workshop.checking.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu, skip
+from workshop.errors import WorkshopError
 
 HERE = Path(__file__).resolve().parent
 KEPT = ("default", "cpu", "cuda12", "jax")  # the environments of the starter: nothing in them may change
@@ -126,17 +126,31 @@ def has_environment(workspace: Workspace) -> Answer:
     return ok(f"{name} on {platform}{silent}")
 
 
-def locked_records(lock: locks.Lock, platforms, name: str) -> dict[tuple, set[str]]:
+def locked_records(lock: locks.Lock, name: str) -> dict[tuple, set[str]]:
     """What is locked for an environment: by platform, told apart by its content, a line for each package."""
-    environment, found = lock.environments[name], {}
-    for platform in platforms:
-        if packages := environment.packages.get(platform.name):
-            found[identity(platform.virtual_packages, platform.subdir)] = {f"{p}  {p.sha256}" for p in packages}
+    found = {}
+    for row, packages in lock.environments[name].packages.items():
+        platform = lock.platform(row)
+        virtual_packages = filter(None, map(parse_locked, platform.virtual_packages))
+        found[identity(virtual_packages, platform.subdir)] = {f"{p}  {p.sha256}" for p in packages}
     return found
 
 
+def shipped_lock(scratch: Path) -> locks.Lock:
+    """The lock that the starter came with. Raises WorkshopError where this checkout does not have it any more."""
+    exercise = next(e for e in exercises.find_all(HERE.parent) if e.folder == HERE)
+    path = scratch / "shipped" / "pixi.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(starter.shipped_file(exercise, "pixi.lock"))
+    return locks.read(path)
+
+
 def what_changed(workspace: Workspace) -> Answer | str:
-    """A failed answer where an environment of the starter is locked otherwise than in exercise 2; else some words."""
+    """A failed answer where a package that the starter came with is locked otherwise now; else some words.
+
+    Compared are the pairs of environment and platform that the starter's lock had. What is locked for the platform
+    that this exercise adds is new in every environment, and the solver's choice.
+    """
     if missing := [name for name in KEPT if name not in workspace.lock.environments]:
         if (workspace.folder.parent / "exercise.toml").is_file():
             return fail(
@@ -146,21 +160,22 @@ def what_changed(workspace: Workspace) -> Answer | str:
                 next_step="git diff -- pixi.toml",
             )
         return "not compared with an earlier lock, since the environments are not exercise 2's"
-    solution = manifests.load(HERE / "solution" / "pixi.toml")
-    before = locks.align(locks.read(HERE / "solution" / "pixi.lock"), solution.platforms)
+    try:
+        before = shipped_lock(workspace.scratch)
+    except WorkshopError as error:
+        return skip(f"cannot tell what has changed: {error.looked_at}: {error.found}")
     for name in KEPT:
-        was = locked_records(before, solution.platforms, name)
-        now = locked_records(workspace.lock, workspace.manifest.platforms, name)
+        was, now = locked_records(before, name), locked_records(workspace.lock, name)
         for platform in was.keys() & now.keys():
-            gone, come = sorted(was[platform] - now[platform]), sorted(now[platform] - was[platform])
-            if gone or come:
+            gone, new = sorted(was[platform] - now[platform]), sorted(now[platform] - was[platform])
+            if gone or new:
                 said = [
-                    f"{text.split('  ')[0]} {word}" for word, texts in (("gone", gone), ("new", come)) for text in texts
+                    f"{text.split('  ')[0]} {word}" for word, texts in (("gone", gone), ("new", new)) for text in texts
                 ]
                 return fail(
-                    looked_at=f"what is locked for {name}",
+                    looked_at=f"what is locked for {name} on {platform[0]}",
                     expected="the packages of before, one by one",
-                    found=f"{len(gone)} gone and {len(come)} new: {', '.join(said[:3])}",
+                    found=f"{len(gone)} gone and {len(new)} new: {', '.join(said[:3])}",
                     next_step="git checkout -- pixi.lock  # then undo what the manifest asks of other environments, and pixi lock",
                 )
     return f"the packages of {', '.join(KEPT)} are those of before"

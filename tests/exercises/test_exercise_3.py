@@ -1,13 +1,21 @@
 """Exercise 3 as a room: what learners do wrong is caught by its check, what they do otherwise passes."""
 
+import shutil
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from conftest import ROOT, answers, module_of
 from mutations.exercise_3 import ASSERTION
 
+from pixi_workspace import lock as locks
 from workshop import exercises
 from workshop.checking import checks
 
 FOLDER = ROOT / "exercise-3-jax-cu118"
+WRITTEN = ROOT / "tests" / "data" / "exercise-3-written-by-pixi"
 SHARED = ROOT.parent / "shared"
 EXERCISE = next(exercise for exercise in exercises.find_all(ROOT) if exercise.number == 3)
 
@@ -19,8 +27,7 @@ def test_the_starter_is_exercise_2_with_jax_beside_it():
     for side in ("starter", "solution"):
         now = checks.Workspace(FOLDER / side)
         for name in ("default", "cpu", "cuda12"):
-            was = module.locked_records(before.lock, before.manifest.platforms, name)
-            found = module.locked_records(now.lock, now.manifest.platforms, name)
+            was, found = module.locked_records(before.lock, name), module.locked_records(now.lock, name)
             assert was and all(found[platform] == was[platform] for platform in was), (side, name)
 
 
@@ -61,6 +68,78 @@ def test_a_workspace_from_elsewhere_is_not_compared_with_ours(tmp_path, learner)
     (learner.folder / "train.py").unlink()
     found = answers(EXERCISE, learner.folder, tmp_path)
     assert found["3.4"].status == "ok" and "not compared" in found["3.4"].found
+
+
+@pytest.fixture
+def by_pixi(tmp_path):
+    """The starter finished as its page says, and `pixi lock`: by_pixi("by-hand") is its folder (tests/data/README.md)."""
+
+    def folder(way):
+        made = tmp_path / "learner" / way
+        made.mkdir(parents=True)
+        shutil.copy(WRITTEN / f"{way}.toml", made / "pixi.toml")
+        shutil.copy(WRITTEN / "pixi.lock", made / "pixi.lock")
+        return made
+
+    return folder
+
+
+@pytest.fixture
+def shipped_then(monkeypatch):
+    """Checks that compare with the lock which the starter had when Pixi wrote those: theirs, without what was added."""
+    module = module_of(FOLDER / "checks.py")
+    lock = locks.read(WRITTEN / "pixi.lock")
+    old = {p.name for p in lock.platforms if "__cuda=11.8" not in p.virtual_packages}
+    environments = {
+        name: replace(e, packages={row: found for row, found in e.packages.items() if row in old})
+        for name, e in lock.environments.items()
+        if name != "cuda118-jax"
+    }
+    assert len(old) == len(lock.platforms) - 1 and set(environments) == set(module.KEPT)
+    monkeypatch.setattr(module, "shipped_lock", lambda _: replace(lock, environments=environments))
+    return module
+
+
+@pytest.mark.parametrize("way", ["by-hand", "by-commands"])
+def test_what_pixi_locks_for_a_learner_passes(by_pixi, shipped_then, tmp_path, way):
+    """`default` on the new platform holds another Python than the solution's: nothing was locked there before."""
+    workspace = checks.Workspace(by_pixi(way), tmp_path / "scratch")
+    found = {check.number: answer for check, answer in checks.ask(tuple(shipped_then.CHECKS), workspace)}
+    assert {number: found[number].status for number in ("3.1", "3.2", "3.3", "3.4")} == dict.fromkeys(
+        ("3.1", "3.2", "3.3", "3.4"), "ok"
+    ), found
+    assert "are those of before" in found["3.4"].found
+
+
+@pytest.mark.parametrize("name", ["default", "jax"])
+def test_a_package_that_changed_on_an_old_platform_does_not(by_pixi, shipped_then, tmp_path, name):
+    workspace = checks.Workspace(by_pixi("by-hand"), tmp_path / "scratch")
+    environment = workspace.lock.environments[name]
+    first, *others = environment.packages["linux-64"]
+    environment.packages["linux-64"] = (replace(first, version="0.0.1"), *others)
+    answer = shipped_then.what_changed(workspace)
+    assert answer.status == "fail" and f"for {name} on linux-64" in answer.looked_at
+    assert answer.found.startswith("1 gone and 1 new") and f"{first.name} 0.0.1" in answer.found
+
+
+def test_the_shipped_lock_is_found_when_the_learner_has_written_another(tmp_path):
+    """In the history of the checkout; outside of one nothing can be said, which is no pass and no failure."""
+    exercise = tmp_path / "workshop" / FOLDER.name
+    shutil.copytree(FOLDER, exercise, ignore=shutil.ignore_patterns("__pycache__"))
+    git = ["git", "-C", exercise.parent, "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "as shipped"]):
+        subprocess.run([*git, *words], check=True)
+    for name in ("pixi.toml", "pixi.lock"):
+        shutil.copy(exercise / "solution" / name, exercise / "starter" / name)
+    module = module_of(exercise / "checks.py")
+
+    def judged():
+        workspace = checks.Workspace(exercise / "starter", Path(tempfile.mkdtemp(dir=tmp_path)))
+        return module.is_locked(workspace)
+
+    assert judged().status == "ok" and "are those of before" in judged().found
+    shutil.rmtree(exercise.parent / ".git")
+    assert judged().status == "skip" and "cannot tell" in judged().found
 
 
 @pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")

@@ -36,19 +36,22 @@ def shipped(exercise: Exercise) -> dict[str, bytes]:
 
     Raises WorkshopError where a file is neither there nor in the history.
     """
-    content = {}
-    for name, sha256 in exercise.about["starter"].items():
-        versions = _versions(exercise.folder, f"starter/{name}")
-        found = next((text for text in versions if hashlib.sha256(text).hexdigest() == sha256), None)
-        if found is None:
-            raise WorkshopError(
-                looked_at=f"{exercise.folder / 'starter' / name}, as it was shipped",
-                expected="a version of it in the history of this checkout",
-                found="none with the sha256 in exercise.toml (no git, or not a clone)",
-                next_step=f"clone the workshop anew beside this one, and copy {exercise.folder.name}/starter from there",
-            )
-        content[name] = found
-    return content
+    return {name: shipped_file(exercise, name) for name in exercise.about["starter"]}
+
+
+def shipped_file(exercise: Exercise, name: str) -> bytes:
+    """The content of one file of the shipped starter. Raises WorkshopError as `shipped` does."""
+    sha256 = exercise.about["starter"][name]
+    versions = _versions(exercise.folder, f"starter/{name}")
+    found = next((text for text in versions if hashlib.sha256(text).hexdigest() == sha256), None)
+    if found is None:
+        raise WorkshopError(
+            looked_at=f"{exercise.folder / 'starter' / name}, as it was shipped",
+            expected="a version of it in the history of this checkout",
+            found="none with the sha256 in exercise.toml (no git, or not a clone)",
+            next_step=f"clone the workshop anew beside this one, and copy {exercise.folder.name}/starter from there",
+        )
+    return found
 
 
 def _versions(folder: Path, name: str) -> Iterator[bytes]:
