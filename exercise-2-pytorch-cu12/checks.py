@@ -155,49 +155,12 @@ def is_locked(workspace: Workspace) -> Answer:
     return ok("pixi.lock fits, with builds for CUDA 12 and for the CPU")
 
 
-# A machine whose GPU is only said to be there: whatever is sent to it stays on the CPU, and nothing complains. MOVED
-# says which tensors claim to have gone all the same. A script that insists on its device stops where weights or images
-# have not, and trains where both have; one that only asks for a device trains on the CPU and calls it a GPU.
-PRETENDED_GPU = """
-import torch
-from torch.overrides import TorchFunctionMode
-from workshop import device
-
-def stay(value):
-    text = str(value) if isinstance(value, (str, torch.device)) else ""
-    return torch.device("cpu") if text.startswith("cuda") else value
-
-class Stay(TorchFunctionMode):
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.Tensor.cuda:
-            return args[0]
-        if function is torch.device:  # the wish itself stays as it is
-            return function(*args, **(kwargs or {}))
-        if function == torch.Tensor.device.__get__ and not internal():
-            weight = isinstance(args[0], torch.nn.Parameter)
-            return torch.device("cuda", 0) if MOVED[weight] else torch.device("cpu")
-        return function(*map(stay, args), **{key: stay(value) for key, value in (kwargs or {}).items()})
-
-def internal():
-    import sys
-    # Who asks? A module of torch itself needs the truth.
-    return sys._getframe(2).f_globals.get("__name__", "").split(".")[0] == "torch"
-
-describe = device.describe_torch
-device.cuda_obstacle = lambda *_: None
-device.describe_torch = lambda d: {"type": "cuda", "name": "pretended"} if d.type == "cuda" else describe(d)
-torch.cuda.is_available = lambda: True
-torch.cuda.device_count = lambda: 1
-torch.cuda.get_device_name = lambda *_: "pretended"
-torch.cuda.is_bf16_supported = lambda *_, **__: False
-Stay().__enter__()
-"""
-# What has moved (images, weights), what is asked for, and what a script has to do then.
-PRETENCES = {
-    "weights that stayed on the CPU": ((True, False), "cuda", "stop"),
-    "images that stayed on the CPU": ((False, True), "cuda", "stop"),
-    "images and weights on the GPU": ((True, True), "cuda", "train on cuda"),
-    "a GPU there, and --device cpu": ((False, False), "cpu", "train on cpu"),
+# Whether images and weights claim to have moved to the simulated GPU, what is asked for, and what a script must do then.
+SIMULATIONS = {
+    "weights that stayed on the CPU": ({"images": True, "weights": False}, "cuda", "stop"),
+    "images that stayed on the CPU": ({"images": False, "weights": True}, "cuda", "stop"),
+    "images and weights on the GPU": ({"images": True, "weights": True}, "cuda", "train on cuda"),
+    "a GPU there, and --device cpu": ({"images": False, "weights": False}, "cpu", "train on cpu"),
 }
 
 
@@ -206,13 +169,13 @@ def insists_on_device(workspace: Workspace) -> Answer:
     advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(2.6): dev = device.choose_torch(args.device, ...)"
     if answer := checks.no_script(workspace, "train.py") or trainings.silent_about_gpu(workspace, advice):
         return answer
-    for name, ((images, weights), asked, wanted) in PRETENCES.items():
+    for name, (moved, asked, wanted) in SIMULATIONS.items():
         place = workspace.scratch / name.replace(" ", "-")
-        before = f"MOVED = {{False: {images}, True: {weights}}}\n{PRETENDED_GPU}"
-        found = trainings.what_it_does(workspace, place, asked, before)
+        simulation = trainings.simulated_gpu("torch", **moved)
+        found = trainings.what_it_does(workspace, place, asked, simulation)
         if found != wanted:
             return fail(
-                looked_at=f"train.py where the GPU is only pretended: {name}",
+                looked_at=f"train.py where the GPU is only simulated: {name}",
                 expected=f"the script to {wanted}",
                 found=f"it did {found}",
                 next_step="TODO(2.6): device.assert_on(dev, images=x, **dict(net.named_parameters()))",

@@ -207,26 +207,6 @@ def is_locked(workspace: Workspace) -> Answer:
     return ok(f"jaxlib {held['jaxlib'].version} {held['jaxlib'].build}; {compared}")
 
 
-# A machine whose GPU is only said to be there: XLA splits this processor in two, and the second half is called a GPU.
-# MOVED says whether arrays that are sent there go. A script that insists on its device stops where they have not, and
-# trains where they have; one that does not insist trains on the first half and calls it a GPU. What it learns is not
-# looked at, so XLA compiles without optimising, in a third of the time.
-PRETENDED_GPU = """
-import os
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
-import jax
-from workshop import device_jax
-
-devices, put, describe = jax.devices, jax.device_put, device_jax.describe
-jax.devices = lambda backend=None: devices("cpu")[1:] if backend in ("cuda", "gpu") else devices(backend)[:1]
-device_jax.gpu = lambda: (devices("cpu")[1], "")
-device_jax.describe = lambda d: {"type": "cuda", "name": "pretended"} if d == devices("cpu")[1] else describe(d)
-if not MOVED:
-    jax.device_put = lambda x, device=None, **_: put(x)
-"""
-
-
 def insists_on_device(workspace: Workspace) -> Answer:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
     advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(3.5): dev = device_jax.choose(args.device)"
@@ -237,10 +217,11 @@ def insists_on_device(workspace: Workspace) -> Answer:
         ("arrays on the GPU", True, "train on cuda"),
     ):
         place = workspace.scratch / name.replace(" ", "-")
-        found = trainings.what_it_does(workspace, place, "cuda", f"MOVED = {moved}\n{PRETENDED_GPU}")
+        simulation = trainings.simulated_gpu("jax", moved=moved)
+        found = trainings.what_it_does(workspace, place, "cuda", simulation)
         if found != wanted:
             return fail(
-                looked_at=f"train.py where the GPU is only pretended: {name}",
+                looked_at=f"train.py where the GPU is only simulated: {name}",
                 expected=f"the script to {wanted}",
                 found=f"it did {found}",
                 next_step="TODO(3.5): device_jax.assert_on(dev, images=x, state=state)",

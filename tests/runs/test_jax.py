@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT, module_of, record_of, sha_of
 
 from workshop import errors
+from workshop.checking import trainings
 from workshop.runs import data, device, record, weights
 
 jax = pytest.importorskip("jax", reason="exercise 3 needs jax: install the extra cpu")
@@ -255,14 +256,14 @@ def test_other_words_of_the_command_line(command, refused, tmp_path):
     refused(command(SCRIPT, "--no-such-option"), "--help")
 
 
-def test_it_trains_where_the_gpu_is_only_pretended_and_says_so(command, tmp_path):
+def test_it_trains_where_the_gpu_is_only_simulated_and_says_so(command, tmp_path):
     """The path of a GPU, on the second half of this processor: arrays are sent there, asserted, and named."""
-    module = module_of(ROOT / "exercise-3-jax-cu118/checks.py")
-    code = f"MOVED = True\n{module.PRETENDED_GPU}\nimport runpy, sys\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    simulation = trainings.simulated_gpu("jax", moved=True)
+    code = f"{simulation}\nimport runpy, sys\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
     words = ("--data", "digits", "--epochs", 1, "--device", "cuda", "--output", tmp_path / "run")
     done = command("-c", code, SCRIPT, *words)
     assert done.returncode == 0, done.stderr
-    assert record_of(tmp_path / "run")["device"] == {"type": "cuda", "name": "pretended"}
+    assert record_of(tmp_path / "run")["device"] == {"type": "cuda", "name": "simulated"}
 
 
 @pytest.fixture

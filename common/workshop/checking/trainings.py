@@ -64,8 +64,15 @@ def silent_about_gpu(workspace: Workspace, advice: str) -> Answer | None:
 SEEN_WITHOUT_GPU = "without a GPU that it can use it stops and says why (not seen here: a run on a GPU)"
 
 
+def simulated_gpu(framework: str, **moved: bool) -> str:
+    """Code that simulates a GPU for `torch` or `jax`. moved: what claims to be there once it is sent there."""
+    path = Path(__file__).with_name(f"simulated_gpu_{framework}.py")
+    settings = ", ".join(f"{name}={value}" for name, value in moved.items())
+    return f"import runpy\nrunpy.run_path({str(path)!r})['install']({settings})\n"
+
+
 def what_it_does(workspace: Workspace, place: Path, asked: str, before: str) -> str:
-    """What train.py does with `--device asked` where `before` pretends a GPU: stop, break, or train on cpu or cuda."""
+    """What train.py does with `--device asked` where `before` simulates a GPU: stop, break, or train on cpu or cuda."""
     run = workspace.run(
         "train.py", *QUICK, "--output", str(place), "--device", asked, before=before, WORKSHOP_DEVICE=""
     )

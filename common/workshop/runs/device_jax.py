@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import logging
 import os
 from typing import Any
 
@@ -19,6 +20,10 @@ from workshop.runs.device import CPU_BUILD, gpu_is_missing, wanted
 
 # Where the packages keep the versions that they were built for: PyPI's plugins of today, then conda-forge's jaxlib.
 CUDA_MODULES = ("jax_cuda13_plugin", "jax_cuda12_plugin", "jaxlib.cuda")
+
+# Without a driver, JAX logs the traceback of its plugin for CUDA, even where only the CPU is asked for, and goes on.
+# `choose` explains what is missing, so nobody has to read it.
+logging.getLogger("jax._src.xla_bridge").addFilter(lambda message: not message.exc_info)
 
 
 def choose(requested: str) -> jax.Device:

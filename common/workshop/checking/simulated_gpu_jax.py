@@ -1,0 +1,43 @@
+"""A GPU that is only simulated, for JAX: `install` it before a training script runs, and see what the script does.
+
+XLA splits this machine's processor in two, and the second half is called a GPU. A script that insists on its device
+stops where its arrays have not moved, and trains where they have; a script that does not insist trains on the first
+half and calls it a GPU. What it learns is not looked at, so XLA compiles without optimising, in a third of the time.
+
+The checks run this file by its path, in the interpreter of the script, before JAX has looked for devices.
+"""
+
+from __future__ import annotations
+
+import os
+
+import jax
+
+from workshop.runs import device_jax
+
+FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+
+
+def install(moved: bool) -> None:
+    """Simulate a GPU in this process. moved: whether arrays that are sent there arrive."""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+    # Only the CPU: where a GPU is there after all, the plugin for CUDA would take most of its memory.
+    jax.config.update("jax_platforms", "cpu")
+    real_devices, real_put, real_describe = jax.devices, jax.device_put, device_jax.describe
+
+    def halves() -> tuple[jax.Device, jax.Device]:
+        cpu, gpu = real_devices("cpu")
+        return cpu, gpu
+
+    def devices(backend: str | None = None) -> list[jax.Device]:
+        cpu, gpu = halves()
+        return [gpu] if backend in ("cuda", "gpu") else [cpu]
+
+    def describe(device: jax.Device) -> dict[str, object]:
+        return {"type": "cuda", "name": "simulated"} if device == halves()[1] else real_describe(device)
+
+    jax.devices = devices
+    device_jax.gpu = lambda: (halves()[1], "")
+    device_jax.describe = describe
+    if not moved:
+        jax.device_put = lambda x, device=None, **_: real_put(x)
