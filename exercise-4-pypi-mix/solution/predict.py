@@ -64,7 +64,6 @@ def compare(logits: np.ndarray, other: parent.Parent, said: dict) -> dict:
     # Relative to the image's largest: a logit near zero has no digits of its own to agree in.
     largest = np.maximum(np.abs(theirs).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     relative = float((difference / largest).max())
-    here, there = said["packages"], other.said["packages"]
     return {
         "with": other.about(),
         "same_weights": about.get("weights") == said["weights"],
@@ -74,11 +73,7 @@ def compare(logits: np.ndarray, other: parent.Parent, said: dict) -> dict:
         "labels_that_differ": int((logits.argmax(1) != theirs.argmax(1)).sum()),
         "tolerance": {"relative": TOLERANCE, "reason": REASON},
         "inside": relative <= TOLERANCE,
-        "packages": {
-            name: [here.get(name), there.get(name)]
-            for name in sorted(here.keys() | there.keys())
-            if here.get(name) != there.get(name)
-        },
+        "packages": provenance.versions_that_differ(said, other.said),
     }
 
 
@@ -149,7 +144,7 @@ def run_prediction(args, run: record.Run, source: parent.Parent) -> None:
     }
     if args.compare:
         other = parent.read(args.compare, f"{shell.script(Path(__file__).resolve())} RUN")
-        said["comparison"] = compare(logits, other, about | {"packages": provenance.versions(PACKAGES)})
+        said["comparison"] = compare(logits, other, about | provenance.software(PACKAGES))
         said["exit_status"] = 0 if said["comparison"]["inside"] else 1
     place = record.finish(run, PACKAGES, **said)
     print(f"test accuracy {accuracy:.2%}, as the run itself says: {metric:.2%}; written: {shell.relative(place)}")

@@ -39,7 +39,38 @@ def test_what_is_recorded_is_true(one_epoch):
     if head.returncode == 0:
         assert run["git"]["commit"] == head.stdout.strip()
     for package in ("torch", "numpy", "safetensors"):
-        assert run["packages"][package]
+        assert run["packages"][package] == importlib.metadata.version(package)
+
+
+def test_what_torch_reports_of_itself_is_recorded_beside_its_package(one_epoch):
+    """A package of PyPI may leave out which build it is: torch 2.13.0 for Linux is 2.13.0+cu130."""
+    torch = pytest.importorskip("torch")
+    run = record_of(one_epoch)
+    assert run["frameworks"] == {"torch": torch.__version__}
+    assert run["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "differ"),
+    [
+        # One build, from two indexes: PyPI's package leaves out its name.
+        (("2.13.0", "2.13.0+cu130"), ("2.13.0+cu130", "2.13.0+cu130"), None),
+        (("2.13.0", "2.13.0+cu130"), ("2.13.0+cpu", "2.13.0+cpu"), ["2.13.0+cu130", "2.13.0+cpu"]),
+        (("2.13.0", "2.13.0+cu130"), ("2.13.0", "2.13.0"), ["2.13.0+cu130", "2.13.0"]),  # of conda-forge
+        (("2.13.0", "2.13.0+cu130"), ("2.13.0", None), None),  # an older run: its build is not known
+        (("2.13.0", "2.13.0+cu130"), ("2.6.0+cu124", None), ["2.13.0+cu130", "2.6.0+cu124"]),
+        (("2.13.0", "2.13.0+cu130"), (None, None), ["2.13.0+cu130", None]),
+    ],
+)
+def test_versions_are_compared_as_exactly_as_both_runs_know_them(here, there, differ):
+    def software(package, reported):
+        found = {"packages": {"numpy": "2.4.6"} | ({"torch": package} if package else {})}
+        return found | ({"frameworks": {"torch": reported}} if reported else {})
+
+    there_first = differ and differ[::-1]
+    for one, other, expected in ((here, there, differ), (there, here, there_first)):
+        found = provenance.versions_that_differ(software(*one), software(*other))
+        assert found == ({"torch": expected} if expected else {})
 
 
 def test_every_file_is_listed_with_its_sha256(one_epoch):

@@ -88,6 +88,8 @@ def read(place: str | Path, again: str) -> Parent:
         witness = next(entity for entity in crate["@graph"] if entity["@id"] == "run.json")["sha256"]
         if wrong := next((key for key, kind in NEEDED.items() if not isinstance(said[key], kind)), None):
             raise ValueError(f"{wrong} is not of its kind")
+        if not isinstance(said.get("frameworks", {}), dict):  # runs of before have none
+            raise ValueError("frameworks is not of its kind")
         outputs = {str(output["path"]): str(output["sha256"]) for output in said["outputs"]}
         if missing := {"name", "sha256"} - said["dataset"].keys():
             raise ValueError(f"a data set without {min(missing)}")

@@ -54,6 +54,9 @@ NUMERIC_VARIABLES = (
 # Where JAX keeps what it compiled: it changes no number, and names a folder of the person's.
 WITHOUT_EFFECT = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
 
+# They say in their own version which build they are.
+FRAMEWORKS = ("torch", "torchvision", "jax", "jaxlib")
+
 
 def origin(script: Path) -> dict[str, Any]:
     """Read at the start: the script may be edited while it runs, and what cannot be read should not cost a run."""
@@ -181,9 +184,38 @@ def _host() -> dict[str, Any]:
     }
 
 
-def versions(names: tuple[str, ...]) -> dict[str, str]:
-    """The versions of those of the packages that are installed."""
-    return {name: version for name in names if (version := installed(name))}
+def software(names: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """The versions of those of the packages that are installed, and those that their frameworks report themselves.
+
+    The two may differ: PyPI's package torch 2.13.0 for Linux is the build 2.13.0+cu130.
+    """
+    packages = {name: version for name in names if (version := installed(name))}
+    modules = {name: sys.modules[name] for name in names if name in FRAMEWORKS and name in sys.modules}
+    return {"packages": packages, "frameworks": {name: str(module.__version__) for name, module in modules.items()}}
+
+
+def versions_that_differ(here: dict[str, Any], there: dict[str, Any]) -> dict[str, list[str | None]]:
+    """Of the `software` of two runs, the versions that differ: [here, there] by package, None for one not installed.
+
+    A run of before has no `frameworks`: its packages may leave out the build (what follows +), which then is not compared.
+    """
+    builds_known = "frameworks" in here and "frameworks" in there
+    found = {}
+    for name in sorted(here["packages"].keys() | there["packages"].keys()):
+        ours, theirs = _exact_version(here, name), _exact_version(there, name)
+        if ours != theirs and (builds_known or _without_build(ours) != _without_build(theirs)):
+            found[name] = [ours, theirs]
+    return found
+
+
+def _exact_version(software: dict[str, Any], name: str) -> str | None:
+    """The version that a framework reports, where this is the package's with its build added; else the package's."""
+    package, reported = software["packages"].get(name), software.get("frameworks", {}).get(name)
+    return reported if reported and _without_build(reported) == _without_build(package) else package
+
+
+def _without_build(version: str | None) -> str | None:
+    return version and version.partition("+")[0]
 
 
 def variables() -> dict[str, str]:

@@ -267,7 +267,7 @@ def finish(run: Run, packages: tuple[str, ...], **said: Any) -> Path:
         "exit_status": 0,  # a run that fails leaves no run.json
         "ended": provenance.now(),
         **run.origin,
-        "packages": provenance.versions(packages),
+        **provenance.software(packages),
         "variables": provenance.variables(),
         **said,
         "outputs": outputs,
