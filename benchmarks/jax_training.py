@@ -14,7 +14,6 @@ such luck: it is looked at once, at the end of its schedule, and a seed that end
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -41,11 +40,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
 from workshop import errors, files, shell
-from workshop.runs import data, device, device_jax, options
+from workshop.exercises import module_at
+from workshop.hardware import cpu_name
+from workshop.runs import data, options
+from workshop.runs.frameworks import on_jax
 
-spec = importlib.util.spec_from_file_location("train", ROOT / "exercise-3-jax-cu118/solution/train.py")
-ours = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(ours)
+ours = module_at(ROOT / "exercise-3-jax-cu118/solution/train.py")
 
 TARGET = 0.97
 STEPS = 175  # of 128 images; enough for every seed tried (0 to 9), on both stacks, to end above the target
@@ -131,13 +131,13 @@ def our_run(dataset: data.Dataset, seed: int, steps: int) -> dict:
     x, y = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train.astype(np.int32))
     x_test, y_test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test.astype(np.int32))
     order = data.epoch_order(seed, 0, len(x))[: steps * ours.BATCH_SIZE].astype(np.int32)
-    batches = jnp.asarray(order.reshape(steps, ours.BATCH_SIZE))
+    batches = order.reshape(steps, ours.BATCH_SIZE)
     step = ours.make_train_step(steps)
-    jax.block_until_ready(step(ours.begin(seed, steps), x, y, batches))  # compiled outside the clock
+    jax.block_until_ready(step(ours.begin(seed, steps), x, y, batches[0]))  # compiled outside the clock
     state = jax.block_until_ready(ours.begin(seed, steps))
     began = time.perf_counter()
-    for _ in range(steps):
-        state = step(state, x, y, batches)
+    for batch in batches:
+        state, _ = step(state, x, y, batch)
     jax.block_until_ready(state)
     seconds = time.perf_counter() - began
     counts = ours.confusion(state["params"], x_test, y_test)
@@ -152,7 +152,7 @@ def spread(values: list[float]) -> str:
 def measure(n: int, target: float, steps: int) -> dict:
     """This stack: both recipes, n seeds each, taking turns."""
     ours.make_deterministic()
-    device_jax.choose("cpu")
+    on_jax.choose("cpu")
     dataset = data.load("digits-60k")
     runs = {"reference": [], "ours": []}
     for seed in range(n):
@@ -237,11 +237,11 @@ def main() -> None:
         "what": f"seconds of training to {target:.0%} test accuracy on digits-60k",
         "target": target,
         "n": n,
-        "machine": {"cpu": device.cpu_name(), "threads": device_jax.threads()},
+        "machine": {"cpu": cpu_name(), "threads": on_jax.threads()},
         "stacks": stacks,
     }
     files.write_atomic(args.output, (json.dumps(result, indent=2) + "\n").encode())
-    print(f"{result['what']}; n = {n}, {device_jax.threads()} thread(s), {device.cpu_name()}")
+    print(f"{result['what']}; n = {n}, {on_jax.threads()} thread(s), {cpu_name()}")
     for stack in stacks:
         show(stack)
     print(f"\nwritten: {shell.relative(args.output)}")

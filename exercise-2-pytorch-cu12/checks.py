@@ -166,7 +166,7 @@ SIMULATIONS = {
 
 def insists_on_device(workspace: Workspace) -> Answer:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
-    advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(2.6): dev = device.choose_torch(args.device, ...)"
+    advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(2.6): device = run.torch_device()"
     if answer := checks.no_script(workspace, "train.py") or trainings.silent_about_gpu(workspace, advice):
         return answer
     for name, (moved, asked, wanted) in SIMULATIONS.items():
@@ -178,7 +178,7 @@ def insists_on_device(workspace: Workspace) -> Answer:
                 looked_at=f"train.py where the GPU is only simulated: {name}",
                 expected=f"the script to {wanted}",
                 found=f"it did {found}",
-                next_step="TODO(2.6): device.assert_on(dev, images=x, **dict(net.named_parameters()))",
+                next_step="TODO(2.6): run.assert_on(device, images=images, **dict(network.named_parameters()))",
             )
     return ok(trainings.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
@@ -245,8 +245,8 @@ CHECKS = [
         "the script stops where the GPU that it was promised is missing",
         (
             "Set WORKSHOP_DEVICE=cuda and run the starter. Where did it train?",
-            "`workshop.runs.device` chooses and asserts; the starter takes the CPU whatever was wanted.",
-            'dev = device.choose_torch(args.device, device.process("LOCAL_RANK")), and device.assert_on(dev, ...)',
+            "`run` knows what was requested, and can choose and assert; the starter takes the CPU whatever was wanted.",
+            "device = run.torch_device(), and run.assert_on(device, images=images, **dict(network.named_parameters()))",
         ),
         insists_on_device,
     ),

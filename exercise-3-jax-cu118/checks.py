@@ -209,7 +209,7 @@ def is_locked(workspace: Workspace) -> Answer:
 
 def insists_on_device(workspace: Workspace) -> Answer:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
-    advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(3.5): dev = device_jax.choose(args.device)"
+    advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(3.5): device = run.jax_device()"
     if answer := checks.no_script(workspace, "train.py") or trainings.silent_about_gpu(workspace, advice):
         return answer
     for name, moved, wanted in (
@@ -224,7 +224,7 @@ def insists_on_device(workspace: Workspace) -> Answer:
                 looked_at=f"train.py where the GPU is only simulated: {name}",
                 expected=f"the script to {wanted}",
                 found=f"it did {found}",
-                next_step="TODO(3.5): device_jax.assert_on(dev, images=x, state=state)",
+                next_step="TODO(3.5): run.assert_on(device, images=images, state=state)",
             )
     return ok(trainings.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
@@ -322,8 +322,8 @@ CHECKS = [
         "the script stops where the GPU that it was promised is missing",
         (
             "jax.devices()[0] is what JAX likes best. What did the environment promise?",
-            "`workshop.runs.device_jax` chooses and asserts, as `workshop.runs.device` did in exercise 2.",
-            "dev = device_jax.choose(args.device), and device_jax.assert_on(dev, images=x, state=state)",
+            "`run` chooses and asserts, as in exercise 2.",
+            "device = run.jax_device(), and run.assert_on(device, images=images, state=state)",
         ),
         insists_on_device,
     ),

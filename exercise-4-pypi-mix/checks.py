@@ -15,7 +15,7 @@ from workshop import shell
 from workshop.checking import checks, trainings
 from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
 from workshop.files import sha256_of
-from workshop.runs import crate
+from workshop.runs.records import crate
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEELS = ("torch", "torchvision")  # what shall come as wheels; torch is what conda-forge calls pytorch

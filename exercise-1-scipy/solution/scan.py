@@ -46,7 +46,7 @@ with explained():  # a module that is missing here is told in four lines
     from histfactory import compile_models
     from workshop.errors import Parser
     from workshop.files import write_atomic
-    from workshop.runs import record
+    from workshop.runs.records import record
     from workshop.runs.device import cpu_name
     from workshop.runs.options import whole_number
 

@@ -31,7 +31,8 @@ with errors.explained():  # a module that is missing here is told in four lines
     from workspace import digest, read_hypotheses
 
     from histfactory import compile_models
-    from workshop.runs import options, record
+    from workshop.runs import options
+    from workshop.runs.records import record
 
 EXERCISE = "exercise-1-scipy"
 MU = 1.0  # the signal strength that is tested: the hypothesis as it stands

@@ -2,174 +2,118 @@
 
     python predict.py                              # the newest run of exercise 2 or 3
     python predict.py RUN --output results/here    # the run in folder RUN
-    python predict.py RUN --compare results/there  # ... and hold its logits against those of another prediction
+    python predict.py RUN --compare results/there  # ... and compare its logits with those of another prediction
 
-The aim: a result that was moved to another environment is not assumed to be the same, it is measured. The tolerance
-has a name and a reason, and outside of it the exit code is 1.
+A result that is moved to another environment is not assumed to be the same, it is measured. The tolerance has a name
+and a reason, and outside of it the exit code is 1.
 """
 
-try:
-    from workshop import errors
-except ModuleNotFoundError:
-    raise SystemExit(
-        "looked at: this Python environment\nexpected:  the package workshop, in common/ of the tutorial\n"
-        "found:     no such module\nnext:      pixi run predict, or .venv/bin/python as the README says"
-    ) from None
+import os
 
-with errors.explained():  # a module that is missing here is told in four lines
-    from pathlib import Path
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-    import numpy as np
-    import torch
-    from network import EXERCISE, TRAIN, dataset_of, logits_of, make_deterministic, parent_of, trained
+from workshop import runs
+from workshop.runs.records import parent, prediction
 
-    from workshop import files, shell
-    from workshop.runs import data, device, parent, provenance, record, weights
-
-LOGITS = "logits.safetensors"
-PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "scikit-learn")
+EXERCISE = "exercise-4-pypi-mix"
+TRAINERS = ("exercise-2-pytorch-cu12", "exercise-3-jax-cu118")
+MEAN, STD = 0.22, 0.30  # as in exercise 2: with other numbers the network would see other images
 
 # How far logits of the same weights and images may lie apart, relative to the largest logit of the image.
 # TODO(4.5): everything lies within this. Choose a number between what the rounding of float32 makes of such sums and what
-# any real difference makes, and say in REASON where it comes from.
+# any real difference makes, and explain in REASON where it comes from.
 TOLERANCE = 1.0
 REASON = "TODO(4.5)"
 
 
-def compare(logits: np.ndarray, other: parent.Parent, said: dict) -> dict:
-    """How far `logits` (n, 10) lie from those of another prediction, and whether that is inside TOLERANCE.
+class Net(nn.Module):
+    """Images (n, 1, 28, 28) to logits (n, 10): the network of exercises 2 and 3."""
 
-    said: what this run says of its data set, weights and packages. Raises WorkshopError where the other run predicted
-    other images, or has no logits.
-    """
-    again = f"{shell.script(Path(__file__).resolve())} RUN  # in the other environment, with the same RUN"
-    theirs, about = weights.load(other.output(LOGITS), again)
-    if about.get("data_sha256") != said["data_sha256"]:
-        raise errors.WorkshopError(
-            looked_at=f"{other.folder}, to compare with",
-            expected=f"logits of the images of {said['data']}",
-            found=f"of {about.get('data', 'images that it does not name')}",
-            next_step=again,
-        )
-    theirs = theirs.get("logits", np.empty(0))
-    if theirs.shape != logits.shape:
-        raise errors.WorkshopError(
-            looked_at=other.folder / LOGITS,
-            expected=f"logits of shape {logits.shape}",
-            found=f"shape {theirs.shape}",
-            next_step=again,
-        )
-    difference = np.abs(logits.astype(np.float64) - theirs)
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, kernel_size=8, stride=4, padding=2)
+        self.conv2 = nn.Conv2d(32, 32, kernel_size=5, padding=2)
+        self.fc1 = nn.Linear(7 * 7 * 32, 128)
+        self.fc2 = nn.Linear(128, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv1(x))
+        x = F.relu(self.conv2(x))
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        return self.fc2(F.relu(self.fc1(x)))
+
+
+def to_input(images: Tensor) -> Tensor:
+    """uint8 (n, 28, 28) to float32 (n, 1, 28, 28), standardised."""
+    return images.unsqueeze(1).float().div_(255).sub_(MEAN).div_(STD)
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed torch, forbid algorithms that vary, and compute in full float32."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    # A GPU would round the factors to 10 bits (TF32), and two devices could then agree to three digits only.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def trained_network(source: parent.Parent) -> Net:
+    """The network with the weights of a run."""
+    network = Net()
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    tensors = source.weights(shapes)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
+    return network
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, images: Tensor) -> Tensor:
+    """float32 (n, 10) of uint8 images (n, 28, 28), a thousand at a time."""
+    return torch.cat([network(to_input(part)) for part in images.split(1000)])
+
+
+def compare(logits: np.ndarray, others: np.ndarray) -> dict:
+    """How far two predictions of the same images lie apart, both (n, 10), and whether that is inside TOLERANCE."""
+    difference = np.abs(logits.astype(np.float64) - others)
     # Relative to the image's largest: a logit near zero has no digits of its own to agree in.
-    largest = np.maximum(np.abs(theirs).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    largest = np.maximum(np.abs(others).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     relative = float((difference / largest).max())
     return {
-        "with": other.about(),
-        "same_weights": about.get("weights") == said["weights"],
         "images": len(logits),
         "largest_absolute": float(difference.max()),
         "largest_relative": relative,
-        "labels_that_differ": int((logits.argmax(1) != theirs.argmax(1)).sum()),
+        "labels_that_differ": int((logits.argmax(1) != others.argmax(1)).sum()),
         "tolerance": {"relative": TOLERANCE, "reason": REASON},
         "inside": relative <= TOLERANCE,
-        "packages": provenance.versions_that_differ(said, other.said),
     }
 
 
-def tell(comparison: dict) -> None:
-    """The comparison in a few lines."""
-    found = comparison
-    print(
-        f"compared with {found['with']['run']}: logits differ by {found['largest_absolute']:.1e} at most, "
-        f"{found['largest_relative']:.1e} of an image's largest; labels that differ: {found['labels_that_differ']} "
-        f"of {found['images']:,}"
-    )
-    versions = [
-        f"{name} {here or 'absent'} (there {there or 'absent'})" for name, (here, there) in found["packages"].items()
-    ]
-    print(f"packages that differ: {', '.join(versions) or 'none of those that matter'}")
-    if not found["same_weights"]:
-        print("the weights are others, too: these are two trainings, and not one network in two environments")
-    print(f"{'inside' if found['inside'] else 'OUTSIDE'} the tolerance of {TOLERANCE:g} ({REASON})")
+def predict(run: runs.Run) -> None:
+    make_deterministic(run.seed)
+    device = run.torch_device()
+    data = run.parent.data()
+    images = torch.from_numpy(data.x_test).to(device)
+    network = trained_network(run.parent).to(device).eval()
+    run.assert_on(device, images=images, **dict(network.named_parameters()))
+
+    logits = logits_of(network, images).cpu().numpy()
+    other = run.arguments.compare and prediction.read(run.arguments.compare, run, data, logits)
+    comparison = other and compare(logits, other.logits)
+    prediction.finish(run, data, logits, other, comparison)
+    if comparison and not comparison["inside"]:
+        raise SystemExit(1)
 
 
-def run_prediction(args, run: record.Run, source: parent.Parent) -> None:
-    """Predict the test images, write logits, predictions and the run; compare, where that was asked for."""
-    net = trained(source)
-    dataset = dataset_of(source)
-    flags = make_deterministic(args.seed)
-    dev = device.choose_torch(args.device)
-    images = torch.from_numpy(data.as_28x28(dataset.x_test)).to(dev)
-    net.to(dev).eval()
-    device.assert_on(dev, images=images, **dict(net.named_parameters()))
-    described = device.describe_torch(dev)
-    print(
-        f"{EXERCISE}: {len(images):,} test images of {dataset.name} on {dev.type} ({described['name']}), "
-        f"weights of {source.said['exercise']} ({source.folder.name})"
-    )
-
-    logits = logits_of(net, images).cpu().numpy()
-    predicted = logits.argmax(1)
-    accuracy, n = float((predicted == dataset.y_test).mean()), len(dataset.y_test)
-    about = {
-        "network": source.said["network"],
-        "data": dataset.name,
-        "data_sha256": dataset.sha256,
-        "weights": files.sha256_of(source.folder / parent.WEIGHTS),
-    }
-    weights.save(run.folder / LOGITS, {"logits": logits}, about)
-    rows = "".join(
-        f"{i},{true},{found}\n" for i, (true, found) in enumerate(zip(dataset.y_test, predicted, strict=True))
-    )
-    files.write_atomic(run.folder / "predictions.csv", f"image,label,predicted\n{rows}".encode())
-
-    tolerance = record.proportion_tolerance(accuracy, n)
-    metric = next((m["value"] for m in source.said["metrics"] if m["name"] == "test_accuracy"), None)
-    if metric is None or abs(metric - accuracy) > tolerance["absolute"]:
-        raise errors.WorkshopError(
-            looked_at=source.folder / "run.json",
-            expected=f"a test accuracy of {accuracy:.4f}, which its weights reach here",
-            found=f"test_accuracy {metric}",
-            next_step=TRAIN,
-        )
-    said = {
-        "seed": args.seed,
-        "determinism": flags,
-        "device": described,
-        "network": about["network"],
-        "dataset": {"name": dataset.name, "sha256": dataset.sha256, "test": n},
-        "metrics": [{"name": "test_accuracy", "value": accuracy, "tolerance": tolerance}],
-        "parent": source.about(),
-    }
-    if args.compare:
-        other = parent.read(args.compare, f"{shell.script(Path(__file__).resolve())} RUN")
-        said["comparison"] = compare(logits, other, about | provenance.software(PACKAGES))
-        said["exit_status"] = 0 if said["comparison"]["inside"] else 1
-    place = record.finish(run, PACKAGES, **said)
-    print(f"test accuracy {accuracy:.2%}, as the run itself says: {metric:.2%}; written: {shell.relative(place)}")
-    if args.compare:
-        tell(said["comparison"])
-        if not said["comparison"]["inside"]:
-            raise SystemExit(1)
-
-
-def main() -> None:
-    parser = errors.Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument(
-        "run", nargs="?", metavar="RUN", help="the folder of a run of exercise 2 or 3 (default: the newest)"
-    )
+def add_options(parser) -> None:
     parser.add_argument("--compare", metavar="RUN", help="a prediction with the same weights, made elsewhere")
-    parser.add_argument("--device", type=device.known_name, default="auto", metavar="NAME", help="auto, cpu or cuda")
-    parser.add_argument(
-        "--output", metavar="DIR", help="the folder of this run (default results/<exercise>/<time>-seed<N>)"
-    )
-    args = parser.parse_args()
-    source = parent_of(args.run)
-    args.seed = source.said["seed"]
-    with record.running(EXERCISE, __file__, args) as run:
-        run_prediction(args, run, source)
 
 
 if __name__ == "__main__":
-    with errors.explained():
-        main()
+    runs.main(
+        predict, exercise=EXERCISE, script=__file__, description=__doc__, parents=TRAINERS, add_options=add_options
+    )

@@ -64,10 +64,10 @@ def test_the_stand_in_fails_as_the_build_for_cuda_does(command, tmp_path):
 
 
 def test_the_stand_in_for_the_plugin_fails_as_the_plugin_does(command, tmp_path):
-    """JAX logs a traceback and finds the processor; `device_jax` keeps it from those who read messages."""
+    """JAX logs a traceback and finds the processor; `on_jax` keeps it from those who read messages."""
     pytest.importorskip("jax")
     script = tmp_path / "script.py"
-    for import_ours, logged in ("", True), ("from workshop.runs import device_jax\n", False):
+    for import_ours, logged in ("", True), ("from workshop.runs.frameworks import on_jax\n", False):
         script.write_text(
             f"import runpy\nrunpy.run_path({str(WITHOUT_DRIVER)!r})\n{import_ours}import jax\nprint(jax.devices('cpu'))\n"
         )
@@ -78,10 +78,10 @@ def test_the_stand_in_for_the_plugin_fails_as_the_plugin_does(command, tmp_path)
 
 SEES = """
 import torch
-from workshop.runs import device
+from workshop.runs.frameworks import on_torch
 assert torch.cuda.is_available() and torch.cuda.device_count() == 1 and torch.cuda.current_device() == 0
 torch.cuda.synchronize()
-gpu = device.choose_torch("cuda")
+gpu = on_torch.choose("cuda")
 images = torch.zeros(3).pin_memory().to(gpu, non_blocking=True)
 net = torch.nn.Linear(3, 1).cuda()
 print(images.device, net.weight.device, torch.zeros(1, device="cuda").device, torch.cuda.get_device_name())
@@ -108,10 +108,10 @@ def test_a_script_that_asks_for_an_accelerator_sees_it(run, build):
 
 ARRAYS = """
 import jax
-from workshop.runs import device_jax
-gpu = device_jax.choose("cuda")
+from workshop.runs.frameworks import on_jax
+gpu = on_jax.choose("cuda")
 array = jax.device_put(jax.numpy.ones(3), gpu)
-print(device_jax.describe(gpu)["name"], jax.devices() == [gpu], jax.devices("gpu") == [gpu], array.devices() == {gpu})
+print(on_jax.describe(gpu)["name"], jax.devices() == [gpu], jax.devices("gpu") == [gpu], array.devices() == {gpu})
 """
 
 

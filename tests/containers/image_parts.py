@@ -141,7 +141,7 @@ import atexit, importlib.util, sys
 opened = set()
 sys.addaudithook(lambda event, args: event == "open" and isinstance(args[0], str) and opened.add(args[0]))
 def say():
-    import rattler, sklearn.datasets, workshop.runs.record
+    import rattler, sklearn.datasets, workshop.runs.records.record
     sources = {importlib.util.source_from_cache(p) for p in opened if p.endswith(".pyc") and "__pycache__" in p}
     mapped = {line.split(None, 5)[-1].strip() for line in open("/proc/self/maps")}
     with open(sys.argv[-1] + ".loaded", "w") as file:

@@ -13,7 +13,7 @@ from conftest import ROOT, answers, record_of
 from pixi_workspace import manifest as manifests
 from workshop import exercises
 from workshop.checking import check_all
-from workshop.runs import record
+from workshop.runs.records import record
 
 pytest.importorskip("jsonpatch", reason="the fits need jsonpatch: install the extra cpu")
 FOLDER = ROOT / "exercise-1-scipy"

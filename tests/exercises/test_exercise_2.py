@@ -44,23 +44,25 @@ def test_the_shipped_starter_fails_first_where_exercise_toml_says(tmp_path):
 
 @pytest.mark.parametrize("own", ["assert", "a message of one's own"])
 def test_another_way_to_insist_passes(learner, tmp_path, variables, monkeypatch, own):
-    """The learner's own choice and their own assertion, instead of those of `workshop.runs.device`."""
+    """The learner's own choice and their own assertion, instead of those of `run`."""
     pytest.importorskip("torch", reason="these checks train")
     monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
-    wanted = 'args.device == "cuda" or os.environ.get("WORKSHOP_DEVICE") == "cuda"'
+    wanted = 'run.arguments.device == "cuda" or os.environ.get("WORKSHOP_DEVICE") == "cuda"'
     learner(
         "train.py",
-        'dev = device.choose_torch(args.device, device.process("LOCAL_RANK"))',
-        f'dev = torch.device("cuda" if {wanted} else "cpu")\n'
-        '    if dev.type == "cuda" and not torch.cuda.is_available():\n        sys.exit("a GPU was asked for, and none is here")',
+        "device = run.torch_device()",
+        f'device = torch.device("cuda" if {wanted} else "cpu")\n'
+        '    if device.type == "cuda" and not torch.cuda.is_available():\n'
+        '        raise SystemExit("a GPU was asked for, and none is here")',
     )
     if own == "assert":
-        learner("train.py", ASSERTION, "assert x.device.type == net.conv1.weight.device.type == dev.type")
+        learner("train.py", ASSERTION, "assert images.device.type == network.conv1.weight.device.type == device.type")
     else:
         learner(
             "train.py",
             ASSERTION,
-            "if {x.device.type, net.conv1.weight.device.type} != {dev.type}:\n        sys.exit('images or weights are elsewhere')",
+            "if {images.device.type, network.conv1.weight.device.type} != {device.type}:\n"
+            "        raise SystemExit('images or weights are elsewhere')",
         )
     found = answers(EXERCISE, learner.folder, tmp_path)
     assert {answer.status for answer in found.values()} == {"ok"}, found

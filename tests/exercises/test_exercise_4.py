@@ -14,7 +14,8 @@ from mutations.exercise_4 import INDEX
 from workshop import errors, exercises
 from workshop.checking import checks
 from workshop.files import sha256_of
-from workshop.runs import crate, data, parent, record, weights
+from workshop.runs import data, weights
+from workshop.runs.records import crate, parent, record
 
 torch = pytest.importorskip("torch", reason="exercise 4 needs torch: install the extra cpu")
 
@@ -72,8 +73,8 @@ def test_and_those_of_jax(command, from_jax, tmp_path):
         "import importlib.util, sys, numpy as np\n"
         "spec = importlib.util.spec_from_file_location('train', sys.argv[1])\n"
         "train = importlib.util.module_from_spec(spec); spec.loader.exec_module(train)\n"
-        "from workshop.runs import data, jax_state, weights\n"
-        "params = jax_state.params_of(weights.load(sys.argv[2], '')[0])\n"
+        "from workshop.runs import data, weights\nfrom workshop.runs.frameworks import on_jax\n"
+        "params = on_jax.params_of(weights.load(sys.argv[2], '')[0])\n"
         "x = data.as_28x28(data.load('digits').x_test)\n"
         "np.save(sys.argv[3], np.asarray(train.Net().apply(params, train.to_input(x))))\n"
     )
@@ -247,11 +248,10 @@ def forged(case):
 )
 def test_weights_of_something_else_are_refused_with_the_reason(one_epoch, tmp_path, case, words):
     run = rewritten(one_epoch, tmp_path / "run", forged(case))
-    network = module_of(FOLDER / "solution" / "network.py")
-    source = network.parent_of(str(run))
+    source = parent.read(run, "")
     with pytest.raises(errors.WorkshopError) as raised:
-        network.trained(source)
-        network.dataset_of(source)
+        module_of(PREDICT).trained_network(source)
+        source.data()
     assert words in raised.value.found, raised.value
 
 

@@ -17,7 +17,7 @@ from conftest import ROOT, SOLUTION, record_of, sha_of
 
 from workshop.errors import WorkshopError
 from workshop.jobs import batch_files
-from workshop.runs import record
+from workshop.runs.records import record
 
 FOLDER = ROOT / "exercise-5-container"
 SUBMIT = FOLDER / "solution" / "train.sub"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SOLUTION, record_of, sha_of
 
-from workshop.runs import record
+from workshop.runs.records import record
 
 pytest.importorskip("torch", reason="the jobs train: install the extra cpu")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux")

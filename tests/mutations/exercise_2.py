@@ -4,7 +4,8 @@ import re
 
 SCRIPT, ITS_CHECKS = "train.py", ("2.6", "2.7")
 
-ASSERTION = "device.assert_on(dev, images=x, **dict(net.named_parameters()))"
+ASSERTION = "run.assert_on(device, images=images, **dict(network.named_parameters()))"
+FINISH = "    run.finish(network)"
 
 
 def rebuilt(folder, build, before="cuda"):
@@ -104,52 +105,50 @@ MISTAKES = {
     "lock of another manifest": ("2.5", [("pixi.toml", 'rich = ">=14"', 'rich = ">=14"\npolars = "*"')]),
     "merge markers in the lock": ("2.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
     "broken TOML": ("2.1", [("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cpu]')]),
-    "silent fall-back to the CPU": (
-        "2.6",
-        [("train.py", 'device.choose_torch(args.device, device.process("LOCAL_RANK"))', 'torch.device("cpu")')],
-    ),
+    "silent fall-back to the CPU": ("2.6", [("train.py", "run.torch_device()", 'torch.device("cpu")')]),
     "nothing insists on the device": ("2.6", [("train.py", f"    {ASSERTION}\n", "")]),
-    "only the images are asserted": ("2.6", [("train.py", ASSERTION, "device.assert_on(dev, images=x)")]),
+    "only the images are asserted": ("2.6", [("train.py", ASSERTION, "run.assert_on(device, images=images)")]),
     "only the weights are asserted": (
         "2.6",
-        [("train.py", ASSERTION, "device.assert_on(dev, **dict(net.named_parameters()))")],
+        [("train.py", ASSERTION, "run.assert_on(device, **dict(network.named_parameters()))")],
     ),
-    "insists on the CPU": ("2.6", [("train.py", ASSERTION, 'assert dev.type == "cpu"')]),
+    "insists on the CPU": ("2.6", [("train.py", ASSERTION, 'assert device.type == "cpu"')]),
     "takes what is there, whatever was asked for": (
         "2.6",
-        [("train.py", "choose_torch(args.device,", 'choose_torch("auto",')],
+        [("train.py", "run.torch_device()", 'torch.device("cuda" if torch.cuda.is_available() else "cpu")')],
     ),
     "a word about the GPU, and training all the same": (
         "2.6",
         [
-            ("train.py", 'device.choose_torch(args.device, device.process("LOCAL_RANK"))', 'torch.device("cpu")'),
+            ("train.py", "run.torch_device()", 'torch.device("cpu")'),
             (
                 "train.py",
-                "    flags = make_deterministic",
-                '    print("no GPU", file=sys.stderr)\n    flags = make_deterministic',
+                "    data = run.load_data()",
+                '    print("no GPU", file=os.sys.stderr)\n    data = run.load_data()',
             ),
         ],
     ),
-    "a module that is misspelt": ("2.6", [("train.py", "from rich.console", "from rihc.console")]),
-    "a script that does nothing": ("2.6", [("train.py", "        main()", "        pass")]),
-    "a script that stops at once": ("2.6", [("train.py", "        main()", '        sys.exit("I need a GPU")')]),
+    "a module that is misspelt": (
+        "2.6",
+        [("train.py", "from torch.optim.lr_scheduler", "from torch.optim.lr_shceduler")],
+    ),
+    "a script that does nothing": ("2.6", [("train.py", "    runs.main(train, ", "    dict(train=train, ")]),
+    "a script that stops at once": (
+        "2.6",
+        [("train.py", "    runs.main(train, ", '    raise SystemExit("I need a GPU")\n    runs.main(train, ')],
+    ),
     "a run without weights": (
         "2.7",
-        [
-            (
-                "train.py",
-                "    place = classifier.report(",
-                "    weights.save = lambda *_: None\n    place = classifier.report(",
-            )
-        ],
+        [("train.py", FINISH, f"    from workshop.runs import weights\n    weights.save = lambda *_: None\n{FINISH}")],
     ),
     "weights that cannot be loaded": (
         "2.7",
         [
             (
                 "train.py",
-                "    place = classifier.report(",
-                "    weights.save = lambda path, *_: path.write_bytes(b'not weights')\n    place = classifier.report(",
+                FINISH,
+                "    from workshop.runs import weights\n"
+                f"    weights.save = lambda path, *_: path.write_bytes(b'not weights')\n{FINISH}",
             )
         ],
     ),
@@ -158,8 +157,8 @@ MISTAKES = {
         [
             (
                 "train.py",
-                '    print(f"test accuracy',
-                "    (place / 'weights.safetensors').write_bytes(b'later')\n    print(f\"test accuracy",
+                FINISH,
+                f"{FINISH.replace('run.finish', 'place = run.finish')}\n    (place / 'weights.safetensors').write_bytes(b'later')",
             )
         ],
     ),
@@ -168,18 +167,16 @@ MISTAKES = {
         [
             (
                 "train.py",
-                "    flags = make_deterministic",
-                "    x[: len(x_test)], y[: len(y_test)] = x_test, y_test\n    flags = make_deterministic",
+                "    batch_size = DIGITS_BATCH_SIZE",
+                "    images[: len(test_images)], labels[: len(test_labels)] = test_images, test_labels\n"
+                "    batch_size = DIGITS_BATCH_SIZE",
             )
         ],
     ),
     "unseeded": ("2.7", [("train.py", "    torch.manual_seed(seed)\n", "    torch.seed()\n")]),
     "a constant for the seed": (
         "2.7",
-        [
-            ("train.py", "torch.manual_seed(seed)", "torch.manual_seed(0)"),
-            ("train.py", "data.epoch_order(args.seed,", "data.epoch_order(0,"),
-        ],
+        [("train.py", "    make_deterministic(run.seed)", "    run.seed = 0\n    make_deterministic(run.seed)")],
     ),
 }
 

@@ -11,7 +11,7 @@ from pixi_workspace import manifest as manifests
 SCRIPT, ITS_CHECKS = "train.py", ("3.5", "3.6", "3.7")
 
 FROZEN = 'jaxlib = { version = "0.4.*", build = "cuda118*" }'
-ASSERTION = "    device_jax.assert_on(dev, images=x, state=state)\n"
+ASSERTION = "    run.assert_on(device, images=images, state=state)\n"
 
 
 def lock_of_the_starter(folder):
@@ -65,19 +65,19 @@ MISTAKES = {
             ("pixi.lock", "\n  cpu:\n", "\n  cpu2:\n"),
         ],
     ),
-    "what JAX likes best": ("3.5", [("train.py", "device_jax.choose(args.device)", "jax.devices()[0]")]),
+    "what JAX likes best": ("3.5", [("train.py", "run.jax_device()", "jax.devices()[0]")]),
     "nothing insists": ("3.5", [("train.py", ASSERTION, "")]),
-    "the CPU, whatever was asked for": (
-        "3.5",
-        [("train.py", "device_jax.choose(args.device)", 'jax.devices("cpu")[0]')],
-    ),
-    "a module that is misspelt": ("3.5", [("train.py", "    import optax\n", "    import optaxx as optax\n")]),
-    "no seed": ("3.6", [("train.py", "PRNGKey(seed)", "PRNGKey(time.time_ns() % 2**31)")]),
+    "the CPU, whatever was asked for": ("3.5", [("train.py", "run.jax_device()", 'jax.devices("cpu")[0]')]),
+    "a module that is misspelt": ("3.5", [("train.py", "import optax\n", "import optaxx as optax\n")]),
+    "no seed": ("3.6", [("train.py", "PRNGKey(seed)", "PRNGKey(int.from_bytes(os.urandom(3), 'big'))")]),
     "a constant for the seed": (
         "3.6",
         [
-            ("train.py", "PRNGKey(seed)", "PRNGKey(0)"),
-            ("train.py", "data.epoch_order(args.seed,", "data.epoch_order(0,"),
+            (
+                "train.py",
+                "    make_deterministic()\n    device",
+                "    run.seed = 0\n    make_deterministic()\n    device",
+            )
         ],
     ),
     "not compiled": ("3.7", [("train.py", "jax.jit(train_step, donate_argnums=0)", "train_step")]),

@@ -16,10 +16,12 @@ from conftest import ROOT, module_of, record_of, sha_of
 
 from workshop import errors
 from workshop.checking import trainings
-from workshop.runs import data, device, record, weights
+from workshop.runs import data, weights
+from workshop.runs.frameworks import device
+from workshop.runs.records import record
 
 jax = pytest.importorskip("jax", reason="exercise 3 needs jax: install the extra cpu")
-device_jax = pytest.importorskip("workshop.runs.device_jax")
+on_jax = pytest.importorskip("workshop.runs.frameworks.on_jax")
 
 SCRIPT = ROOT / "exercise-3-jax-cu118/solution/train.py"
 TORCH_SCRIPT = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
@@ -139,20 +141,21 @@ spec = importlib.util.spec_from_file_location("train", sys.argv[1])
 train = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(train)
 import jax, jax.numpy as jnp, optax
-from workshop import data, jax_state, weights
+from workshop.runs import data, weights
+from workshop.runs.frameworks import on_jax
 train.make_deterministic()
 dataset = data.load("digits")
 x = jnp.asarray(data.as_28x28(dataset.x_test)[:100])
 y = jnp.asarray(dataset.y_test[:100].astype(np.int32))
-found = {f"begin.{k}": v for k, v in jax_state.arrays(train.begin(7, 10)["params"]).items()}
-params = jax_state.params_of(weights.load(sys.argv[2], "")[0])
+found = {f"begin.{k}": v for k, v in on_jax.arrays(train.begin(7, 10)["params"]).items()}
+params = on_jax.params_of(weights.load(sys.argv[2], "")[0])
 
 def loss(params):
     logits = train.Net().apply(params, train.to_input(x))
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), logits
 
 (_, logits), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-found |= {f"gradient.{k}": v for k, v in jax_state.arrays(gradients).items()} | {"logits": np.asarray(logits)}
+found |= {f"gradient.{k}": v for k, v in on_jax.arrays(gradients).items()} | {"logits": np.asarray(logits)}
 np.savez(sys.argv[3], **found)
 """
 
@@ -277,7 +280,7 @@ def fails_with(monkeypatch):
         monkeypatch.setattr(jax, "devices", devices)
         found = types.SimpleNamespace(cuda_runtime_build_version=lambda: cuda, cudnn_build_version=lambda: cudnn)
         modules = {"jaxlib.cuda._versions": found} if cuda else {}
-        monkeypatch.setattr(device_jax, "_is_there", lambda name: bool(cuda) and name == "jaxlib.cuda")
+        monkeypatch.setattr(on_jax, "_is_there", lambda name: bool(cuda) and name == "jaxlib.cuda")
 
         def import_module(name):
             if name in modules:
@@ -290,9 +293,9 @@ def fails_with(monkeypatch):
                 pointer._obj.value = driver_offers or 0
                 return 0 if driver_offers else 1
 
-        monkeypatch.setattr(device_jax.importlib, "import_module", import_module)
+        monkeypatch.setattr(on_jax.importlib, "import_module", import_module)
         monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver)
-        monkeypatch.setattr(device_jax, "nvidia_smi", lambda: smi or {})
+        monkeypatch.setattr(on_jax, "nvidia_smi", lambda: smi or {})
         for key in ("CUDA_VISIBLE_DEVICES", "WORKSHOP_DEVICE"):
             monkeypatch.delenv(key, raising=False)
         for key, value in environment.items():
@@ -323,7 +326,7 @@ SMI = {"driver": "470.82", "gpu": "Tesla K80"}
 def test_why_there_is_no_gpu(fails_with, situation, words):
     fails_with("Unknown backend cuda", **situation)
     with pytest.raises(errors.WorkshopError) as raised:
-        device_jax.choose("cuda")
+        on_jax.choose("cuda")
     assert words in raised.value.found
     assert "on a machine with a GPU" in raised.value.next_step
 
@@ -333,7 +336,7 @@ def test_a_gpu_whose_memory_another_process_holds(fails_with):
         "INTERNAL: CUDA_ERROR_OUT_OF_MEMORY: out of memory", cuda=11080, cudnn=8907, smi=SMI, driver_offers=12020
     )
     with pytest.raises(errors.WorkshopError) as raised:
-        device_jax.choose("cuda")
+        on_jax.choose("cuda")
     assert "XLA_PYTHON_CLIENT_PREALLOCATE=false" in raised.value.found
 
 
@@ -348,9 +351,9 @@ def test_a_gpu_that_fills_up_on_the_way_is_a_message(command, refused):
 
 def test_versions_are_written_as_nvidia_writes_them(fails_with):
     fails_with("no", cuda=11080, cudnn=8907, driver_offers=12020)
-    assert device_jax.cuda_versions() == {"cuda_of_build": "11.8", "cudnn_of_build": "8.9.7", "cuda_of_driver": "12.2"}
+    assert on_jax.cuda_versions() == {"cuda_of_build": "11.8", "cudnn_of_build": "8.9.7", "cuda_of_driver": "12.2"}
     fails_with("no", cuda=12090, cudnn=91002)
-    assert device_jax.cuda_versions() == {"cuda_of_build": "12.9", "cudnn_of_build": "9.10.2"}
+    assert on_jax.cuda_versions() == {"cuda_of_build": "12.9", "cudnn_of_build": "9.10.2"}
 
 
 def test_what_a_gpu_is_called(fails_with):
@@ -361,7 +364,7 @@ def test_what_a_gpu_is_called(fails_with):
         compute_capability="3.7",
         memory_stats=lambda: {"bytes_limit": 9 * 2**30},
     )
-    assert device_jax.describe(gpu) == {
+    assert on_jax.describe(gpu) == {
         "type": "cuda",
         "name": "Tesla K80",
         "compute_capability": "3.7",
@@ -371,7 +374,7 @@ def test_what_a_gpu_is_called(fails_with):
         "cuda_of_driver": "12.2",
         "memory_bytes_for_xla": 9 * 2**30,
     }
-    assert device_jax.stack(gpu).endswith("built for CUDA 11.8 and cuDNN 8.9.7; the driver offers CUDA 12.2")
+    assert on_jax.remarks(gpu)[0].endswith("built for CUDA 11.8 and cuDNN 8.9.7; the driver offers CUDA 12.2")
 
 
 @pytest.mark.parametrize(

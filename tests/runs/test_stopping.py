@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 from conftest import ROOT, SOLUTION, STARTER, record_of, sha_of
 
-from workshop.runs import crate, provenance, record, stopping
+from workshop.runs import stopping
+from workshop.runs.records import crate, provenance, record
 
 JAX = ROOT / "exercise-3-jax-cu118/solution/train.py"
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals to send")
@@ -138,7 +139,8 @@ def test_two_processes_stop_after_the_same_epoch(variables, tmp_path):
     """torchrun hands its own SIGTERM on to both; that of the second process alone decides nothing."""
     port = str(24000 + os.getpid() % 20000)
     torchrun = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port", port)
-    line = [sys.executable, "-u", "-m", *torchrun, str(SOLUTION), *map(str, arguments(tmp_path / "run", epochs=400))]
+    script = ROOT / "exercise-5-container/solution/train_distributed.py"
+    line = [sys.executable, "-u", "-m", *torchrun, str(script), *map(str, arguments(tmp_path / "run", epochs=400))]
     process = subprocess.Popen(line, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     after(process, "epoch 1/400")
     process.send_signal(signal.SIGTERM)

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, SOLUTION, logits_in_numpy, record_of, sha_of
+from conftest import ROOT, SOLUTION, logits_in_numpy, module_of, record_of, sha_of
 
 from workshop.runs import data, weights
 
@@ -144,11 +144,17 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(variables, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+DISTRIBUTED = ROOT / "exercise-5-container/solution/train_distributed.py"
+
+
+def torchrun(port: int) -> tuple:
+    return ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(port + os.getpid() % 20000))
+
+
 def test_two_processes_share_the_work(command, uninterrupted, tmp_path):
     """torchrun on two CPU processes: the data split without overlap, gradients averaged, one of them writing."""
     place = tmp_path / "two"
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(20000 + os.getpid() % 20000))
-    done = command(*torchrun, SOLUTION, *arguments(place))
+    done = command(*torchrun(20000), DISTRIBUTED, *arguments(place))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1/3") == 1
     run = record_of(place)
@@ -162,37 +168,39 @@ def test_two_processes_share_the_work(command, uninterrupted, tmp_path):
     assert run["metrics"][0]["value"] == pytest.approx(one["value"], abs=one["tolerance"]["absolute"])
 
 
-def test_the_gradients_of_two_processes_are_averaged(command, tmp_path):
-    """One step of each: the weights after it agree, which they do not where each process keeps its own gradient."""
-    script = tmp_path / "one_step.py"
-    script.write_text(
-        f"""
+ONE_STEP = """
 import importlib.util, os, sys
 import torch, torch.distributed as dist
-spec = importlib.util.spec_from_file_location("train", {str(SOLUTION)!r})
+spec = importlib.util.spec_from_file_location("train", sys.argv[1])
 train = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(train)
+from workshop.runs import data
 rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 if world > 1:
     dist.init_process_group("gloo")
 train.make_deterministic(0)
-net = train.Net().to(memory_format=torch.channels_last)
-optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-wrapped = torch.nn.parallel.DistributedDataParallel(net) if world > 1 else net
-dataset = train.data.load("digits")
-x = torch.from_numpy(train.data.as_28x28(dataset.x_train))
-y = torch.from_numpy(dataset.y_train.astype("int64"))
+network = train.Net().to(memory_format=torch.channels_last)
+optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+wrapped = torch.nn.parallel.DistributedDataParallel(network) if world > 1 else network
+dataset = data.load("digits").as_28x28()
+images, labels = torch.from_numpy(dataset.x_train), torch.from_numpy(dataset.y_train)
 seen = []
 to_input = train.to_input
 train.to_input = lambda images: (seen.append(len(images)), to_input(images))[1]
-train.train_epoch(wrapped, optimizer, x, y, torch.arange(128).split(128), 0, 1, rank, world)
+batches = [batch[rank::world] for batch in torch.arange(128).split(128)]
+train.train_epoch(wrapped, optimizer, schedule, images, labels, batches)
 if rank == 0:
-    torch.save([seen, net.state_dict()], sys.argv[1])
+    torch.save([seen, network.state_dict()], sys.argv[2])
 """
-    )
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(20001 + os.getpid() % 20000))
-    for words, name in (((), "one"), (torchrun, "two")):
-        done = command(*words, script, tmp_path / name)
+
+
+def test_the_gradients_of_two_processes_are_averaged(command, tmp_path):
+    """One step of each: the weights after it agree, which they do not where each process keeps its own gradient."""
+    script = tmp_path / "one_step.py"
+    script.write_text(ONE_STEP)
+    for words, name in (((), "one"), (torchrun(20001), "two")):
+        done = command(*words, script, SOLUTION, tmp_path / name)
         assert done.returncode == 0, done.stderr
     (seen_one, one), (seen_two, two) = (torch.load(tmp_path / name, weights_only=True) for name in ("one", "two"))
     assert seen_one == [128] and seen_two == [64]
@@ -201,15 +209,23 @@ if rank == 0:
         torch.testing.assert_close(one[name], two[name], rtol=1e-5, atol=1e-6)
 
 
-def test_the_schedule_rises_and_falls_to_zero():
-    import importlib.util
+def test_a_script_for_one_process_refuses_torchrun(command, refused, tmp_path):
+    done = command(*torchrun(20002), SOLUTION, *arguments(tmp_path / "run"))
+    assert done.returncode == 1 and "train_distributed.py" in done.stderr and not (tmp_path / "run").exists()
 
-    spec = importlib.util.spec_from_file_location("train", SOLUTION)
-    train = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train)
-    rates = [train.one_cycle(step, 200) for step in range(200)]
-    assert max(rates) == rates[49] == pytest.approx(train.LR)
-    assert rates[-1] == pytest.approx(0, abs=1e-9) and all(a < b for a, b in zip(rates[:49], rates[1:50], strict=True))
+
+def test_the_schedule_rises_and_falls_to_zero():
+    train = module_of(SOLUTION)
+    optimizer, schedule = train.make_optimizer(train.Net(), 200)
+    rates = []
+    for _ in range(200):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    peak = max(range(200), key=rates.__getitem__)
+    assert rates[peak] == pytest.approx(train.LR) and 45 < peak < 55
+    assert rates[0] < train.LR / 20 and rates[-1] < train.LR / 1e4
+    assert all(a < b for a, b in zip(rates[:peak], rates[1 : peak + 1], strict=True))
     counts = train.confusion(train.Net(), torch.zeros(20, 28, 28, dtype=torch.uint8), torch.arange(20) % 10)
     assert counts.sum() == 20 and (counts.sum(1) == 2).all()
 

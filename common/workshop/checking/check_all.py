@@ -28,7 +28,7 @@ from workshop.exercises import Exercise
 from workshop.files import files_of, sha256_of
 from workshop.hardware import nvidia_smi
 from workshop.report import STYLES
-from workshop.runs.device import CPU_BUILD
+from workshop.runs.frameworks.device import CPU_BUILD
 
 if TYPE_CHECKING:
     from rich.table import Table

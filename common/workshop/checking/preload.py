@@ -22,8 +22,8 @@ HEAVY = {
 }
 WITHOUT_FRAMEWORK = ("numpy", "scipy.sparse", "scipy.spatial", "scipy.special")  # exercise 1's fits, and its contour
 FOR_EVERY_RUN = (
-    "workshop.runs.classifier",
-    "workshop.runs.crate",
+    "workshop.runs.training",
+    "workshop.runs.records.crate",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "PIL.PngImagePlugin",

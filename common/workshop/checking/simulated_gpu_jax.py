@@ -13,7 +13,7 @@ import os
 
 import jax
 
-from workshop.runs import device_jax
+from workshop.runs.frameworks import on_jax
 
 FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 
@@ -23,7 +23,7 @@ def install(moved: bool) -> None:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
     # Only the CPU: where a GPU is there after all, the plugin for CUDA would take most of its memory.
     jax.config.update("jax_platforms", "cpu")
-    real_devices, real_put, real_describe = jax.devices, jax.device_put, device_jax.describe
+    real_devices, real_put, real_describe = jax.devices, jax.device_put, on_jax.describe
 
     def halves() -> tuple[jax.Device, jax.Device]:
         cpu, gpu = real_devices("cpu")
@@ -37,7 +37,7 @@ def install(moved: bool) -> None:
         return {"type": "cuda", "name": "simulated"} if device == halves()[1] else real_describe(device)
 
     jax.devices = devices
-    device_jax.gpu = lambda: (halves()[1], "")
-    device_jax.describe = describe
+    on_jax.gpu = lambda: (halves()[1], "")
+    on_jax.describe = describe
     if not moved:
         jax.device_put = lambda x, device=None, **_: real_put(x)

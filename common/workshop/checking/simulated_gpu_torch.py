@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from workshop.runs import device
+from workshop.runs.frameworks import on_torch
 
 NAME = "simulated"
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -65,9 +65,9 @@ def for_scripts(module: Any, name: str, simulated: Any) -> None:
 
 def install(images: bool, weights: bool) -> None:
     """Simulate a GPU in this process. images, weights: whether what is sent there claims to have arrived."""
-    describe = device.describe_torch
-    device.cuda_obstacle = lambda *_: None
-    device.describe_torch = lambda d: {"type": "cuda", "name": NAME} if d.type == "cuda" else describe(d)
+    describe = on_torch.describe
+    on_torch.cuda_obstacle = lambda *_: None
+    on_torch.describe = lambda device: {"type": "cuda", "name": NAME} if device.type == "cuda" else describe(device)
     for name, simulated in {
         "is_available": True, "device_count": 1, "current_device": 0, "set_device": None, "synchronize": None,
         "get_device_name": NAME, "get_device_capability": CAPABILITY, "is_bf16_supported": False,

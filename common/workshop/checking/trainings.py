@@ -158,7 +158,7 @@ def unreadable(place: Path, sha256: str) -> Answer | None:
     """The failed answer where the weights of a run are not those that run.json names, or cannot be loaded."""
     from workshop.runs import weights
 
-    path, advice = place / "weights.safetensors", "keep the call of workshop.runs.classifier.report, which writes them"
+    path, advice = place / "weights.safetensors", "keep the line run.finish(...), which writes them"
     try:
         if (real := sha256_of(path)) != sha256:
             return fail(
@@ -196,7 +196,7 @@ def record_of(place: Path) -> dict[str, Any]:
             looked_at="what the script left in the folder named by --output",
             expected="a finished run with its run.json",
             found=why,
-            next_step="keep the lines of the script that write the run (workshop.runs.record)",
+            next_step="keep the last line, runs.main(...), and run.finish(...): they write the run",
         ) from error
 
 

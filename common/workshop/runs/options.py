@@ -1,4 +1,4 @@
-"""The arguments that every training script takes, with the same words for the same mistakes."""
+"""The command line of a script, with the same words for the same mistakes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable
 
 from workshop.errors import Parser, WorkshopError
-from workshop.runs import data, device
+from workshop.runs import data
+from workshop.runs.frameworks import device
 
 LARGEST = 2**31 - 1  # seeds: what every generator in use takes
 
@@ -29,42 +30,65 @@ def whole_number(option: str, smallest: int) -> Callable[[str], int]:
     return read
 
 
-def training(description: str) -> argparse.ArgumentParser:
-    """--data, --epochs, --seed (None where not given), --device, --output and --resume."""
+def read(
+    description: str,
+    training: bool,
+    parents: tuple[str, ...] = (),
+    add_options: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> argparse.Namespace:
+    """The arguments of a script; None for what was not given.
+
+    training: it has data, epochs, a device and checkpoints. parents: it continues a run instead, of these exercises,
+    whose data and (without training) seed it takes over. add_options: adds the script's own options.
+    """
     parser = Parser(description=description.splitlines()[0], allow_abbrev=False)
-    parser.add_argument(
-        "--data", type=data.known_name, metavar="NAME", help=f"one of {', '.join(data.NAMES)} (default digits-60k)"
-    )
-    parser.add_argument(
-        "--epochs", type=whole_number("--epochs", 1), metavar="N", help="passes over the training images"
-    )
-    parser.add_argument("--seed", type=whole_number("--seed", 0), metavar="N", help="of weights and order (default 0)")
-    parser.add_argument("--device", type=device.known_name, default="auto", metavar="NAME", help="auto, cpu or cuda")
-    parser.add_argument(
-        "--output", metavar="DIR", help="the folder of this run (default results/<exercise>/<time>-seed<N>)"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of an interrupted run")
-    return parser
+    if parents:
+        kinds = " or ".join(name.split("-")[1] for name in parents)
+        parser.add_argument("run", nargs="?", metavar="RUN", help=f"a run of exercise {kinds} (default: the newest)")
+    elif training:
+        names = ", ".join(data.NAMES)
+        parser.add_argument("--data", type=data.known_name, metavar="NAME", help=f"{names} (default digits-60k)")
+        parser.add_argument("--epochs", type=whole_number("--epochs", 1), metavar="N", help="passes over the images")
+    if training or not parents:
+        parser.add_argument(
+            "--seed", type=whole_number("--seed", 0), metavar="N", help="of all that is random (default 0)"
+        )
+    if training or parents:
+        names = ", ".join(device.CHOICES)
+        parser.add_argument("--device", type=device.known_name, default="auto", metavar="NAME", help=names)
+    place = "results/<exercise>/<time>-seed<N>"
+    parser.add_argument("--output", metavar="DIR", help=f"the folder of this run (default {place})")
+    if training:
+        parser.add_argument("--resume", action="store_true", help="continue an interrupted run from its checkpoint")
+    if add_options:
+        add_options(parser)
+    return parser.parse_args()
 
 
-def settle(args: argparse.Namespace, checkpoint: dict[str, object] | None, epochs: dict[str, int]) -> None:
-    """Fill in what was not given: from the checkpoint when resuming, else the defaults (`epochs` by data set)."""
+def settle(arguments: argparse.Namespace, checkpoint: dict[str, object] | None, epochs: int | dict[str, int]) -> None:
+    """Fill in what was not given: from the checkpoint when resuming, else the defaults.
+
+    epochs: how many, or how many for each data set.
+    """
     known = checkpoint or {}
-    args.data = args.data or known.get("data", "digits-60k")
-    args.seed = known.get("seed", 0) if args.seed is None else args.seed
-    args.epochs = args.epochs or known.get("epochs", epochs[args.data])
+    arguments.seed = known.get("seed", 0) if arguments.seed is None else arguments.seed
+    if isinstance(epochs, int):
+        arguments.epochs = epochs
+        return
+    arguments.data = arguments.data or known.get("data", "digits-60k")
+    arguments.epochs = arguments.epochs or known.get("epochs", epochs[arguments.data])
 
 
 def must_match(path: object, found: dict[str, object], wanted: dict[str, object], next_step: str) -> None:
-    """Raise WorkshopError where a weights file or checkpoint says something else than this run needs.
+    """Raise WorkshopError where the table of a weights file or checkpoint differs from what this run needs.
 
-    found: what the file says of itself (`workshop.runs.weights.load`); wanted: what it has to say, by the same keys.
+    found: the table (`weights.load`); wanted: what it has to contain, by the same keys.
     """
     for key, value in wanted.items():
         if found.get(key) != value:
             raise WorkshopError(
                 looked_at=path,
                 expected=f"{key}: {value}",
-                found=f"{key}: {found.get(key, 'not said')}",
+                found=f"{key}: {found.get(key, 'missing')}",
                 next_step=next_step,
             )

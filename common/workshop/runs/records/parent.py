@@ -13,9 +13,12 @@ import numpy as np
 from workshop import shell
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of
-from workshop.runs import record, weights
+from workshop.runs import data, weights
+from workshop.runs.data import Dataset
+from workshop.runs.records import record
 
 WEIGHTS = "weights.safetensors"
+TRAIN = "pixi run train-torch -- --data digits"  # makes a run to continue
 # What a run must say of itself for another to build on it, with the kinds that JSON has for it.
 NEEDED = {
     "exercise": str,
@@ -35,6 +38,37 @@ class Parent:
     folder: Path
     said: dict[str, Any]
     sha256: str
+
+    def data(self) -> Dataset:
+        """The data set that the run was trained on, with images (n, 28, 28). Raises WorkshopError where it is another here."""
+        said = self.said["dataset"]
+        found = data.load(said["name"])
+        if found.sha256 != said["sha256"]:
+            raise WorkshopError(
+                looked_at=f"the data set {said['name']}",
+                expected=f"sha256 {said['sha256']}, as in {self.folder.name}",
+                found=f"sha256 {found.sha256}: not the data of that run",
+                next_step=TRAIN,
+            )
+        return found.as_28x28()
+
+    def weights(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        """The run's weights by name. Raises WorkshopError unless they are those of a network with these shapes."""
+        tensors = weights_of(self, TRAIN)
+        same_shapes(self.folder / WEIGHTS, tensors, shapes, TRAIN)
+        return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+
+    def must_reach(self, accuracy: float, n: int) -> float:
+        """The accuracy that the run recorded. Raises WorkshopError where its weights reach another one here, on n images."""
+        stated = next((m["value"] for m in self.said["metrics"] if m["name"] == "test_accuracy"), None)
+        if stated is None or abs(stated - accuracy) > record.proportion_tolerance(accuracy, n)["absolute"]:
+            raise WorkshopError(
+                looked_at=self.folder / "run.json",
+                expected=f"a test accuracy of {accuracy:.4f}, which its weights reach here",
+                found=f"test_accuracy {stated}",
+                next_step=TRAIN,
+            )
+        return stated
 
     def about(self) -> dict[str, str]:
         """What a run that builds on this one says of it."""
@@ -185,7 +219,7 @@ def same_shapes(path: Path, tensors: dict[str, np.ndarray], wanted: dict[str, tu
         if name not in found:
             kernel = name.removesuffix("weight") + "kernel"
             hint = (
-                " (kernel is what Flax calls it: write it with workshop.runs.jax_state.arrays)"
+                " (kernel is what Flax calls it: write it with workshop.runs.frameworks.on_jax.arrays)"
                 if kernel in found
                 else ""
             )
@@ -198,7 +232,7 @@ def same_shapes(path: Path, tensors: dict[str, np.ndarray], wanted: dict[str, tu
         if found[name] != shape:
             flax = {4: lambda s: (s[2], s[3], s[1], s[0]), 2: lambda s: (s[1], s[0])}.get(len(shape))
             hint = (
-                " (Flax's layout: write them with workshop.runs.jax_state.arrays)"
+                " (Flax's layout: write them with workshop.runs.frameworks.on_jax.arrays)"
                 if flax and found[name] == flax(shape)
                 else ""
             )
@@ -212,3 +246,9 @@ def same_shapes(path: Path, tensors: dict[str, np.ndarray], wanted: dict[str, tu
         found=f"{extra[0]}, too: another network",
         next_step=again,
     )
+
+
+def chosen(place: str | None, exercise: str, script: str, exercises: tuple[str, ...]) -> Parent:
+    """The run that a script continues: the one in `place`, else the newest of `exercises` in the folder of results."""
+    results = record.results(Path(script).resolve(), exercise).parent
+    return read(place or newest(results, exercises, TRAIN), TRAIN)

@@ -16,7 +16,7 @@ PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 
 
 def describe(run: dict[str, Any], content: bytes) -> str:
-    """ro-crate-metadata.json for a run.json (`workshop.runs.record`): what it says, and the bytes of the file."""
+    """ro-crate-metadata.json for a run.json (`workshop.runs.records.record`): what it says, and the bytes of the file."""
     itself = {"path": "run.json", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     files = [*run["outputs"], itself]
     root = {

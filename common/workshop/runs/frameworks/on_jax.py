@@ -1,4 +1,4 @@
-"""Choose the device for JAX, insist on it, and say what it is: as `workshop.runs.device` does for torch.
+"""JAX under a run: its device, chosen and asserted, as `on_torch` does for PyTorch; and the state of a training.
 
 XLA reads its flags and opens every GPU that it may use when it is first asked for anything; so call `choose` before.
 """
@@ -9,15 +9,20 @@ import ctypes
 import importlib.util
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import jax
 import jaxlib
+import numpy as np
 
+from workshop import shell
 from workshop.errors import WorkshopError, says_gpu_is_full
 from workshop.hardware import cpu_name, nvidia_smi
-from workshop.runs.device import CPU_BUILD, gpu_is_missing, wanted
+from workshop.runs.frameworks.device import CPU_BUILD, gpu_is_missing, wanted
+from workshop.runs.records import provenance
 
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "safetensors", "matplotlib", "scikit-learn")  # for run.json
 # Where the packages keep the versions that they were built for: PyPI's plugins of today, then conda-forge's jaxlib.
 CUDA_MODULES = ("jax_cuda13_plugin", "jax_cuda12_plugin", "jaxlib.cuda")
 
@@ -148,13 +153,105 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def stack(device: jax.Device) -> str:
-    """One line on what computes: jax and jaxlib, and on a GPU which CUDA each part speaks."""
+def remarks(device: jax.Device) -> list[str]:
+    """One line to print before a training: jax and jaxlib, and on a GPU the CUDA that each part was built for."""
     line = f"jax {jax.__version__}, jaxlib {jaxlib.__version__}"
     if device.platform == "cpu":
-        return line
+        return [line]
     found = {"cuda_of_build": "unknown", "cudnn_of_build": "unknown", "cuda_of_driver": "unknown"} | cuda_versions()
-    return (
+    return [
         f"{line} built for CUDA {found['cuda_of_build']} and cuDNN {found['cudnn_of_build']}; "
         f"the driver offers CUDA {found['cuda_of_driver']}"
+    ]
+
+
+def what_bits_depend_on(device: jax.Device) -> dict[str, Any]:
+    """Besides seed, data and script: what has to be the same for a resumed run to end in the same bits."""
+    described = describe(device)
+    packages = {name: provenance.installed(name) for name in ("flax", "optax")}
+    where = {"device": described["name"]} | ({"threads": described["threads"]} if "threads" in described else {})
+    return {**where, "jax": jax.__version__, "jaxlib": jaxlib.__version__, **packages}
+
+
+def determinism() -> dict[str, Any]:
+    """The flags that decide whether two runs give the same bits, as JAX reports them."""
+    return {
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "threefry_partitionable": jax.config.jax_threefry_partitionable,
+        "prng_impl": jax.config.jax_default_prng_impl,
+        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+        "x64": jax.config.jax_enable_x64,
+    }
+
+
+# ---------------------------------------------------------------- state
+
+# Flax's kernels, (height, width, in, out) and (in, out), in the order of PyTorch's weights: (out, in, height, width)
+# and (out, in).
+TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
+FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
+KIND = {"kernel": "weight", "bias": "bias"}  # what a layer's arrays are called, in Flax and in PyTorch
+
+
+def arrays(params: Any) -> dict[str, np.ndarray]:
+    """The weights of a linen network of plain layers by the names, and in the layouts, that PyTorch gives them."""
+    found = {}
+    for layer, kinds in params["params"].items():
+        for kind, value in kinds.items():
+            array = np.asarray(value)
+            found[f"{layer}.{KIND[kind]}"] = array.transpose(TO_TORCH.get(array.ndim, range(array.ndim)))
+    return found
+
+
+def params_of(tensors: dict[str, np.ndarray]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """The other way: the params of a linen network out of weights as PyTorch names them and lays them out."""
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in tensors.items():
+        layer, kind = name.rsplit(".", 1)
+        if kind == "weight":
+            layers.setdefault(layer, {})["kernel"] = array.transpose(FROM_TORCH[array.ndim])
+        else:
+            layers.setdefault(layer, {})[kind] = array
+    return {"params": layers}
+
+
+def device_of(state: Any) -> jax.Device:
+    """Where the arrays of a tree are (the first of them)."""
+    return next(iter(jax.tree_util.tree_leaves(state)[0].devices()))
+
+
+def batches(order: np.ndarray, _state: Any = None) -> np.ndarray:
+    """Indices of images, int32 (steps, batch size): each step sends its own row, some hundred bytes."""
+    return order.astype(np.int32)
+
+
+def to_numpy(losses: list[jax.Array]) -> np.ndarray:
+    """The loss of every step, float32 (steps,); until here nothing has waited for the device."""
+    return np.asarray(jax.device_get(losses), np.float32)
+
+
+def saved(state: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """All that training changes: the arrays of a tree in its own order, and nothing for a table."""
+    leaves = jax.tree_util.tree_leaves(jax.device_get(state))
+    return {f"{number:04}": np.asarray(leaf) for number, leaf in enumerate(leaves)}, {}
+
+
+def restored(path: Path, tensors: dict[str, np.ndarray], like: Any) -> Any:
+    """A tree with the structure of `like`, on its device, and the arrays that `saved` returned.
+
+    Raises WorkshopError, about the checkpoint at `path`, where they are not those of such a tree.
+    """
+    leaves, structure = jax.tree_util.tree_flatten(like)
+    shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
+    found = [(array.shape, array.dtype) for _, array in sorted(tensors.items())]
+    if found != shapes:
+        raise WorkshopError(
+            looked_at=path,
+            expected=f"{len(shapes)} arrays in the shapes of this network and optimizer",
+            found=f"{len(found)} arrays, of other shapes or types",
+            next_step=f"rm -r {shell.quoted(path.parent)}  # this checkpoint is of no use: begin again",
+        )
+    device = device_of(like)
+    return jax.tree_util.tree_unflatten(
+        structure, [jax.device_put(array, device) for _, array in sorted(tensors.items())]
     )

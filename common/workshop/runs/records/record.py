@@ -21,7 +21,8 @@ from typing import Any
 from workshop import shell
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of, write_atomic
-from workshop.runs import crate, provenance, stopping
+from workshop.runs import stopping
+from workshop.runs.records import crate, provenance
 
 SCHEMA = "reproducible-ml-workflows/run/1"
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
@@ -32,8 +33,8 @@ ELSEWHERE = "name another place with --output"
 
 
 @dataclasses.dataclass
-class Run:
-    """A run under way. Write into `folder`; `finish` moves it to `final`."""
+class Folder:
+    """The folder of a run under way. Write into `folder`; `finish` moves it to `final`."""
 
     exercise: str
     script: Path
@@ -44,7 +45,7 @@ class Run:
     found: frozenset[str] = frozenset()  # names of what was in `folder` before, and is not this run's to remove
 
 
-def start(exercise: str, script: str, output: str | None, seed: int, resume: bool = False) -> Run:
+def start(exercise: str, script: str, output: str | None, seed: int, resume: bool = False) -> Folder:
     """Make (or with `resume` find) the `.partial` folder of a run.
 
     Without `output` the run goes to results/<exercise>/<time>-seed<seed> in the repository, and `resume` takes
@@ -56,7 +57,7 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
     home = results(path, exercise)
     if output is None and resume:
         folder, held = _newest_interrupted(home, path)
-        return Run(exercise, path, folder.with_suffix(""), folder, origin, held)
+        return Folder(exercise, path, folder.with_suffix(""), folder, origin, held)
     final = None if output is None else _place(output)
     if final is not None:
         _refuse_taken(final, _partial(final), resume, path)
@@ -83,11 +84,11 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
             found=found,
             next_step=_mount(home) or ELSEWHERE,
         ) from error
-    return Run(exercise, path, final, folder, origin, held, found)
+    return Folder(exercise, path, final, folder, origin, held, found)
 
 
 @contextmanager
-def running(exercise: str, script: str, args: Any, rank: int = 0) -> Iterator[Run | None]:
+def running(exercise: str, script: str, args: Any, rank: int = 0) -> Iterator[Folder | None]:
     """`start` with a script's arguments (`options.training`, or at least seed and output), and `abandon` if the block ends in an error or Ctrl-C.
 
     None in the processes of torchrun other than the first (rank 0), which alone writes.
@@ -222,7 +223,7 @@ def _hold(folder: Path) -> Any:
     return lock
 
 
-def abandon(run: Run, advise: bool = True) -> None:
+def abandon(run: Folder, advise: bool = True) -> None:
     """After an interruption: keep what can be resumed (and say how, with `advise`), remove what cannot."""
     if (run.folder / CHECKPOINT).exists():
         run.lock.release()
@@ -241,7 +242,7 @@ def abandon(run: Run, advise: bool = True) -> None:
     run.lock.release()
 
 
-def _resume_command(run: Run) -> str:
+def _resume_command(run: Folder) -> str:
     """What was typed, with --resume and the place."""
     words = [word for word in sys.argv[1:] if word != "--resume"]
     if not any(word == "--output" or word.startswith("--output=") for word in words):
@@ -249,7 +250,7 @@ def _resume_command(run: Run) -> str:
     return shell.script(run.script, *words, "--resume")
 
 
-def finish(run: Run, packages: tuple[str, ...], **said: Any) -> Path:
+def finish(run: Folder, packages: tuple[str, ...], **said: Any) -> Path:
     """Describe every file in run.json and ro-crate-metadata.json, then move the folder to its place; the place.
 
     packages: names of the installed packages whose versions matter. said: seed, determinism, device, dataset,

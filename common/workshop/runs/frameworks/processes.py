@@ -1,0 +1,51 @@
+"""Several processes that train one network together, started by torchrun: who they are, and what all of them agree on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from workshop.runs.frameworks.device import process
+
+
+def together() -> bool:
+    """Whether torchrun started several processes. Some job systems set WORLD_SIZE alone, for purposes of their own."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ) and process("WORLD_SIZE", 1) > 1
+
+
+@contextmanager
+def joined(requested: str) -> Iterator[tuple[int, int]]:
+    """In the block the processes form a group; (rank of this one, their number). nccl on GPUs, gloo on the CPU.
+
+    requested: as in `--device`; each process gets a GPU of its own (LOCAL_RANK). One process alone is (0, 1).
+    """
+    if not together():
+        yield process("RANK"), 1
+        return
+    import torch
+    import torch.distributed as dist
+
+    from workshop.runs.frameworks import on_torch
+
+    device = on_torch.choose(requested, process("LOCAL_RANK"))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        yield dist.get_rank(), dist.get_world_size()
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def of_first(value: Any) -> Any:
+    """What `value` is in the first process, in every one: whether to stop, say, is decided by one and done by all."""
+    if not together():
+        return value
+    import torch.distributed as dist
+
+    shared = [value]
+    dist.broadcast_object_list(shared)
+    return shared[0]

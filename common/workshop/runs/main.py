@@ -1,0 +1,58 @@
+"""`runs.main`: the last line of every script."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from workshop import errors
+from workshop.errors import WorkshopError
+from workshop.runs import options, stopping
+from workshop.runs.frameworks import device, processes
+from workshop.runs.records import parent, record
+from workshop.runs.run import Run
+from workshop.runs.training import Training
+
+
+def main(
+    function: Callable[[Any], None],
+    *,
+    exercise: str,
+    script: str,
+    description: str,
+    epochs: int | dict[str, int] | None = None,
+    seed: int = 0,
+    add_options: Callable[[argparse.ArgumentParser], None] | None = None,
+    parents: tuple[str, ...] = (),
+    distributed: bool = False,
+) -> None:
+    """Read the command line, call `function` with its run, and turn problems into one message and an exit code.
+
+    epochs: how many, or how many by default for each data set; makes the run a `Training`. seed: the default one.
+    parents: exercises whose runs this script continues; it then takes one as its first argument. add_options: adds
+    the script's own options. distributed: torchrun may start several processes.
+    Exit codes: 0; 1 for a problem; 85 after a signal that asked to stop, with a checkpoint; 130 after Ctrl-C.
+    """
+    with errors.explained(), ExitStack() as stack:
+        arguments = options.read(description, epochs is not None, parents, add_options)
+        if not distributed and processes.together():
+            raise WorkshopError(
+                looked_at="torchrun",
+                expected="one process: this script does not share its work",
+                found=f"{device.process('WORLD_SIZE')} processes, which would all do the same",
+                next_step="torchrun --nproc-per-node 2 exercise-5-container/solution/train_distributed.py",
+            )
+        source = parent.chosen(arguments.run, exercise, script, parents) if parents else None
+        if epochs is None:
+            if source:
+                seed = source.said["seed"]
+            arguments.seed = seed if getattr(arguments, "seed", None) is None else arguments.seed
+            folder = stack.enter_context(record.running(exercise, script, arguments))
+            function(Run(exercise, arguments, folder, source))
+            return
+        stop_signal = stack.enter_context(stopping.listening())
+        folder = stack.enter_context(record.running(exercise, script, arguments, device.process("RANK")))
+        rank, world = stack.enter_context(processes.joined(arguments.device)) if distributed else (0, 1)
+        function(Training(exercise, arguments, folder, source, epochs, stop_signal, rank, world))

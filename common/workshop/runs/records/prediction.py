@@ -1,0 +1,110 @@
+"""Predictions as runs: logits of the test images, written with what they belong to, and read again to be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from workshop import shell
+from workshop.errors import WorkshopError
+from workshop.files import sha256_of, write_atomic
+from workshop.runs import weights
+from workshop.runs.data import Dataset
+from workshop.runs.records import parent, provenance, record
+from workshop.runs.run import Run
+
+LOGITS = "logits.safetensors"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A finished prediction. logits: float32 (n, 10). weights: sha256 of the file with the weights that made them."""
+
+    source: parent.Parent
+    logits: np.ndarray
+    weights: str | None
+
+
+def read(place: str, run: Run, dataset: Dataset, logits: np.ndarray) -> Prediction:
+    """The prediction in folder `place`. Raises WorkshopError unless it is of the images that `logits` (n, 10) are of."""
+    again = f"{shell.script(run.script)} RUN  # in the other environment, with the same RUN"
+    source = parent.read(place, again)
+    tensors, about = weights.load(source.output(LOGITS), again)
+    if about.get("data_sha256") != dataset.sha256:
+        raise WorkshopError(
+            looked_at=f"{source.folder}, to compare with",
+            expected=f"logits of the images of {dataset.name}",
+            found=f"of {about.get('data', 'images that it does not name')}",
+            next_step=again,
+        )
+    others = tensors.get("logits", np.empty(0))
+    if others.shape != logits.shape:
+        raise WorkshopError(
+            looked_at=source.folder / LOGITS,
+            expected=f"logits of shape {logits.shape}",
+            found=f"shape {others.shape}",
+            next_step=again,
+        )
+    return Prediction(source, others, about.get("weights"))
+
+
+def finish(
+    run: Run, dataset: Dataset, logits: np.ndarray, other: Prediction | None, comparison: dict[str, Any] | None
+) -> None:
+    """Write logits, predictions.csv and the record of a prediction, and print what came out.
+
+    comparison: how far `logits` lie from those of `other`, with `tolerance` and `inside` (exercise 4's `compare`).
+    """
+    predicted = logits.argmax(1)
+    accuracy, n = float((predicted == dataset.y_test).mean()), len(dataset.y_test)
+    stated = run.parent.must_reach(accuracy, n)
+    source = run.parent.said
+    used = sha256_of(run.parent.folder / parent.WEIGHTS)
+    about = {"network": source["network"], "data": dataset.name, "data_sha256": dataset.sha256, "weights": used}
+    weights.save(run.folder / LOGITS, {"logits": logits}, about)
+    pairs = enumerate(zip(dataset.y_test, predicted, strict=True))
+    rows = "".join(f"{i},{label},{guess}\n" for i, (label, guess) in pairs)
+    write_atomic(run.folder / "predictions.csv", f"image,label,predicted\n{rows}".encode())
+    content = {}
+    if comparison:
+        software = provenance.software(run.packages)
+        comparison = {
+            "with": other.source.about(),
+            "same_weights": other.weights == used,
+            **comparison,
+            "packages": provenance.versions_that_differ(software, other.source.said),
+        }
+        content = {"comparison": comparison, "exit_status": 0 if comparison["inside"] else 1}
+    tolerance = record.proportion_tolerance(accuracy, n)
+    place = run.finish(
+        network=source["network"],
+        dataset={"name": dataset.name, "sha256": dataset.sha256, "test": n},
+        metrics=[{"name": "test_accuracy", "value": accuracy, "tolerance": tolerance}],
+        **content,
+    )
+    print(
+        f"{run.exercise}: {n:,} test images of {dataset.name}, weights of {source['exercise']} ({run.parent.folder.name})\n"
+        f"test accuracy {accuracy:.2%}, as the run itself recorded: {stated:.2%}; written: {shell.relative(place)}"
+    )
+    if comparison:
+        _print(comparison)
+
+
+def _print(comparison: dict[str, Any]) -> None:
+    print(
+        f"compared with {comparison['with']['run']}: logits differ by {comparison['largest_absolute']:.1e} at most, "
+        f"{comparison['largest_relative']:.1e} of an image's largest; labels that differ: "
+        f"{comparison['labels_that_differ']} of {comparison['images']:,}"
+    )
+    versions = [
+        f"{name} {here or 'absent'} (there {there or 'absent'})"
+        for name, (here, there) in comparison["packages"].items()
+    ]
+    print(f"packages that differ: {', '.join(versions) or 'none of those that matter'}")
+    if not comparison["same_weights"]:
+        print("the weights differ too: these are two trainings, not one network in two environments")
+    tolerance = comparison["tolerance"]
+    word = "inside" if comparison["inside"] else "OUTSIDE"
+    print(f"{word} the tolerance of {tolerance['relative']:g} ({tolerance['reason']})")

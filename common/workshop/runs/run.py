@@ -1,0 +1,123 @@
+"""What a script sees of its run: arguments, data, device, epochs that can be resumed, and one call that writes everything.
+
+A script defines one function of its run and ends with `runs.main`:
+
+    def train(run: runs.Training) -> None:
+        ...
+        for epoch in run.epochs(network, optimizer, schedule):
+            ...
+            run.log(losses, confusion)
+        run.finish(network)
+
+    if __name__ == "__main__":
+        runs.main(train, exercise="exercise-2-pytorch-cu12", script=__file__, description=__doc__, epochs={...})
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workshop.hardware import cpu_name
+from workshop.runs.frameworks import device
+from workshop.runs.records import parent, record
+
+if TYPE_CHECKING:
+    import jax
+    import torch
+
+
+class Run:
+    """One run of a script. arguments: its command line. folder: write files here; `finish` moves it to its place.
+
+    parent: the run that this one continues, for a script that does (`parents` of `main`).
+    """
+
+    def __init__(
+        self,
+        exercise: str,
+        arguments: argparse.Namespace,
+        folder: record.Folder | None,
+        source: parent.Parent | None = None,
+    ) -> None:
+        self.exercise, self.arguments, self.parent = exercise, arguments, source
+        self.seed: int = arguments.seed
+        self._folder, self._device, self._framework = (
+            folder,
+            None,
+            None,
+        )  # on_torch or on_jax, once the script has asked for a device
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of this run are written until it is finished."""
+        return self._folder.folder
+
+    @property
+    def script(self) -> Path:
+        """The script that runs."""
+        return self._folder.script
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The installed packages whose versions matter to this run: those of its framework."""
+        return self._framework.PACKAGES
+
+    # ------------------------------------------------------------ device
+
+    def torch_device(self) -> torch.device:
+        """The device that `--device` or WORKSHOP_DEVICE asks for, or the one that is there.
+
+        Raises WorkshopError where a GPU is asked for and PyTorch cannot use one; the message says why.
+        """
+        from workshop.runs.frameworks import on_torch
+
+        self._framework = on_torch
+        self._device = on_torch.choose(self.arguments.device, device.process("LOCAL_RANK"))
+        return self._device
+
+    def jax_device(self) -> jax.Device:
+        """As `torch_device`, for JAX; call it before anything else touches JAX."""
+        from workshop.runs.frameworks import on_jax
+
+        self._framework = on_jax
+        self._device = on_jax.choose(self.arguments.device)
+        return self._device
+
+    def assert_on(self, where: torch.device | jax.Device, **tensors: Any) -> None:
+        """Raise WorkshopError unless all tensors (with JAX: all arrays of all trees) are on the device `where`."""
+        _framework_of(where).assert_on(where, **tensors)
+
+    def describe(self, where: torch.device | jax.Device) -> dict[str, Any]:
+        """The device for run.json: type, name, and for a GPU driver, compute capability and CUDA versions."""
+        return _framework_of(where).describe(where)
+
+    # ------------------------------------------------------------ the end
+
+    def finish(self, packages: tuple[str, ...] = (), **content: Any) -> Path:
+        """Write run.json and the crate, and move the folder to its place, which is returned.
+
+        packages: names of installed packages whose versions matter (default: those of the framework). content:
+        dataset, metrics and what else run.schema.json allows; device and flags are recorded as they are, unless given.
+        Raises WorkshopError for NaN or infinite numbers.
+        """
+        if self._framework:
+            where = content.get("device") or self._framework.describe(self._device)
+            content |= {"device": where, "determinism": self._framework.determinism()}
+        else:
+            content = {"device": {"type": "cpu", "name": cpu_name()}, "determinism": {}} | content
+        if self.parent:
+            content["parent"] = self.parent.about()
+        return record.finish(self._folder, packages or self.packages, seed=self.seed, **content)
+
+
+def _framework_of(where: Any) -> Any:
+    """`on_torch` or `on_jax`, by the kind of a device."""
+    if type(where).__module__.partition(".")[0] == "torch":
+        from workshop.runs.frameworks import on_torch
+
+        return on_torch
+    from workshop.runs.frameworks import on_jax
+
+    return on_jax

@@ -1,0 +1,241 @@
+"""A training, epoch by epoch: seeded batches, a line and a checkpoint after each epoch, figures and weights at the end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workshop import shell
+from workshop.errors import WorkshopError
+from workshop.runs import data, figures, options, stopping, weights
+from workshop.runs.frameworks import processes
+from workshop.runs.records import parent, record
+from workshop.runs.run import Run
+
+
+class Training(Run):
+    """A run that trains an image classifier, epoch by epoch, with a checkpoint after each.
+
+    n_epochs: how many there are in all. data_name: of the data set. rank, world: of this process among those that
+    torchrun started; 0 of 1 where it did not.
+    """
+
+    def __init__(
+        self,
+        exercise: str,
+        arguments: argparse.Namespace,
+        folder: record.Folder | None,
+        source: parent.Parent | None = None,
+        epochs: int | dict[str, int] = 1,
+        stop_signal: Callable[[], str | None] = lambda: None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.rank, self.world, self._stop_signal = rank, world, stop_signal
+        self._checkpoint = _load_checkpoint(folder) if getattr(arguments, "resume", False) else None
+        options.settle(arguments, self._checkpoint and self._checkpoint[1], epochs)
+        super().__init__(exercise, arguments, folder, source)
+        self.data_name: str = source.said["dataset"]["name"] if source else arguments.data
+        self.dataset: data.Dataset | None = None
+        self.n_epochs: int = arguments.epochs
+        self._losses, self._accuracies = np.empty(0, np.float32), []
+        self._confusion: np.ndarray | None = None
+        self._hyperparameters: dict[str, Any] = {}
+        self._resumed: list[int] = []
+        self._state: tuple[Any, ...] = ()  # what a checkpoint holds: network, optimizer and schedule, or a tree of JAX
+        self._epoch, self._began = 0, 0.0
+
+    def load_data(self) -> data.Dataset:
+        """The data set of `--data`: uint8 images (n, 28, 28) and int64 labels (n,), to train and to test with."""
+        self.dataset = data.load(self.data_name).as_28x28()
+        return self.dataset
+
+    def note(self, **hyperparameters: Any) -> None:
+        """Keep numbers that were chosen, for run.json; a checkpoint with other ones is not resumed."""
+        self._hyperparameters |= hyperparameters
+
+    # ------------------------------------------------------------ epochs
+
+    def restore(self, state: Any) -> Any:
+        """With JAX: the state of the checkpoint where this run is resumed, else `state` (a tree of arrays) itself."""
+        from workshop.runs.frameworks import on_jax
+
+        self._framework, self._state = on_jax, (state,)
+        if checkpoint := self._checked(on_jax.arrays(state["params"]), on_jax.device_of(state)):
+            self._state = (on_jax.restored(self._folder.folder / record.CHECKPOINT, checkpoint[0], state),)
+        return self._state[0]
+
+    def epochs(self, network: Any = None, optimizer: Any = None, schedule: Any = None) -> Iterator[int]:
+        """The numbers of the epochs that are left, from 0 or from the checkpoint on.
+
+        With PyTorch: network, optimizer and schedule are put back as the checkpoint has them. Between two epochs,
+        SIGTERM and SIGUSR1 end the run in order (`workshop.runs.stopping`).
+        """
+        if network is not None:
+            from workshop.runs.frameworks import on_torch
+
+            self._framework, self._state = on_torch, (network, optimizer, schedule)
+            if checkpoint := self._checked(on_torch.arrays(network), on_torch.device_of(network)):
+                on_torch.restore(*checkpoint, *self._state)
+        self._announce()
+        for epoch in range(self._epoch, self.n_epochs):
+            stopping.stop_if(processes.of_first(self._stop_signal()), epoch, self.n_epochs)
+            self._began = time.perf_counter()
+            yield epoch
+
+    def batches(self, n: int, batch_size: int) -> Iterator[Any]:
+        """Indices of the images of each step of this epoch, (batch size,), in an order that the seed decides.
+
+        n: number of training images; the few that fill no batch are left out.
+        """
+        steps = n // batch_size
+        order = data.epoch_order(self.seed, self._epoch, n)[: steps * batch_size].reshape(steps, batch_size)
+        yield from _with_progress(self._framework.batches(order, self._state[0]), quiet=self.rank > 0)
+
+    def log(self, losses: list[Any], confusion: Any, state: Any = None) -> None:
+        """After an epoch: print a line, keep loss and accuracy, write the checkpoint.
+
+        losses: that of every step, still on the device. confusion: counts (classes, classes), row is the true class.
+        state: with JAX, what training has changed.
+        """
+        new = self._framework.to_numpy(losses)
+        self._losses = np.concatenate([self._losses, new])
+        self._confusion = np.asarray(confusion if isinstance(confusion, np.ndarray) else confusion.cpu())
+        self._accuracies.append(float(np.trace(self._confusion) / self._confusion.sum()))
+        if state is not None:
+            self._state = (state,)
+        self._epoch += 1
+        if self.rank > 0:
+            return
+        print(
+            f"epoch {self._epoch}/{self.n_epochs}: loss {new.mean(dtype=np.float64):.4f}, "
+            f"test accuracy {self._accuracies[-1]:.2%}, {time.perf_counter() - self._began:.1f} s",
+            flush=True,
+        )
+        tensors, table = self._framework.saved(*self._state)
+        weights.save(
+            self._folder.folder / record.CHECKPOINT,
+            tensors | {"losses": self._losses, "confusion": self._confusion},
+            self._about | table | {"done": self._epoch, "accuracies": self._accuracies, "resumed": self._resumed},
+        )
+
+    # ------------------------------------------------------------ the end
+
+    def finish(self, network: Any, accuracy_before: float | None = None, **content: Any) -> Path | None:
+        """Write figures, weights, run.json and crate, all or nothing; the folder. None in other processes than the first.
+
+        network: a PyTorch network, or the parameters of a Flax one. accuracy_before: on the test images, where the
+        training continued from trained weights. content: what else goes into run.json.
+        """
+        if self.rank > 0:
+            return None
+        framework, dataset, folder = self._framework, self.dataset, self._folder.folder
+        accuracy, n = self._accuracies[-1], len(dataset.y_test)
+        title = f"{dataset.name}, seed {self.seed}: {accuracy:.2%} of {n:,} test images"
+        figures.learning_curve(folder / "learning_curve.png", self._losses, self._accuracies, title, accuracy_before)
+        figures.confusion_matrix(folder / "confusion_matrix.png", self._confusion, dataset.classes, title)
+        tensors = framework.arrays(network)
+        about = {"network": weights.network_of(tensors), "data": dataset.name, "data_sha256": dataset.sha256}
+        weights.save(folder / "weights.safetensors", tensors, about)
+        last_epoch = self._losses[-(len(self._losses) // len(self._accuracies)) :]
+        metrics = [
+            {"name": "test_accuracy", "value": accuracy, "tolerance": record.proportion_tolerance(accuracy, n)},
+            {"name": "train_loss", "value": float(np.mean(last_epoch, dtype=np.float64))},
+        ]
+        if accuracy_before is not None:
+            metrics.append({"name": "test_accuracy_before", "value": accuracy_before})
+        place = super().finish(
+            network=about["network"],
+            dataset={"name": dataset.name, "sha256": dataset.sha256, "train": len(dataset.y_train), "test": n},
+            metrics=metrics,
+            device=framework.describe(framework.device_of(network)),
+            processes=self.world,
+            hyperparameters={"epochs": self.n_epochs} | self._hyperparameters,
+            resumed_after_epochs=self._resumed,
+            **content,
+        )
+        reached = f"{accuracy:.2%}" if accuracy_before is None else f"{accuracy_before:.2%} before, {accuracy:.2%} after"
+        print(f"test accuracy {reached}; the run is in {place}")
+        return place
+
+    # ------------------------------------------------------------ private
+
+    def _checked(self, tensors: dict[str, np.ndarray], where: Any) -> tuple[dict[str, np.ndarray], dict] | None:
+        """Arrays and table of the checkpoint, if the run is resumed; refused where it belongs to another run."""
+        self._where = where
+        self._about = {
+            "network": weights.network_of(tensors),
+            "data": self.dataset.name,
+            "data_sha256": self.dataset.sha256,
+            "seed": self.seed,
+            "epochs": self.n_epochs,
+            "processes": self.world,
+            "hyperparameters": {"epochs": self.n_epochs} | self._hyperparameters,
+            "script": self._folder and self._folder.origin["script"]["sha256"],
+            **self._framework.what_bits_depend_on(where),
+        }
+        if self._checkpoint is None:
+            return None
+        arrays, table = self._checkpoint
+        if self.rank == 0:
+            begin_again = f"rm -r {shell.quoted(self._folder.folder)}  # or resume it as it was begun"
+            options.must_match(self._folder.folder / record.CHECKPOINT, table, self._about, begin_again)
+        missing = {"losses", "confusion"} - arrays.keys()
+        if missing:
+            raise WorkshopError(
+                looked_at=self._folder.folder / record.CHECKPOINT,
+                expected="a checkpoint that this workshop wrote",
+                found=f"none of its arrays is called {min(missing)}",
+                next_step=f"rm -r {shell.quoted(self._folder.folder)}",
+            )
+        self._losses, self._confusion = arrays.pop("losses"), arrays.pop("confusion")
+        self._epoch, self._accuracies = table["done"], table["accuracies"]
+        self._resumed = [*table["resumed"], table["done"]]
+        return arrays, table
+
+    def _announce(self) -> None:
+        if self.rank > 0:
+            return
+        described = self._framework.describe(self._where)
+        print(
+            f"{self.exercise}: {self.dataset.name} on {described['type']} ({described['name']}), "
+            f"epochs: {self.n_epochs}, seed: {self.seed}",
+            flush=True,
+        )
+        for line in self._framework.remarks(self._where):
+            print(line, flush=True)
+
+
+def _load_checkpoint(folder: record.Folder | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and table of the checkpoint, read by the first process (which has the folder) and handed to the others.
+
+    Raises WorkshopError, in every process, where it cannot be read.
+    """
+    found = problem = None
+    if folder is not None:
+        path = folder.folder / record.CHECKPOINT
+        try:
+            found = weights.load(
+                path, f"rm -r {shell.quoted(path.parent)}  # this checkpoint is of no use: begin again"
+            )
+        except WorkshopError as error:
+            problem = error
+    found, problem = processes.of_first((found, problem))
+    if problem:
+        raise problem
+    return found
+
+
+def _with_progress(batches: Iterable[Any], quiet: bool) -> Iterator[Any]:
+    """The batches, with a bar on a terminal that disappears at the end of the epoch."""
+    from rich.console import Console
+    from rich.progress import track
+
+    quiet = quiet or not sys.stderr.isatty()
+    yield from track(batches, "training", console=Console(stderr=True), transient=True, disable=quiet)

@@ -1,0 +1,58 @@
+"""Exercise 5: train exercise 2's network in several processes, on several GPUs or on the CPU.
+
+    torchrun --nproc-per-node 2 train_distributed.py                   # a GPU for each process, or the CPU for all
+    torchrun --nproc-per-node 2 train_distributed.py --data digits --device cpu
+
+Each step sees the same images as with one process: every process takes its share of the batch, and the gradients are
+averaged. The order of these additions differs, and so do the last digits of the weights; with the same number of
+processes the result is the same, byte for byte. The first process alone prints and writes.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from workshop import runs
+from workshop.errors import WorkshopError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "exercise-2-pytorch-cu12" / "solution"))
+import train as one_process  # exercise 2's script: network, optimizer, the loop over the batches
+
+EXERCISE = "exercise-5-container"
+
+
+def train(run: runs.Training) -> None:
+    one_process.make_deterministic(run.seed)
+    device = run.torch_device()
+    data = run.load_data()
+    arrays = data.x_train, data.y_train, data.x_test, data.y_test
+    images, labels, test_images, test_labels = (torch.from_numpy(array).to(device) for array in arrays)
+    batch_size = one_process.DIGITS_BATCH_SIZE if run.data_name == "digits" else one_process.BATCH_SIZE
+    if batch_size % run.world:
+        raise WorkshopError(
+            looked_at="torchrun",
+            expected=f"a number of processes that divides the batch of {batch_size}",
+            found=f"{run.world} processes",
+            next_step="torchrun --nproc-per-node 2",
+        )
+    network = one_process.Net().to(device, memory_format=torch.channels_last)
+    optimizer, schedule = one_process.make_optimizer(network, run.n_epochs * (len(images) // batch_size))
+    run.assert_on(device, images=images, **dict(network.named_parameters()))
+    run.note(batch_size=batch_size, lr=one_process.LR, warm_up=one_process.WARM_UP)
+
+    # It holds the same weights as `network`, and averages their gradients over the processes in every backward pass.
+    shared = DistributedDataParallel(network) if run.world > 1 else network
+    for _ in run.epochs(network, optimizer, schedule):
+        # This process's share of each batch: no image goes to two processes.
+        batches = (batch[run.rank :: run.world] for batch in run.batches(len(images), batch_size))
+        losses = one_process.train_epoch(shared, optimizer, schedule, images, labels, batches)
+        run.log(losses, one_process.confusion(network, test_images, test_labels))
+    run.finish(network)
+
+
+if __name__ == "__main__":
+    runs.main(
+        train, exercise=EXERCISE, script=__file__, description=__doc__, epochs=one_process.EPOCHS, distributed=True
+    )
