@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import torch
 
 
-class Run:
-    """One run of a script. arguments: its command line. folder: write files here; `finish` moves it to its place.
+class AnyRun:
+    """What every run has. arguments: its command line. folder: write files here; `finish` moves it to its place.
 
     parent: the run that this one continues, for a script that does (`parents` of `main`).
     """
@@ -43,20 +43,20 @@ class Run:
     ) -> None:
         self.exercise, self.arguments, self.parent = exercise, arguments, source
         self.seed: int = arguments.seed
-        self._folder, self._device, self._framework = (
-            folder,
-            None,
-            None,
-        )  # on_torch or on_jax, once the script has asked for a device
+        self._folder = folder
+        self._framework: Any = None  # on_torch or on_jax, once the script has asked for a device
+        self._device: Any = None
 
     @property
     def folder(self) -> Path:
-        """Where the files of this run are written until it is finished."""
+        """Where the files of this run are written until it is finished. Only the first process has one."""
+        assert self._folder is not None
         return self._folder.folder
 
     @property
     def script(self) -> Path:
         """The script that runs."""
+        assert self._folder is not None
         return self._folder.script
 
     @property
@@ -93,15 +93,8 @@ class Run:
         """The device for run.json: type, name, and for a GPU driver, compute capability and CUDA versions."""
         return _framework_of(where).describe(where)
 
-    # ------------------------------------------------------------ the end
-
-    def finish(self, packages: tuple[str, ...] = (), **content: Any) -> Path:
-        """Write run.json and the crate, and move the folder to its place, which is returned.
-
-        packages: names of installed packages whose versions matter (default: those of the framework). content:
-        dataset, metrics and what else run.schema.json allows; device and flags are recorded as they are, unless given.
-        Raises WorkshopError for NaN or infinite numbers.
-        """
+    def _write(self, packages: tuple[str, ...], **content: Any) -> Path:
+        """run.json and the crate; the folder in its place. Device and flags are recorded as they are, unless given."""
         if self._framework:
             where = content.get("device") or self._framework.describe(self._device)
             content |= {"device": where, "determinism": self._framework.determinism()}
@@ -109,7 +102,20 @@ class Run:
             content = {"device": {"type": "cpu", "name": cpu_name()}, "determinism": {}} | content
         if self.parent:
             content["parent"] = self.parent.about()
+        assert self._folder is not None
         return record.finish(self._folder, packages or self.packages, seed=self.seed, **content)
+
+
+class Run(AnyRun):
+    """One run of a script that trains nothing."""
+
+    def finish(self, packages: tuple[str, ...] = (), **content: Any) -> Path:
+        """Write run.json and the crate, and move the folder to its place, which is returned.
+
+        packages: names of installed packages whose versions matter (default: those of the framework). content:
+        dataset, metrics and what else run.schema.json allows. Raises WorkshopError for NaN or infinite numbers.
+        """
+        return self._write(packages, **content)
 
 
 def _framework_of(where: Any) -> Any:

@@ -16,10 +16,10 @@ from workshop.errors import WorkshopError
 from workshop.runs import data, figures, options, stopping, weights
 from workshop.runs.frameworks import processes
 from workshop.runs.records import parent, record
-from workshop.runs.run import Run
+from workshop.runs.run import AnyRun
 
 
-class Training(Run):
+class Training(AnyRun):
     """A run that trains an image classifier, epoch by epoch, with a checkpoint after each.
 
     n_epochs: how many there are in all. data_name: of the data set. rank, world: of this process among those that
@@ -42,14 +42,17 @@ class Training(Run):
         options.settle(arguments, self._checkpoint and self._checkpoint[1], epochs)
         super().__init__(exercise, arguments, folder, source)
         self.data_name: str = source.said["dataset"]["name"] if source else arguments.data
-        self.dataset: data.Dataset | None = None
+        self.dataset: data.Dataset  # set by load_data, or by a script that makes its own
         self.n_epochs: int = arguments.epochs
-        self._losses, self._accuracies = np.empty(0, np.float32), []
-        self._confusion: np.ndarray | None = None
+        self._losses = np.empty(0, np.float32)
+        self._accuracies: list[float] = []
+        self._confusion = np.empty((0, 0), np.int64)  # of the last epoch
         self._hyperparameters: dict[str, Any] = {}
         self._resumed: list[int] = []
         self._state: tuple[Any, ...] = ()  # what a checkpoint holds: network, optimizer and schedule, or a tree of JAX
         self._epoch, self._began = 0, 0.0
+        self._where: Any = None  # the device that the weights are on
+        self._about: dict[str, Any] = {}  # what a checkpoint must agree with
 
     def load_data(self) -> data.Dataset:
         """The data set of `--data`: uint8 images (n, 28, 28) and int64 labels (n,), to train and to test with."""
@@ -68,7 +71,7 @@ class Training(Run):
 
         self._framework, self._state = on_jax, (state,)
         if checkpoint := self._checked(on_jax.arrays(state["params"]), on_jax.device_of(state)):
-            self._state = (on_jax.restored(self._folder.folder / record.CHECKPOINT, checkpoint[0], state),)
+            self._state = (on_jax.restored(self.folder / record.CHECKPOINT, checkpoint[0], state),)
         return self._state[0]
 
     def epochs(self, network: Any = None, optimizer: Any = None, schedule: Any = None) -> Iterator[int]:
@@ -120,7 +123,7 @@ class Training(Run):
         )
         tensors, table = self._framework.saved(*self._state)
         weights.save(
-            self._folder.folder / record.CHECKPOINT,
+            self.folder / record.CHECKPOINT,
             tensors | {"losses": self._losses, "confusion": self._confusion},
             self._about | table | {"done": self._epoch, "accuracies": self._accuracies, "resumed": self._resumed},
         )
@@ -135,22 +138,27 @@ class Training(Run):
         """
         if self.rank > 0:
             return None
-        framework, dataset, folder = self._framework, self.dataset, self._folder.folder
+        framework, dataset, folder = self._framework, self.dataset, self.folder
         accuracy, n = self._accuracies[-1], len(dataset.y_test)
         title = f"{dataset.name}, seed {self.seed}: {accuracy:.2%} of {n:,} test images"
         figures.learning_curve(folder / "learning_curve.png", self._losses, self._accuracies, title, accuracy_before)
         figures.confusion_matrix(folder / "confusion_matrix.png", self._confusion, dataset.classes, title)
         tensors = framework.arrays(network)
-        about = {"network": weights.network_of(tensors), "data": dataset.name, "data_sha256": dataset.sha256}
+        about: dict[str, object] = {
+            "network": weights.network_of(tensors),
+            "data": dataset.name,
+            "data_sha256": dataset.sha256,
+        }
         weights.save(folder / "weights.safetensors", tensors, about)
         last_epoch = self._losses[-(len(self._losses) // len(self._accuracies)) :]
-        metrics = [
+        metrics: list[dict[str, Any]] = [
             {"name": "test_accuracy", "value": accuracy, "tolerance": record.proportion_tolerance(accuracy, n)},
             {"name": "train_loss", "value": float(np.mean(last_epoch, dtype=np.float64))},
         ]
         if accuracy_before is not None:
             metrics.append({"name": "test_accuracy_before", "value": accuracy_before})
-        place = super().finish(
+        place = self._write(
+            framework.PACKAGES,
             network=about["network"],
             dataset={"name": dataset.name, "sha256": dataset.sha256, "train": len(dataset.y_train), "test": n},
             metrics=metrics,
@@ -160,7 +168,9 @@ class Training(Run):
             resumed_after_epochs=self._resumed,
             **content,
         )
-        reached = f"{accuracy:.2%}" if accuracy_before is None else f"{accuracy_before:.2%} before, {accuracy:.2%} after"
+        reached = (
+            f"{accuracy:.2%}" if accuracy_before is None else f"{accuracy_before:.2%} before, {accuracy:.2%} after"
+        )
         print(f"test accuracy {reached}; the run is in {place}")
         return place
 
@@ -184,15 +194,15 @@ class Training(Run):
             return None
         arrays, table = self._checkpoint
         if self.rank == 0:
-            begin_again = f"rm -r {shell.quoted(self._folder.folder)}  # or resume it as it was begun"
-            options.must_match(self._folder.folder / record.CHECKPOINT, table, self._about, begin_again)
+            begin_again = f"rm -r {shell.quoted(self.folder)}  # or resume it as it was begun"
+            options.must_match(self.folder / record.CHECKPOINT, table, self._about, begin_again)
         missing = {"losses", "confusion"} - arrays.keys()
         if missing:
             raise WorkshopError(
-                looked_at=self._folder.folder / record.CHECKPOINT,
+                looked_at=self.folder / record.CHECKPOINT,
                 expected="a checkpoint that this workshop wrote",
                 found=f"none of its arrays is called {min(missing)}",
-                next_step=f"rm -r {shell.quoted(self._folder.folder)}",
+                next_step=f"rm -r {shell.quoted(self.folder)}",
             )
         self._losses, self._confusion = arrays.pop("losses"), arrays.pop("confusion")
         self._epoch, self._accuracies = table["done"], table["accuracies"]

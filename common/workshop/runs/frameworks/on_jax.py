@@ -175,12 +175,13 @@ def what_bits_depend_on(device: jax.Device) -> dict[str, Any]:
 
 def determinism() -> dict[str, Any]:
     """The flags that decide whether two runs give the same bits, as JAX reports them."""
+    config: Any = jax.config
     return {
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "threefry_partitionable": jax.config.jax_threefry_partitionable,
-        "prng_impl": jax.config.jax_default_prng_impl,
-        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
-        "x64": jax.config.jax_enable_x64,
+        "threefry_partitionable": config.jax_threefry_partitionable,
+        "prng_impl": config.jax_default_prng_impl,
+        "matmul_precision": config.jax_default_matmul_precision or "default",
+        "x64": config.jax_enable_x64,
     }
 
 

@@ -130,6 +130,7 @@ def determinism() -> dict[str, Any]:
 
 def what_bits_depend_on(device: torch.device) -> dict[str, Any]:
     """Besides seed, data and script: what has to be the same for a resumed run to end in the same bits."""
+    where: dict[str, Any]
     if device.type == "cuda":
         where = {"device": torch.cuda.get_device_name(device)}
     else:

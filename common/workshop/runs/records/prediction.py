@@ -47,7 +47,7 @@ def read(place: str, run: Run, dataset: Dataset, logits: np.ndarray) -> Predicti
             found=f"shape {others.shape}",
             next_step=again,
         )
-    return Prediction(source, others, about.get("weights"))
+    return Prediction(source, others, str(about.get("weights")))
 
 
 def finish(
@@ -57,6 +57,7 @@ def finish(
 
     comparison: how far `logits` lie from those of `other`, with `tolerance` and `inside` (exercise 4's `compare`).
     """
+    assert run.parent is not None
     predicted = logits.argmax(1)
     accuracy, n = float((predicted == dataset.y_test).mean()), len(dataset.y_test)
     stated = run.parent.must_reach(accuracy, n)
@@ -67,8 +68,8 @@ def finish(
     pairs = enumerate(zip(dataset.y_test, predicted, strict=True))
     rows = "".join(f"{i},{label},{guess}\n" for i, (label, guess) in pairs)
     write_atomic(run.folder / "predictions.csv", f"image,label,predicted\n{rows}".encode())
-    content = {}
-    if comparison:
+    content: dict[str, Any] = {}
+    if other and comparison:
         software = provenance.software(run.packages)
         comparison = {
             "with": other.source.about(),

@@ -77,11 +77,10 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
                 left.unlink()
         found = frozenset(path.name for path in folder.iterdir()) - {CHECKPOINT, LOCK}
     except OSError as error:
-        found = error.strerror or str(error)
         raise WorkshopError(
             looked_at=error.filename or final or home,
             expected="a folder that can be written",
-            found=found,
+            found=error.strerror or str(error),
             next_step=_mount(home) or ELSEWHERE,
         ) from error
     return Folder(exercise, path, final, folder, origin, held, found)
