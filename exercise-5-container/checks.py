@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
+from workshop import containers
 from workshop.checking.checks import Answer, Check, Workspace, fail, ok
-from workshop.containers import apptainer, content, findings, images, last_stage
-from workshop.containers.check import is_container_file, is_definition
-from workshop.containers.images import Finding, Image
+from workshop.containers import Finding, Image
 from workshop.errors import WorkshopError
 from workshop.jobs import rules
 
 
 def files(workspace: Workspace, definitions: bool) -> list[Path]:
     """The Dockerfiles, or the Apptainer definitions, of the folder."""
-    listed = [file for file in sorted(workspace.folder.iterdir()) if is_container_file(file)]
-    return [file for file in listed if is_definition(file) == definitions]
+    listed = [file for file in sorted(workspace.folder.iterdir()) if containers.is_container_file(file)]
+    return [file for file in listed if containers.is_definition(file) == definitions]
 
 
 def put_back(workspace: Workspace, name: str) -> str:
@@ -30,7 +29,7 @@ def images_of(workspace: Workspace) -> list[Image]:
         raise WorkshopError(
             looked_at=workspace.folder, expected="a Dockerfile or a Containerfile", found="none", next_step=advice
         )
-    image = images.load(found[0])
+    image = containers.load_image(found[0])
     if image.workspace is None:
         raise WorkshopError(
             looked_at=found[0],
@@ -38,11 +37,11 @@ def images_of(workspace: Workspace) -> list[Image]:
             found="none",
             next_step="look at a Pixi workspace: workshop check 5 PATH",
         )
-    if images.environment_argument(image) is None:
+    if containers.environment_argument(image) is None:
         return [image]
     known = image.workspace.environments
-    gpu = [name for name in ("cuda12", *known) if name in known and images.load(found[0], name).cuda]
-    return [image, *(images.load(found[0], name) for name in gpu[:1] if name != image.environment)]
+    gpu = [name for name in ("cuda12", *known) if name in known and containers.load_image(found[0], name).cuda]
+    return [image, *(containers.load_image(found[0], name) for name in gpu[:1] if name != image.environment)]
 
 
 def answer(found: list[Finding], said: str) -> Answer:
@@ -61,31 +60,29 @@ def answer(found: list[Finding], said: str) -> Answer:
 def bases_are_pinned(workspace: Workspace) -> Answer:
     image = images_of(workspace)[0]
     outside = dict.fromkeys(stage.base.partition("@")[0] for stage in image.stages if stage.parent is None)
-    return answer([f for f in findings.base(image) if f.name != "stage-unknown"], ", ".join(outside))
+    return answer([f for f in containers.base_findings(image) if f.name != "stage-unknown"], ", ".join(outside))
 
 
 def installs_the_lock(workspace: Workspace) -> Answer:
     seen = images_of(workspace)
-    found = [finding for image in seen for finding in findings.lock(image)]
+    found = [finding for image in seen for finding in containers.lock_findings(image)]
     return answer(found, f"pixi install --locked of {' or '.join(str(image.environment) for image in seen)}")
 
 
 def ends_small(workspace: Workspace) -> Answer:
     seen = images_of(workspace)
-    unmade = [f for image in seen for f in findings.base(image) if f.name == "stage-unknown"]
-    found = [finding for image in seen for finding in last_stage.holds(image)]
-    in_content = content.findings(seen[0])
-    path = [finding for finding in in_content if finding.name == "python-path"]  # set in the next step
-    return answer(
-        [*unmade, *found, *(finding for finding in in_content if finding not in path)],
-        f"the environment at its path, user {seen[0].final.user}, none of Pixi",
-    )
+    found = [
+        finding for image in seen for finding in containers.base_findings(image) if finding.name == "stage-unknown"
+    ]
+    found += [finding for image in seen for finding in containers.last_stage_findings(image)]
+    found += containers.content_findings(seen[0])
+    return answer(found, f"the environment at its path, user {seen[0].final.user}, none of Pixi")
 
 
 def is_activated(workspace: Workspace) -> Answer:
     seen = images_of(workspace)
-    found = [finding for image in seen for finding in last_stage.activation(image)]
-    found += [finding for finding in content.findings(seen[0]) if finding.name == "python-path"]
+    found = [finding for image in seen for finding in containers.activation_findings(image)]
+    found += containers.python_path_findings(seen[0])
     gpu = next((f", and for {image.environment} the host's driver" for image in seen if image.cuda), "")
     return answer(found, f"PATH, CONDA_PREFIX and the manifest's variables by ENV{gpu}")
 
@@ -97,9 +94,9 @@ def is_defined_for_apptainer(workspace: Workspace) -> Answer:
         return fail(
             looked_at=workspace.folder, expected="an Apptainer definition (*.def)", found="none", next_step=advice
         )
-    asked = [(file, name) for file in definitions for name in dict.fromkeys((None, apptainer.for_gpu(file)))]
-    found = [finding for file, name in asked for finding in apptainer.findings(file, name)]
-    if not found and not any(apptainer.installs(apptainer.read(file)) for file in definitions):
+    asked = [(file, name) for file in definitions for name in dict.fromkeys((None, containers.for_gpu(file)))]
+    found = [finding for file, name in asked for finding in containers.definition_findings(file, name)]
+    if not found and not any(containers.installs(containers.read_definition(file)) for file in definitions):
         return fail(
             looked_at=definitions[0],
             expected="a definition that installs from the lock",

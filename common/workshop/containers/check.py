@@ -10,11 +10,33 @@ from dataclasses import asdict
 from pathlib import Path
 
 from workshop import exercises, shell
-from workshop.containers import apptainer, findings, images
-from workshop.containers.images import Finding
+from workshop.containers import build_rules, content_rules, definition_rules, images, last_stage_rules
+from workshop.containers.build_rules import base_findings, lock_findings
+from workshop.containers.content_rules import content_findings, python_path_findings
+from workshop.containers.definition_rules import definition_findings
+from workshop.containers.images import Image, load_image
+from workshop.containers.last_stage_rules import activation_findings, last_stage_findings
+from workshop.containers.rules import Finding
 from workshop.errors import WorkshopError, message_of
 
 STARTER = "exercise-5-container/starter"
+# Every rule, in the order in which `container-check` reports what it finds.
+RULES = (
+    *build_rules.BASE_RULES,
+    *build_rules.COPY_RULES,
+    *build_rules.IMAGE_RULES,
+    *build_rules.INSTALL_RULES,
+    *last_stage_rules.HOLDS_RULES,
+    *last_stage_rules.START_RULES,
+    *last_stage_rules.VARIABLE_RULES,
+    *content_rules.LABEL_RULES,
+    *content_rules.SCRIPT_RULES,
+    *content_rules.PYTHON_PATH_RULES,
+    *definition_rules.FORM_RULES,
+    *definition_rules.STAGE_RULES,
+    *definition_rules.INSTALL_RULES,
+    *definition_rules.RESULT_RULES,
+)
 
 
 def main(path: str | None, environment: str | None, as_json: bool) -> int:
@@ -80,8 +102,20 @@ def look(file: Path, environment: str | None) -> list[Finding]:
             next_step=again,
         )
     if is_definition(file):
-        return apptainer.findings(file, environment)
-    return findings.all_findings(images.load(file, environment))
+        return definition_findings(file, environment)
+    return findings_of_image(load_image(file, environment))
+
+
+def findings_of_image(image: Image) -> list[Finding]:
+    """All findings about a Dockerfile, from its first FROM to the folders of PYTHONPATH."""
+    return [
+        *base_findings(image),
+        *lock_findings(image),
+        *last_stage_findings(image),
+        *activation_findings(image),
+        *content_findings(image),
+        *python_path_findings(image),
+    ]
 
 
 def hadolint(file: Path) -> list[dict[str, object]] | str:

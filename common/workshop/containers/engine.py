@@ -198,7 +198,7 @@ def build(environment: str, tag: str | None, file: str | None, wanted: str | Non
     path = the_file(file)
     workspace = fitting(environment, path)
     root = workspace.path.parent
-    image = images.load(path)
+    image = images.load_image(path)
     if image.environment != environment and images.environment_argument(image) is None:
         raise WorkshopError(
             looked_at=path,

@@ -1,5 +1,5 @@
-"""What a Dockerfile makes of a Pixi workspace, read without an engine: where it installs, what it takes along, what
-holds in the last stage. `container_findings` asks the questions."""
+"""The image that a Dockerfile makes of a Pixi workspace, read without an engine: the step that installs, the files that
+are copied, the last stage. The rules (`build_rules`, `last_stage_rules`, `content_rules`) judge it."""
 
 from __future__ import annotations
 
@@ -23,24 +23,17 @@ NAMES = ("Dockerfile", "Containerfile")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it should be. level: error, or advice where an image works without it."""
-
-    name: str
-    level: str
-    looked_at: str
-    expected: str
-    found: str
-    next_step: str
-
-
-@dataclass(frozen=True)
 class Install:
     """The step in which Pixi installs the environment that the image is for."""
 
+    image: Image
     stage: Stage
     step: Step
     call: PixiCall
+
+    @property
+    def where(self) -> str:
+        return self.image.where(self.step.instruction)
 
     @property
     def prefix(self) -> str:
@@ -77,7 +70,7 @@ class Image:
             for step, call in pixi_steps(stage):
                 if call.does in shellwords.INSTALLING:
                     named = replace(call, environment=active) if call.environment == shellwords.ALL else call
-                    found.append(Install(stage, step, named))
+                    found.append(Install(self, stage, step, named))
 
         def weight(entry: tuple[int, Install]) -> tuple[bool, bool, bool, bool, int]:
             place, install = entry
@@ -126,18 +119,15 @@ class Image:
     @cached_property
     def linux(self) -> list[Platform]:
         """The Linux platforms of that environment, in the manifest's order; those of the image where FROM names one."""
-        known = self.workspace.environments if self.workspace else {}
-        if self.environment not in known:
+        if self.workspace is None or self.environment not in self.workspace.environments:
             return []
         wanted = self.final_platform()
-        all_of_it = platforms_of(self.workspace, known[self.environment].features)
-        return [p for p in all_of_it if p.subdir.startswith("linux-") and wanted in (None, p.subdir)]
+        return [p for p in linux_platforms(self.workspace, self.environment) if wanted in (None, p.subdir)]
 
     @property
     def cuda(self) -> str | None:
         """The CUDA version that the environment asks of the driver, where all of its Linux platforms ask for one."""
-        versions = [p.version_of("__cuda") for p in self.linux]
-        return versions[0] if versions and all(versions) else None
+        return cuda_needed(self.linux)
 
     def final_platform(self) -> str | None:
         """The conda subdir that `FROM --platform` of the last stage names."""
@@ -152,7 +142,7 @@ class Image:
         )
 
 
-def load(path: Path, environment: str | None = None) -> Image:
+def load_image(path: Path, environment: str | None = None) -> Image:
     """Read a Dockerfile and the nearest manifest above it; with `environment`, as if that were the build argument.
 
     Raises WorkshopError where the file or the manifest cannot be read, or the file installs another environment by
@@ -269,6 +259,31 @@ def activated(variables: Mapping[str, str]) -> str:
     """The environment that CONDA_PREFIX or PATH names; `default` where neither does."""
     named = re.search(r"/\.pixi/envs/([^/:]+)", f"{variables.get('CONDA_PREFIX', '')}:{variables.get('PATH', '')}")
     return named[1] if named else "default"
+
+
+def linux_platforms(workspace: manifest.Manifest, environment: str) -> list[Platform]:
+    """The Linux platforms of an environment, in the manifest's order."""
+    return [
+        p
+        for p in platforms_of(workspace, workspace.environments[environment].features)
+        if p.subdir.startswith("linux-")
+    ]
+
+
+def cuda_needed(platforms: list[Platform]) -> str | None:
+    """The CUDA version that the first of the platforms needs of the driver; None unless all of them need one."""
+    versions = [platform.version_of("__cuda") for platform in platforms]
+    return versions[0] if versions and all(versions) else None
+
+
+def is_at_least(version: str | None, minimum: str) -> bool:
+    """Whether a version is `minimum` or newer (12 is 12.0); False for text that is no version."""
+    try:
+        ours, least = ([int(part) for part in text.split(".")] for text in (version or "", minimum))
+    except ValueError:
+        return False
+    length = max(len(ours), len(least))
+    return ours + [0] * (length - len(ours)) >= least + [0] * (length - len(least))
 
 
 def activation_of(workspace: manifest.Manifest, environment: str, platform: Platform) -> dict[str, str]:
