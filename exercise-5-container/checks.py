@@ -1,12 +1,14 @@
 """The checks of exercise 5, in the order in which a learner meets them."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from workshop import containers
-from workshop.checking.checks import Answer, Check, Workspace, fail, ok
-from workshop.containers import Finding, Image
+from workshop import containers, jobs
+from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
+from workshop.containers import Image
 from workshop.errors import WorkshopError
-from workshop.jobs import rules
+from workshop.rules import Finding, Rule, findings_of
 
 
 def files(workspace: Workspace, definitions: bool) -> list[Path]:
@@ -44,16 +46,18 @@ def images_of(workspace: Workspace) -> list[Image]:
     return [image, *(containers.load_image(found[0], name) for name in gpu[:1] if name != image.environment)]
 
 
-def answer(found: list[Finding], said: str) -> Answer:
+def answer(found: list[Finding], summary: str) -> Answer:
     """The first of the findings, errors before advice, as a failed check; ok without any."""
     first = next(iter(sorted(found, key=lambda finding: finding.level != "error")), None)
-    if first is None:
-        return ok(said)
+    return ok(summary) if first is None else failed(first)
+
+
+def failed(finding: Finding) -> Answer:
     return fail(
-        looked_at=first.looked_at,
-        expected=first.expected,
-        found=f"{first.found} ({first.name})",
-        next_step=first.next_step,
+        looked_at=finding.looked_at,
+        expected=finding.expected,
+        found=f"{finding.found} ({finding.name})",
+        next_step=finding.next_step,
     )
 
 
@@ -104,6 +108,58 @@ def is_defined_for_apptainer(workspace: Workspace) -> Answer:
             next_step="pixi install --locked --environment {{ ENVIRONMENT }}",
         )
     return answer(found, ", ".join(file.name for file in definitions))
+
+
+def job_answer(
+    job: Any, reading: Sequence[Rule[Any]], rehearsing: Sequence[Rule[Any]], summary: Callable[[], str]
+) -> Answer:
+    """The first problem of a job's files, or else of its rehearsed script."""
+    for finding in findings_of([job], reading):
+        return failed(finding)
+    if not jobs.bash():
+        return skip("no bash here: a job script is tried on Linux or macOS")
+    for finding in findings_of([job], rehearsing):
+        return failed(finding)
+    return ok(summary())
+
+
+def asks_for_resources(workspace: Workspace) -> Answer:
+    job = jobs.BatchJob(workspace.folder, workspace.scratch)
+
+    def summary() -> str:
+        requested = f"{job.gpu}, {job.options['time']}, {job.memory}"
+        return f"{requested}; it insists on its GPU and fails when the training does"
+
+    return job_answer(job, jobs.REQUEST_RULES, jobs.TRAINING_RULES, summary)
+
+
+def survives_its_end(workspace: Workspace) -> Answer:
+    job = jobs.BatchJob(workspace.folder, workspace.scratch)
+
+    def summary() -> str:
+        return f"{job.signal} reaches the training, 85 puts the job back, and it goes on from its checkpoint"
+
+    return job_answer(job, jobs.SIGNAL_RULES, jobs.END_RULES, summary)
+
+
+def has_a_task_for_each_seed(workspace: Workspace) -> Answer:
+    job = jobs.ArrayJob(workspace.folder, workspace.scratch)
+
+    def summary() -> str:
+        tasks = [job.task(index) for index in job.tasks[:2]]
+        seeds = [f"seed {task.value('--seed')} in {task.value('--output')}" for task in tasks]
+        return f"{len(job.tasks)} tasks: {', '.join(seeds)}"
+
+    return job_answer(job, jobs.ARRAY_RULES, jobs.TASK_RULES, summary)
+
+
+def survives_eviction(workspace: Workspace) -> Answer:
+    job = jobs.CondorJob(workspace.folder, workspace.scratch)
+
+    def summary() -> str:
+        return f"evicted, {job.run} comes back, and the job goes on from it; a message holds it"
+
+    return job_answer(job, jobs.SUBMIT_RULES, jobs.SCRIPT_RULES, summary)
 
 
 CHECKS = [
@@ -169,7 +225,7 @@ CHECKS = [
             "#SBATCH --gres, --time and --mem, above the first command; and the training must not fall back to the CPU.",
             "#SBATCH --gres=gpu:1, #SBATCH --time=00:30:00, #SBATCH --mem=4G, and DEVICE=${DEVICE:-cuda} in train.sh",
         ),
-        rules.asks_for_resources,
+        asks_for_resources,
     ),
     Check(
         "5.7",
@@ -180,7 +236,7 @@ CHECKS = [
             "train.sh & training=$!; trap 'told=yes; kill $training' USR1; while kill -0 $training; do code=0; wait $training || code=$?; done; "
             "told and 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
         ),
-        rules.survives_its_end,
+        survives_its_end,
     ),
     Check(
         "5.8",
@@ -190,7 +246,7 @@ CHECKS = [
             "#SBATCH --array=0-3 starts four tasks; each has its own SLURM_ARRAY_TASK_ID, and needs a folder and a log of its own.",
             "export SEED=$SLURM_ARRAY_TASK_ID RUN=...-seed$SLURM_ARRAY_TASK_ID, and --output=slurm-%A-seed%a.log",
         ),
-        rules.has_a_task_for_each_seed,
+        has_a_task_for_each_seed,
     ),
     Check(
         "5.9",
@@ -200,6 +256,6 @@ CHECKS = [
             "request_gpus with a capability; transfer_output_files; checkpoint_exit_code; and when shall files come back?",
             "transfer_output_files = results, when_to_transfer_output = ON_EXIT_OR_EVICT, checkpoint_exit_code = 85, on_exit_hold = ExitBySignal == false && ExitCode == 1",
         ),
-        rules.survives_eviction,
+        survives_eviction,
     ),
 ]

@@ -22,8 +22,8 @@ from workshop.containers.images import (
     pixi_steps,
     stage_of,
 )
-from workshop.containers.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 from workshop.containers.shellwords import PixiCall
+from workshop.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 
 SECRET_NAME = re.compile(
     r"(?i)(?:^|_)(?:\w*token|\w*secret|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credentials?)(?:_|$)"
@@ -43,7 +43,7 @@ _MOUNT_SECRET = "RUN --mount=type=secret,id=... shows it to one step, and leaves
 
 def base_findings(image: Image) -> list[Finding]:
     """Findings about the images that stages begin with, and about those that files are copied from."""
-    return findings_of(bases(image), BASE_RULES)
+    return [*findings_of(bases(image), BASE_RULES)]
 
 
 def lock_findings(image: Image) -> list[Finding]:

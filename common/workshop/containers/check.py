@@ -16,8 +16,8 @@ from workshop.containers.content_rules import content_findings, python_path_find
 from workshop.containers.definition_rules import definition_findings
 from workshop.containers.images import Image, load_image
 from workshop.containers.last_stage_rules import activation_findings, last_stage_findings
-from workshop.containers.rules import Finding
 from workshop.errors import WorkshopError, message_of
+from workshop.rules import Finding
 
 STARTER = "exercise-5-container/starter"
 # Every rule, in the order in which `container-check` reports what it finds.

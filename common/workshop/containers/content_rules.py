@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from workshop.containers import dockerfile
 from workshop.containers.dockerfile import Instruction, Step
 from workshop.containers.images import Image, copy_of
-from workshop.containers.rules import ERROR, Finding, Problem, Rule, findings_of
+from workshop.rules import ERROR, Finding, Problem, Rule, findings_of
 
 # RUN steps that may bring anything; what they bring is not known here.
 _BRINGS = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")
@@ -23,7 +23,7 @@ def content_findings(image: Image) -> list[Finding]:
 
 def python_path_findings(image: Image) -> list[Finding]:
     """Findings about PYTHONPATH in the last stage."""
-    return findings_of([image], PYTHON_PATH_RULES)
+    return [*findings_of([image], PYTHON_PATH_RULES)]
 
 
 def _empty_labels(image: Image) -> Iterator[Problem]:

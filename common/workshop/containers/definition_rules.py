@@ -13,8 +13,8 @@ from pixi_workspace.manifest.platforms import platforms_of
 from workshop.containers import dockerfile, images, shellwords
 from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, installs, load
 from workshop.containers.build_rules import SECRET_NAME, SECRET_VALUE
-from workshop.containers.rules import ERROR, Finding, Problem, Rule, findings_of
 from workshop.containers.shellwords import PixiCall
+from workshop.rules import ERROR, Finding, Problem, Rule, findings_of
 
 # They make an image from packages, without another image.
 _WITHOUT_FROM = ("scratch", "debootstrap", "yum", "dnf", "zypper", "arch", "busybox")
@@ -55,7 +55,7 @@ def definition_findings(path: Path, environment: str | None = None) -> list[Find
     if (call := installs(stages)) is None:
         return found
     install = Install(path, stages, *call, images.nearest_manifest(path.parent))
-    of_install = findings_of([install], INSTALL_RULES)
+    of_install = [*findings_of([install], INSTALL_RULES)]
     names = {finding.name for finding in of_install}
     known = not names & {"def-argument", "def-environment-unknown", "def-environment-platform"}
     return [*found, *of_install, *findings_of([install] if known else [], RESULT_RULES)]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from workshop.containers import dockerfile, shellwords
 from workshop.containers.dockerfile import Instruction, Stage
 from workshop.containers.images import Image, Install, activation_of, copies
-from workshop.containers.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
+from workshop.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 
 BUILD_TOOLS = frozenset(
     "build-essential gcc g++ clang make cmake ninja-build gfortran python3-dev python-dev gcc-c++ rustc cargo".split()
@@ -19,7 +19,7 @@ _ACTIVATING = r"^(pixi|conda|mamba|micromamba)$|activate|shell-hook|\.sh$"
 
 def last_stage_findings(image: Image) -> list[Finding]:
     """Findings about what the last stage contains: the environment at its path, none of Pixi, a user who is not root."""
-    return findings_of([image], HOLDS_RULES)
+    return [*findings_of([image], HOLDS_RULES)]
 
 
 def activation_findings(image: Image) -> list[Finding]:

@@ -19,83 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workshop.errors import WorkshopError
+from workshop.jobs.stand_in import TASK
 
 NAMES = (
-    "python",
-    "python3",
-    "apptainer",
-    "singularity",
-    "podman",
-    "docker",
-    "srun",
-    "pixi",
-    "uv",
-    "torchrun",
-    "timeout",
-    "scontrol",
-    "sbatch",
-    "scancel",
-    "squeue",
-    "pixi-unpack",
-    "nvidia-smi",
-    "module",
-    "ml",
-)
+    "python python3 apptainer singularity podman docker srun pixi uv torchrun timeout scontrol sbatch scancel squeue "
+    "pixi-unpack nvidia-smi module ml"
+).split()
 LIMIT = 30  # seconds; nothing in a rehearsal takes one
 LEFT_BEHIND = 1  # seconds for a training whose script has ended before it
 TOLD_LIMIT = 10  # seconds after the signal: a script that is deaf to it waits for ever, and a learner for the answer
 
-TASK = "train-torch"  # the workspace's own task, which trains as well
-STAND_IN = (
-    rf"""
-TASK = {TASK!r}
-"""
-    + r"""
-import json, os, re, signal, sys, time
-name, *words = sys.argv[1:]
-home = os.environ["REHEARSAL"]
-
-def note(**said):
-    with open(os.path.join(home, "calls"), "a") as file:
-        file.write(json.dumps({"name": name, "words": words, "pid": os.getpid(), **said}) + "\n")
-
-if name == "pixi-unpack":
-    note()
-    place = next((b for a, b in zip(words, words[1:]) if a in ("-o", "--output-directory")), ".")
-    place = next((w.split("=", 1)[1] for w in words if w.startswith("--output-directory=")), place)
-    os.makedirs(os.path.join(place, "env", "bin"), exist_ok=True)
-    for python in ("python", "python3"):
-        os.symlink(os.path.join(home, "bin", "python"), os.path.join(place, "env", "bin", python))
-    with open(os.path.join(place, "activate.sh"), "w") as file:
-        file.write('export PATH="%s:$PATH"\n' % os.path.abspath(os.path.join(place, "env", "bin")))
-    sys.exit(0)
-if name == "timeout":  # for the rehearsal, the time is never over
-    while words and words[0].startswith("-"):
-        words = words[2:] if words[0] in ("-s", "-k", "--signal", "--kill-after") else words[1:]
-    os.execvp(words[1], words[1:])
-script = next((i for i, word in enumerate(words) if word.endswith(".sh")), None)
-if script is not None and name not in ("scontrol", "sbatch", "module", "ml"):
-    note(inside=True)
-    os.execvp("bash", ["bash", *words[script:]])
-if name in ("scontrol", "sbatch", "scancel", "squeue", "nvidia-smi", "module", "ml") or not any(
-    word.endswith(".py") or word == TASK for word in words
-):
-    note()
-    sys.exit(0)
-
-heard = []
-for number in (signal.SIGTERM, signal.SIGUSR1):
-    signal.signal(number, lambda number, _: heard.append(number))
-note(trains=True, device=os.environ.get("WORKSHOP_DEVICE", ""))
-ends = os.environ["REHEARSAL_ENDS"]
-if ends.startswith("stopped"):
-    while not heard and os.path.exists(home):
-        time.sleep(0.02)
-    note(heard=[signal.Signals(number).name for number in heard])
-    sys.exit(85 if ends == "stopped" else 1)
-sys.exit({"well": 0, "badly": 1}[ends])
-"""
-)
+STAND_IN = Path(__file__).with_name("stand_in.py")
 
 
 @dataclass(frozen=True)
@@ -122,6 +56,11 @@ class Rehearsed:
         after = next((b for a, b in zip(words, words[1:], strict=False) if a == option), None)
         return next((word.split("=", 1)[1] for word in words if word.startswith(f"{option}=")), after)
 
+    def resumes(self) -> bool:
+        """Whether the training is started with --resume."""
+        training = self.training()
+        return training is not None and "--resume" in training["words"]
+
     def heard(self) -> bool:
         """Whether the training was told by a signal that it listens to."""
         return any(call.get("heard") for call in self.calls)
@@ -144,10 +83,9 @@ def stage(scratch: Path, exercises: dict[str, Path]) -> Path:
     """A clone to rehearse in: the exercises' folders, an interpreter and stand-ins; nothing of the real one is touched."""
     place = scratch / "stage"
     (place / "stand-ins" / "bin").mkdir(parents=True)
-    (place / "stand-ins" / "stand_in.py").write_text(STAND_IN)
     for name in NAMES:
         path = place / "stand-ins" / "bin" / name
-        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{place}/stand-ins/stand_in.py" {name} "$@"\n')
+        shutil.copyfile(STAND_IN.with_suffix(".sh"), path)
         path.chmod(0o755)
     for folder in (".venv/bin", "env/bin"):
         (place / "clone" / folder).mkdir(parents=True)
@@ -190,6 +128,8 @@ def rehearse(
         "USER": "learner",
         "REHEARSAL": str(place / "stand-ins"),
         "REHEARSAL_ENDS": ends,
+        "REHEARSAL_PYTHON": sys.executable,
+        "REHEARSAL_STAND_IN": str(STAND_IN),
         **variables,
     }
     if "SLURM_JOB_ID" in variables:

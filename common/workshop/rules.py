@@ -1,4 +1,4 @@
-"""Rules: each has a name, a level and a question that finds the problems of one subject; and the loop over them."""
+"""Rules for container files and job files: each has a name, a level and a function that finds problems; and the loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 ERROR = "error"
-ADVICE = "advice"  # the image works without it
+ADVICE = "advice"  # it works, but could be better
 
 Subject = TypeVar("Subject")
 
@@ -43,11 +43,9 @@ class Rule(Generic[Subject]):
     problems: Callable[[Subject], Iterator[Problem]]
 
 
-def findings_of(subjects: Iterable[Subject], rules: Sequence[Rule[Subject]]) -> list[Finding]:
-    """The findings of each subject, in the order of the rules."""
-    return [
-        Finding(name=rule.name, level=rule.level, **vars(problem))
-        for subject in subjects
-        for rule in rules
-        for problem in rule.problems(subject)
-    ]
+def findings_of(subjects: Iterable[Subject], rules: Sequence[Rule[Subject]]) -> Iterator[Finding]:
+    """The findings of each subject, in the order of the rules. A rule is asked only when its turn comes."""
+    for subject in subjects:
+        for rule in rules:
+            for problem in rule.problems(subject):
+                yield Finding(name=rule.name, level=rule.level, **vars(problem))
