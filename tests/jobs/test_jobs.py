@@ -42,7 +42,12 @@ def test_job_scripts_are_clean_for_shellcheck():
     shellcheck = shutil.which("shellcheck", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
     if not shellcheck:
         pytest.skip("shellcheck is not installed (the extra test brings it)")
-    scripts = [*FOLDER.glob("*/*.sh"), *FOLDER.glob("*/*.sbatch"), *(ROOT / "tests").rglob("*.sh"), *(ROOT / "common").rglob("*.sh")]
+    scripts = [
+        *FOLDER.glob("*/*.sh"),
+        *FOLDER.glob("*/*.sbatch"),
+        *(ROOT / "tests").rglob("*.sh"),
+        *(ROOT / "common").rglob("*.sh"),
+    ]
     done = subprocess.run([shellcheck, "-x", *scripts], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and len(scripts) >= 9, done.stdout
 

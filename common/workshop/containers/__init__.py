@@ -4,7 +4,7 @@ dockerfile.py, shellwords.py    parsers: instructions and stages; the words of a
 apptainer.py                    parser: the stages and sections of an Apptainer definition
 images.py                       the image that a Dockerfile makes: its last stage, its install step, its activation
 build_rules.py, last_stage_rules.py, content_rules.py, definition_rules.py    the rules (workshop.rules)
-check.py, engine.py             the commands: `container-check`; `container-build`, `-run` and `-test`
+check.py, engine.py, trials.py  the commands: `container-check`; `container-build` and `-run`; `container-test`
 
 A file is read with `load_image` (a Dockerfile) or `read_definition`; each `..._findings` function applies some rules.
 """

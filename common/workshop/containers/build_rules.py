@@ -369,13 +369,13 @@ def _environment_without_value(install: Install) -> Iterator[Problem]:
 
 
 def _unknown_environment(install: Install) -> Iterator[Problem]:
-    workspace, name = install.image.workspace, install.image.environment
-    if workspace is not None and name is not None and name not in workspace.environments:
+    known, name = install.image.environments, install.image.environment
+    if known and name is not None and name not in known:
         yield Problem(
             looked_at=install.where,
-            expected=f"one of {', '.join(workspace.environments)}",
+            expected=f"one of {', '.join(known)}",
             found=repr(name),
-            next_step=f"--environment {next(iter(workspace.environments))}",
+            next_step=f"--environment {next(iter(known))}",
         )
 
 
@@ -406,7 +406,7 @@ def _cuda_override(install: Install) -> Iterator[Problem]:
 
 def _fixed_environment(install: Install) -> Iterator[Problem]:
     image = install.image
-    if image.linux and len(image.workspace.environments) > 1 and environment_argument(image) is None:
+    if image.linux and len(image.environments) > 1 and environment_argument(image) is None:
         yield Problem(
             looked_at=install.where,
             expected="a build argument that chooses the environment",

@@ -1,7 +1,7 @@
-"""Container engines: which one is here and answers, and the image of exercise 5 built, run and tried with it.
+"""`workshop container-build` and `container-run`: the image of exercise 5, built and run with an engine that answers.
 
-docker, podman and buildah are programs of one family: they are called as a person would call them. Two builds of one
-commit come out with one digest (with docker, where its builder is told to rewrite the layers' times).
+docker, podman and buildah take nearly the same arguments, and are called as you would call them. Two builds of one commit
+have the same digest (with docker, where its builder is told to rewrite the layers' times).
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pixi_workspace import manifest
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import exercises, shell
-from workshop.checking import trainings
-from workshop.containers import dockerfile, images
+from workshop.containers import images
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of
 from workshop.hardware import nvidia_smi
@@ -296,13 +294,13 @@ def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | N
     """What brings the GPUs of the host in, for an environment that asks for them. Raises WorkshopError without any."""
     if workspace is None or environment not in workspace.environments:
         return []
-    asked = [p.version_of("__cuda") for p in platforms_of(workspace, workspace.environments[environment].features)]
-    if not asked or not all(asked):
+    cuda = images.cuda_needed(platforms_of(workspace, workspace.environments[environment].features))
+    if cuda is None:
         return []
     if not nvidia_smi():
         raise WorkshopError(
             looked_at="the NVIDIA driver of this machine, which a container borrows",
-            expected=f"one for CUDA {asked[0]}, for {environment}",
+            expected=f"one for CUDA {cuda}, for {environment}",
             found="no driver answers (`nvidia-smi` is not found or fails)",
             next_step="workshop container-run cpu",
         )
@@ -391,91 +389,3 @@ def run(environment: str, tag: str | None, output: str | None, wanted: str | Non
     print(f"{engine.name} {engine.version}: {shlex.join(line)}", file=sys.stderr, flush=True)
     code = subprocess.run(line).returncode
     return code if code in (0, 85, 130) else 1
-
-
-def trial(environment: str, tag: str | None, wanted: str | None, file: str | None) -> int:
-    """Try an image: who runs in it, what is in it, and that it trains with nothing but a folder for results; exit code."""
-    rows = trials(environment, tag, wanted, file)
-    for name, problem in rows:
-        print(f"{'ok  ' if problem is None else 'fail'}  {name}" + (f": {problem}" if problem else ""), flush=True)
-    failed = sum(problem is not None for _, problem in rows)
-    print(f"{len(rows) - failed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
-def health_words(path: Path, environment: str) -> list[str]:
-    """What the health check of a Dockerfile runs; nothing where there is none. Raises WorkshopError for one that no
-    engine could run."""
-    healthcheck = dockerfile.stages(dockerfile.read(path), {"ENVIRONMENT": environment}, path)[-1].healthcheck
-    if healthcheck is None:
-        return []
-    command = dockerfile.health_command(healthcheck)
-    words = command.exec_form
-    if words is None and command.text.startswith("["):
-        raise WorkshopError(
-            looked_at=f"{path}, line {command.line}",
-            expected="a list in JSON, each word in double quotes",
-            found=command.text[:80],
-            next_step='HEALTHCHECK CMD ["python", "-c", "import torch"]',
-        )
-    return ["sh", "-c", command.text] if words is None else words
-
-
-def trials(environment: str, tag: str | None, wanted: str | None, file: str | None) -> list[tuple[str, str | None]]:
-    """(what holds, why not) of each trial. Raises WorkshopError where there is no engine or no image."""
-    import tempfile
-
-    path = the_file(file)
-    workspace = images.nearest_manifest(path.parent)
-    tag = tag or f"{NAME}:{environment}"
-    engine = with_image(tag, wanted)
-    flags = gpu_flags(engine, environment, workspace)
-    health = health_words(path, environment)
-    with tempfile.TemporaryDirectory(prefix="workshop-container-") as scratch:
-        place = prepared(str(Path(scratch) / "results"))
-        Path(scratch).chmod(0o711)
-
-        def inside(*words: str) -> subprocess.CompletedProcess[str]:
-            return engine.call(*run_command(engine, tag, place, flags, list(words))[1:])
-
-        def says(*words: str, wanted: Callable[[str], bool]) -> str | None:
-            done = inside(*words)
-            good = done.returncode == 0 and wanted(done.stdout.strip())
-            return None if good else (last_line(done.stderr) if done.returncode else done.stdout.strip()[:200])
-
-        def trained() -> str | None:
-            done = inside("python", SCRIPT, "--data", "digits", "--epochs", "1", "--output", f"{RESULTS}/trial")
-            record = place / "trial" / "run.json"
-            if done.returncode or not record.is_file():
-                return trainings.complaint(done)
-            wrong = [
-                o["path"]
-                for o in json.loads(record.read_text())["outputs"]
-                if sha256_of(place / "trial" / o["path"]) != o["sha256"]
-            ]
-            return f"other bytes than the record says: {', '.join(wrong)}" if wrong else None
-
-        lock = sha256_of(workspace.path.with_name("pixi.lock")) if workspace else ""
-        label = labels_of(engine, tag).get("workshop.lock.sha256", "")
-        return [
-            (
-                "its label names the lock that lies here",
-                None if label == lock else f"{label[:12] or 'none'}, and not {lock[:12]}",
-            ),
-            ("nobody is root in it", says("id", "-u", wanted=lambda said: said != "0")),
-            (
-                "there is no Pixi in it",
-                says("sh", "-c", "command -v pixi || echo none", wanted=lambda said: said == "none"),
-            ),
-            (
-                "python is that of the environment",
-                says(
-                    "python",
-                    "-c",
-                    "import sys; print(sys.prefix)",
-                    wanted=lambda said: said.endswith(f"/.pixi/envs/{environment}"),
-                ),
-            ),
-            ("its health check passes", says(*health, wanted=lambda said: True) if health else "there is none"),
-            ("it trains without network on a read-only system, and the results come out", trained()),
-        ]

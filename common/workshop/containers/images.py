@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pixi_workspace import manifest
 from pixi_workspace.errors import WorkspaceError
+from pixi_workspace.manifest import Environment
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, selector_matches
 from workshop.containers import dockerfile, shellwords
@@ -49,6 +50,11 @@ class Image:
     given: dict[str, str]
     workspace: manifest.Manifest | None
     stages: list[Stage] = field(default_factory=list)
+
+    @property
+    def environments(self) -> dict[str, Environment]:
+        """The environments of the manifest by name; none without a manifest."""
+        return self.workspace.environments if self.workspace else {}
 
     @property
     def final(self) -> Stage:
@@ -236,7 +242,8 @@ def mounts(step: Step) -> list[dict[str, str]]:
     """The --mount of a RUN, each with its keys (`src` as `source`), variables put in; a bind where no type is said."""
     found = []
     for _, value in (flag for flag in step.instruction.flags if flag[0] == "mount"):
-        keys = dict(part.partition("=")[::2] for part in dockerfile.expand(value, step.values).split(","))
+        parts = (part.partition("=") for part in dockerfile.expand(value, step.values).split(","))
+        keys = {key: text for key, _, text in parts}
         found.append({"type": "bind"} | ({"source": keys["src"]} if "src" in keys else {}) | keys)
     return found
 

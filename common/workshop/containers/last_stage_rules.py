@@ -24,8 +24,8 @@ def last_stage_findings(image: Image) -> list[Finding]:
 
 def activation_findings(image: Image) -> list[Finding]:
     """Findings about activation by ENV, so that `docker run`, `apptainer exec` and a job see one environment."""
-    known = image.install is not None and not image.install.call.unset
-    return [*findings_of([image], START_RULES), *findings_of([image.install] if known else [], VARIABLE_RULES)]
+    installs = [image.install] if image.install and not image.install.call.unset else []
+    return [*findings_of([image], START_RULES), *findings_of(installs, VARIABLE_RULES)]
 
 
 def _where(image: Image) -> str:

@@ -136,7 +136,7 @@ def rehearse(
         environment["SLURM_SUBMIT_DIR"] = str(place / "clone")
     said = open(place / "stderr", "w")  # no pipe: a training that its script has left behind would hold it open
     process = subprocess.Popen(
-        [bash(), str(copy), *arguments],
+        [bash() or "bash", str(copy), *arguments],
         cwd=place / "clone",
         env=environment,
         stdin=subprocess.DEVNULL,

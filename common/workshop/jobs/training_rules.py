@@ -28,8 +28,9 @@ def no_training(rehearsed: Rehearsed, script: str) -> Iterator[Problem]:
 
 
 def trains_without_gpu(rehearsed: Rehearsed, script: str) -> Iterator[Problem]:
-    """For a script that trains."""
     training = rehearsed.training()
+    if training is None:
+        return
     device = rehearsed.value("--device") or training["device"]
     if training["name"] == "pixi" and any("cuda12" in word for word in training["words"]):
         device = device or "cuda"  # activating this environment sets WORKSHOP_DEVICE
