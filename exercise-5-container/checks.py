@@ -98,8 +98,8 @@ def is_defined_for_apptainer(workspace: Workspace) -> Answer:
         return fail(
             looked_at=workspace.folder, expected="an Apptainer definition (*.def)", found="none", next_step=advice
         )
-    asked = [(file, name) for file in definitions for name in dict.fromkeys((None, containers.for_gpu(file)))]
-    found = [finding for file, name in asked for finding in containers.definition_findings(file, name)]
+    variants = [(file, name) for file in definitions for name in dict.fromkeys((None, containers.for_gpu(file)))]
+    found = [finding for file, name in variants for finding in containers.definition_findings(file, name)]
     if not found and not any(containers.installs(containers.read_definition(file)) for file in definitions):
         return fail(
             looked_at=definitions[0],
@@ -221,7 +221,7 @@ CHECKS = [
         "5.6",
         "the batch script asks Slurm for a GPU, time and memory, and insists on the GPU",
         (
-            "What is not asked for is not given. Where does a batch script say what it needs?",
+            "Slurm gives you only what you request. Where does a batch script request resources?",
             "#SBATCH --gres, --time and --mem, above the first command; and the training must not fall back to the CPU.",
             "#SBATCH --gres=gpu:1, #SBATCH --time=00:30:00, #SBATCH --mem=4G, and DEVICE=${DEVICE:-cuda} in train.sh",
         ),

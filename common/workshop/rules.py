@@ -44,7 +44,7 @@ class Rule(Generic[Subject]):
 
 
 def findings_of(subjects: Iterable[Subject], rules: Sequence[Rule[Subject]]) -> Iterator[Finding]:
-    """The findings of each subject, in the order of the rules. A rule is asked only when its turn comes."""
+    """The findings of each subject, in the order of the rules. A rule is applied only when its turn comes."""
     for subject in subjects:
         for rule in rules:
             for problem in rule.problems(subject):

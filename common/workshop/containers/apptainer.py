@@ -68,8 +68,8 @@ class Stage:
 
 
 def read(path: Path, given: Mapping[str, str] | None = None, fill: bool = True) -> list[Stage]:
-    """The stages of a definition, with the build arguments `given` and the defaults of %arguments put in; with `fill`
-    off, its arguments stay as {{NAME}}. Raises WorkshopError where it is none."""
+    """The stages of a definition, with the build arguments `given` and the defaults of %arguments filled in; without
+    `fill`, its arguments stay as {{NAME}}. Raises WorkshopError for a file that is no definition."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -150,10 +150,10 @@ def installs(stages: list[Stage]) -> tuple[Stage, shellwords.PixiCall] | None:
 def load(path: Path, environment: str | None = None) -> list[Stage]:
     """`read`, with `environment` as if that were the build argument.
 
-    Raises WorkshopError where the definition installs another environment by a name that no argument changes.
+    Raises WorkshopError if the definition installs another environment by a name that no argument changes.
     """
-    asked = installs(stages := read(path))
-    if environment is None or asked is None or asked[1].environment == environment:
+    install = installs(stages := read(path))
+    if environment is None or install is None or install[1].environment == environment:
         return stages
     written = installs(read(path, fill=False))
     argument = _ARGUMENT.search(written[1].environment) if written else None
@@ -161,16 +161,16 @@ def load(path: Path, environment: str | None = None) -> list[Stage]:
         raise WorkshopError(
             looked_at=path,
             expected="an environment that a build argument chooses, ENVIRONMENT=... in %arguments",
-            found=f"always {asked[1].environment}",
+            found=f"always {install[1].environment}",
             next_step="leave --environment out, or add the argument",
         )
     return read(path, {argument[1]: environment})
 
 
 def for_gpu(path: Path) -> str | None:
-    """The manifest's first environment that asks for a driver on Linux, where an argument can choose it."""
-    asked, workspace = installs(read(path, fill=False)), images.nearest_manifest(path.parent)
-    if asked is None or workspace is None or not _ARGUMENT.search(asked[1].environment):
+    """The manifest's first environment that needs a driver on Linux; None if no argument can choose it."""
+    install, workspace = installs(read(path, fill=False)), images.nearest_manifest(path.parent)
+    if install is None or workspace is None or not _ARGUMENT.search(install[1].environment):
         return None
     known = workspace.environments
 

@@ -32,13 +32,13 @@ SECRET_VALUE = re.compile(
     r"gh[pousr]_\w{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY"
     r"|https?://[^\s/:@$]+:[^\s/@$]+@"
 )
-# A .pem may be a certificate, which is for everybody.
+# Not every .pem: certificates are public.
 _SECRET_FILES = (
     "id_rsa id_dsa id_ecdsa id_ed25519 .netrc .pypirc .env credentials.json auth.json *.key *.p12 *.pfx *key.pem "
     "*key[-_.]*.pem"
 ).split()
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_MOUNT_SECRET = "RUN --mount=type=secret,id=... shows it to one step, and leaves nothing"
+_MOUNT_SECRET = "RUN --mount=type=secret,id=... gives it to one step and leaves nothing in the image"
 
 
 def base_findings(image: Image) -> list[Finding]:
@@ -117,9 +117,9 @@ def _base_without_value(base: Base) -> Iterator[Problem]:
     if base.unset:
         yield Problem(
             looked_at=base.where,
-            expected="arguments with a value",
-            found=f"{base.unset[0]} has none",
-            next_step=f"ARG {base.unset[0]}=... with a value, before the first FROM",
+            expected="a value for every argument in FROM",
+            found=f"{base.unset[0]} has no value",
+            next_step=f"ARG {base.unset[0]}=... with a value, above the first FROM",
         )
 
 
@@ -138,9 +138,9 @@ def _latest(base: Base) -> Iterator[Problem]:
         image = base.reference.rsplit("/", 1)[-1].removesuffix(":latest")
         yield Problem(
             looked_at=base.where,
-            expected="a tag that says which release",
+            expected="a tag that names a release",
             found=base.name,
-            next_step=f"take a release of {image}",
+            next_step=f"choose a release of {image}",
         )
 
 
@@ -148,7 +148,7 @@ def _untagged(base: Base) -> Iterator[Problem]:
     if base.is_outside and not base.tag:
         yield Problem(
             looked_at=base.where,
-            expected="a tag beside the digest, for people",
+            expected="a tag beside the digest, so that people can read the version",
             found=base.name,
             next_step=f"{base.reference}:TAG@sha256:...",
         )
@@ -158,11 +158,11 @@ def _no_digest(base: Base) -> Iterator[Problem]:
     if not base.is_outside or _DIGEST.fullmatch(base.digest):
         return
     tagged = base.reference if base.tag not in ("", "latest") else f"{base.reference.removesuffix(':latest')}:TAG"
-    pin = f"docker buildx imagetools inspect {tagged} shows the digest; write {tagged}@sha256:..."
+    pin = f"docker buildx imagetools inspect {tagged} prints the digest; write {tagged}@sha256:..."
     if base.digest:
-        expected, found = "@sha256: and 64 hexadecimal digits", base.digest[:80]
+        expected, found = "@sha256: followed by 64 hexadecimal digits", base.digest[:80]
     else:
-        expected, found = "a digest: a tag moves, a digest cannot", base.name
+        expected, found = "a digest: a tag can be moved to another image, a digest cannot", base.name
     yield Problem(looked_at=base.where, expected=expected, found=found, next_step=pin)
 
 
@@ -197,9 +197,9 @@ def _whole_context(copied: CopiedPath) -> Iterator[Problem]:
     if copied.path in ("/", "/*"):
         yield Problem(
             looked_at=copied.where,
-            expected="files and folders by name",
-            found="the whole folder: each change of any file installs anew, and what lies there goes in",
-            next_step="COPY pixi.toml pixi.lock ./ for the install, and then the code, by name",
+            expected="files and folders copied by name",
+            found="the whole folder: any change to a file repeats the install, and every file goes into the image",
+            next_step="COPY pixi.toml pixi.lock ./ for the install, then copy the code by name",
         )
 
 
@@ -207,9 +207,9 @@ def _git_folder(copied: CopiedPath) -> Iterator[Problem]:
     if copied.path == "/.git" or copied.path.startswith("/.git/"):
         yield Problem(
             looked_at=copied.where,
-            expected="the revision, and not the history",
+            expected="the revision alone, without the history",
             found=copied.source,
-            next_step="a build argument: --build-arg REVISION=$(git rev-parse HEAD)",
+            next_step="pass it as a build argument: --build-arg REVISION=$(git rev-parse HEAD)",
         )
 
 
@@ -237,15 +237,15 @@ def _secrets(image: Image) -> Iterator[Problem]:
         for name in _secret_names(instruction):
             yield Problem(
                 looked_at=where,
-                expected="no secrets in arguments and variables",
-                found=f"{name}, which `docker history` shows to everybody",
+                expected="no secrets in arguments or variables",
+                found=f"{name}, which `docker history` shows to everyone",
                 next_step=_MOUNT_SECRET,
             )
         if SECRET_VALUE.search(instruction.script):
             yield Problem(
                 looked_at=where,
                 expected="no secrets in a layer",
-                found="something that looks like a key or a password",
+                found="text that looks like a key or a password",
                 next_step=_MOUNT_SECRET,
             )
 
@@ -262,8 +262,8 @@ def _no_install(image: Image) -> Iterator[Problem]:
     if image.install is None:
         yield Problem(
             looked_at=image.path.name,
-            expected="a RUN with pixi install --locked",
-            found="no call of Pixi that installs",
+            expected="a RUN that calls pixi install --locked",
+            found="no RUN in which Pixi installs an environment",
             next_step="RUN pixi install --locked --environment ${ENVIRONMENT}",
         )
 
@@ -286,7 +286,7 @@ def _lock_not_copied(install: Install) -> Iterator[Problem]:
 def _not_copied(install: Install, name: str) -> Problem:
     return Problem(
         looked_at=install.where,
-        expected=f"a COPY of {name} before it, by name",
+        expected=f"a COPY before it that names {name}",
         found="none",
         next_step="COPY pixi.toml pixi.lock ./",
     )
@@ -326,9 +326,9 @@ def _lock_changed(install: Install) -> Iterator[Problem]:
         if call.does in shellwords.CHANGING:
             yield Problem(
                 looked_at=install.image.where(step.instruction),
-                expected="no command that solves anew",
+                expected="no command that changes the lock",
                 found=f"pixi {call.does}",
-                next_step="do that outside, commit pixi.lock, and install from it",
+                next_step="run it outside the image, commit pixi.lock, and install from that",
             )
 
 
@@ -344,7 +344,7 @@ def _not_locked(install: Install) -> Iterator[Problem]:
             looked_at=install.where,
             expected="--locked",
             found=f"pixi {' '.join(call.words)}"[:80],
-            next_step=f"RUN pixi {call.does} --locked ...: it stops where pixi.lock does not fit, and never solves",
+            next_step=f"RUN pixi {call.does} --locked ...: it stops if pixi.lock does not fit pixi.toml, and never solves",
         )
 
 
@@ -354,7 +354,7 @@ def _frozen(install: Install) -> Iterator[Problem]:
             looked_at=install.where,
             expected="--locked",
             found="--frozen",
-            next_step="--locked also notices a lock that does not fit the manifest",
+            next_step="use --locked: it also stops if the lock does not fit the manifest",
         )
 
 
@@ -362,9 +362,9 @@ def _environment_without_value(install: Install) -> Iterator[Problem]:
     if unset := install.call.unset:
         yield Problem(
             looked_at=install.where,
-            expected="an environment",
+            expected="the name of an environment",
             found=f"{unset[0]} has no value in this stage",
-            next_step=f"ARG {unset[0]}=cpu, in the stage that installs, too",
+            next_step=f"repeat ARG {unset[0]}=cpu in the stage that installs",
         )
 
 
@@ -389,7 +389,7 @@ def _other_platform(install: Install) -> Iterator[Problem]:
         looked_at=install.where,
         expected=f"an environment for {install.image.final_platform() or 'Linux'}",
         found=f"{name} is for {', '.join(sorted(subdirs))}",
-        next_step=f"another environment ({', '.join(known)}), or another platform for it in {workspace.path.name}",
+        next_step=f"another environment ({', '.join(known)}), or add a platform to it in {workspace.path.name}",
     )
 
 
@@ -398,9 +398,9 @@ def _cuda_override(install: Install) -> Iterator[Problem]:
     if cuda and not is_at_least(override, cuda):
         yield Problem(
             looked_at=install.where,
-            expected=f"CONDA_OVERRIDE_CUDA of {cuda} or more: a build has no driver to ask",
+            expected=f"CONDA_OVERRIDE_CUDA of {cuda} or more: there is no driver in a build",
             found=override or "not set",
-            next_step=f"ARG CONDA_OVERRIDE_CUDA={cuda} before it",
+            next_step=f"ARG CONDA_OVERRIDE_CUDA={cuda} above it",
         )
 
 

@@ -1,4 +1,4 @@
-"""`workshop container-check`: Dockerfiles and Apptainer definitions looked at without an engine."""
+"""`workshop container-check`: check Dockerfiles and Apptainer definitions without an engine."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ RULES = (
 
 
 def main(path: str | None, environment: str | None, as_json: bool) -> int:
-    """Print what is wrong with the files; 0 where nothing is (advice aside), else 1."""
+    """Print the findings about the files; exit code 1 if one of them is an error, else 0."""
     files = files_at(path)
-    told, failed = [], 0
+    listed, failed = [], 0
     for file in files:
         found = look(file, environment)
         linted = [] if is_definition(file) else hadolint(file)
         failed += any(finding.level == "error" for finding in found)
-        told.append({"file": str(file), "findings": [asdict(f) for f in found], "hadolint": linted})
+        listed.append({"file": str(file), "findings": [asdict(f) for f in found], "hadolint": linted})
         if not as_json:
             show(file, found, linted)
     if as_json:
-        print(json.dumps({"passed": not failed, "files": told}, indent=2))
+        print(json.dumps({"passed": not failed, "files": listed}, indent=2))
     return 1 if failed else 0
 
 
@@ -78,7 +78,7 @@ def is_container_file(file: Path) -> bool:
 
 
 def is_definition(file: Path) -> bool:
-    """By its name, or by its first words."""
+    """Whether it is an Apptainer definition, by its name or by its first word."""
     if file.suffix == ".def":
         return True
     try:
@@ -90,7 +90,7 @@ def is_definition(file: Path) -> bool:
 
 
 def look(file: Path, environment: str | None) -> list[Finding]:
-    """The findings of one file; with `environment` as the build argument, where it has one."""
+    """The findings about one file, with `environment` as its build argument if it has one. Raises WorkshopError."""
     workspace = images.nearest_manifest(file.parent)
     if environment is not None and workspace is not None and environment not in workspace.environments:
         known = ", ".join(workspace.environments)
@@ -119,7 +119,7 @@ def findings_of_image(image: Image) -> list[Finding]:
 
 
 def hadolint(file: Path) -> list[dict[str, object]] | str:
-    """What hadolint says, where it is installed; else why nothing."""
+    """The messages of hadolint, or the reason why there are none."""
     beside = Path(sys.executable).with_name("hadolint")
     program = shutil.which("hadolint") or (str(beside) if beside.is_file() else None)
     if program is None:

@@ -12,7 +12,7 @@ from workshop.containers.dockerfile import Instruction, Step
 from workshop.containers.images import Image, copy_of
 from workshop.rules import ERROR, Finding, Problem, Rule, findings_of
 
-# RUN steps that may bring anything; what they bring is not known here.
+# A RUN with one of these may create any file; which ones is not known here.
 _BRINGS = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")
 
 
@@ -36,7 +36,7 @@ def _empty_labels(image: Image) -> Iterator[Problem]:
             if empty := [name for name in used if name not in declared and name not in step.values]:
                 yield Problem(
                     looked_at=image.where(step.instruction),
-                    expected="arguments that are declared in this stage: one above FROM holds for FROM alone",
+                    expected="arguments that this stage declares: an ARG above FROM applies only to FROM",
                     found=f"no ARG {empty[0]}, so the label is empty",
                     next_step=f"ARG {empty[0]}=",
                 )
@@ -68,9 +68,9 @@ def _no_workdir(script: Script) -> Iterator[Problem]:
     if not script.has_folder:
         yield Problem(
             looked_at=script.image.where(script.instruction),
-            expected="WORKDIR, from which the path is meant",
-            found=f"no WORKDIR: {script.path} is looked for in /",
-            next_step="WORKDIR /workshop, before what is copied",
+            expected="a WORKDIR, from which the relative path starts",
+            found=f"no WORKDIR: {script.path} is searched for in /",
+            next_step="WORKDIR /workshop, above the COPY lines",
         )
 
 
@@ -80,7 +80,7 @@ def _script_not_copied(script: Script) -> Iterator[Problem]:
         yield Problem(
             looked_at=script.image.where(script.instruction),
             expected=f"{script.path} in the last stage",
-            found="nothing copies it there",
+            found="no step copies it there",
             next_step=f"COPY {script.path.lstrip('/')} {script.path}",
         )
 
@@ -88,14 +88,14 @@ def _script_not_copied(script: Script) -> Iterator[Problem]:
 def _python_path(image: Image) -> Iterator[Problem]:
     for entry in filter(None, image.final.env.get("PYTHONPATH", "").split(":")):
         if not entry.startswith("/"):
-            found = "not from the root"
+            found = "not an absolute path"
         elif not _arrives(image, dockerfile.absolute(entry, "/"), folder=True):
-            found = "nothing copies anything there"
+            found = "no step copies anything there"
         else:
             continue
         yield Problem(
             looked_at=f"{image.path.name}, PYTHONPATH of the last stage",
-            expected="a folder of the image, with the code that is imported",
+            expected="a folder of the image that contains the imported code",
             found=f"{entry}: {found}",
             next_step="COPY common/workshop common/workshop, and ENV PYTHONPATH=/workshop/common",
         )
@@ -115,7 +115,7 @@ def _within(inner: str, outer: str) -> bool:
 
 
 def _arrives(image: Image, path: str, folder: bool) -> bool:
-    """Whether a step copies this file, or something in this folder; True where that cannot be known."""
+    """Whether a step copies this file, or something in this folder; True where that is unknown."""
     return any(_brings(image, step, path, folder) for step in _steps(image))
 
 
@@ -125,7 +125,7 @@ def _brings(image: Image, step: Step, path: str, folder: bool) -> bool:
     if (copied := copy_of(step)) is None:
         return False
     origin, sources, target = copied
-    if origin or not sources:  # of another stage, or a heredoc
+    if origin or not sources:  # from another stage, or a heredoc
         return _within(path, target) or (folder and _within(target, path))
     into = len(sources) > 1 or dockerfile.expand(step.instruction.words[-1], step.values).endswith(("/", "."))
     for source in sources:

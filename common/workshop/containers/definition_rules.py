@@ -16,13 +16,13 @@ from workshop.containers.build_rules import SECRET_NAME, SECRET_VALUE
 from workshop.containers.shellwords import PixiCall
 from workshop.rules import ERROR, Finding, Problem, Rule, findings_of
 
-# They make an image from packages, without another image.
+# These build an image without another image.
 _WITHOUT_FROM = ("scratch", "debootstrap", "yum", "dnf", "zypper", "arch", "busybox")
 
 
 @dataclass(frozen=True)
 class Install:
-    """The call of Pixi that installs the environment, in the %post of a stage, and the workspace that it is of."""
+    """The call of Pixi that installs the environment, in the %post of a stage, and the workspace."""
 
     path: Path
     stages: list[Stage]
@@ -119,9 +119,9 @@ def _no_digest(stage: Stage) -> Iterator[Problem]:
     if stage.header["bootstrap"] in ("docker", "oras") and not re.search(r"@sha256:[0-9a-f]{64}$", image):
         yield Problem(
             looked_at=f"{stage.where}: From",
-            expected="a digest: a tag moves",
+            expected="a digest: a tag can be moved to another image",
             found=image or "nothing",
-            next_step="From: NAME@sha256:..., with the tag in a comment: not every release takes both",
+            next_step="From: NAME@sha256:..., with the tag in a comment: not every release of Apptainer accepts both",
         )
 
 
@@ -132,8 +132,8 @@ def _secrets(stage: Stage) -> Iterator[Problem]:
             yield Problem(
                 looked_at=f"{stage.file}, line {section.line}: %{section.name}",
                 expected="no secrets in an image",
-                found="something that looks like one",
-                next_step="give it when it runs: apptainer run --env-file FILE",
+                found="text that looks like a secret",
+                next_step="pass it when the image runs: apptainer run --env-file FILE",
             )
 
 
@@ -176,7 +176,7 @@ def _no_default(install: Install) -> Iterator[Problem]:
     if "{{" in install.call.environment:
         yield Problem(
             looked_at=install.where,
-            expected="a default in %arguments",
+            expected="a default value in %arguments",
             found=install.call.environment,
             next_step="ENVIRONMENT=cpu in %arguments",
         )
@@ -202,7 +202,7 @@ def _other_platform(install: Install) -> Iterator[Problem]:
         looked_at=install.where,
         expected="an environment for Linux",
         found=f"{name} is for {', '.join(sorted(subdirs))}",
-        next_step=f"another environment ({', '.join(install.environments)}), or another platform for it in "
+        next_step=f"another environment ({', '.join(install.environments)}), or add a platform to it in "
         f"{workspace.path.name}",
     )
 
@@ -216,7 +216,7 @@ INSTALL_RULES = (
     Rule("def-environment-platform", ERROR, _other_platform),
 )
 
-# ---------------------------------------------------------------- the image that comes of it
+# ---------------------------------------------------------------- the image that is built
 
 
 def _prefixes(install: Install) -> list[str]:
@@ -231,7 +231,7 @@ def _prefixes(install: Install) -> list[str]:
 
 
 def _copy_prefix(install: Install) -> str:
-    return f"%files from {install.stage.header.get('stage', 'build')}, with {install.prefix} twice"
+    return f"%files from {install.stage.header.get('stage', 'build')}, with {install.prefix} as source and as target"
 
 
 def _prefix_not_copied(install: Install) -> Iterator[Problem]:
@@ -249,7 +249,7 @@ def _prefix_moved(install: Install) -> Iterator[Problem]:
     if install.last is not install.stage and targets and install.prefix not in targets:
         yield Problem(
             looked_at=install.last.where,
-            expected=f"the environment at {install.prefix}: its files hold that path",
+            expected=f"the environment at {install.prefix}: its files contain that path",
             found=targets[0],
             next_step=_copy_prefix(install),
         )
@@ -261,13 +261,13 @@ def _pixi_in_final(install: Install) -> Iterator[Problem]:
         yield Problem(
             looked_at=install.where,
             expected="a last stage without Pixi and its cache",
-            found="Pixi installs in it",
-            next_step="a second Bootstrap:, and %files from build",
+            found="Pixi installs in the last stage",
+            next_step="add a second Bootstrap: with %files from build",
         )
     elif "pixi" in image.partition("@")[0].rsplit("/", 1)[-1]:
         yield Problem(
             looked_at=install.last.where,
-            expected="no Pixi in what is run",
+            expected="no Pixi in the last stage",
             found=image[:60],
             next_step="From: debian@sha256:...",
         )
@@ -297,7 +297,7 @@ def _path(install: Install) -> Iterator[Problem]:
     if path.split(":")[0] != f"{install.prefix}/bin":
         yield Problem(
             looked_at=f"{install.last.where}: %environment",
-            expected=f"PATH with {install.prefix}/bin in front",
+            expected=f"PATH that begins with {install.prefix}/bin",
             found=path,
             next_step=f"export PATH={install.prefix}/bin:$PATH",
         )

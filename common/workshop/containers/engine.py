@@ -1,7 +1,7 @@
 """`workshop container-build` and `container-run`: the image of exercise 5, built and run with an engine that answers.
 
 docker, podman and buildah take nearly the same arguments, and are called as you would call them. Two builds of one commit
-have the same digest (with docker, where its builder is told to rewrite the layers' times).
+have the same digest (with docker, if its builder rewrites the layers' times).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class NoEngine(WorkshopError):
 
 
 class NoImage(WorkshopError):
-    """Engines answer, and none has the image."""
+    """Engines answer, but none of them has the image."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Engine:
         return self.name != "buildah"
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run it and keep what it says."""
+        """Run the engine with these arguments and capture its output."""
         line = [self.program, *words]
         return subprocess.run(line, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL)
 
 
 def answering() -> tuple[list[Engine], list[str]]:
-    """The engines that answer, in the order of ENGINES, and for each of the others why not."""
+    """The engines that answer, in the order of ENGINES, and for each of the others the reason why it does not."""
     found, why = [], []
     for name in ENGINES:
         program = shutil.which(name)
@@ -66,7 +66,7 @@ def answering() -> tuple[list[Engine], list[str]]:
             why.append(f"{name}: not on the PATH")
             continue
         engine = Engine(name, program, "")
-        # A version is told without a daemon and without storage; what a build needs is asked for here.
+        # `--version` works without a daemon and without storage; these commands need what a build needs.
         words = {
             "docker": ("version", "--format", "{{.Server.Version}}"),
             "podman": ("info", "--format", "{{.Version.Version}}"),
@@ -100,20 +100,21 @@ def usable(wanted: str | None, running: bool) -> list[Engine]:
     )
 
 
-def last_line(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    told = [line for line in lines if "rror" in line or "annot" in line or "enied" in line] or lines
-    return told[-1][:300] if told else "it failed, and said nothing"
+def last_line(stderr: str) -> str:
+    """The last line that names an error, or else the last line."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if "rror" in line or "annot" in line or "enied" in line] or lines
+    return errors[-1][:300] if errors else "it failed without a message"
 
 
-def explained_failure(engine: Engine, what: str, said: str) -> WorkshopError:
-    """What an engine's complaint comes down to: no space, no rights, no network, or its own last words."""
-    low, found = said.lower(), last_line(said)
-    advice = "the lines above say more; mend it and run the same command again"
+def explained_failure(engine: Engine, action: str, output: str) -> WorkshopError:
+    """The reason why an engine failed: no space, no permission, no network, a stale lock, or its own last line."""
+    low, found = output.lower(), last_line(output)
+    advice = "see the lines above; fix the cause and run the same command again"
     if "no space left" in low or "disk quota exceeded" in low:
         advice = f"free some space: {engine.name} {'rmi' if engine.name == 'buildah' else 'image'} prune, and `df -h`"
     elif any(word in low for word in ("newuidmap", "subuid", "operation not permitted", "permission denied")):
-        advice = "an engine without rights: ask for entries in /etc/subuid and /etc/subgid, or for the group docker"
+        advice = "the engine lacks permission: ask for entries in /etc/subuid and /etc/subgid, or for the group docker"
     elif any(
         word in low
         for word in (
@@ -124,15 +125,15 @@ def explained_failure(engine: Engine, what: str, said: str) -> WorkshopError:
             "temporary failure in name resolution",
         )
     ):
-        brought = "buildah pull docker-archive:FILE" if engine.name == "buildah" else f"{engine.name} load"
-        advice = f"the base images come from the network: try again with one, or bring them in an archive: {brought}"
+        load = "buildah pull docker-archive:FILE" if engine.name == "buildah" else f"{engine.name} load"
+        advice = f"the base images come from the network: connect and try again, or load them from an archive: {load}"
     elif "not up-to-date" in low or "lock-file not up" in low:
-        advice = "pixi lock, and look at what changed"
-    return WorkshopError(looked_at=f"{what} with {engine.name}", expected="success", found=found, next_step=advice)
+        advice = "pixi lock, then check what changed"
+    return WorkshopError(looked_at=f"{action} with {engine.name}", expected="success", found=found, next_step=advice)
 
 
 def fitting(environment: str, path: Path) -> manifest.Manifest:
-    """The manifest above a Dockerfile. Raises WorkshopError where the environment is not in it, or not for this machine."""
+    """The manifest above a Dockerfile. Raises WorkshopError if it lacks the environment, or has it for other machines."""
     workspace = images.nearest_manifest(path.parent)
     if workspace is None:
         raise WorkshopError(
@@ -154,7 +155,7 @@ def fitting(environment: str, path: Path) -> manifest.Manifest:
     if here not in found:
         raise WorkshopError(
             looked_at=f"the environment {environment}",
-            expected=f"one for {here}, as an image on this machine is",
+            expected=f"one for {here}, the platform of images on this machine",
             found=f"it is for {', '.join(dict.fromkeys(found))}",
             next_step="workshop container-build cpu, or build on another machine",
         )
@@ -162,7 +163,7 @@ def fitting(environment: str, path: Path) -> manifest.Manifest:
 
 
 def arguments(workspace: manifest.Manifest, environment: str, root: Path) -> dict[str, str]:
-    """The build arguments: the environment, the lock's sha256, and the commit with `-dirty` where files differ from it."""
+    """The build arguments: the environment, the lock's sha256, and the commit, with `-dirty` if files differ from it."""
     found = {"ENVIRONMENT": environment, "LOCK_SHA256": sha256_of(workspace.path.with_name("pixi.lock"))}
     commit = git(root, "rev-parse", "HEAD")
     if commit:
@@ -181,14 +182,14 @@ def git(folder: Path, *words: str) -> str:
 def build_command(engine: Engine, path: Path, root: Path, tag: str, given: dict[str, str]) -> list[str]:
     """The command line that builds; every file of the image gets the time of the commit."""
     moment = git(root, "log", "-1", "--format=%ct") or "0"
-    said = [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
+    build_args = [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
     if engine.name == "docker":
         more = ["build", "--build-arg", f"SOURCE_DATE_EPOCH={moment}"]
     else:
-        # The format of OCI: that of Docker holds a random host name. All stages: Buildah 1.28 takes one that an argument
-        # chooses for one that nobody needs.
+        # The format of OCI: Docker's contains a random host name. All stages: Buildah 1.28 skips a stage that is chosen
+        # by an argument, as if no other needed it.
         more = ["build", "--format", "oci", "--timestamp", moment, "--skip-unused-stages=false"]
-    return [engine.program, *more, *said, "--file", str(path), "--tag", tag, str(root)]
+    return [engine.program, *more, *build_args, "--file", str(path), "--tag", tag, str(root)]
 
 
 def build(environment: str, tag: str | None, file: str | None, wanted: str | None, extra: list[str]) -> int:
@@ -224,7 +225,7 @@ def build(environment: str, tag: str | None, file: str | None, wanted: str | Non
 
 
 def _streamed(line: list[str]) -> str | None:
-    """Run a command with its output passed on as it comes; None where it succeeds, else what it said last."""
+    """Run a command and pass its output on; None if it succeeds, else its last lines."""
     kept: list[str] = []
     process = subprocess.Popen(
         line,
@@ -234,7 +235,7 @@ def _streamed(line: list[str]) -> str | None:
         encoding="utf-8",
         errors="replace",
     )
-    for text in process.stdout:
+    for text in process.stdout or ():
         sys.stdout.write(text)
         kept = [*kept[-60:], text]
     sys.stdout.flush()
@@ -242,15 +243,15 @@ def _streamed(line: list[str]) -> str | None:
 
 
 def digest_of(engine: Engine, tag: str) -> str:
-    """The image's identity: the sha256 of its configuration, which names every layer. Empty where there is none."""
+    """The image's identity: the sha256 of its configuration, which names every layer. Empty if there is none."""
     words = (
         ("inspect", "--type", "image", "--format", "{{.FromImageID}}", tag)
         if engine.name == "buildah"
         else ("image", "inspect", "--format", "{{.Id}}", tag)
     )
     answer = engine.call(*words)
-    said = answer.stdout.strip().removeprefix("sha256:")
-    return f"sha256:{said}" if answer.returncode == 0 and said else ""
+    digest = answer.stdout.strip().removeprefix("sha256:")
+    return f"sha256:{digest}" if answer.returncode == 0 and digest else ""
 
 
 def labels_of(engine: Engine, tag: str) -> dict[str, str]:
@@ -275,15 +276,15 @@ def the_file(file: str | None) -> Path:
 
 
 def with_image(tag: str, wanted: str | None) -> Engine:
-    """The engine that has the image: what one has built, another may not see. Raises NoEngine, or NoImage where none has it."""
+    """The engine that has the image: engines do not share their images. Raises NoEngine, or NoImage if none has it."""
     engines = usable(wanted, running=True)
     for engine in engines:
         if digest_of(engine, tag):
             return engine
     environment = tag.partition(":")[2] or "cpu"
-    asked = ", ".join(engine.name for engine in engines)
+    names = ", ".join(engine.name for engine in engines)
     raise NoImage(
-        looked_at=f"the images of {asked}",
+        looked_at=f"the images of {names}",
         expected=tag,
         found="no such image",
         next_step=f"workshop container-build {shlex.quote(environment)}",
@@ -291,7 +292,7 @@ def with_image(tag: str, wanted: str | None) -> Engine:
 
 
 def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | None) -> list[str]:
-    """What brings the GPUs of the host in, for an environment that asks for them. Raises WorkshopError without any."""
+    """The options that make the host's GPUs visible, for an environment that needs one. Raises WorkshopError without a GPU."""
     if workspace is None or environment not in workspace.environments:
         return []
     cuda = images.cuda_needed(platforms_of(workspace, workspace.environments[environment].features))
@@ -299,7 +300,7 @@ def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | N
         return []
     if not nvidia_smi():
         raise WorkshopError(
-            looked_at="the NVIDIA driver of this machine, which a container borrows",
+            looked_at="the NVIDIA driver of this machine, which a container uses",
             expected=f"one for CUDA {cuda}, for {environment}",
             found="no driver answers (`nvidia-smi` is not found or fails)",
             next_step="workshop container-run cpu",
@@ -308,40 +309,27 @@ def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | N
 
 
 def run_command(engine: Engine, tag: str, results: Path, flags: list[str], words: list[str]) -> list[str]:
-    """The command line that runs: nothing can be written but results and /tmp, nothing asked of the network."""
-    more = [
-        "run",
-        "--rm",
-        "--read-only",
-        "--tmpfs",
-        "/tmp",
-        "--network",
-        "none",
-        "--cap-drop",
-        "all",
-        "--security-opt",
-        "no-new-privileges",
-        "--env",
-        "HOME=/tmp",
-    ]
-    if user_here() not in (0, None):  # whoever runs it shall own what comes out; root leaves the image its own user
+    """The command line that runs an image without a network, where only the results and /tmp can be written."""
+    more = "run --rm --read-only --tmpfs /tmp --network none --cap-drop all --security-opt no-new-privileges".split()
+    more += ["--env", "HOME=/tmp"]
+    if user_here() not in (0, None):  # you own the results; under root, the image keeps its own user
         more += ["--userns", "keep-id"] if engine.name == "podman" else []
         more += ["--user", f"{os.getuid()}:{os.getgid()}"]
     return [engine.program, *more, "--volume", f"{results}:{RESULTS}", *flags, tag, *words]
 
 
 def user_here() -> int | None:
-    """The number of whoever runs this; None on Windows, where Docker maps the owner itself."""
+    """Your user number; None on Windows, where Docker maps the owner itself."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
 def prepared(output: str | None) -> Path:
-    """The folder on this machine that is mounted at RESULTS, writable for whoever runs in the image."""
+    """The folder on this machine that is mounted at RESULTS; the image's user can write to it."""
     place = Path(output).expanduser().resolve() if output else exercises.root_folder() / "results"
     if ":" in str(place)[len(place.drive) :]:
         raise WorkshopError(
             looked_at=place,
-            expected="a folder without a colon, which an engine takes for the end of the name",
+            expected="a folder without a colon, which engines read as the end of the name",
             found="one with a colon",
             next_step="name another folder with --output",
         )
@@ -362,14 +350,14 @@ def prepared(output: str | None) -> Path:
         if not writable:
             raise WorkshopError(
                 looked_at=place,
-                expected=f"a folder that the image's user {USER} can write",
+                expected=f"a folder that the image's user {USER} can write to",
                 found=f"it belongs to {status.st_uid}",
                 next_step=f"chown {USER} {shell.quoted(place)}, or name another folder with --output",
             )
     elif not os.access(place, os.W_OK):
         raise WorkshopError(
             looked_at=place,
-            expected="a folder that you can write",
+            expected="a folder that you can write to",
             found="it is not",
             next_step="name another folder with --output",
         )
@@ -377,8 +365,10 @@ def prepared(output: str | None) -> Path:
 
 
 def run(environment: str, tag: str | None, output: str | None, wanted: str | None, words: list[str]) -> int:
-    """Train in the image; the results lie in `output` (default results/). words: options of train.py. The exit code:
-    those of the training that say what to do next, 85 and 130, come through; any other failure is 1."""
+    """Train in the image, with the results in `output` (default results/). words: options of train.py.
+
+    Returns the exit code of the training if it is 0, 85 or 130, which tell you what to do next; 1 for any other failure.
+    """
     workspace = images.nearest_manifest(exercises.root_folder())
     tag = tag or f"{NAME}:{environment}"
     engine = with_image(tag, wanted)

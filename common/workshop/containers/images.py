@@ -67,9 +67,12 @@ class Image:
 
     @cached_property
     def install(self) -> Install | None:
-        """The step that installs what the last stage has: what comes to lie in it counts most, then what is made in
-        a stage that it takes anything from; an install more than a `pixi run`, the environment that is activated more
-        than others, a later step more than an earlier one."""
+        """The step that installs the environment of the last stage.
+
+        Of several, one whose environment is copied into the last stage comes first, then one in a stage that the last
+        one uses; an install before a `pixi run`, the activated environment before others, a later step before an
+        earlier one.
+        """
         active, chain = activated(self.final.env), self.chain()
         found = []
         for stage in self.stages:
@@ -91,7 +94,7 @@ class Image:
         return max(enumerate(found), key=weight)[1] if found else None
 
     def chain(self) -> set[int]:
-        """The numbers of the stages that the last one is made of: those it goes on from, and those it copies from."""
+        """The numbers of the stages that the last one uses: those that it continues, and those that it copies from."""
         found, ahead = set(), [self.final]
         while ahead:
             stage = ahead.pop()
@@ -102,7 +105,7 @@ class Image:
         return found
 
     def places(self, install: Install) -> list[str]:
-        """Where the environment comes to lie in the last stage, by way of whatever stages it is copied through."""
+        """The paths of the environment in the last stage, after all the stages that it is copied through."""
         lies: dict[int, list[str]] = {}
         for stage in self.stages:
             here = [*lies[stage.parent.number]] if stage.parent else []
@@ -119,12 +122,12 @@ class Image:
 
     @cached_property
     def environment(self) -> str | None:
-        """The name of the environment that is installed; None where nothing is, or a variable has no value."""
+        """The name of the installed environment; None if there is none, or if a variable in it has no value."""
         return None if self.install is None or self.install.call.unset else self.install.call.environment
 
     @cached_property
     def linux(self) -> list[Platform]:
-        """The Linux platforms of that environment, in the manifest's order; those of the image where FROM names one."""
+        """The Linux platforms of that environment, in the manifest's order; only that of the image if FROM names one."""
         if self.workspace is None or self.environment not in self.workspace.environments:
             return []
         wanted = self.final_platform()
@@ -132,7 +135,7 @@ class Image:
 
     @property
     def cuda(self) -> str | None:
-        """The CUDA version that the environment asks of the driver, where all of its Linux platforms ask for one."""
+        """The CUDA version that the environment needs of the driver; None unless all of its Linux platforms need one."""
         return cuda_needed(self.linux)
 
     def final_platform(self) -> str | None:
@@ -174,11 +177,11 @@ def load_image(path: Path, environment: str | None = None) -> Image:
 
 
 def environment_argument(image: Image) -> str | None:
-    """The build argument that chooses the environment: the one whose value is in `pixi install --environment ...`."""
+    """The build argument that chooses the environment: the one used in `pixi install --environment ...`."""
     if image.install is None:
         return None
     written = image.install.call.written
-    if not written:  # all of them: the last stage takes one
+    if not written:  # --all: the last stage uses one
         steps = [step.instruction for stage in image.final.lineage() for step in stage.steps]
         written = " ".join(i.text for i in steps if i.name in ("COPY", "ENV") and ".pixi/envs" in i.text)
     named = re.findall(r"\$\{?([A-Za-z_]\w*)", written)
@@ -186,7 +189,7 @@ def environment_argument(image: Image) -> str | None:
     for name in named:
         if name in declared:
             return name
-        for step in image.install.stage.steps:  # by way of ENV NAME=${ARGUMENT}
+        for step in image.install.stage.steps:  # through ENV NAME=${ARGUMENT}
             if step.instruction.name == "ENV":
                 for key, value in dockerfile.pairs(step.instruction):
                     through = set(re.findall(r"\$\{?([A-Za-z_]\w*)", value or "")) & declared
@@ -232,14 +235,14 @@ def copy_of(step: Step) -> tuple[str | None, list[str], str] | None:
 
 
 def copies(stage: Stage) -> Iterator[tuple[Step, str | None, list[str], str]]:
-    """The steps of a stage that copy, each with what `copy_of` says of it."""
+    """The steps of a stage that copy, each with the result of `copy_of`."""
     for step in stage.steps:
         if (copied := copy_of(step)) is not None:
             yield (step, *copied)
 
 
 def mounts(step: Step) -> list[dict[str, str]]:
-    """The --mount of a RUN, each with its keys (`src` as `source`), variables put in; a bind where no type is said."""
+    """The --mount of a RUN, each with its keys (`src` as `source`), variables put in; a bind if no type is given."""
     found = []
     for _, value in (flag for flag in step.instruction.flags if flag[0] == "mount"):
         parts = (part.partition("=") for part in dockerfile.expand(value, step.values).split(","))
@@ -263,7 +266,7 @@ def prefix_of(call: PixiCall, workdir: str) -> str:
 
 
 def activated(variables: Mapping[str, str]) -> str:
-    """The environment that CONDA_PREFIX or PATH names; `default` where neither does."""
+    """The environment that CONDA_PREFIX or PATH names; `default` if neither does."""
     named = re.search(r"/\.pixi/envs/([^/:]+)", f"{variables.get('CONDA_PREFIX', '')}:{variables.get('PATH', '')}")
     return named[1] if named else "default"
 
@@ -304,5 +307,5 @@ def activation_of(workspace: manifest.Manifest, environment: str, platform: Plat
 
 
 def this_subdir() -> str:
-    """What conda calls a Linux image on this machine."""
+    """The conda platform of Linux images on this machine."""
     return "linux-aarch64" if machine.machine().lower() in ("aarch64", "arm64") else "linux-64"

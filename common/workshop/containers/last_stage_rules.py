@@ -51,17 +51,17 @@ def _pixi_in_final(image: Image) -> Iterator[Problem]:
     elif step := _pixi_left(image):
         yield Problem(
             looked_at=_where(image),
-            expected="no Pixi in what is run",
+            expected="no Pixi in the last stage",
             found=step,
-            next_step="take only the environment: COPY --from=build",
+            next_step="copy only the environment: COPY --from=build",
         )
 
 
 def _pixi_installs(image: Image) -> Problem:
     return Problem(
         looked_at=_where(image),
-        expected="a stage of its own, without Pixi and its cache",
-        found="Pixi installs in it",
+        expected="a last stage without Pixi and its cache",
+        found="Pixi installs in this stage",
         next_step="FROM a small base, then COPY --from=build the environment",
     )
 
@@ -90,7 +90,7 @@ def _prefix_not_copied(image: Image) -> Iterator[Problem]:
     if install is not None and not _installs_in_last_stage(image) and not image.places(install):
         yield Problem(
             looked_at=_where(image),
-            expected=f"a COPY --from of {install.prefix}",
+            expected=f"a COPY --from that names {install.prefix}",
             found="none",
             next_step=_copy_prefix(install),
         )
@@ -104,7 +104,7 @@ def _prefix_moved(image: Image) -> Iterator[Problem]:
     if targets and install.prefix not in targets:
         yield Problem(
             looked_at=_where(image),
-            expected=f"the environment at {install.prefix}, where it was installed: its files hold that path",
+            expected=f"the environment at {install.prefix}, where it was installed: its files contain that path",
             found=f"at {targets[0]}",
             next_step=_copy_prefix(install),
         )
@@ -118,9 +118,9 @@ def _build_tools(image: Image) -> Iterator[Problem]:
     if tools := _tools(image.final.lineage()):
         yield Problem(
             looked_at=_where(image),
-            expected="no compilers in what is run",
+            expected="no compilers in the last stage",
             found=tools,
-            next_step="install what compiles in the first stage",
+            next_step="install the compilers in the first stage",
         )
 
 
@@ -150,7 +150,7 @@ def _root_user(image: Image) -> Iterator[Problem]:
     if _is_root(user):
         yield Problem(
             looked_at=_where(image),
-            expected="USER with a number of its own, as in 1000:1000",
+            expected="a USER other than root, by number, as in 1000:1000",
             found=f"USER {image.final.user}" if user else "root (no USER)",
             next_step="USER 1000:1000 after the last RUN",
         )
@@ -161,7 +161,7 @@ def _user_by_name(image: Image) -> Iterator[Problem]:
     if not _is_root(user) and not user.isdecimal():
         yield Problem(
             looked_at=_where(image),
-            expected="USER by number: a cluster sees numbers, and some check for 0",
+            expected="USER by number: clusters compare numbers, and some refuse 0",
             found=f"USER {image.final.user}",
             next_step="USER 1000:1000",
         )
@@ -171,7 +171,7 @@ def _no_healthcheck(image: Image) -> Iterator[Problem]:
     if image.final.healthcheck is None:
         yield Problem(
             looked_at=_where(image),
-            expected="a HEALTHCHECK that imports the stack",
+            expected="a HEALTHCHECK that imports the packages",
             found="none",
             next_step='HEALTHCHECK CMD ["python", "-c", "import torch"]',
         )
@@ -208,9 +208,9 @@ def _entry_point(image: Image) -> Iterator[Problem]:
     if entry_point is not None and _starts(entry_point, image.final.env, _ACTIVATING):
         yield Problem(
             looked_at=image.where(entry_point),
-            expected="activation by ENV: apptainer exec and most batch systems pass the entry point by",
+            expected="activation by ENV: apptainer exec and most batch systems skip the entry point",
             found="an entry point that activates",
-            next_step="remove it, and set PATH and the rest with ENV",
+            next_step="remove it, and set PATH and the other variables with ENV",
         )
 
 
@@ -221,7 +221,7 @@ def _command(image: Image) -> Iterator[Problem]:
         if _starts(instruction, last.env, "^pixi$|shell-hook"):
             yield Problem(
                 looked_at=image.where(instruction),
-                expected="a command that needs no Pixi: the last stage has none",
+                expected="a command that does not need Pixi: the last stage contains none",
                 found="it calls Pixi",
                 next_step='CMD ["python", "train.py"]: PATH finds the python of the environment',
             )
@@ -247,7 +247,7 @@ def _path(install: Install) -> Iterator[Problem]:
         known = folder in entries
         yield Problem(
             looked_at=_where(install.image),
-            expected=f"{folder} first in PATH" if known else f"ENV PATH with {folder} in front",
+            expected=f"{folder} first in PATH" if known else f"ENV PATH that begins with {folder}",
             found=install.image.final.env.get("PATH", "no ENV PATH")[:80],
             next_step=f"ENV PATH={folder}:${{PATH}}",
         )
@@ -289,7 +289,7 @@ def _gpu_variables(install: Install) -> Iterator[Problem]:
     if visible in ("", "void", "none"):
         yield Problem(
             looked_at=_where(image),
-            expected=f"NVIDIA_VISIBLE_DEVICES=all for {image.environment}: it asks for the host's GPUs",
+            expected=f"NVIDIA_VISIBLE_DEVICES=all for {image.environment}: it requests the host's GPUs",
             found=visible or "not set",
             next_step="ENV NVIDIA_VISIBLE_DEVICES=all",
         )
@@ -297,7 +297,7 @@ def _gpu_variables(install: Install) -> Iterator[Problem]:
     if not {"compute", "all"} & set(capabilities.split(",")):
         yield Problem(
             looked_at=_where(image),
-            expected=f"NVIDIA_DRIVER_CAPABILITIES=compute,utility for {image.environment}: CUDA needs the first",
+            expected=f"NVIDIA_DRIVER_CAPABILITIES=compute,utility for {image.environment}: CUDA needs compute",
             found=capabilities,
             next_step="ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility",
         )

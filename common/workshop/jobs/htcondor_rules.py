@@ -1,5 +1,5 @@
-"""Rules for the submit file of HTCondor (5.9), in the order in which they are asked. A rule relies on those above it: where
-one finds a problem, the ones below it are not asked. The first table reads; the second rehearses the script."""
+"""Rules for the submit file of HTCondor (5.9), in order. Each rule relies on those above it: if one finds a problem,
+those below it are not applied. SUBMIT_RULES read the file; SCRIPT_RULES rehearse its script."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workshop.rules import ERROR, Problem, Rule
 LEAST_CAPABILITY = 7.5  # where conda-forge's PyTorch for CUDA 12.9 begins
 
 
-# ---------------------------------------------------------------- what the job asks for
+# ---------------------------------------------------------------- what the job requests
 
 
 def _image_of(job: CondorJob) -> str:
@@ -25,7 +25,7 @@ def _container(job: CondorJob) -> Iterator[Problem]:
     if not image or universe not in ("container", "docker", "vanilla"):
         yield Problem(
             looked_at=job.file,
-            expected="the container universe, with an image",
+            expected="the container universe and an image",
             found=f"universe {universe}, image {image or 'none'}",
             next_step="universe = container, and container_image = train-cuda12.sif",
         )
@@ -34,12 +34,12 @@ def _container(job: CondorJob) -> Iterator[Problem]:
 def _fixed_image(job: CondorJob) -> Iterator[Problem]:
     image = _image_of(job)
     name = image.rsplit("/", 1)[-1]
-    is_fetched = "://" in image or "docker_image" in job.keys  # else it is a file
+    is_fetched = "://" in image or "docker_image" in job.keys  # otherwise it is a file
     if "@sha256:" not in image and is_fetched and (":" not in name or name.endswith(":latest")):
         yield Problem(
             looked_at=job.file,
             expected="an image by its digest, or a file",
-            found=f"{image}: another one tomorrow",
+            found=f"{image}: the name may mean another image tomorrow",
             next_step="docker://NAME@sha256:..., or a .sif file",
         )
 
@@ -50,7 +50,7 @@ def _gpu(job: CondorJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=job.file,
             expected="a GPU",
-            found=f"request_gpus = {gpus}" if gpus else "none asked for",
+            found=f"request_gpus = {gpus}" if gpus else "none requested",
             next_step="request_gpus = 1",
         )
 
@@ -75,7 +75,7 @@ def _memory_and_disk(job: CondorJob) -> Iterator[Problem]:
             yield Problem(
                 looked_at=job.file,
                 expected=key,
-                found="none: the pool's default is too small for an image",
+                found="none: the pool's default is too small",
                 next_step=f"{key} = ...",
             )
 
@@ -84,20 +84,20 @@ def _log(job: CondorJob) -> Iterator[Problem]:
     if "log" not in job.keys:
         yield Problem(
             looked_at=job.file,
-            expected="a log of what becomes of the job",
+            expected="a log of the job's events",
             found="none",
             next_step="log = htcondor-$(ClusterId).log",
         )
 
 
-# ---------------------------------------------------------------- what travels with it
+# ---------------------------------------------------------------- which files are transferred
 
 
 def _transfers(job: CondorJob) -> Iterator[Problem]:
     if job.keys.get("should_transfer_files", "if_needed").lower() == "no":
         yield Problem(
             looked_at=job.file,
-            expected="files that travel with the job",
+            expected="files transferred with the job",
             found="should_transfer_files = NO",
             next_step="should_transfer_files = YES",
         )
@@ -110,14 +110,14 @@ def _input_files(job: CondorJob) -> Iterator[Problem]:
             yield Problem(
                 looked_at=f"transfer_input_files in {job.file}",
                 expected=f"{folder}, the folder",
-                found=f"{folder}/ sends what is in it, and not the folder",
+                found=f"{folder}/ sends its contents without the folder",
                 next_step=f"{folder} without the slash",
             )
         elif not any(folder in part for part in sent):
             yield Problem(
                 looked_at=f"transfer_input_files in {job.file}",
                 expected=folder,
-                found=", ".join(sent) or "nothing is sent",
+                found=", ".join(sent) or "nothing is transferred",
                 next_step="transfer_input_files = common, exercise-2-pytorch-cu12",
             )
 
@@ -127,7 +127,7 @@ def _output_files(job: CondorJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=job.file,
             expected="the folder of the run in transfer_output_files",
-            found="none: HTCondor brings new files back, and no folders",
+            found="none: HTCondor transfers new files back, but no folders",
             next_step="transfer_output_files = results",
         )
 
@@ -136,11 +136,11 @@ def _output_files(job: CondorJob) -> Iterator[Problem]:
 
 
 def _checkpoint_code(job: CondorJob) -> Iterator[Problem]:
-    code = job.keys.get("checkpoint_exit_code", "none: the job would be over when it has kept an epoch")
+    code = job.keys.get("checkpoint_exit_code", "none: the job would end after its first checkpoint")
     if code != "85":
         yield Problem(
             looked_at=job.file,
-            expected="checkpoint_exit_code 85, with which the training says that it goes on",
+            expected="checkpoint_exit_code 85: the training ends with it when it can be continued",
             found=code,
             next_step="checkpoint_exit_code = 85",
         )
@@ -151,15 +151,15 @@ def _eviction(job: CondorJob) -> Iterator[Problem]:
     if when != "on_exit_or_evict":
         yield Problem(
             looked_at=job.file,
-            expected="that an eviction brings the checkpoint back",
-            found=f"when_to_transfer_output = {when}: what it wrote since it last ended with 85 is lost",
+            expected="an eviction transfers the checkpoint back",
+            found=f"when_to_transfer_output = {when}: everything since the last exit with 85 is lost",
             next_step="when_to_transfer_output = ON_EXIT_OR_EVICT",
         )
     elif job.keys.get("should_transfer_files", "yes").lower() == "if_needed":
         yield Problem(
             looked_at=job.file,
             expected="should_transfer_files = YES",
-            found="IF_NEEDED, which ON_EXIT_OR_EVICT excludes",
+            found="IF_NEEDED, which does not work with ON_EXIT_OR_EVICT",
             next_step="should_transfer_files = YES",
         )
 
@@ -167,13 +167,13 @@ def _eviction(job: CondorJob) -> Iterator[Problem]:
 def _hold(job: CondorJob) -> Iterator[Problem]:
     hold = job.keys.get("on_exit_hold")
     for code, wanted in ((1, True), (0, False)):
-        # `holds` is None where the expression depends on more than can be known here.
+        # `holds` is None if the expression depends on values that are unknown here.
         if hold is None or batch_files.holds(hold, code) is (not wanted):
-            become = "held, so that a person reads its message" if wanted else "not held"
-            missing = "no on_exit_hold: it is tried again, or gone as if done"
+            become = "held, so that someone reads its message" if wanted else "not held"
+            missing = "no on_exit_hold: HTCondor restarts the job, or removes it as finished"
             yield Problem(
                 looked_at=job.file,
-                expected=f"that a job which ends with {code} is {become}",
+                expected=f"a job that ends with {code} is {become}",
                 found=missing if hold is None else f"on_exit_hold = {hold}",
                 next_step="on_exit_hold = ExitBySignal == false && ExitCode == 1",
             )
@@ -198,12 +198,12 @@ SUBMIT_RULES = (
 
 
 def _executable(job: CondorJob) -> Iterator[Problem]:
-    # From the clone's root, where the job is submitted; a workspace of one's own may be submitted from its folder.
+    # Jobs are submitted from the clone's root; a learner's own workspace may be submitted from its folder.
     paths = (job.stage / "clone" / job.executable, job.folder / job.executable)
     if not job.executable or not any(path.is_file() for path in paths) or not (job.folder / job.script).is_file():
         yield Problem(
             looked_at="executable in train.sub",
-            expected="a script that lies beside it, by its path from the clone's root",
+            expected="a script in the same folder, by its path from the clone's root",
             found=job.executable or "none",
             next_step="executable = exercise-5-container/starter/train.sh",
         )
@@ -228,7 +228,7 @@ def _run_comes_back(job: CondorJob) -> Iterator[Problem]:
         if not any(f"{job.run}.partial/".startswith((f"{folder}/", f"{folder}.")) for folder in folders):
             yield Problem(
                 looked_at=f"{key} in train.sub",
-                expected=f"the folder that the run and its checkpoint are in: {job.run}",
+                expected=f"the folder that contains the run and its checkpoint: {job.run}",
                 found=", ".join(folders),
                 next_step=f"{key} = {job.run.split('/')[0] or 'results'}",
             )
@@ -239,9 +239,9 @@ def _passes_signal_on(job: CondorJob) -> Iterator[Problem]:
     if not heard or code != 85:
         yield Problem(
             looked_at=f"{job.script}, rehearsed: SIGTERM, as at an eviction",
-            expected="that the training is told, and exit code 85",
-            found=f"exit code {code}, {'told' if heard else 'not told'}",
-            next_step='exec "${command[@]}": the training in the place of the script',
+            expected="the training receives the signal, and the exit code is 85",
+            found=f"exit code {code}, signal {'received' if heard else 'not received'}",
+            next_step='exec "${command[@]}": the training replaces the script',
         )
 
 
@@ -249,17 +249,17 @@ def _resumes_nothing(job: CondorJob) -> Iterator[Problem]:
     if job.evicted.resumes():
         yield Problem(
             looked_at=f"{job.script}, rehearsed as a new job",
-            expected="no --resume where there is no checkpoint",
+            expected="no --resume without a checkpoint",
             found="--resume",
-            next_step=f"--resume only where {job.run}.partial/{CHECKPOINT} is",
+            next_step=f"use --resume only if {job.run}.partial/{CHECKPOINT} exists",
         )
 
 
 def _resumes(job: CondorJob) -> Iterator[Problem]:
     if not job.restarted.resumes():
         yield Problem(
-            looked_at=f"{job.script}, rehearsed with {job.run}.partial/{CHECKPOINT} there",
-            expected="that it goes on by --resume",
+            looked_at=f"{job.script}, rehearsed with {job.run}.partial/{CHECKPOINT} present",
+            expected="the training continues with --resume",
             found="no --resume",
             next_step=f'if [ -e "$RUN.partial/{CHECKPOINT}" ]; then command+=(--resume); fi',
         )
@@ -270,8 +270,8 @@ def _exit_codes(job: CondorJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=f"{job.script}, rehearsed",
             expected="the exit code of the training",
-            found=f"{job.ends_badly.code} for 1, {job.restarted.code} for 0",
-            next_step="let the training be the script's last command, by exec",
+            found=f"{job.ends_badly.code} after a training that ended with 1, {job.restarted.code} after one with 0",
+            next_step="make the training the script's last command, with exec",
         )
 
 

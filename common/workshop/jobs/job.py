@@ -46,7 +46,7 @@ class Job:
             beside = self.folder.parent.parent / "exercise-2-pytorch-cu12"
             folders = {f"exercise-5-container/{name}": self.folder for name in ("starter", "solution")}
             folders["exercise-2-pytorch-cu12"] = beside if beside.is_dir() else root_folder() / beside.name
-            rehearsal.stage(self.scratch, folders)
+            rehearsal.make_stage(self.scratch, folders)
         return stage
 
     def rehearse(

@@ -1,5 +1,5 @@
-"""Rules for the batch scripts of Slurm, in the order in which they are asked. A rule relies on those above it: where one
-finds a problem, the ones below it are not asked. The first rules of a check read; the others rehearse the script."""
+"""Rules for the batch scripts of Slurm, in order. Each rule relies on those above it: if one finds a problem, those below it
+are not applied. Each check has a table of rules that read the file, and one of rules that rehearse the script."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from workshop.jobs.job import CHECKPOINT, ArrayJob, BatchJob
 from workshop.jobs.rehearsal import Rehearsed
 from workshop.rules import ERROR, Problem, Rule
 
-LEAST_MEMORY = 512  # MiB; the training takes some 400 on a CPU, 1,500 with CUDA
+LEAST_MEMORY = 512  # MiB; the training needs about 400 on a CPU and 1,500 with CUDA
 LEAST_NOTICE = 10  # seconds before the end of the job
 OPTIONS = "the #SBATCH lines of train.sbatch"
 SIGNAL = "#SBATCH --signal=B:USR1@120"
 
-# ---------------------------------------------------------------- 5.6: what the job asks for
+# ---------------------------------------------------------------- 5.6: what the job requests
 
 
 def _gpu(job: BatchJob) -> Iterator[Problem]:
     if not job.gpu or job.gpu.split(":")[-1].split("=")[-1] == "0":
         yield Problem(
-            looked_at=OPTIONS, expected="a GPU", found=job.gpu or "none asked for", next_step="#SBATCH --gres=gpu:1"
+            looked_at=OPTIONS, expected="a GPU", found=job.gpu or "none requested", next_step="#SBATCH --gres=gpu:1"
         )
 
 
 def _time_limit(job: BatchJob) -> Iterator[Problem]:
-    limit = job.options.get("time", "none: the site's own, which may be minutes or days")
+    limit = job.options.get("time", "none: the site's default applies, which may be minutes or days")
     minutes = batch_files.minutes(limit)
     if not minutes:
         yield Problem(
             looked_at=OPTIONS,
-            expected="a limit on the time",
-            found=f"{limit}: without a limit" if minutes == 0 else limit,
+            expected="a time limit",
+            found=f"{limit}: no limit" if minutes == 0 else limit,
             next_step="#SBATCH --time=00:30:00",
         )
 
 
 def _memory(job: BatchJob) -> Iterator[Problem]:
     if job.memory is None:
-        yield Problem(looked_at=OPTIONS, expected="memory", found="none asked for", next_step="#SBATCH --mem=4G")
+        yield Problem(looked_at=OPTIONS, expected="memory", found="none requested", next_step="#SBATCH --mem=4G")
         return
     size = batch_files.megabytes(job.memory)
     if size is None or 0 < size < LEAST_MEMORY:  # 0 is all of a machine
-        small = f"{job.memory}: {size:g} MiB, which importing PyTorch does not fit into" if size else job.memory
+        small = f"{job.memory}: {size:g} MiB, too little to import PyTorch" if size else job.memory
         yield Problem(
             looked_at=OPTIONS, expected="a size with its unit, as in 4G", found=small, next_step="#SBATCH --mem=4G"
         )
@@ -76,7 +76,7 @@ def _own_folder(job: BatchJob) -> Iterator[Problem]:
     if not job.ends_well.value("--output"):
         yield Problem(
             looked_at="train.sbatch, rehearsed",
-            expected="a folder for the run that this job alone has",
+            expected="a folder of its own for each job's run",
             found="no --output",
             next_step="--output results/exercise-2-pytorch-cu12/slurm-$SLURM_JOB_ID",
         )
@@ -85,19 +85,19 @@ def _own_folder(job: BatchJob) -> Iterator[Problem]:
 def _succeeds(job: BatchJob) -> Iterator[Problem]:
     if job.ends_well.code != 0:
         yield Problem(
-            looked_at="train.sbatch, rehearsed with a training that ends well",
+            looked_at="train.sbatch, rehearsed with a training that succeeds",
             expected="exit code 0",
             found=job.ends_well.complaint(),
-            next_step="end with the exit code of the training",
+            next_step="end the script with the exit code of the training",
         )
 
 
 def _fails(job: BatchJob) -> Iterator[Problem]:
     if not job.ends_badly.code:
         yield Problem(
-            looked_at="train.sbatch, rehearsed with a training that ends with 1",
-            expected="an exit code that is not 0",
-            found=f"exit code {job.ends_badly.code}: Slurm would call the job completed",
+            looked_at="train.sbatch, rehearsed with a training that fails with exit code 1",
+            expected="an exit code other than 0",
+            found=f"exit code {job.ends_badly.code}: Slurm would report the job as completed",
             next_step="wait for the training and exit with its code: code=0; wait $training || code=$?; exit $code",
         )
 
@@ -117,15 +117,15 @@ TRAINING_RULES = (
     Rule("failure", ERROR, _fails),
 )
 
-# ---------------------------------------------------------------- 5.7: what it does at its end
+# ---------------------------------------------------------------- 5.7: what the job does at its time limit
 
 
 def _signal(job: BatchJob) -> Iterator[Problem]:
     if not job.signal:
         yield Problem(
             looked_at=OPTIONS,
-            expected="a signal before the time is over",
-            found="no --signal: at the end the job is killed where it is",
+            expected="a signal before the time limit",
+            found="no --signal: at the limit Slurm kills the job at once",
             next_step=SIGNAL,
         )
 
@@ -134,8 +134,8 @@ def _own_signal(job: BatchJob) -> Iterator[Problem]:
     if rehearsal.signal_number(job.signal_name) == rehearsal.signal_number("TERM"):
         yield Problem(
             looked_at=OPTIONS,
-            expected="a signal that means nothing else",
-            found=f"--signal={job.signal}: scancel sends it too, and a job that somebody cancels would come back",
+            expected="a signal with no other meaning",
+            found=f"--signal={job.signal}: scancel sends it too, so a cancelled job would return to the queue",
             next_step=SIGNAL,
         )
 
@@ -146,16 +146,16 @@ def _signal_time(job: BatchJob) -> Iterator[Problem]:
     if at and (not seconds.isdecimal() or int(seconds) < LEAST_NOTICE):
         yield Problem(
             looked_at=OPTIONS,
-            expected="time to end an epoch: a minute or two",
+            expected="enough time to finish an epoch: a minute or two",
             found=f"--signal={job.signal}",
             next_step=SIGNAL,
         )
     elif limit and int(seconds or 60) >= limit * 60:
         yield Problem(
             looked_at=OPTIONS,
-            expected="a signal near the end of the job",
-            found=f"--signal={job.signal} with --time={job.options['time']}: it comes at once",
-            next_step="a longer --time, or fewer seconds",
+            expected="a signal near the time limit",
+            found=f"--signal={job.signal} with --time={job.options['time']}: the signal arrives at once",
+            next_step="a longer --time, or fewer seconds in --signal",
         )
 
 
@@ -163,7 +163,7 @@ def _requeue_option(job: BatchJob) -> Iterator[Problem]:
     if "requeue" not in job.options or "no-requeue" in job.options:
         yield Problem(
             looked_at=OPTIONS,
-            expected="--requeue: a site may have jobs that are not put back",
+            expected="--requeue: by default, some sites do not requeue jobs",
             found="no --requeue",
             next_step="#SBATCH --requeue",
         )
@@ -174,7 +174,7 @@ def _log_is_kept(job: BatchJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=OPTIONS,
             expected="--open-mode=append",
-            found="no such line: a job that starts again may begin its log anew",
+            found="no such line: a restarted job may overwrite its log",
             next_step="#SBATCH --open-mode=append",
         )
 
@@ -188,8 +188,8 @@ def _job_step(job: BatchJob) -> Iterator[Problem]:
     if job.signals_step and not any(call["name"] == "srun" for call in job.signalled.calls):
         yield Problem(
             looked_at=_signalled(job),
-            expected="a training that Slurm can tell",
-            found="no srun, so there is no job step that it would signal",
+            expected="a job step that Slurm can signal",
+            found="no srun, so there is no job step",
             next_step="#SBATCH --signal=B:USR1@120 and a trap, or srun before the training",
         )
 
@@ -198,9 +198,9 @@ def _passes_signal_on(job: BatchJob) -> Iterator[Problem]:
     if not job.signalled.heard():
         yield Problem(
             looked_at=_signalled(job),
-            expected="that the training is told, by SIGUSR1 or SIGTERM",
+            expected="the training receives SIGUSR1 or SIGTERM",
             found=job.signalled.complaint(),
-            next_step="training & trap 'kill $!' USR1; wait: bash hears no signal while it runs a command",
+            next_step="training & trap 'kill $!' USR1; wait: bash handles no signal while a command runs in the foreground",
         )
 
 
@@ -209,16 +209,16 @@ def _waits_again(job: BatchJob) -> Iterator[Problem]:
     if code is None:
         yield Problem(
             looked_at=_signalled(job),
-            expected="a script that ends when the training has",
+            expected="the script ends when the training has ended",
             found=job.signalled.complaint(),
-            next_step="wait for the training again",
+            next_step="wait for the training again after the signal",
         )
     elif not job.signalled.requeued() and code > 128:
         yield Problem(
             looked_at=_signalled(job),
-            expected="that the script waits until the training has ended",
-            found=f"exit code {code}, which is 128 and the signal's {code - 128}: it broke off `wait`, and the training "
-            "was not done",
+            expected="the script waits until the training has ended",
+            found=f"exit code {code}, which is 128 and the signal's {code - 128}: it interrupted `wait` before the training "
+            "had ended",
             next_step="wait again: while kill -0 $training 2>/dev/null; do code=0; wait $training || code=$?; done",
         )
 
@@ -227,9 +227,9 @@ def _requeues(job: BatchJob) -> Iterator[Problem]:
     if not job.signalled.requeued():
         yield Problem(
             looked_at=_signalled(job),
-            expected="that a job whose training ended with 85 is put back into the queue",
+            expected="the job returns to the queue after the training ended with 85",
             found=f"exit code {job.signalled.code}",
-            next_step="scontrol requeue $SLURM_JOB_ID where the training's code is 85",
+            next_step="scontrol requeue $SLURM_JOB_ID if the training's exit code is 85",
         )
 
 
@@ -237,25 +237,25 @@ def _stays_cancelled(job: BatchJob) -> Iterator[Problem]:
     if job.cancelled.requeued():
         yield Problem(
             looked_at="train.sbatch, rehearsed: SIGTERM, as from scancel",
-            expected="no requeue: nobody could end this job",
+            expected="no requeue: otherwise nobody could cancel this job",
             found="scontrol requeue",
-            next_step="requeue only where USR1 came: trap 'told=yes; kill $training' USR1",
+            next_step="requeue only after USR1: trap 'told=yes; kill $training' USR1",
         )
 
 
 def _requeues_without_end(job: BatchJob) -> Iterator[Problem]:
-    yield from _requeued(job.ends_badly, "stopped with a message")
-    yield from _requeued(job.ends_well, "has ended well")
-    yield from _requeued(job.signalled_badly, "was told, and stopped with a message")
+    yield from _requeued(job.ends_badly, "stops with a message")
+    yield from _requeued(job.ends_well, "succeeds")
+    yield from _requeued(job.signalled_badly, "receives the signal and stops with a message")
 
 
 def _requeued(rehearsed: Rehearsed, how: str) -> Iterator[Problem]:
     if rehearsed.requeued():
         yield Problem(
             looked_at=f"train.sbatch, rehearsed with a training that {how}",
-            expected="no requeue: it would go round for ever",
+            expected="no requeue: the job would restart for ever",
             found="scontrol requeue",
-            next_step="requeue only where the training's exit code is 85",
+            next_step="requeue only if the training's exit code is 85",
         )
 
 
@@ -263,16 +263,16 @@ def _resumes_nothing(job: BatchJob) -> Iterator[Problem]:
     if job.signalled.resumes():
         yield Problem(
             looked_at="train.sbatch, rehearsed as a new job",
-            expected="no --resume where there is no checkpoint",
-            found="--resume: the first start would be refused",
-            next_step=f"--resume only where {job.run}.partial/{CHECKPOINT} is",
+            expected="no --resume without a checkpoint",
+            found="--resume: the training would refuse to start",
+            next_step=f"use --resume only if {job.run}.partial/{CHECKPOINT} exists",
         )
     elif job.restarted_without_checkpoint.resumes():
         yield Problem(
-            looked_at=f"train.sbatch, rehearsed with {job.run}.partial there and no checkpoint in it",
+            looked_at=f"train.sbatch, rehearsed with {job.run}.partial present but without a checkpoint",
             expected="no --resume",
-            found="--resume: the training would refuse that",
-            next_step=f"--resume only where {job.run}.partial/{CHECKPOINT} is",
+            found="--resume: the training would refuse to start",
+            next_step=f"use --resume only if {job.run}.partial/{CHECKPOINT} exists",
         )
 
 
@@ -280,8 +280,8 @@ def _resumes(job: BatchJob) -> Iterator[Problem]:
     again = job.restarted
     if not again.resumes() or again.value("--output") != job.run:
         yield Problem(
-            looked_at=f"train.sbatch, rehearsed with {job.run}.partial/{CHECKPOINT} there",
-            expected="that it goes on by --resume",
+            looked_at=f"train.sbatch, rehearsed with {job.run}.partial/{CHECKPOINT} present",
+            expected="the training continues with --resume",
             found=f"--output {again.value('--output')}, no --resume" if again.training() else again.complaint(),
             next_step=f'if [ -e "$RUN.partial/{CHECKPOINT}" ]; then more=--resume; fi',
         )
@@ -313,7 +313,7 @@ def _several_tasks(job: ArrayJob) -> Iterator[Problem]:
     if len(job.tasks) < 2:
         yield Problem(
             looked_at="the #SBATCH lines of array.sbatch",
-            expected="an array of two tasks or more",
+            expected="an array of at least two tasks",
             found=f"--array={array}" if array else "no --array",
             next_step="#SBATCH --array=0-3",
         )
@@ -324,7 +324,7 @@ def _own_log(job: ArrayJob) -> Iterator[Problem]:
     if "%a" not in log and "%j" not in log:
         yield Problem(
             looked_at="the #SBATCH lines of array.sbatch",
-            expected="a log for each task",
+            expected="a separate log for each task",
             found=f"--output={log}",
             next_step="#SBATCH --output=slurm-%A-seed%a.log",
         )
@@ -346,7 +346,7 @@ def _own_run(job: ArrayJob) -> Iterator[Problem]:
 
 
 def _shared(job: ArrayJob, option: str, what: str) -> Iterator[Problem]:
-    """A value of an option that two tasks share, or a task without it."""
+    """Two tasks that share the value of an option, or a task without it."""
     seen: dict[str | None, int] = {}
     for index in job.rehearsed_tasks:
         value = job.task(index).value(option)
@@ -354,9 +354,9 @@ def _shared(job: ArrayJob, option: str, what: str) -> Iterator[Problem]:
             shared = f"{option} {value} in tasks {seen.get(value, index)} and {index}"
             yield Problem(
                 looked_at=f"{len(job.rehearsed_tasks)} tasks of array.sbatch, rehearsed",
-                expected=f"{what} for each",
+                expected=f"{what} of its own for each task",
                 found=shared if value else f"no {option}",
-                next_step=f"{option} with $SLURM_ARRAY_TASK_ID in it",
+                next_step=f"use $SLURM_ARRAY_TASK_ID in {option}",
             )
         seen[value] = index
 

@@ -14,14 +14,14 @@ def no_training(rehearsed: Rehearsed, script: str) -> Iterator[Problem]:
     if training is None:
         yield Problem(
             looked_at=f"{script}, rehearsed",
-            expected="that it runs exercise-2-pytorch-cu12/.../train.py",
+            expected="the script runs exercise-2-pytorch-cu12/.../train.py",
             found=rehearsed.complaint(),
             next_step=f"bash -x {script}: see where it stops",
         )
     elif not any("train.py" in word or word == rehearsal.TASK for word in training["words"]):
         yield Problem(
             looked_at=f"{script}, rehearsed",
-            expected="that it runs train.py",
+            expected="the script runs train.py",
             found=" ".join(training["words"]),
             next_step="run train.py",
         )
@@ -37,9 +37,9 @@ def trains_without_gpu(rehearsed: Rehearsed, script: str) -> Iterator[Problem]:
     if device != "cuda" and "WORKSHOP_DEVICE=cuda" not in rehearsed.words():
         yield Problem(
             looked_at=f"{script}, rehearsed",
-            expected="that the training insists on its GPU",
-            found=f"--device {device or 'not said'}",
-            next_step="--device cuda: without it a job that is given no GPU trains on the CPU",
+            expected="the training stops if it gets no GPU",
+            found=f"--device {device or 'is missing'}",
+            next_step="add --device cuda: without it, a job that gets no GPU trains on the CPU",
         )
 
 
