@@ -6,8 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from workshop.jobs import batch_files, training_rules
+from workshop.jobs import batch_files
 from workshop.jobs.job import CHECKPOINT, CondorJob
+from workshop.jobs.training_rules import training_problems
 from workshop.rules import ERROR, Problem, Rule
 
 LEAST_CAPABILITY = 7.5  # where conda-forge's PyTorch for CUDA 12.9 begins
@@ -210,15 +211,7 @@ def _executable(job: CondorJob) -> Iterator[Problem]:
 
 
 def _training(job: CondorJob) -> Iterator[Problem]:
-    return training_rules.no_training(job.evicted, job.script)
-
-
-def _insists_on_gpu(job: CondorJob) -> Iterator[Problem]:
-    return training_rules.trains_without_gpu(job.evicted, job.script)
-
-
-def _gpu_in_container(job: CondorJob) -> Iterator[Problem]:
-    return training_rules.container_without_gpu(job.evicted, job.script)
+    return training_problems(job.evicted, job.script)
 
 
 def _run_comes_back(job: CondorJob) -> Iterator[Problem]:
@@ -278,8 +271,6 @@ def _exit_codes(job: CondorJob) -> Iterator[Problem]:
 SCRIPT_RULES = (
     Rule("executable", ERROR, _executable),
     Rule("training", ERROR, _training),
-    Rule("insists-on-gpu", ERROR, _insists_on_gpu),
-    Rule("gpu-in-container", ERROR, _gpu_in_container),
     Rule("run-comes-back", ERROR, _run_comes_back),
     Rule("signal-passed-on", ERROR, _passes_signal_on),
     Rule("resume-without-checkpoint", ERROR, _resumes_nothing),

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from workshop.jobs import batch_files, rehearsal, training_rules
+from workshop.jobs import batch_files, rehearsal
 from workshop.jobs.job import CHECKPOINT, ArrayJob, BatchJob
 from workshop.jobs.rehearsal import Rehearsed
+from workshop.jobs.training_rules import training_problems
 from workshop.rules import ERROR, Problem, Rule
 
 LEAST_MEMORY = 512  # MiB; the training needs about 400 on a CPU and 1,500 with CUDA
@@ -61,15 +62,7 @@ def _one_task(job: BatchJob) -> Iterator[Problem]:
 
 
 def _training(job: BatchJob) -> Iterator[Problem]:
-    return training_rules.no_training(job.ends_well, job.script)
-
-
-def _insists_on_gpu(job: BatchJob) -> Iterator[Problem]:
-    return training_rules.trains_without_gpu(job.ends_well, job.script)
-
-
-def _gpu_in_container(job: BatchJob) -> Iterator[Problem]:
-    return training_rules.container_without_gpu(job.ends_well, job.script)
+    return training_problems(job.ends_well, job.script)
 
 
 def _own_folder(job: BatchJob) -> Iterator[Problem]:
@@ -110,8 +103,6 @@ REQUEST_RULES = (
 )
 TRAINING_RULES = (
     Rule("training", ERROR, _training),
-    Rule("insists-on-gpu", ERROR, _insists_on_gpu),
-    Rule("gpu-in-container", ERROR, _gpu_in_container),
     Rule("own-folder", ERROR, _own_folder),
     Rule("success", ERROR, _succeeds),
     Rule("failure", ERROR, _fails),
@@ -332,9 +323,7 @@ def _own_log(job: ArrayJob) -> Iterator[Problem]:
 
 def _tasks_train(job: ArrayJob) -> Iterator[Problem]:
     for index in job.rehearsed_tasks:
-        yield from training_rules.no_training(job.task(index), job.script)
-        yield from training_rules.trains_without_gpu(job.task(index), job.script)
-        yield from training_rules.container_without_gpu(job.task(index), job.script)
+        yield from training_problems(job.task(index), job.script)
 
 
 def _own_seed(job: ArrayJob) -> Iterator[Problem]:
