@@ -116,7 +116,7 @@ def _signal(job: BatchJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=OPTIONS,
             expected="a signal before the time limit",
-            found="no --signal: at the limit Slurm kills the job at once",
+            found="no --signal: at the limit Slurm kills the job without a warning",
             next_step=SIGNAL,
         )
 
