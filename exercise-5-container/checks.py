@@ -1,19 +1,20 @@
 """The checks of exercise 5, in the order in which a learner meets them."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from workshop.checking.checks import Answer, Check, Workspace, fail, ok
-from workshop.containers import apptainer, content, findings, images, last_stage
-from workshop.containers.check import is_container_file, is_definition
-from workshop.containers.images import Finding, Image
+from workshop import containers, jobs
+from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
+from workshop.containers import Image
 from workshop.errors import WorkshopError
-from workshop.jobs import rules
+from workshop.rules import Finding, Rule, findings_of
 
 
 def files(workspace: Workspace, definitions: bool) -> list[Path]:
     """The Dockerfiles, or the Apptainer definitions, of the folder."""
-    listed = [file for file in sorted(workspace.folder.iterdir()) if is_container_file(file)]
-    return [file for file in listed if is_definition(file) == definitions]
+    listed = [file for file in sorted(workspace.folder.iterdir()) if containers.is_container_file(file)]
+    return [file for file in listed if containers.is_definition(file) == definitions]
 
 
 def put_back(workspace: Workspace, name: str) -> str:
@@ -30,7 +31,7 @@ def images_of(workspace: Workspace) -> list[Image]:
         raise WorkshopError(
             looked_at=workspace.folder, expected="a Dockerfile or a Containerfile", found="none", next_step=advice
         )
-    image = images.load(found[0])
+    image = containers.load_image(found[0])
     if image.workspace is None:
         raise WorkshopError(
             looked_at=found[0],
@@ -38,54 +39,54 @@ def images_of(workspace: Workspace) -> list[Image]:
             found="none",
             next_step="look at a Pixi workspace: workshop check 5 PATH",
         )
-    if images.environment_argument(image) is None:
+    if containers.environment_argument(image) is None:
         return [image]
     known = image.workspace.environments
-    gpu = [name for name in ("cuda12", *known) if name in known and images.load(found[0], name).cuda]
-    return [image, *(images.load(found[0], name) for name in gpu[:1] if name != image.environment)]
+    gpu = [name for name in ("cuda12", *known) if name in known and containers.load_image(found[0], name).cuda]
+    return [image, *(containers.load_image(found[0], name) for name in gpu[:1] if name != image.environment)]
 
 
-def answer(found: list[Finding], said: str) -> Answer:
+def answer(found: list[Finding], summary: str) -> Answer:
     """The first of the findings, errors before advice, as a failed check; ok without any."""
     first = next(iter(sorted(found, key=lambda finding: finding.level != "error")), None)
-    if first is None:
-        return ok(said)
+    return ok(summary) if first is None else failed(first)
+
+
+def failed(finding: Finding) -> Answer:
     return fail(
-        looked_at=first.looked_at,
-        expected=first.expected,
-        found=f"{first.found} ({first.name})",
-        next_step=first.next_step,
+        looked_at=finding.looked_at,
+        expected=finding.expected,
+        found=f"{finding.found} ({finding.name})",
+        next_step=finding.next_step,
     )
 
 
 def bases_are_pinned(workspace: Workspace) -> Answer:
     image = images_of(workspace)[0]
     outside = dict.fromkeys(stage.base.partition("@")[0] for stage in image.stages if stage.parent is None)
-    return answer([f for f in findings.base(image) if f.name != "stage-unknown"], ", ".join(outside))
+    return answer([f for f in containers.base_findings(image) if f.name != "stage-unknown"], ", ".join(outside))
 
 
 def installs_the_lock(workspace: Workspace) -> Answer:
     seen = images_of(workspace)
-    found = [finding for image in seen for finding in findings.lock(image)]
+    found = [finding for image in seen for finding in containers.lock_findings(image)]
     return answer(found, f"pixi install --locked of {' or '.join(str(image.environment) for image in seen)}")
 
 
 def ends_small(workspace: Workspace) -> Answer:
     seen = images_of(workspace)
-    unmade = [f for image in seen for f in findings.base(image) if f.name == "stage-unknown"]
-    found = [finding for image in seen for finding in last_stage.holds(image)]
-    in_content = content.findings(seen[0])
-    path = [finding for finding in in_content if finding.name == "python-path"]  # set in the next step
-    return answer(
-        [*unmade, *found, *(finding for finding in in_content if finding not in path)],
-        f"the environment at its path, user {seen[0].final.user}, none of Pixi",
-    )
+    found = [
+        finding for image in seen for finding in containers.base_findings(image) if finding.name == "stage-unknown"
+    ]
+    found += [finding for image in seen for finding in containers.last_stage_findings(image)]
+    found += containers.content_findings(seen[0])
+    return answer(found, f"the environment at its path, user {seen[0].final.user}, none of Pixi")
 
 
 def is_activated(workspace: Workspace) -> Answer:
     seen = images_of(workspace)
-    found = [finding for image in seen for finding in last_stage.activation(image)]
-    found += [finding for finding in content.findings(seen[0]) if finding.name == "python-path"]
+    found = [finding for image in seen for finding in containers.activation_findings(image)]
+    found += containers.python_path_findings(seen[0])
     gpu = next((f", and for {image.environment} the host's driver" for image in seen if image.cuda), "")
     return answer(found, f"PATH, CONDA_PREFIX and the manifest's variables by ENV{gpu}")
 
@@ -97,9 +98,9 @@ def is_defined_for_apptainer(workspace: Workspace) -> Answer:
         return fail(
             looked_at=workspace.folder, expected="an Apptainer definition (*.def)", found="none", next_step=advice
         )
-    asked = [(file, name) for file in definitions for name in dict.fromkeys((None, apptainer.for_gpu(file)))]
-    found = [finding for file, name in asked for finding in apptainer.findings(file, name)]
-    if not found and not any(apptainer.installs(apptainer.read(file)) for file in definitions):
+    variants = [(file, name) for file in definitions for name in dict.fromkeys((None, containers.for_gpu(file)))]
+    found = [finding for file, name in variants for finding in containers.definition_findings(file, name)]
+    if not found and not any(containers.installs(containers.read_definition(file)) for file in definitions):
         return fail(
             looked_at=definitions[0],
             expected="a definition that installs from the lock",
@@ -107,6 +108,58 @@ def is_defined_for_apptainer(workspace: Workspace) -> Answer:
             next_step="pixi install --locked --environment {{ ENVIRONMENT }}",
         )
     return answer(found, ", ".join(file.name for file in definitions))
+
+
+def job_answer(
+    job: Any, reading: Sequence[Rule[Any]], rehearsing: Sequence[Rule[Any]], summary: Callable[[], str]
+) -> Answer:
+    """The first problem of a job's files, or else of its rehearsed script."""
+    for finding in findings_of([job], reading):
+        return failed(finding)
+    if not jobs.bash():
+        return skip("no bash here: a job script is tried on Linux or macOS")
+    for finding in findings_of([job], rehearsing):
+        return failed(finding)
+    return ok(summary())
+
+
+def asks_for_resources(workspace: Workspace) -> Answer:
+    job = jobs.BatchJob(workspace.folder, workspace.scratch)
+
+    def summary() -> str:
+        requested = f"{job.gpu}, {job.options['time']}, {job.memory}"
+        return f"{requested}; it insists on its GPU and fails when the training does"
+
+    return job_answer(job, jobs.REQUEST_RULES, jobs.TRAINING_RULES, summary)
+
+
+def survives_its_end(workspace: Workspace) -> Answer:
+    job = jobs.BatchJob(workspace.folder, workspace.scratch)
+
+    def summary() -> str:
+        return f"{job.signal} reaches the training, 85 puts the job back, and it goes on from its checkpoint"
+
+    return job_answer(job, jobs.SIGNAL_RULES, jobs.END_RULES, summary)
+
+
+def has_a_task_for_each_seed(workspace: Workspace) -> Answer:
+    job = jobs.ArrayJob(workspace.folder, workspace.scratch)
+
+    def summary() -> str:
+        tasks = [job.task(index) for index in job.tasks[:2]]
+        seeds = [f"seed {task.value('--seed')} in {task.value('--output')}" for task in tasks]
+        return f"{len(job.tasks)} tasks: {', '.join(seeds)}"
+
+    return job_answer(job, jobs.ARRAY_RULES, jobs.TASK_RULES, summary)
+
+
+def survives_eviction(workspace: Workspace) -> Answer:
+    job = jobs.CondorJob(workspace.folder, workspace.scratch)
+
+    def summary() -> str:
+        return f"evicted, {job.run} comes back, and the job goes on from it; a message holds it"
+
+    return job_answer(job, jobs.SUBMIT_RULES, jobs.SCRIPT_RULES, summary)
 
 
 CHECKS = [
@@ -168,11 +221,11 @@ CHECKS = [
         "5.6",
         "the batch script asks Slurm for a GPU, time and memory, and insists on the GPU",
         (
-            "What is not asked for is not given. Where does a batch script say what it needs?",
+            "Slurm gives you only what you request. Where does a batch script request resources?",
             "#SBATCH --gres, --time and --mem, above the first command; and the training must not fall back to the CPU.",
             "#SBATCH --gres=gpu:1, #SBATCH --time=00:30:00, #SBATCH --mem=4G, and DEVICE=${DEVICE:-cuda} in train.sh",
         ),
-        rules.asks_for_resources,
+        asks_for_resources,
     ),
     Check(
         "5.7",
@@ -183,7 +236,7 @@ CHECKS = [
             "train.sh & training=$!; trap 'told=yes; kill $training' USR1; while kill -0 $training; do code=0; wait $training || code=$?; done; "
             "told and 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
         ),
-        rules.survives_its_end,
+        survives_its_end,
     ),
     Check(
         "5.8",
@@ -193,7 +246,7 @@ CHECKS = [
             "#SBATCH --array=0-3 starts four tasks; each has its own SLURM_ARRAY_TASK_ID, and needs a folder and a log of its own.",
             "export SEED=$SLURM_ARRAY_TASK_ID RUN=...-seed$SLURM_ARRAY_TASK_ID, and --output=slurm-%A-seed%a.log",
         ),
-        rules.has_a_task_for_each_seed,
+        has_a_task_for_each_seed,
     ),
     Check(
         "5.9",
@@ -203,6 +256,6 @@ CHECKS = [
             "request_gpus with a capability; transfer_output_files; checkpoint_exit_code; and when shall files come back?",
             "transfer_output_files = results, when_to_transfer_output = ON_EXIT_OR_EVICT, checkpoint_exit_code = 85, on_exit_hold = ExitBySignal == false && ExitCode == 1",
         ),
-        rules.survives_eviction,
+        survives_eviction,
     ),
 ]

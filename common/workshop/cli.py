@@ -135,7 +135,7 @@ def _container_run(args: argparse.Namespace) -> int:
 
 
 def _container_test(args: argparse.Namespace) -> int:
-    from workshop.containers.engine import trial
+    from workshop.containers.trials import trial
 
     return trial(args.environment, args.tag, args.engine, args.file and _typed_in(args.file))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import subprocess
 import threading
@@ -40,6 +41,15 @@ def output_of(command: list[str], seconds: float, **variables: str) -> str | Non
         _end(process)
     complete = said is not None and (code == 0 or len(said) == LARGEST)
     return said.decode("utf-8", "replace") if complete else None
+
+
+def complaint(process: subprocess.CompletedProcess[str]) -> str:
+    """Why a program failed: the `found` of its message, or else the last line that it wrote to stderr."""
+    lines = process.stderr.strip().splitlines()
+    if missing := re.search(r"the package that brings the module '([^']+)'", process.stderr):
+        return f"there is no module {missing[1]}"
+    found = next((line.removeprefix("found:").strip() for line in lines if line.startswith("found:")), None)
+    return found or (lines[-1] if lines else f"exit code {process.returncode}, and no message")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

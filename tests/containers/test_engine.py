@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from pixi_workspace import manifest
-from workshop.containers import engine
+from workshop.containers import engine, trials
 from workshop.files import sha256_of
 
 DOCKERFILE = ROOT / "exercise-5-container/solution/Dockerfile"
@@ -107,7 +107,7 @@ def test_a_health_check_that_is_no_json_is_one_message(path, refused, tmp_path):
     refused(workshop(path(podman="echo 5.0"), "container-test", "--file", file), "line 2", "double quotes", "['python'")
     for command, words in (('CMD ["a", "b"]', ["a", "b"]), ("cmd a CMD b", ["sh", "-c", "a CMD b"]), ("NONE", [])):
         file.write_text(f"FROM a\n{said}{command}\n")
-        assert engine.health_words(file, "cpu") == words
+        assert trials.health_words(file, "cpu") == words
 
 
 def test_the_results_folder(path, refused, tmp_path):
@@ -198,7 +198,7 @@ def test_what_goes_into_an_image_is_named():
     """The allow-list is not wider than the COPY lines, so that nothing that lies about is sent to an engine."""
     from workshop.containers import images
 
-    image = images.load(DOCKERFILE)
+    image = images.load_image(DOCKERFILE)
     copied = {
         source
         for stage in image.stages

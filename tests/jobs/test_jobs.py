@@ -42,9 +42,14 @@ def test_job_scripts_are_clean_for_shellcheck():
     shellcheck = shutil.which("shellcheck", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
     if not shellcheck:
         pytest.skip("shellcheck is not installed (the extra test brings it)")
-    scripts = [*FOLDER.glob("*/*.sh"), *FOLDER.glob("*/*.sbatch"), *(ROOT / "tests").rglob("*.sh")]
+    scripts = [
+        *FOLDER.glob("*/*.sh"),
+        *FOLDER.glob("*/*.sbatch"),
+        *(ROOT / "tests").rglob("*.sh"),
+        *(ROOT / "common").rglob("*.sh"),
+    ]
     done = subprocess.run([shellcheck, "-x", *scripts], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and len(scripts) >= 8, done.stdout
+    assert done.returncode == 0 and len(scripts) >= 9, done.stdout
 
 
 # Other correct ones: one file that does it all, a job step, short options, a container of another make.

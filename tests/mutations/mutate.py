@@ -2,7 +2,7 @@
 
     pip install cosmic-ray==8.7.0
     python tests/mutations/mutate.py exercise-2-pytorch-cu12/checks.py --lines 1-130
-    python tests/mutations/mutate.py common/workshop/jobs/rules.py --sample 40
+    python tests/mutations/mutate.py common/workshop/jobs/slurm_rules.py --sample 40
 
 A mutant is one small change of the source: a comparison, a constant, `and` for `or`, a condition turned round, a break
 left out. It is killed when the broken solutions and the other tests of that module no longer come out as they should.

@@ -210,11 +210,11 @@ def image_runs(exercise: Exercise) -> Iterator[Row]:
     """The exercise's image, tried where an engine has it; building one takes longer than all else here."""
     if "image" not in exercise.about:
         return
-    from workshop.containers import engine
+    from workshop.containers import engine, trials
 
     environment, begin = exercise.about["image"], time.perf_counter()
     try:
-        tried = engine.trials(environment, None, None, str(exercise.folder / "solution" / "Dockerfile"))
+        tried = trials.trials(environment, None, None, str(exercise.folder / "solution" / "Dockerfile"))
     except engine.NoEngine:
         answer = skip("no container engine answers here")
     except engine.NoImage as error:

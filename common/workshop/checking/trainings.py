@@ -12,18 +12,10 @@ from workshop import shell
 from workshop.checking.checks import Answer, Workspace, fail, ok, skip
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of
+from workshop.timeouts import complaint
 
 # Modules that an environment may lack through no fault of the script: not every environment has every framework.
 FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")
-
-
-def complaint(run: subprocess.CompletedProcess[str]) -> str:
-    """What a program found wrong: the `found` of its message, else its last line."""
-    lines = run.stderr.strip().splitlines()
-    if missing := re.search(r"the package that brings the module '([^']+)'", run.stderr):
-        return f"there is no module {missing[1]}"
-    found = next((line.removeprefix("found:").strip() for line in lines if line.startswith("found:")), None)
-    return found or (lines[-1] if lines else f"exit code {run.returncode}, and no word why")
 
 
 def missing_framework(run: subprocess.CompletedProcess[str]) -> str | None:

@@ -1,7 +1,41 @@
-"""Dockerfiles and Apptainer definitions, read as BuildKit reads them; images, built and run.
+"""Dockerfiles and Apptainer definitions, read as BuildKit and Apptainer read them; images, built and run.
 
-dockerfile.py, shellwords.py    the two parsers: instructions and stages; the words of a shell command
-images.py, apptainer.py         what a Dockerfile or a definition makes: stages, install step, activation
-findings.py, content.py, last_stage.py    the rules, each by name
-check.py, engine.py             `container-check`; `container-build`, `-run` and `-test`
+dockerfile.py, shellwords.py    parsers: instructions and stages; the words of a shell command
+apptainer.py                    parser: the stages and sections of an Apptainer definition
+images.py                       the image that a Dockerfile makes: its last stage, its install step, its activation
+build_rules.py, last_stage_rules.py, content_rules.py, definition_rules.py    the rules (workshop.rules)
+check.py, engine.py, trials.py  the commands: `container-check`; `container-build` and `-run`; `container-test`
+
+A file is read with `load_image` (a Dockerfile) or `read_definition`; each `..._findings` function applies some rules.
 """
+
+from workshop.containers.apptainer import for_gpu, installs
+from workshop.containers.apptainer import read as read_definition
+from workshop.containers.build_rules import base_findings, lock_findings
+from workshop.containers.check import RULES, is_container_file, is_definition, look
+from workshop.containers.content_rules import content_findings, python_path_findings
+from workshop.containers.definition_rules import definition_findings
+from workshop.containers.images import Image, environment_argument, load_image
+from workshop.containers.last_stage_rules import activation_findings, last_stage_findings
+from workshop.rules import Finding
+
+__all__ = [
+    "RULES",
+    "Finding",
+    "Image",
+    "activation_findings",
+    "base_findings",
+    "content_findings",
+    "definition_findings",
+    "environment_argument",
+    "for_gpu",
+    "installs",
+    "is_container_file",
+    "is_definition",
+    "last_stage_findings",
+    "load_image",
+    "lock_findings",
+    "look",
+    "python_path_findings",
+    "read_definition",
+]

@@ -1,4 +1,4 @@
-"""`workshop container-check`: Dockerfiles and Apptainer definitions looked at without an engine."""
+"""`workshop container-check`: check Dockerfiles and Apptainer definitions without an engine."""
 
 from __future__ import annotations
 
@@ -10,26 +10,48 @@ from dataclasses import asdict
 from pathlib import Path
 
 from workshop import exercises, shell
-from workshop.containers import apptainer, findings, images
-from workshop.containers.images import Finding
+from workshop.containers import build_rules, content_rules, definition_rules, images, last_stage_rules
+from workshop.containers.build_rules import base_findings, lock_findings
+from workshop.containers.content_rules import content_findings, python_path_findings
+from workshop.containers.definition_rules import definition_findings
+from workshop.containers.images import Image, load_image
+from workshop.containers.last_stage_rules import activation_findings, last_stage_findings
 from workshop.errors import WorkshopError, message_of
+from workshop.rules import Finding
 
 STARTER = "exercise-5-container/starter"
+# Every rule, in the order in which `container-check` reports what it finds.
+RULES = (
+    *build_rules.BASE_RULES,
+    *build_rules.COPY_RULES,
+    *build_rules.IMAGE_RULES,
+    *build_rules.INSTALL_RULES,
+    *last_stage_rules.HOLDS_RULES,
+    *last_stage_rules.START_RULES,
+    *last_stage_rules.VARIABLE_RULES,
+    *content_rules.LABEL_RULES,
+    *content_rules.SCRIPT_RULES,
+    *content_rules.PYTHON_PATH_RULES,
+    *definition_rules.FORM_RULES,
+    *definition_rules.STAGE_RULES,
+    *definition_rules.INSTALL_RULES,
+    *definition_rules.RESULT_RULES,
+)
 
 
 def main(path: str | None, environment: str | None, as_json: bool) -> int:
-    """Print what is wrong with the files; 0 where nothing is (advice aside), else 1."""
+    """Print the findings about the files; exit code 1 if one of them is an error, else 0."""
     files = files_at(path)
-    told, failed = [], 0
+    listed, failed = [], 0
     for file in files:
         found = look(file, environment)
         linted = [] if is_definition(file) else hadolint(file)
         failed += any(finding.level == "error" for finding in found)
-        told.append({"file": str(file), "findings": [asdict(f) for f in found], "hadolint": linted})
+        listed.append({"file": str(file), "findings": [asdict(f) for f in found], "hadolint": linted})
         if not as_json:
             show(file, found, linted)
     if as_json:
-        print(json.dumps({"passed": not failed, "files": told}, indent=2))
+        print(json.dumps({"passed": not failed, "files": listed}, indent=2))
     return 1 if failed else 0
 
 
@@ -56,7 +78,7 @@ def is_container_file(file: Path) -> bool:
 
 
 def is_definition(file: Path) -> bool:
-    """By its name, or by its first words."""
+    """Whether it is an Apptainer definition, by its name or by its first word."""
     if file.suffix == ".def":
         return True
     try:
@@ -68,7 +90,7 @@ def is_definition(file: Path) -> bool:
 
 
 def look(file: Path, environment: str | None) -> list[Finding]:
-    """The findings of one file; with `environment` as the build argument, where it has one."""
+    """The findings about one file, with `environment` as its build argument if it has one. Raises WorkshopError."""
     workspace = images.nearest_manifest(file.parent)
     if environment is not None and workspace is not None and environment not in workspace.environments:
         known = ", ".join(workspace.environments)
@@ -80,12 +102,24 @@ def look(file: Path, environment: str | None) -> list[Finding]:
             next_step=again,
         )
     if is_definition(file):
-        return apptainer.findings(file, environment)
-    return findings.all_findings(images.load(file, environment))
+        return definition_findings(file, environment)
+    return findings_of_image(load_image(file, environment))
+
+
+def findings_of_image(image: Image) -> list[Finding]:
+    """All findings about a Dockerfile, from its first FROM to the folders of PYTHONPATH."""
+    return [
+        *base_findings(image),
+        *lock_findings(image),
+        *last_stage_findings(image),
+        *activation_findings(image),
+        *content_findings(image),
+        *python_path_findings(image),
+    ]
 
 
 def hadolint(file: Path) -> list[dict[str, object]] | str:
-    """What hadolint says, where it is installed; else why nothing."""
+    """The messages of hadolint, or the reason why there are none."""
     beside = Path(sys.executable).with_name("hadolint")
     program = shutil.which("hadolint") or (str(beside) if beside.is_file() else None)
     if program is None:

@@ -1,7 +1,7 @@
-"""Container engines: which one is here and answers, and the image of exercise 5 built, run and tried with it.
+"""`workshop container-build` and `container-run`: the image of exercise 5, built and run with an engine that answers.
 
-docker, podman and buildah are programs of one family: they are called as a person would call them. Two builds of one
-commit come out with one digest (with docker, where its builder is told to rewrite the layers' times).
+docker, podman and buildah take nearly the same arguments, and are called as you would call them. Two builds of one commit
+have the same digest (with docker, if its builder rewrites the layers' times).
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pixi_workspace import manifest
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import exercises, shell
-from workshop.checking import trainings
-from workshop.containers import dockerfile, images
+from workshop.containers import images
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of
 from workshop.hardware import nvidia_smi
@@ -38,7 +36,7 @@ class NoEngine(WorkshopError):
 
 
 class NoImage(WorkshopError):
-    """Engines answer, and none has the image."""
+    """Engines answer, but none of them has the image."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,13 @@ class Engine:
         return self.name != "buildah"
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run it and keep what it says."""
+        """Run the engine with these arguments and capture its output."""
         line = [self.program, *words]
         return subprocess.run(line, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL)
 
 
 def answering() -> tuple[list[Engine], list[str]]:
-    """The engines that answer, in the order of ENGINES, and for each of the others why not."""
+    """The engines that answer, in the order of ENGINES, and for each of the others the reason why it does not."""
     found, why = [], []
     for name in ENGINES:
         program = shutil.which(name)
@@ -68,7 +66,7 @@ def answering() -> tuple[list[Engine], list[str]]:
             why.append(f"{name}: not on the PATH")
             continue
         engine = Engine(name, program, "")
-        # A version is told without a daemon and without storage; what a build needs is asked for here.
+        # `--version` works without a daemon and without storage; these commands need what a build needs.
         words = {
             "docker": ("version", "--format", "{{.Server.Version}}"),
             "podman": ("info", "--format", "{{.Version.Version}}"),
@@ -102,20 +100,21 @@ def usable(wanted: str | None, running: bool) -> list[Engine]:
     )
 
 
-def last_line(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    told = [line for line in lines if "rror" in line or "annot" in line or "enied" in line] or lines
-    return told[-1][:300] if told else "it failed, and said nothing"
+def last_line(stderr: str) -> str:
+    """The last line that names an error, or else the last line."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if "rror" in line or "annot" in line or "enied" in line] or lines
+    return errors[-1][:300] if errors else "it failed without a message"
 
 
-def explained_failure(engine: Engine, what: str, said: str) -> WorkshopError:
-    """What an engine's complaint comes down to: no space, no rights, no network, or its own last words."""
-    low, found = said.lower(), last_line(said)
-    advice = "the lines above say more; mend it and run the same command again"
+def explained_failure(engine: Engine, action: str, output: str) -> WorkshopError:
+    """The reason why an engine failed: no space, no permission, no network, a stale lock, or its own last line."""
+    low, found = output.lower(), last_line(output)
+    advice = "see the lines above; fix the cause and run the same command again"
     if "no space left" in low or "disk quota exceeded" in low:
         advice = f"free some space: {engine.name} {'rmi' if engine.name == 'buildah' else 'image'} prune, and `df -h`"
     elif any(word in low for word in ("newuidmap", "subuid", "operation not permitted", "permission denied")):
-        advice = "an engine without rights: ask for entries in /etc/subuid and /etc/subgid, or for the group docker"
+        advice = "the engine lacks permission: ask for entries in /etc/subuid and /etc/subgid, or for the group docker"
     elif any(
         word in low
         for word in (
@@ -126,15 +125,15 @@ def explained_failure(engine: Engine, what: str, said: str) -> WorkshopError:
             "temporary failure in name resolution",
         )
     ):
-        brought = "buildah pull docker-archive:FILE" if engine.name == "buildah" else f"{engine.name} load"
-        advice = f"the base images come from the network: try again with one, or bring them in an archive: {brought}"
+        load = "buildah pull docker-archive:FILE" if engine.name == "buildah" else f"{engine.name} load"
+        advice = f"the base images come from the network: connect and try again, or load them from an archive: {load}"
     elif "not up-to-date" in low or "lock-file not up" in low:
-        advice = "pixi lock, and look at what changed"
-    return WorkshopError(looked_at=f"{what} with {engine.name}", expected="success", found=found, next_step=advice)
+        advice = "pixi lock, then check what changed"
+    return WorkshopError(looked_at=f"{action} with {engine.name}", expected="success", found=found, next_step=advice)
 
 
 def fitting(environment: str, path: Path) -> manifest.Manifest:
-    """The manifest above a Dockerfile. Raises WorkshopError where the environment is not in it, or not for this machine."""
+    """The manifest above a Dockerfile. Raises WorkshopError if it lacks the environment, or has it for other machines."""
     workspace = images.nearest_manifest(path.parent)
     if workspace is None:
         raise WorkshopError(
@@ -156,7 +155,7 @@ def fitting(environment: str, path: Path) -> manifest.Manifest:
     if here not in found:
         raise WorkshopError(
             looked_at=f"the environment {environment}",
-            expected=f"one for {here}, as an image on this machine is",
+            expected=f"one for {here}, the platform of images on this machine",
             found=f"it is for {', '.join(dict.fromkeys(found))}",
             next_step="workshop container-build cpu, or build on another machine",
         )
@@ -164,7 +163,7 @@ def fitting(environment: str, path: Path) -> manifest.Manifest:
 
 
 def arguments(workspace: manifest.Manifest, environment: str, root: Path) -> dict[str, str]:
-    """The build arguments: the environment, the lock's sha256, and the commit with `-dirty` where files differ from it."""
+    """The build arguments: the environment, the lock's sha256, and the commit, with `-dirty` if files differ from it."""
     found = {"ENVIRONMENT": environment, "LOCK_SHA256": sha256_of(workspace.path.with_name("pixi.lock"))}
     commit = git(root, "rev-parse", "HEAD")
     if commit:
@@ -183,14 +182,14 @@ def git(folder: Path, *words: str) -> str:
 def build_command(engine: Engine, path: Path, root: Path, tag: str, given: dict[str, str]) -> list[str]:
     """The command line that builds; every file of the image gets the time of the commit."""
     moment = git(root, "log", "-1", "--format=%ct") or "0"
-    said = [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
+    build_args = [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
     if engine.name == "docker":
         more = ["build", "--build-arg", f"SOURCE_DATE_EPOCH={moment}"]
     else:
-        # The format of OCI: that of Docker holds a random host name. All stages: Buildah 1.28 takes one that an argument
-        # chooses for one that nobody needs.
+        # The format of OCI: Docker's contains a random host name. All stages: Buildah 1.28 skips a stage that is chosen
+        # by an argument, as if no other needed it.
         more = ["build", "--format", "oci", "--timestamp", moment, "--skip-unused-stages=false"]
-    return [engine.program, *more, *said, "--file", str(path), "--tag", tag, str(root)]
+    return [engine.program, *more, *build_args, "--file", str(path), "--tag", tag, str(root)]
 
 
 def build(environment: str, tag: str | None, file: str | None, wanted: str | None, extra: list[str]) -> int:
@@ -198,7 +197,7 @@ def build(environment: str, tag: str | None, file: str | None, wanted: str | Non
     path = the_file(file)
     workspace = fitting(environment, path)
     root = workspace.path.parent
-    image = images.load(path)
+    image = images.load_image(path)
     if image.environment != environment and images.environment_argument(image) is None:
         raise WorkshopError(
             looked_at=path,
@@ -226,7 +225,7 @@ def build(environment: str, tag: str | None, file: str | None, wanted: str | Non
 
 
 def _streamed(line: list[str]) -> str | None:
-    """Run a command with its output passed on as it comes; None where it succeeds, else what it said last."""
+    """Run a command and pass its output on; None if it succeeds, else its last lines."""
     kept: list[str] = []
     process = subprocess.Popen(
         line,
@@ -236,7 +235,7 @@ def _streamed(line: list[str]) -> str | None:
         encoding="utf-8",
         errors="replace",
     )
-    for text in process.stdout:
+    for text in process.stdout or ():
         sys.stdout.write(text)
         kept = [*kept[-60:], text]
     sys.stdout.flush()
@@ -244,15 +243,15 @@ def _streamed(line: list[str]) -> str | None:
 
 
 def digest_of(engine: Engine, tag: str) -> str:
-    """The image's identity: the sha256 of its configuration, which names every layer. Empty where there is none."""
+    """The image's identity: the sha256 of its configuration, which names every layer. Empty if there is none."""
     words = (
         ("inspect", "--type", "image", "--format", "{{.FromImageID}}", tag)
         if engine.name == "buildah"
         else ("image", "inspect", "--format", "{{.Id}}", tag)
     )
     answer = engine.call(*words)
-    said = answer.stdout.strip().removeprefix("sha256:")
-    return f"sha256:{said}" if answer.returncode == 0 and said else ""
+    digest = answer.stdout.strip().removeprefix("sha256:")
+    return f"sha256:{digest}" if answer.returncode == 0 and digest else ""
 
 
 def labels_of(engine: Engine, tag: str) -> dict[str, str]:
@@ -277,15 +276,15 @@ def the_file(file: str | None) -> Path:
 
 
 def with_image(tag: str, wanted: str | None) -> Engine:
-    """The engine that has the image: what one has built, another may not see. Raises NoEngine, or NoImage where none has it."""
+    """The engine that has the image: engines do not share their images. Raises NoEngine, or NoImage if none has it."""
     engines = usable(wanted, running=True)
     for engine in engines:
         if digest_of(engine, tag):
             return engine
     environment = tag.partition(":")[2] or "cpu"
-    asked = ", ".join(engine.name for engine in engines)
+    names = ", ".join(engine.name for engine in engines)
     raise NoImage(
-        looked_at=f"the images of {asked}",
+        looked_at=f"the images of {names}",
         expected=tag,
         found="no such image",
         next_step=f"workshop container-build {shlex.quote(environment)}",
@@ -293,16 +292,16 @@ def with_image(tag: str, wanted: str | None) -> Engine:
 
 
 def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | None) -> list[str]:
-    """What brings the GPUs of the host in, for an environment that asks for them. Raises WorkshopError without any."""
+    """The options that make the host's GPUs visible, for an environment that needs one. Raises WorkshopError without a GPU."""
     if workspace is None or environment not in workspace.environments:
         return []
-    asked = [p.version_of("__cuda") for p in platforms_of(workspace, workspace.environments[environment].features)]
-    if not asked or not all(asked):
+    cuda = images.cuda_needed(platforms_of(workspace, workspace.environments[environment].features))
+    if cuda is None:
         return []
     if not nvidia_smi():
         raise WorkshopError(
-            looked_at="the NVIDIA driver of this machine, which a container borrows",
-            expected=f"one for CUDA {asked[0]}, for {environment}",
+            looked_at="the NVIDIA driver of this machine, which a container uses",
+            expected=f"one for CUDA {cuda}, for {environment}",
             found="no driver answers (`nvidia-smi` is not found or fails)",
             next_step="workshop container-run cpu",
         )
@@ -310,40 +309,27 @@ def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | N
 
 
 def run_command(engine: Engine, tag: str, results: Path, flags: list[str], words: list[str]) -> list[str]:
-    """The command line that runs: nothing can be written but results and /tmp, nothing asked of the network."""
-    more = [
-        "run",
-        "--rm",
-        "--read-only",
-        "--tmpfs",
-        "/tmp",
-        "--network",
-        "none",
-        "--cap-drop",
-        "all",
-        "--security-opt",
-        "no-new-privileges",
-        "--env",
-        "HOME=/tmp",
-    ]
-    if user_here() not in (0, None):  # whoever runs it shall own what comes out; root leaves the image its own user
+    """The command line that runs an image without a network, where only the results and /tmp can be written."""
+    more = "run --rm --read-only --tmpfs /tmp --network none --cap-drop all --security-opt no-new-privileges".split()
+    more += ["--env", "HOME=/tmp"]
+    if user_here() not in (0, None):  # you own the results; under root, the image keeps its own user
         more += ["--userns", "keep-id"] if engine.name == "podman" else []
         more += ["--user", f"{os.getuid()}:{os.getgid()}"]
     return [engine.program, *more, "--volume", f"{results}:{RESULTS}", *flags, tag, *words]
 
 
 def user_here() -> int | None:
-    """The number of whoever runs this; None on Windows, where Docker maps the owner itself."""
+    """Your user number; None on Windows, where Docker maps the owner itself."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
 def prepared(output: str | None) -> Path:
-    """The folder on this machine that is mounted at RESULTS, writable for whoever runs in the image."""
+    """The folder on this machine that is mounted at RESULTS; the image's user can write to it."""
     place = Path(output).expanduser().resolve() if output else exercises.root_folder() / "results"
     if ":" in str(place)[len(place.drive) :]:
         raise WorkshopError(
             looked_at=place,
-            expected="a folder without a colon, which an engine takes for the end of the name",
+            expected="a folder without a colon, which engines read as the end of the name",
             found="one with a colon",
             next_step="name another folder with --output",
         )
@@ -364,14 +350,14 @@ def prepared(output: str | None) -> Path:
         if not writable:
             raise WorkshopError(
                 looked_at=place,
-                expected=f"a folder that the image's user {USER} can write",
+                expected=f"a folder that the image's user {USER} can write to",
                 found=f"it belongs to {status.st_uid}",
                 next_step=f"chown {USER} {shell.quoted(place)}, or name another folder with --output",
             )
     elif not os.access(place, os.W_OK):
         raise WorkshopError(
             looked_at=place,
-            expected="a folder that you can write",
+            expected="a folder that you can write to",
             found="it is not",
             next_step="name another folder with --output",
         )
@@ -379,8 +365,10 @@ def prepared(output: str | None) -> Path:
 
 
 def run(environment: str, tag: str | None, output: str | None, wanted: str | None, words: list[str]) -> int:
-    """Train in the image; the results lie in `output` (default results/). words: options of train.py. The exit code:
-    those of the training that say what to do next, 85 and 130, come through; any other failure is 1."""
+    """Train in the image, with the results in `output` (default results/). words: options of train.py.
+
+    Returns the exit code of the training if it is 0, 85 or 130, which tell you what to do next; 1 for any other failure.
+    """
     workspace = images.nearest_manifest(exercises.root_folder())
     tag = tag or f"{NAME}:{environment}"
     engine = with_image(tag, wanted)
@@ -391,91 +379,3 @@ def run(environment: str, tag: str | None, output: str | None, wanted: str | Non
     print(f"{engine.name} {engine.version}: {shlex.join(line)}", file=sys.stderr, flush=True)
     code = subprocess.run(line).returncode
     return code if code in (0, 85, 130) else 1
-
-
-def trial(environment: str, tag: str | None, wanted: str | None, file: str | None) -> int:
-    """Try an image: who runs in it, what is in it, and that it trains with nothing but a folder for results; exit code."""
-    rows = trials(environment, tag, wanted, file)
-    for name, problem in rows:
-        print(f"{'ok  ' if problem is None else 'fail'}  {name}" + (f": {problem}" if problem else ""), flush=True)
-    failed = sum(problem is not None for _, problem in rows)
-    print(f"{len(rows) - failed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
-def health_words(path: Path, environment: str) -> list[str]:
-    """What the health check of a Dockerfile runs; nothing where there is none. Raises WorkshopError for one that no
-    engine could run."""
-    healthcheck = dockerfile.stages(dockerfile.read(path), {"ENVIRONMENT": environment}, path)[-1].healthcheck
-    if healthcheck is None:
-        return []
-    command = dockerfile.health_command(healthcheck)
-    words = command.exec_form
-    if words is None and command.text.startswith("["):
-        raise WorkshopError(
-            looked_at=f"{path}, line {command.line}",
-            expected="a list in JSON, each word in double quotes",
-            found=command.text[:80],
-            next_step='HEALTHCHECK CMD ["python", "-c", "import torch"]',
-        )
-    return ["sh", "-c", command.text] if words is None else words
-
-
-def trials(environment: str, tag: str | None, wanted: str | None, file: str | None) -> list[tuple[str, str | None]]:
-    """(what holds, why not) of each trial. Raises WorkshopError where there is no engine or no image."""
-    import tempfile
-
-    path = the_file(file)
-    workspace = images.nearest_manifest(path.parent)
-    tag = tag or f"{NAME}:{environment}"
-    engine = with_image(tag, wanted)
-    flags = gpu_flags(engine, environment, workspace)
-    health = health_words(path, environment)
-    with tempfile.TemporaryDirectory(prefix="workshop-container-") as scratch:
-        place = prepared(str(Path(scratch) / "results"))
-        Path(scratch).chmod(0o711)
-
-        def inside(*words: str) -> subprocess.CompletedProcess[str]:
-            return engine.call(*run_command(engine, tag, place, flags, list(words))[1:])
-
-        def says(*words: str, wanted: Callable[[str], bool]) -> str | None:
-            done = inside(*words)
-            good = done.returncode == 0 and wanted(done.stdout.strip())
-            return None if good else (last_line(done.stderr) if done.returncode else done.stdout.strip()[:200])
-
-        def trained() -> str | None:
-            done = inside("python", SCRIPT, "--data", "digits", "--epochs", "1", "--output", f"{RESULTS}/trial")
-            record = place / "trial" / "run.json"
-            if done.returncode or not record.is_file():
-                return trainings.complaint(done)
-            wrong = [
-                o["path"]
-                for o in json.loads(record.read_text())["outputs"]
-                if sha256_of(place / "trial" / o["path"]) != o["sha256"]
-            ]
-            return f"other bytes than the record says: {', '.join(wrong)}" if wrong else None
-
-        lock = sha256_of(workspace.path.with_name("pixi.lock")) if workspace else ""
-        label = labels_of(engine, tag).get("workshop.lock.sha256", "")
-        return [
-            (
-                "its label names the lock that lies here",
-                None if label == lock else f"{label[:12] or 'none'}, and not {lock[:12]}",
-            ),
-            ("nobody is root in it", says("id", "-u", wanted=lambda said: said != "0")),
-            (
-                "there is no Pixi in it",
-                says("sh", "-c", "command -v pixi || echo none", wanted=lambda said: said == "none"),
-            ),
-            (
-                "python is that of the environment",
-                says(
-                    "python",
-                    "-c",
-                    "import sys; print(sys.prefix)",
-                    wanted=lambda said: said.endswith(f"/.pixi/envs/{environment}"),
-                ),
-            ),
-            ("its health check passes", says(*health, wanted=lambda said: True) if health else "there is none"),
-            ("it trains without network on a read-only system, and the results come out", trained()),
-        ]

@@ -1,5 +1,5 @@
-"""What a Dockerfile makes of a Pixi workspace, read without an engine: where it installs, what it takes along, what
-holds in the last stage. `container_findings` asks the questions."""
+"""The image that a Dockerfile makes of a Pixi workspace, read without an engine: the step that installs, the files that
+are copied, the last stage. The rules (`build_rules`, `last_stage_rules`, `content_rules`) judge it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pixi_workspace import manifest
 from pixi_workspace.errors import WorkspaceError
+from pixi_workspace.manifest import Environment
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, selector_matches
 from workshop.containers import dockerfile, shellwords
@@ -23,24 +24,17 @@ NAMES = ("Dockerfile", "Containerfile")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it should be. level: error, or advice where an image works without it."""
-
-    name: str
-    level: str
-    looked_at: str
-    expected: str
-    found: str
-    next_step: str
-
-
-@dataclass(frozen=True)
 class Install:
     """The step in which Pixi installs the environment that the image is for."""
 
+    image: Image
     stage: Stage
     step: Step
     call: PixiCall
+
+    @property
+    def where(self) -> str:
+        return self.image.where(self.step.instruction)
 
     @property
     def prefix(self) -> str:
@@ -58,6 +52,11 @@ class Image:
     stages: list[Stage] = field(default_factory=list)
 
     @property
+    def environments(self) -> dict[str, Environment]:
+        """The environments of the manifest by name; none without a manifest."""
+        return self.workspace.environments if self.workspace else {}
+
+    @property
     def final(self) -> Stage:
         return self.stages[-1]
 
@@ -68,16 +67,19 @@ class Image:
 
     @cached_property
     def install(self) -> Install | None:
-        """The step that installs what the last stage has: what comes to lie in it counts most, then what is made in
-        a stage that it takes anything from; an install more than a `pixi run`, the environment that is activated more
-        than others, a later step more than an earlier one."""
+        """The step that installs the environment of the last stage.
+
+        Of several, one whose environment is copied into the last stage comes first, then one in a stage that the last
+        one uses; an install before a `pixi run`, the activated environment before others, a later step before an
+        earlier one.
+        """
         active, chain = activated(self.final.env), self.chain()
         found = []
         for stage in self.stages:
             for step, call in pixi_steps(stage):
                 if call.does in shellwords.INSTALLING:
                     named = replace(call, environment=active) if call.environment == shellwords.ALL else call
-                    found.append(Install(stage, step, named))
+                    found.append(Install(self, stage, step, named))
 
         def weight(entry: tuple[int, Install]) -> tuple[bool, bool, bool, bool, int]:
             place, install = entry
@@ -92,7 +94,7 @@ class Image:
         return max(enumerate(found), key=weight)[1] if found else None
 
     def chain(self) -> set[int]:
-        """The numbers of the stages that the last one is made of: those it goes on from, and those it copies from."""
+        """The numbers of the stages that the last one uses: those that it continues, and those that it copies from."""
         found, ahead = set(), [self.final]
         while ahead:
             stage = ahead.pop()
@@ -103,7 +105,7 @@ class Image:
         return found
 
     def places(self, install: Install) -> list[str]:
-        """Where the environment comes to lie in the last stage, by way of whatever stages it is copied through."""
+        """The paths of the environment in the last stage, after all the stages that it is copied through."""
         lies: dict[int, list[str]] = {}
         for stage in self.stages:
             here = [*lies[stage.parent.number]] if stage.parent else []
@@ -120,24 +122,21 @@ class Image:
 
     @cached_property
     def environment(self) -> str | None:
-        """The name of the environment that is installed; None where nothing is, or a variable has no value."""
+        """The name of the installed environment; None if there is none, or if a variable in it has no value."""
         return None if self.install is None or self.install.call.unset else self.install.call.environment
 
     @cached_property
     def linux(self) -> list[Platform]:
-        """The Linux platforms of that environment, in the manifest's order; those of the image where FROM names one."""
-        known = self.workspace.environments if self.workspace else {}
-        if self.environment not in known:
+        """The Linux platforms of that environment, in the manifest's order; only that of the image if FROM names one."""
+        if self.workspace is None or self.environment not in self.workspace.environments:
             return []
         wanted = self.final_platform()
-        all_of_it = platforms_of(self.workspace, known[self.environment].features)
-        return [p for p in all_of_it if p.subdir.startswith("linux-") and wanted in (None, p.subdir)]
+        return [p for p in linux_platforms(self.workspace, self.environment) if wanted in (None, p.subdir)]
 
     @property
     def cuda(self) -> str | None:
-        """The CUDA version that the environment asks of the driver, where all of its Linux platforms ask for one."""
-        versions = [p.version_of("__cuda") for p in self.linux]
-        return versions[0] if versions and all(versions) else None
+        """The CUDA version that the environment needs of the driver; None unless all of its Linux platforms need one."""
+        return cuda_needed(self.linux)
 
     def final_platform(self) -> str | None:
         """The conda subdir that `FROM --platform` of the last stage names."""
@@ -152,7 +151,7 @@ class Image:
         )
 
 
-def load(path: Path, environment: str | None = None) -> Image:
+def load_image(path: Path, environment: str | None = None) -> Image:
     """Read a Dockerfile and the nearest manifest above it; with `environment`, as if that were the build argument.
 
     Raises WorkshopError where the file or the manifest cannot be read, or the file installs another environment by
@@ -178,11 +177,11 @@ def load(path: Path, environment: str | None = None) -> Image:
 
 
 def environment_argument(image: Image) -> str | None:
-    """The build argument that chooses the environment: the one whose value is in `pixi install --environment ...`."""
+    """The build argument that chooses the environment: the one used in `pixi install --environment ...`."""
     if image.install is None:
         return None
     written = image.install.call.written
-    if not written:  # all of them: the last stage takes one
+    if not written:  # --all: the last stage uses one
         steps = [step.instruction for stage in image.final.lineage() for step in stage.steps]
         written = " ".join(i.text for i in steps if i.name in ("COPY", "ENV") and ".pixi/envs" in i.text)
     named = re.findall(r"\$\{?([A-Za-z_]\w*)", written)
@@ -190,7 +189,7 @@ def environment_argument(image: Image) -> str | None:
     for name in named:
         if name in declared:
             return name
-        for step in image.install.stage.steps:  # by way of ENV NAME=${ARGUMENT}
+        for step in image.install.stage.steps:  # through ENV NAME=${ARGUMENT}
             if step.instruction.name == "ENV":
                 for key, value in dockerfile.pairs(step.instruction):
                     through = set(re.findall(r"\$\{?([A-Za-z_]\w*)", value or "")) & declared
@@ -236,17 +235,18 @@ def copy_of(step: Step) -> tuple[str | None, list[str], str] | None:
 
 
 def copies(stage: Stage) -> Iterator[tuple[Step, str | None, list[str], str]]:
-    """The steps of a stage that copy, each with what `copy_of` says of it."""
+    """The steps of a stage that copy, each with the result of `copy_of`."""
     for step in stage.steps:
         if (copied := copy_of(step)) is not None:
             yield (step, *copied)
 
 
 def mounts(step: Step) -> list[dict[str, str]]:
-    """The --mount of a RUN, each with its keys (`src` as `source`), variables put in; a bind where no type is said."""
+    """The --mount of a RUN, each with its keys (`src` as `source`), variables put in; a bind if no type is given."""
     found = []
     for _, value in (flag for flag in step.instruction.flags if flag[0] == "mount"):
-        keys = dict(part.partition("=")[::2] for part in dockerfile.expand(value, step.values).split(","))
+        parts = (part.partition("=") for part in dockerfile.expand(value, step.values).split(","))
+        keys = {key: text for key, _, text in parts}
         found.append({"type": "bind"} | ({"source": keys["src"]} if "src" in keys else {}) | keys)
     return found
 
@@ -266,9 +266,34 @@ def prefix_of(call: PixiCall, workdir: str) -> str:
 
 
 def activated(variables: Mapping[str, str]) -> str:
-    """The environment that CONDA_PREFIX or PATH names; `default` where neither does."""
+    """The environment that CONDA_PREFIX or PATH names; `default` if neither does."""
     named = re.search(r"/\.pixi/envs/([^/:]+)", f"{variables.get('CONDA_PREFIX', '')}:{variables.get('PATH', '')}")
     return named[1] if named else "default"
+
+
+def linux_platforms(workspace: manifest.Manifest, environment: str) -> list[Platform]:
+    """The Linux platforms of an environment, in the manifest's order."""
+    return [
+        p
+        for p in platforms_of(workspace, workspace.environments[environment].features)
+        if p.subdir.startswith("linux-")
+    ]
+
+
+def cuda_needed(platforms: list[Platform]) -> str | None:
+    """The CUDA version that the first of the platforms needs of the driver; None unless all of them need one."""
+    versions = [platform.version_of("__cuda") for platform in platforms]
+    return versions[0] if versions and all(versions) else None
+
+
+def is_at_least(version: str | None, minimum: str) -> bool:
+    """Whether a version is `minimum` or newer (12 is 12.0); False for text that is no version."""
+    try:
+        ours, least = ([int(part) for part in text.split(".")] for text in (version or "", minimum))
+    except ValueError:
+        return False
+    length = max(len(ours), len(least))
+    return ours + [0] * (length - len(ours)) >= least + [0] * (length - len(least))
 
 
 def activation_of(workspace: manifest.Manifest, environment: str, platform: Platform) -> dict[str, str]:
@@ -282,5 +307,5 @@ def activation_of(workspace: manifest.Manifest, environment: str, platform: Plat
 
 
 def this_subdir() -> str:
-    """What conda calls a Linux image on this machine."""
+    """The conda platform of Linux images on this machine."""
     return "linux-aarch64" if machine.machine().lower() in ("aarch64", "arm64") else "linux-64"

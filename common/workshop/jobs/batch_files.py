@@ -1,7 +1,7 @@
-"""A thin reading of batch scripts (Slurm) and submit files (HTCondor), as strict as their readers are not.
+"""Parsers for batch scripts (Slurm) and submit files (HTCondor), stricter than sbatch and condor_submit.
 
-sbatch passes over an option that stands too low, and condor_submit takes a misspelt key for a name of one's own, with
-no more than a warning; both cost a night in the queue. jobs.json holds the names that the two know.
+sbatch ignores an option below the first command, and condor_submit reads a misspelt key as a variable of yours, with only
+a warning; you notice either after a night in the queue. jobs.json contains the names that the two know.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workshop import shell
 from workshop.errors import WorkshopError
 
 KNOWN = Path(__file__).with_name("jobs.json")
-# What a submit file may refer to without defining it: HTCondor does.
+# Variables that HTCondor defines for a submit file.
 GIVEN = {
     "cluster",
     "clusterid",
@@ -57,7 +57,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Submit:
-    """A submit file: its keys in lower case with their values, $(NAME) put in where the file says what it is."""
+    """A submit file: its keys in lower case with their values, with each $(NAME) that the file defines filled in."""
 
     path: Path
     keys: dict[str, str]
@@ -70,7 +70,7 @@ def known() -> dict[str, Any]:
 
 
 def text_of(path: Path, what: str) -> str:
-    """The file's text. Raises WorkshopError for one that is missing, no text, or written with Windows' line ends."""
+    """The file's text. Raises WorkshopError if it is missing, is not text, or has Windows' line ends."""
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def read_batch(path: Path) -> Batch:
     """The options of a batch script, as sbatch reads them: the #SBATCH lines above the first command.
 
     Raises WorkshopError for a script without a first line `#!`, an option that sbatch does not know or that lacks its
-    value, a line that looks like an option and is none, and one below the first command, which sbatch passes over.
+    value, a line that looks like an option and is none, and an option below the first command, which sbatch ignores.
     """
     text = text_of(path, "a batch script")
     lines = text.splitlines()
@@ -121,11 +121,11 @@ def read_batch(path: Path) -> Batch:
                 raise WorkshopError(
                     looked_at=where,
                     expected="every #SBATCH line above the first command",
-                    found=f"it stands below {begun!r}, where sbatch passes over it",
+                    found=f"it is below {begun!r}, where sbatch ignores it",
                     next_step="move it up",
                 )
             options |= options_of(line.removeprefix("#SBATCH"), where)
-        elif re.match(r"\s*#[ \t]*S?BATCH\s+-", line, re.IGNORECASE):  # ##SBATCH is switched off, as people do
+        elif re.match(r"\s*#[ \t]*S?BATCH\s+-", line, re.IGNORECASE):  # ##SBATCH is switched off on purpose
             raise WorkshopError(
                 looked_at=where,
                 expected="#SBATCH at the beginning of the line, in capitals, without spaces before it",
@@ -138,7 +138,7 @@ def read_batch(path: Path) -> Batch:
 
 
 def options_of(text: str, where: str) -> dict[str, str]:
-    """Options of sbatch by long name. Raises WorkshopError for those that it does not know, or that lack their value."""
+    """Options of sbatch by long name. Raises WorkshopError for an unknown option, or one without its value."""
     try:
         words = shlex.split(text, comments=True)
     except ValueError as error:
@@ -162,7 +162,7 @@ def options_of(text: str, where: str) -> dict[str, str]:
             )
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            # As getopt does: any beginning that only one option has.
+            # As in getopt: any prefix that only one option has.
             fits = [name] if name in kinds else [other for other in kinds if other.startswith(name)]
             if len(fits) != 1 or not name:
                 near = " or ".join(f"--{other}" for other in fits[:3]) or f"--{_near(name, kinds)}".rstrip("-")
@@ -201,11 +201,11 @@ def options_of(text: str, where: str) -> dict[str, str]:
 def read_submit(path: Path) -> Submit:
     """The keys of a submit file.
 
-    Raises WorkshopError for a line that is none of its forms, for a key that HTCondor does not know and that no $(key)
+    Raises WorkshopError for a line that has none of its forms, for a key that HTCondor does not know and that no $(key)
     in the file uses, for a $(NAME) that nothing defines, and for a file without `queue`.
     """
     text = text_of(path, "a submit file")
-    # The items of a queue may stand on lines of their own, in brackets.
+    # The items of a queue may be on lines of their own, in brackets.
     text = re.sub(r"(?im)^(\s*queue\b[^(\n]*\()([^)]*)", lambda m: m[1] + " ".join(m[2].split()), text)
     keys: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -261,14 +261,14 @@ def _refuse_unknown(path: Path, keys: dict[str, str], lines: dict[str, int], que
             raise WorkshopError(
                 looked_at=f"{path.name}, line {lines[key]}",
                 expected="a key that HTCondor knows, or a name used as $(name)",
-                found=f"{key}, which condor_submit would take for a name of yours",
+                found=f"{key}, which condor_submit would read as a variable of yours",
                 next_step=advice,
             )
     if queue is None:
         raise WorkshopError(
             looked_at=path.name,
             expected="a last line `queue`",
-            found="none: nothing would be submitted",
+            found="none, so no job would be submitted",
             next_step="queue",
         )
     variables = {word.lower() for word in re.split(r"[\s,]+", re.split(r"\b(?:in|from|matching)\b", queue)[0])}
@@ -292,7 +292,7 @@ def _expanded(value: str, keys: dict[str, str], depth: int = 0) -> str:
 
 
 def environment_of(submit: Submit) -> dict[str, str]:
-    """The variables that a submit file sets, out of "A=1 B='x y'" or the old A=1;B=2."""
+    """The variables that a submit file sets, as "A=1 B='x y'" or in the old form A=1;B=2."""
     value = submit.keys.get("environment") or submit.keys.get("env") or ""
     if value.startswith('"') and value.endswith('"') and len(value) > 1:
         try:
@@ -310,9 +310,9 @@ def environment_of(submit: Submit) -> dict[str, str]:
 
 
 def holds(expression: str, code: int) -> bool | None:
-    """What a ClassAd expression over ExitCode and ExitBySignal says of a job that ended by itself with `code`.
+    """The value of a ClassAd expression over ExitCode and ExitBySignal, for a job that ended by itself with `code`.
 
-    None where it asks for other things, or cannot be read.
+    None if it depends on anything else, or cannot be read.
     """
     text = re.sub(r"(?i)\bExitBySignal\b", "False", re.sub(r"(?i)\bExitCode\b", str(code), expression))
     text = re.sub(r"(?i)\btrue\b", "True", re.sub(r"(?i)\bfalse\b", "False", text))
@@ -347,7 +347,7 @@ def holds(expression: str, code: int) -> bool | None:
 
 
 def indices(array: str) -> list[int]:
-    """The indices of --array=0-15:4%2 or 1,3,5-7; empty where they cannot be read."""
+    """The indices of --array=0-15:4%2 or 1,3,5-7; empty if they cannot be read."""
     found = []
     for part in array.split("%")[0].split(",") if array else []:
         ends, _, step = part.partition(":")

@@ -1,6 +1,6 @@
-"""`workshop slurm-train` and `workshop htcondor-train`: exercise 5's jobs into the queue of the cluster that one is on.
+"""`workshop slurm-train` and `workshop htcondor-train`: submit exercise 5's jobs on the login node of a cluster.
 
-What would fail after hours in the queue is looked at before: the commands, the files, the folder of the run.
+What would fail after hours in the queue is checked first: the commands, the files, the folder of the run.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from workshop.exercises import root_folder
 from workshop.jobs import batch_files
 
 EXERCISE = "exercise-5-container"
-# What Slurm's commands say where no controller answers them.
+# In the messages of Slurm's commands if no controller answers them.
 NO_CONTROLLER = re.compile(r"Unknown host|resolve_ctls|Unable to contact|Connection refused|establish a configuration")
 RUNS = "results/exercise-2-pytorch-cu12"
-# What a job trains in: the variable that names its file (train.sh reads it), the default, and how one comes by it.
+# For each environment of a job: the variable that names its file (train.sh reads it), the default, and how to make it.
 ENVIRONMENTS = {
     "image": (
         "IMAGE",
@@ -56,42 +56,44 @@ def slurm_train(
         variables["RUN"] = str(_free(run))
         runs = [str(_free(f"{run}-seed{task}")) for task in tasks] if script == "array" else [variables["RUN"]]
     line = [command, *more, shell.relative(path) if root == Path.cwd() else str(path)]
-    said = _run([*line[:1], "--test-only", *line[1:]], root, variables)
-    if said.returncode and NO_CONTROLLER.search(said.stderr):
-        raise WorkshopError(
-            looked_at="Slurm's controller, asked by sbatch",
-            expected="an answer: this is for the login node of a cluster",
-            found=_reason(said),
-            next_step=f"without a queue: {_here()}",
-        )
-    if said.returncode:
-        advice = "sinfo -o '%P %l %c %m %G' shows what there is; ask for less, as in: workshop slurm-train --gres=none"
-        raise WorkshopError(
-            looked_at=f"sbatch --test-only {shlex.join(line[1:])}",
-            expected="a job that this cluster can run",
-            found=_reason(said),
-            next_step=advice,
-        )
+    trial = _test_only(line, root, variables)
     if "test-only" in options:
-        print(said.stderr.strip())
+        print(trial)
         return 0
-    said = _run([*line[:1], "--parsable", *line[1:]], root, variables)
-    if said.returncode:
+    process = _run([*line[:1], "--parsable", *line[1:]], root, variables)
+    if process.returncode:
         raise WorkshopError(
-            looked_at=shlex.join(line), expected="a job in the queue", found=_reason(said), next_step="sinfo"
+            looked_at=shlex.join(line), expected="a job in the queue", found=_reason(process), next_step="sinfo"
         )
-    job = said.stdout.strip().split(";")[0]
-    logs = [
-        root / re.sub("%a", str(task), re.sub("%[jA]", job, options.get("output", "slurm-%j.out")))
-        for task in tasks or [0]
-    ]
+    job = process.stdout.strip().split(";")[0]
+    pattern = re.sub("%[jA]", job, options.get("output", "slurm-%j.out"))
+    logs = [root / re.sub("%a", str(task), pattern) for task in tasks or [0]]
     if as_json:
         print(json.dumps({"job": job, "logs": [str(log) for log in logs], "runs": runs or None}))
     else:
-        print(
-            f"job {job}; its log: {', '.join(shell.relative(log) for log in logs)}; where it is: squeue -j {job}; end it: scancel {job}"
-        )
+        listed = ", ".join(shell.relative(log) for log in logs)
+        print(f"job {job}; its log: {listed}; where it is: squeue -j {job}; end it: scancel {job}")
     return 0
+
+
+def _test_only(line: list[str], root: Path, variables: dict[str, str]) -> str:
+    """What `sbatch --test-only` prints, which queues nothing. Raises WorkshopError if the job cannot run."""
+    process = _run([*line[:1], "--test-only", *line[1:]], root, variables)
+    if process.returncode and NO_CONTROLLER.search(process.stderr):
+        raise WorkshopError(
+            looked_at="Slurm's controller, asked by sbatch",
+            expected="an answer: this is for the login node of a cluster",
+            found=_reason(process),
+            next_step=f"without a queue: {_here()}",
+        )
+    if process.returncode:
+        raise WorkshopError(
+            looked_at=f"sbatch --test-only {shlex.join(line[1:])}",
+            expected="a job that this cluster can run",
+            found=_reason(process),
+            next_step="sinfo -o '%P %l %c %m %G' lists the nodes; request less, as in: workshop slurm-train --gres=none",
+        )
+    return process.stderr.strip()
 
 
 def htcondor_train(version: str, seed: int | None, run: str | None, more: list[str]) -> int:
@@ -122,15 +124,15 @@ def htcondor_train(version: str, seed: int | None, run: str | None, more: list[s
                 next_step=f"--run {RUNS}/{place.name}",
             )
         names.append(f"run={place.relative_to(root).as_posix()}")
-    said = _run([command, *names, *more, str(path.relative_to(root))], root, {})
-    if said.returncode:
+    process = _run([command, *names, *more, str(path.relative_to(root))], root, {})
+    if process.returncode:
         raise WorkshopError(
             looked_at=f"condor_submit {path.name}",
             expected="a job in the queue",
-            found=_reason(said),
+            found=_reason(process),
             next_step="condor_status",
         )
-    print(said.stdout.strip())
+    print(process.stdout.strip())
     print("where it is: condor_q; why it waits: condor_q -better-analyze; end it: condor_rm NUMBER")
     return 0
 
@@ -148,19 +150,19 @@ def _found(name: str) -> str:
 
 
 def _here() -> str:
-    """The same training without a queue, as it is typed on this route."""
+    """The command for the same training without a queue."""
     return shell.script(root_folder() / "exercise-2-pytorch-cu12" / "solution" / "train.py")
 
 
 def _environment(root: Path, environment: str) -> dict[str, str]:
-    """The variable that names the environment's file, if that is there. Raises WorkshopError where it is not."""
+    """The variable that names the environment's file. Raises WorkshopError if the file is missing."""
     variable, default, make = ENVIRONMENTS[environment]
     value = os.environ.get(variable, default)
     there = shutil.which(value) if variable == "PYTHON" and "/" not in value else (root / value).exists()
     if not there:
         raise WorkshopError(
             looked_at=f"{variable}={value}, which the job would train in",
-            expected="the file",
+            expected="that file",
             found="no such file",
             next_step=f"{make}  # or set {variable}",
         )
@@ -168,7 +170,7 @@ def _environment(root: Path, environment: str) -> dict[str, str]:
 
 
 def _free(run: str) -> Path:
-    """The folder of a run that is not there yet, or was interrupted. Raises WorkshopError for one that is taken."""
+    """The folder of a run that is new or was interrupted. Raises WorkshopError if it is taken."""
     place = Path(os.path.abspath(os.path.expanduser(run)))
     if place.is_dir() and any(place.iterdir()):
         found = "a finished run" if (place / "run.json").exists() else "a folder with other files in it"
@@ -192,7 +194,7 @@ def _run(line: list[str], root: Path, variables: dict[str, str]) -> subprocess.C
     return subprocess.run(line, cwd=root, env=os.environ | variables, capture_output=True, text=True, errors="replace")
 
 
-def _reason(said: subprocess.CompletedProcess[str]) -> str:
-    """What a command complained of: its first line that says something."""
-    lines = [line.strip() for line in said.stderr.splitlines() if line.strip() and not line.startswith('Try "')]
-    return lines[0] if lines else f"exit code {said.returncode}, and no word why"
+def _reason(process: subprocess.CompletedProcess[str]) -> str:
+    """Why a command failed: the first line of stderr with content."""
+    lines = [line.strip() for line in process.stderr.splitlines() if line.strip() and not line.startswith('Try "')]
+    return lines[0] if lines else f"exit code {process.returncode}, and no message"

@@ -1,0 +1,429 @@
+"""Rules for what goes into a build: the images that stages begin with, the files that are copied, and the environment,
+installed as it is locked. Where a value is unknown (only a build has it), a rule finds nothing."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pixi_workspace.manifest.platforms import platforms_of
+from workshop.containers import dockerfile, shellwords
+from workshop.containers.dockerfile import Instruction, Step
+from workshop.containers.images import (
+    Image,
+    Install,
+    copies,
+    copy_of,
+    environment_argument,
+    is_at_least,
+    mounts,
+    pixi_steps,
+    stage_of,
+)
+from workshop.containers.shellwords import PixiCall
+from workshop.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
+
+SECRET_NAME = re.compile(
+    r"(?i)(?:^|_)(?:\w*token|\w*secret|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credentials?)(?:_|$)"
+)
+SECRET_VALUE = re.compile(
+    r"gh[pousr]_\w{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|https?://[^\s/:@$]+:[^\s/@$]+@"
+)
+# Not every .pem: certificates are public.
+_SECRET_FILES = (
+    "id_rsa id_dsa id_ecdsa id_ed25519 .netrc .pypirc .env credentials.json auth.json *.key *.p12 *.pfx *key.pem "
+    "*key[-_.]*.pem"
+).split()
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_MOUNT_SECRET = "RUN --mount=type=secret,id=... gives it to one step and leaves nothing in the image"
+
+
+def base_findings(image: Image) -> list[Finding]:
+    """Findings about the images that stages begin with, and about those that files are copied from."""
+    return [*findings_of(bases(image), BASE_RULES)]
+
+
+def lock_findings(image: Image) -> list[Finding]:
+    """Findings about the files that are copied, about secrets, and about the environment that is installed."""
+    return [
+        *findings_of(copied_paths(image), COPY_RULES),
+        *findings_of([image], IMAGE_RULES),
+        *findings_of([image.install] if image.install else [], INSTALL_RULES),
+    ]
+
+
+# ---------------------------------------------------------------- base images
+
+
+@dataclass(frozen=True)
+class Base:
+    """An image from outside. where: the line that names it. unset: variables without a value in that line.
+
+    stages: the stages that a FROM with a variable may have meant, where `name` is none of them.
+    """
+
+    where: str
+    name: str
+    unset: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether a registry has to provide it."""
+        return not self.unset and not self.stages and self.name != "scratch"
+
+    @property
+    def reference(self) -> str:
+        return self.name.partition("@")[0]
+
+    @property
+    def digest(self) -> str:
+        return self.name.partition("@")[2]
+
+    @property
+    def tag(self) -> str:
+        return self.reference.rsplit("/", 1)[-1].partition(":")[2]
+
+
+def bases(image: Image) -> Iterator[Base]:
+    """The images of FROM, of COPY --from, and of RUN --mount=from=, without the stages of the file."""
+    for stage in image.stages:
+        if stage.parent is None:
+            where = f"{image.path.name}, line {stage.line}: FROM"
+            yield Base(where, stage.base, stage.unset, _stages_meant(image, stage.line))
+    for stage in image.stages:
+        for step, origin, _, _ in copies(stage):
+            if origin and stage_of(image, origin) is None:
+                yield Base(image.where(step.instruction), origin)
+        for step in stage.steps:
+            for origin in (mount["from"] for mount in mounts(step) if mount.get("from")):
+                if stage_of(image, origin.lower()) is None:
+                    yield Base(image.where(step.instruction), origin)
+
+
+def _stages_meant(image: Image, line: int) -> tuple[str, ...]:
+    """The stages runtime-... that FROM runtime-${ENVIRONMENT} in this line may mean."""
+    written = next((i.words[0] for i in image.instructions if i.name == "FROM" and i.line == line), "")
+    beginning, variable, _ = written.partition("$")
+    if not beginning or not variable:
+        return ()
+    return tuple(stage.name for stage in image.stages if stage.name.startswith(beginning.lower()))
+
+
+def _base_without_value(base: Base) -> Iterator[Problem]:
+    if base.unset:
+        yield Problem(
+            looked_at=base.where,
+            expected="a value for every argument in FROM",
+            found=f"{base.unset[0]} has no value",
+            next_step=f"ARG {base.unset[0]}=... with a value, above the first FROM",
+        )
+
+
+def _unknown_stage(base: Base) -> Iterator[Problem]:
+    if base.stages and not base.unset:
+        yield Problem(
+            looked_at=base.where,
+            expected=f"one of the stages {', '.join(base.stages)}",
+            found=base.name,
+            next_step=f"FROM ... AS {base.name}",
+        )
+
+
+def _latest(base: Base) -> Iterator[Problem]:
+    if base.is_outside and base.tag == "latest":
+        image = base.reference.rsplit("/", 1)[-1].removesuffix(":latest")
+        yield Problem(
+            looked_at=base.where,
+            expected="a tag that names a release",
+            found=base.name,
+            next_step=f"choose a release of {image}",
+        )
+
+
+def _untagged(base: Base) -> Iterator[Problem]:
+    if base.is_outside and not base.tag:
+        yield Problem(
+            looked_at=base.where,
+            expected="a tag beside the digest, so that people can read the version",
+            found=base.name,
+            next_step=f"{base.reference}:TAG@sha256:...",
+        )
+
+
+def _no_digest(base: Base) -> Iterator[Problem]:
+    if not base.is_outside or _DIGEST.fullmatch(base.digest):
+        return
+    tagged = base.reference if base.tag not in ("", "latest") else f"{base.reference.removesuffix(':latest')}:TAG"
+    pin = f"docker buildx imagetools inspect {tagged} prints the digest; write {tagged}@sha256:..."
+    if base.digest:
+        expected, found = "@sha256: followed by 64 hexadecimal digits", base.digest[:80]
+    else:
+        expected, found = "a digest: a tag can be moved to another image, a digest cannot", base.name
+    yield Problem(looked_at=base.where, expected=expected, found=found, next_step=pin)
+
+
+BASE_RULES = (
+    Rule("base-argument", ERROR, _base_without_value),
+    Rule("stage-unknown", ERROR, _unknown_stage),
+    Rule("base-latest", ERROR, _latest),
+    Rule("base-untagged", ERROR, _untagged),
+    Rule("base-digest", ERROR, _no_digest),
+)
+
+# ---------------------------------------------------------------- copied files
+
+
+@dataclass(frozen=True)
+class CopiedPath:
+    """A file or folder of the build's context that a COPY or ADD names. path: `source` from the context's root."""
+
+    where: str
+    source: str
+    path: str
+
+
+def copied_paths(image: Image) -> Iterator[CopiedPath]:
+    for stage in image.stages:
+        for step, origin, sources, _ in copies(stage):
+            for source in sources if not origin else ():
+                yield CopiedPath(image.where(step.instruction), source, dockerfile.absolute(source, "/"))
+
+
+def _whole_context(copied: CopiedPath) -> Iterator[Problem]:
+    if copied.path in ("/", "/*"):
+        yield Problem(
+            looked_at=copied.where,
+            expected="files and folders copied by name",
+            found="the whole folder: any change to a file repeats the install, and every file goes into the image",
+            next_step="COPY pixi.toml pixi.lock ./ for the install, then copy the code by name",
+        )
+
+
+def _git_folder(copied: CopiedPath) -> Iterator[Problem]:
+    if copied.path == "/.git" or copied.path.startswith("/.git/"):
+        yield Problem(
+            looked_at=copied.where,
+            expected="the revision alone, without the history",
+            found=copied.source,
+            next_step="pass it as a build argument: --build-arg REVISION=$(git rev-parse HEAD)",
+        )
+
+
+def _secret_file(copied: CopiedPath) -> Iterator[Problem]:
+    name = copied.path.rsplit("/", 1)[-1].lower()
+    in_git = copied.path.startswith("/.git/")
+    if not in_git and "pub" not in name and any(fnmatch.fnmatchcase(name, pattern) for pattern in _SECRET_FILES):
+        yield Problem(
+            looked_at=copied.where, expected="no secrets in a layer", found=copied.source, next_step=_MOUNT_SECRET
+        )
+
+
+COPY_RULES = (
+    Rule("whole-context", ERROR, _whole_context),
+    Rule("git-copied", ERROR, _git_folder),
+    Rule("secret", ERROR, _secret_file),
+)
+
+# ---------------------------------------------------------------- the file as a whole
+
+
+def _secrets(image: Image) -> Iterator[Problem]:
+    for instruction in image.instructions:
+        where = f"{image.path.name}, line {instruction.line}: {instruction.name}"
+        for name in _secret_names(instruction):
+            yield Problem(
+                looked_at=where,
+                expected="no secrets in arguments or variables",
+                found=f"{name}, which `docker history` shows to everyone",
+                next_step=_MOUNT_SECRET,
+            )
+        if SECRET_VALUE.search(instruction.script):
+            yield Problem(
+                looked_at=where,
+                expected="no secrets in a layer",
+                found="text that looks like a key or a password",
+                next_step=_MOUNT_SECRET,
+            )
+
+
+def _secret_names(instruction: Instruction) -> list[str]:
+    """The variables of an ARG or ENV whose value the image keeps, and which are named like a secret."""
+    if instruction.name not in ("ARG", "ENV"):
+        return []
+    kept = [name for name, value in dockerfile.pairs(instruction) if instruction.name == "ARG" or value]
+    return [name for name in kept if SECRET_NAME.search(name) and not name.upper().endswith(("_FILE", "_PATH"))]
+
+
+def _no_install(image: Image) -> Iterator[Problem]:
+    if image.install is None:
+        yield Problem(
+            looked_at=image.path.name,
+            expected="a RUN that calls pixi install --locked",
+            found="no RUN in which Pixi installs an environment",
+            next_step="RUN pixi install --locked --environment ${ENVIRONMENT}",
+        )
+
+
+IMAGE_RULES = (Rule("secret", ERROR, _secrets), Rule("no-install", ERROR, _no_install))
+
+# ---------------------------------------------------------------- the step that installs
+
+
+def _manifest_not_copied(install: Install) -> Iterator[Problem]:
+    if not _is_there(install, "pixi.toml", "pyproject.toml"):
+        yield _not_copied(install, "pixi.toml")
+
+
+def _lock_not_copied(install: Install) -> Iterator[Problem]:
+    if not _is_there(install, "pixi.lock"):
+        yield _not_copied(install, "pixi.lock")
+
+
+def _not_copied(install: Install, name: str) -> Problem:
+    return Problem(
+        looked_at=install.where,
+        expected=f"a COPY before it that names {name}",
+        found="none",
+        next_step="COPY pixi.toml pixi.lock ./",
+    )
+
+
+def _is_there(install: Install, *names: str) -> bool:
+    """Whether one of the files is there at that step: copied by name, by pattern, in a folder, or mounted for it."""
+    image = install.image
+    for step in (step for stage in install.stage.lineage() for step in stage.steps):
+        if step is install.step:
+            break
+        if (copied := copy_of(step)) is None:
+            continue
+        origin, sources, _ = copied
+        # The content of another stage is not known here, so the file may come from it.
+        if origin or any(_contains(image, source, name) for source in sources for name in names):
+            return True
+    bound = [mount for mount in mounts(install.step) if mount["type"] == "bind"]
+    return any("from" in mount or _contains(image, mount.get("source", "."), name) for mount in bound for name in names)
+
+
+def _contains(image: Image, source: str, name: str) -> bool:
+    """Whether a source of COPY is the file `name`, matches it, or is a folder with it."""
+    last = source.rstrip("/").rsplit("/", 1)[-1]
+    if source.strip("/") in ("", ".") or fnmatch.fnmatchcase(name, last or "*"):
+        return True
+    return (image.context / source.strip("/") / name).is_file()
+
+
+def _pixi_calls(install: Install) -> list[tuple[Step, PixiCall]]:
+    """The calls of Pixi in the stage that installs, and in those that it goes on from."""
+    return [entry for stage in install.stage.lineage() for entry in pixi_steps(stage)]
+
+
+def _lock_changed(install: Install) -> Iterator[Problem]:
+    for step, call in _pixi_calls(install):
+        if call.does in shellwords.CHANGING:
+            yield Problem(
+                looked_at=install.image.where(step.instruction),
+                expected="no command that changes the lock",
+                found=f"pixi {call.does}",
+                next_step="run it outside the image, commit pixi.lock, and install from that",
+            )
+
+
+def _solving_call(install: Install) -> PixiCall | None:
+    """The first call of Pixi that may solve anew while it installs."""
+    first = next(call for _, call in _pixi_calls(install) if call.does in shellwords.INSTALLING)
+    return next((call for call in (first, install.call) if not call.held), None)
+
+
+def _not_locked(install: Install) -> Iterator[Problem]:
+    if (call := _solving_call(install)) is not None:
+        yield Problem(
+            looked_at=install.where,
+            expected="--locked",
+            found=f"pixi {' '.join(call.words)}"[:80],
+            next_step=f"RUN pixi {call.does} --locked ...: it stops if pixi.lock does not fit pixi.toml, and never solves",
+        )
+
+
+def _frozen(install: Install) -> Iterator[Problem]:
+    if install.call.held == "frozen" and _solving_call(install) is None:
+        yield Problem(
+            looked_at=install.where,
+            expected="--locked",
+            found="--frozen",
+            next_step="use --locked: it also stops if the lock does not fit the manifest",
+        )
+
+
+def _environment_without_value(install: Install) -> Iterator[Problem]:
+    if unset := install.call.unset:
+        yield Problem(
+            looked_at=install.where,
+            expected="the name of an environment",
+            found=f"{unset[0]} has no value in this stage",
+            next_step=f"repeat ARG {unset[0]}=cpu in the stage that installs",
+        )
+
+
+def _unknown_environment(install: Install) -> Iterator[Problem]:
+    known, name = install.image.environments, install.image.environment
+    if known and name is not None and name not in known:
+        yield Problem(
+            looked_at=install.where,
+            expected=f"one of {', '.join(known)}",
+            found=repr(name),
+            next_step=f"--environment {next(iter(known))}",
+        )
+
+
+def _other_platform(install: Install) -> Iterator[Problem]:
+    workspace, name = install.image.workspace, install.image.environment
+    if workspace is None or name not in workspace.environments or install.image.linux:
+        return
+    known = workspace.environments
+    subdirs = {platform.subdir for platform in platforms_of(workspace, known[name].features)}
+    yield Problem(
+        looked_at=install.where,
+        expected=f"an environment for {install.image.final_platform() or 'Linux'}",
+        found=f"{name} is for {', '.join(sorted(subdirs))}",
+        next_step=f"another environment ({', '.join(known)}), or add a platform to it in {workspace.path.name}",
+    )
+
+
+def _cuda_override(install: Install) -> Iterator[Problem]:
+    cuda, override = install.image.cuda, install.call.variables.get("CONDA_OVERRIDE_CUDA")
+    if cuda and not is_at_least(override, cuda):
+        yield Problem(
+            looked_at=install.where,
+            expected=f"CONDA_OVERRIDE_CUDA of {cuda} or more: there is no driver in a build",
+            found=override or "not set",
+            next_step=f"ARG CONDA_OVERRIDE_CUDA={cuda} above it",
+        )
+
+
+def _fixed_environment(install: Install) -> Iterator[Problem]:
+    image = install.image
+    if image.linux and len(image.environments) > 1 and environment_argument(image) is None:
+        yield Problem(
+            looked_at=install.where,
+            expected="a build argument that chooses the environment",
+            found=f"always {install.call.environment}",
+            next_step='ARG ENVIRONMENT in that stage, and RUN pixi install --locked --environment "${ENVIRONMENT}"',
+        )
+
+
+INSTALL_RULES = (
+    Rule("manifest-not-copied", ERROR, _manifest_not_copied),
+    Rule("lock-not-copied", ERROR, _lock_not_copied),
+    Rule("lock-changed", ERROR, _lock_changed),
+    Rule("not-locked", ERROR, _not_locked),
+    Rule("frozen", ADVICE, _frozen),
+    Rule("environment-argument", ERROR, _environment_without_value),
+    Rule("environment-unknown", ERROR, _unknown_environment),
+    Rule("environment-platform", ERROR, _other_platform),
+    Rule("cuda-override", ERROR, _cuda_override),
+    Rule("environment-fixed", ADVICE, _fixed_environment),
+)

@@ -1,0 +1,140 @@
+"""Rules for what the last stage names and must contain: the arguments in its labels, the scripts that it starts, the
+folders of PYTHONPATH."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from workshop.containers import dockerfile
+from workshop.containers.dockerfile import Instruction, Step
+from workshop.containers.images import Image, copy_of
+from workshop.rules import ERROR, Finding, Problem, Rule, findings_of
+
+# A RUN with one of these may create any file; which ones is not known here.
+_BRINGS = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")
+
+
+def content_findings(image: Image) -> list[Finding]:
+    """Findings about the labels of the last stage and about the scripts that it starts."""
+    return [*findings_of([image], LABEL_RULES), *findings_of(started_scripts(image), SCRIPT_RULES)]
+
+
+def python_path_findings(image: Image) -> list[Finding]:
+    """Findings about PYTHONPATH in the last stage."""
+    return [*findings_of([image], PYTHON_PATH_RULES)]
+
+
+def _empty_labels(image: Image) -> Iterator[Problem]:
+    declared: set[str] = set()
+    for step in _steps(image):
+        if step.instruction.name == "ARG":
+            declared |= {name for name, _ in dockerfile.pairs(step.instruction)}
+        elif step.instruction.name == "LABEL":
+            used = re.findall(r"\$\{?(\w+)", step.instruction.text)
+            if empty := [name for name in used if name not in declared and name not in step.values]:
+                yield Problem(
+                    looked_at=image.where(step.instruction),
+                    expected="arguments that this stage declares: an ARG above FROM applies only to FROM",
+                    found=f"no ARG {empty[0]}, so the label is empty",
+                    next_step=f"ARG {empty[0]}=",
+                )
+
+
+@dataclass(frozen=True)
+class Script:
+    """A Python script that an ENTRYPOINT or a CMD starts. path: as written there, with variables put in."""
+
+    image: Image
+    instruction: Instruction
+    path: str
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether it is known from which folder the path starts."""
+        return self.path.startswith("/") or any(step.instruction.name == "WORKDIR" for step in _steps(self.image))
+
+
+def started_scripts(image: Image) -> Iterator[Script]:
+    last = image.final
+    for instruction in filter(None, (last.entrypoint, last.command)):
+        for word in (word.strip("'\"") for word in dockerfile.split(instruction.script)):
+            if word.endswith(".py"):
+                yield Script(image, instruction, dockerfile.expand(word, last.env))
+
+
+def _no_workdir(script: Script) -> Iterator[Problem]:
+    if not script.has_folder:
+        yield Problem(
+            looked_at=script.image.where(script.instruction),
+            expected="a WORKDIR, from which the relative path starts",
+            found=f"no WORKDIR: {script.path} is searched for in /",
+            next_step="WORKDIR /workshop, above the COPY lines",
+        )
+
+
+def _script_not_copied(script: Script) -> Iterator[Problem]:
+    path = dockerfile.absolute(script.path, script.image.final.workdir)
+    if script.has_folder and not _arrives(script.image, path, folder=False):
+        yield Problem(
+            looked_at=script.image.where(script.instruction),
+            expected=f"{script.path} in the last stage",
+            found="no step copies it there",
+            next_step=f"COPY {script.path.lstrip('/')} {script.path}",
+        )
+
+
+def _python_path(image: Image) -> Iterator[Problem]:
+    for entry in filter(None, image.final.env.get("PYTHONPATH", "").split(":")):
+        if not entry.startswith("/"):
+            found = "not an absolute path"
+        elif not _arrives(image, dockerfile.absolute(entry, "/"), folder=True):
+            found = "no step copies anything there"
+        else:
+            continue
+        yield Problem(
+            looked_at=f"{image.path.name}, PYTHONPATH of the last stage",
+            expected="a folder of the image that contains the imported code",
+            found=f"{entry}: {found}",
+            next_step="COPY common/workshop common/workshop, and ENV PYTHONPATH=/workshop/common",
+        )
+
+
+LABEL_RULES = (Rule("label-empty", ERROR, _empty_labels),)
+SCRIPT_RULES = (Rule("workdir", ERROR, _no_workdir), Rule("code-not-copied", ERROR, _script_not_copied))
+PYTHON_PATH_RULES = (Rule("python-path", ERROR, _python_path),)
+
+
+def _steps(image: Image) -> list[Step]:
+    return [step for stage in image.final.lineage() for step in stage.steps]
+
+
+def _within(inner: str, outer: str) -> bool:
+    return inner == outer or inner.startswith(outer.rstrip("/") + "/")
+
+
+def _arrives(image: Image, path: str, folder: bool) -> bool:
+    """Whether a step copies this file, or something in this folder; True where that is unknown."""
+    return any(_brings(image, step, path, folder) for step in _steps(image))
+
+
+def _brings(image: Image, step: Step, path: str, folder: bool) -> bool:
+    if step.instruction.name == "RUN":
+        return bool(_BRINGS.search(step.instruction.script))
+    if (copied := copy_of(step)) is None:
+        return False
+    origin, sources, target = copied
+    if origin or not sources:  # from another stage, or a heredoc
+        return _within(path, target) or (folder and _within(target, path))
+    into = len(sources) > 1 or dockerfile.expand(step.instruction.words[-1], step.values).endswith(("/", "."))
+    for source in sources:
+        there = image.context / source.strip("/")
+        name = source.rstrip("/").rsplit("/", 1)[-1]
+        place = f"{target.rstrip('/')}/{name}" if into and not there.is_dir() else target
+        if folder and _within(place, path):
+            return True
+        inside = path[len(place.rstrip("/")) :].lstrip("/")
+        if _within(path, place) and (not there.is_dir() or (there / inside).exists()):
+            return True
+    return False

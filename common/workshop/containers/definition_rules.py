@@ -1,0 +1,330 @@
+"""Rules for Apptainer definitions: those for a Dockerfile, in the words of a definition, and the names that it may use."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixi_workspace import manifest
+from pixi_workspace.manifest.platforms import platforms_of
+from workshop.containers import dockerfile, images, shellwords
+from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, installs, load
+from workshop.containers.build_rules import SECRET_NAME, SECRET_VALUE
+from workshop.containers.shellwords import PixiCall
+from workshop.rules import ERROR, Finding, Problem, Rule, findings_of
+
+# These build an image without another image.
+_WITHOUT_FROM = ("scratch", "debootstrap", "yum", "dnf", "zypper", "arch", "busybox")
+
+
+@dataclass(frozen=True)
+class Install:
+    """The call of Pixi that installs the environment, in the %post of a stage, and the workspace."""
+
+    path: Path
+    stages: list[Stage]
+    stage: Stage
+    call: PixiCall
+    workspace: manifest.Manifest | None
+
+    @property
+    def where(self) -> str:
+        return f"{self.path.name}: pixi {' '.join(self.call.words)}"[:100]
+
+    @property
+    def last(self) -> Stage:
+        return self.stages[-1]
+
+    @property
+    def prefix(self) -> str:
+        return images.prefix_of(self.call, "/")
+
+    @property
+    def environments(self) -> list[str]:
+        """The names in the manifest; none where there is no manifest or the call names no environment."""
+        return list(self.workspace.environments) if self.workspace and "{{" not in self.call.environment else []
+
+
+def definition_findings(path: Path, environment: str | None = None) -> list[Finding]:
+    """The findings about a definition as it stands, or with `environment`. Raises WorkshopError as `load` does."""
+    stages = load(path, environment)
+    found = [*findings_of(stages, FORM_RULES), *findings_of(stages, STAGE_RULES)]
+    if (call := installs(stages)) is None:
+        return found
+    install = Install(path, stages, *call, images.nearest_manifest(path.parent))
+    of_install = [*findings_of([install], INSTALL_RULES)]
+    names = {finding.name for finding in of_install}
+    known = not names & {"def-argument", "def-environment-unknown", "def-environment-platform"}
+    return [*found, *of_install, *findings_of([install] if known else [], RESULT_RULES)]
+
+
+# ---------------------------------------------------------------- the form
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    return next(iter(difflib.get_close_matches(word.lower(), known, 1, 0)), known[0])
+
+
+def _unknown_agent(stage: Stage) -> Iterator[Problem]:
+    agent = stage.header["bootstrap"]
+    if agent not in AGENTS:
+        yield Problem(
+            looked_at=stage.where,
+            expected=f"one of {', '.join(AGENTS[:7])}",
+            found=repr(agent),
+            next_step=f"Bootstrap: {_near(agent, AGENTS)}",
+        )
+
+
+def _wrong_header(stage: Stage) -> Iterator[Problem]:
+    agent = stage.header["bootstrap"]
+    if agent in AGENTS and agent not in _WITHOUT_FROM and "from" not in stage.header:
+        yield Problem(
+            looked_at=stage.where, expected="From: beside Bootstrap:", found="none", next_step="From: NAME@sha256:..."
+        )
+    for line, name in stage.unknown:
+        yield Problem(
+            looked_at=f"{stage.file}, line {line}",
+            expected="a header that Apptainer knows",
+            found=f"{name}:",
+            next_step=f"{_near(name, HEADERS).capitalize()}: ...",
+        )
+
+
+def _unknown_section(stage: Stage) -> Iterator[Problem]:
+    for section in stage.sections:
+        if section.name not in SECTIONS:
+            yield Problem(
+                looked_at=f"{stage.file}, line {section.line}",
+                expected="a section that Apptainer knows",
+                found=f"%{section.name}",
+                next_step=f"%{_near(section.name, SECTIONS)}",
+            )
+
+
+FORM_RULES = (
+    Rule("def-bootstrap", ERROR, _unknown_agent),
+    Rule("def-header", ERROR, _wrong_header),
+    Rule("def-section", ERROR, _unknown_section),
+)
+
+# ---------------------------------------------------------------- each stage
+
+
+def _no_digest(stage: Stage) -> Iterator[Problem]:
+    image = stage.header.get("from", "")
+    if stage.header["bootstrap"] in ("docker", "oras") and not re.search(r"@sha256:[0-9a-f]{64}$", image):
+        yield Problem(
+            looked_at=f"{stage.where}: From",
+            expected="a digest: a tag can be moved to another image",
+            found=image or "nothing",
+            next_step="From: NAME@sha256:..., with the tag in a comment: not every release of Apptainer accepts both",
+        )
+
+
+def _secrets(stage: Stage) -> Iterator[Problem]:
+    for section in stage.sections:
+        names = [word.partition("=")[0] for word in re.findall(r"\b\w+=\S", section.text)]
+        if any(SECRET_NAME.search(name) for name in names) or SECRET_VALUE.search(section.text):
+            yield Problem(
+                looked_at=f"{stage.file}, line {section.line}: %{section.name}",
+                expected="no secrets in an image",
+                found="text that looks like a secret",
+                next_step="pass it when the image runs: apptainer run --env-file FILE",
+            )
+
+
+STAGE_RULES = (Rule("def-base-digest", ERROR, _no_digest), Rule("def-secret", ERROR, _secrets))
+
+# ---------------------------------------------------------------- the install
+
+
+def _not_locked(install: Install) -> Iterator[Problem]:
+    if not install.call.held:
+        yield Problem(
+            looked_at=install.where,
+            expected="--locked",
+            found="neither --locked nor --frozen",
+            next_step="pixi install --locked --environment {{ ENVIRONMENT }}",
+        )
+
+
+def _manifest_not_copied(install: Install) -> Iterator[Problem]:
+    yield from _not_copied(install, "pixi.toml", "pyproject.toml")
+
+
+def _lock_not_copied(install: Install) -> Iterator[Problem]:
+    yield from _not_copied(install, "pixi.lock")
+
+
+def _not_copied(install: Install, *names: str) -> Iterator[Problem]:
+    """names: one of these files is needed."""
+    copied = [source.rstrip("/").rsplit("/", 1)[-1] for origin, source, _ in install.stage.copies() if not origin]
+    if not set(names) & set(copied):
+        yield Problem(
+            looked_at=install.where,
+            expected=f"{names[0]} in %files",
+            found=", ".join(copied) or "nothing",
+            next_step=f"{names[0]} /workshop/{names[0]} in %files",
+        )
+
+
+def _no_default(install: Install) -> Iterator[Problem]:
+    if "{{" in install.call.environment:
+        yield Problem(
+            looked_at=install.where,
+            expected="a default value in %arguments",
+            found=install.call.environment,
+            next_step="ENVIRONMENT=cpu in %arguments",
+        )
+
+
+def _unknown_environment(install: Install) -> Iterator[Problem]:
+    known = install.environments
+    if known and install.call.environment not in known:
+        yield Problem(
+            looked_at=install.where,
+            expected=f"one of {', '.join(known)}",
+            found=repr(install.call.environment),
+            next_step=f"--environment {known[0]}",
+        )
+
+
+def _other_platform(install: Install) -> Iterator[Problem]:
+    name, workspace = install.call.environment, install.workspace
+    if workspace is None or name not in workspace.environments or images.linux_platforms(workspace, name):
+        return
+    subdirs = {platform.subdir for platform in platforms_of(workspace, workspace.environments[name].features)}
+    yield Problem(
+        looked_at=install.where,
+        expected="an environment for Linux",
+        found=f"{name} is for {', '.join(sorted(subdirs))}",
+        next_step=f"another environment ({', '.join(install.environments)}), or add a platform to it in "
+        f"{workspace.path.name}",
+    )
+
+
+INSTALL_RULES = (
+    Rule("def-not-locked", ERROR, _not_locked),
+    Rule("def-manifest-not-copied", ERROR, _manifest_not_copied),
+    Rule("def-lock-not-copied", ERROR, _lock_not_copied),
+    Rule("def-argument", ERROR, _no_default),
+    Rule("def-environment-unknown", ERROR, _unknown_environment),
+    Rule("def-environment-platform", ERROR, _other_platform),
+)
+
+# ---------------------------------------------------------------- the image that is built
+
+
+def _prefixes(install: Install) -> list[str]:
+    """Where the last stage puts the environment that another one installed."""
+    names, prefix = {install.stage.header.get("stage", "")}, install.prefix
+    targets = []
+    for origin, source, target in install.last.copies():
+        source = source.rstrip("/")
+        if origin in names and (source == prefix or prefix.startswith(f"{source}/")):
+            targets.append(dockerfile.absolute(target + prefix[len(source) :], "/"))
+    return targets
+
+
+def _copy_prefix(install: Install) -> str:
+    return f"%files from {install.stage.header.get('stage', 'build')}, with {install.prefix} as source and as target"
+
+
+def _prefix_not_copied(install: Install) -> Iterator[Problem]:
+    if install.last is not install.stage and not _prefixes(install):
+        yield Problem(
+            looked_at=install.last.where,
+            expected=f"%files from the first stage with {install.prefix}",
+            found="none",
+            next_step=_copy_prefix(install),
+        )
+
+
+def _prefix_moved(install: Install) -> Iterator[Problem]:
+    targets = _prefixes(install)
+    if install.last is not install.stage and targets and install.prefix not in targets:
+        yield Problem(
+            looked_at=install.last.where,
+            expected=f"the environment at {install.prefix}: its files contain that path",
+            found=targets[0],
+            next_step=_copy_prefix(install),
+        )
+
+
+def _pixi_in_final(install: Install) -> Iterator[Problem]:
+    image = install.last.header.get("from", "")
+    if install.last is install.stage:
+        yield Problem(
+            looked_at=install.where,
+            expected="a last stage without Pixi and its cache",
+            found="Pixi installs in the last stage",
+            next_step="add a second Bootstrap: with %files from build",
+        )
+    elif "pixi" in image.partition("@")[0].rsplit("/", 1)[-1]:
+        yield Problem(
+            looked_at=install.last.where,
+            expected="no Pixi in the last stage",
+            found=image[:60],
+            next_step="From: debian@sha256:...",
+        )
+
+
+def _cuda_override(install: Install) -> Iterator[Problem]:
+    if install.workspace is None:
+        return
+    cuda = images.cuda_needed(images.linux_platforms(install.workspace, install.call.environment))
+    override = install.call.variables.get("CONDA_OVERRIDE_CUDA", "not set")
+    if cuda and not images.is_at_least(override, cuda):
+        yield Problem(
+            looked_at=install.path.name,
+            expected=f"CONDA_OVERRIDE_CUDA={cuda} or more in %post",
+            found=override,
+            next_step=f"export CONDA_OVERRIDE_CUDA={cuda}",
+        )
+
+
+def _exports(install: Install) -> dict[str, str]:
+    """The variables that %environment of the last stage exports."""
+    return shellwords.exports(install.last.text("environment"))
+
+
+def _path(install: Install) -> Iterator[Problem]:
+    path = _exports(install).get("PATH", "not set")
+    if path.split(":")[0] != f"{install.prefix}/bin":
+        yield Problem(
+            looked_at=f"{install.last.where}: %environment",
+            expected=f"PATH that begins with {install.prefix}/bin",
+            found=path,
+            next_step=f"export PATH={install.prefix}/bin:$PATH",
+        )
+
+
+def _activation(install: Install) -> Iterator[Problem]:
+    workspace, environment = install.workspace, install.call.environment
+    wanted = {"CONDA_PREFIX": install.prefix}
+    if workspace is not None:
+        linux = images.linux_platforms(workspace, environment)
+        wanted |= images.activation_of(workspace, environment, linux[0])
+    exported = _exports(install)
+    for name in wanted:
+        if not exported.get(name):
+            yield Problem(
+                looked_at=f"{install.last.where}: %environment",
+                expected=f"{name}, which activating {environment} sets",
+                found="not set",
+                next_step=f"export {name}=...",
+            )
+
+
+RESULT_RULES = (
+    Rule("def-prefix-not-copied", ERROR, _prefix_not_copied),
+    Rule("def-prefix-moved", ERROR, _prefix_moved),
+    Rule("def-pixi-in-final", ERROR, _pixi_in_final),
+    Rule("def-cuda-override", ERROR, _cuda_override),
+    Rule("def-path", ERROR, _path),
+    Rule("def-activation", ERROR, _activation),
+)

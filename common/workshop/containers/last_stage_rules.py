@@ -1,0 +1,311 @@
+"""Rules for the last stage of a Dockerfile, the one that is shipped: what it contains, and how it is activated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from workshop.containers import dockerfile, shellwords
+from workshop.containers.dockerfile import Instruction, Stage
+from workshop.containers.images import Image, Install, activation_of, copies
+from workshop.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
+
+BUILD_TOOLS = frozenset(
+    "build-essential gcc g++ clang make cmake ninja-build gfortran python3-dev python-dev gcc-c++ rustc cargo".split()
+)
+# What an entry point that activates begins with.
+_ACTIVATING = r"^(pixi|conda|mamba|micromamba)$|activate|shell-hook|\.sh$"
+
+
+def last_stage_findings(image: Image) -> list[Finding]:
+    """Findings about what the last stage contains: the environment at its path, none of Pixi, a user who is not root."""
+    return [*findings_of([image], HOLDS_RULES)]
+
+
+def activation_findings(image: Image) -> list[Finding]:
+    """Findings about activation by ENV, so that `docker run`, `apptainer exec` and a job see one environment."""
+    installs = [image.install] if image.install and not image.install.call.unset else []
+    return [*findings_of([image], START_RULES), *findings_of(installs, VARIABLE_RULES)]
+
+
+def _where(image: Image) -> str:
+    return f"{image.path.name}, the last stage (line {image.final.line})"
+
+
+# ---------------------------------------------------------------- what it contains
+
+
+def _installs_in_last_stage(image: Image) -> bool:
+    return image.install is not None and image.install.stage in image.final.lineage()
+
+
+def _one_stage(image: Image) -> Iterator[Problem]:
+    if _installs_in_last_stage(image) and len(image.stages) == 1:
+        yield _pixi_installs(image)
+
+
+def _pixi_in_final(image: Image) -> Iterator[Problem]:
+    if _installs_in_last_stage(image):
+        if len(image.stages) > 1:
+            yield _pixi_installs(image)
+    elif step := _pixi_left(image):
+        yield Problem(
+            looked_at=_where(image),
+            expected="no Pixi in the last stage",
+            found=step,
+            next_step="copy only the environment: COPY --from=build",
+        )
+
+
+def _pixi_installs(image: Image) -> Problem:
+    return Problem(
+        looked_at=_where(image),
+        expected="a last stage without Pixi and its cache",
+        found="Pixi installs in this stage",
+        next_step="FROM a small base, then COPY --from=build the environment",
+    )
+
+
+def _pixi_left(image: Image) -> str | None:
+    """The line that brings Pixi into the last stage."""
+    stages = image.final.lineage()
+    base = stages[0].base
+    if "pixi" in base.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]:
+        return f"FROM {base[:60]}"
+    for stage in stages:
+        for step, _, sources, target in copies(stage):
+            if target.endswith("/pixi") or any(source.endswith("/pixi") for source in sources):
+                return image.where(step.instruction)
+        for step in stage.steps:
+            if step.instruction.name == "RUN" and (
+                re.search(r"pixi\.sh/install|releases/\S*/pixi-", step.instruction.script)
+                or shellwords.pixi_calls(step.instruction.script, step.values)
+            ):
+                return image.where(step.instruction)
+    return None
+
+
+def _prefix_not_copied(image: Image) -> Iterator[Problem]:
+    install = image.install
+    if install is not None and not _installs_in_last_stage(image) and not image.places(install):
+        yield Problem(
+            looked_at=_where(image),
+            expected=f"a COPY --from that names {install.prefix}",
+            found="none",
+            next_step=_copy_prefix(install),
+        )
+
+
+def _prefix_moved(image: Image) -> Iterator[Problem]:
+    install = image.install
+    if install is None or _installs_in_last_stage(image):
+        return
+    targets = image.places(install)
+    if targets and install.prefix not in targets:
+        yield Problem(
+            looked_at=_where(image),
+            expected=f"the environment at {install.prefix}, where it was installed: its files contain that path",
+            found=f"at {targets[0]}",
+            next_step=_copy_prefix(install),
+        )
+
+
+def _copy_prefix(install: Install) -> str:
+    return f"COPY --from={install.stage.name} {install.prefix} {install.prefix}"
+
+
+def _build_tools(image: Image) -> Iterator[Problem]:
+    if tools := _tools(image.final.lineage()):
+        yield Problem(
+            looked_at=_where(image),
+            expected="no compilers in the last stage",
+            found=tools,
+            next_step="install the compilers in the first stage",
+        )
+
+
+def _tools(stages: list[Stage]) -> str | None:
+    """The compilers that the stages install, or the base image that brings them."""
+    if re.search(r":[^@]*-devel", stages[0].base):
+        return stages[0].base[:60]
+    for step in (step for stage in stages for step in stage.steps if step.instruction.name == "RUN"):
+        for _, words in shellwords.commands(step.instruction.script, step.values):
+            tools = BUILD_TOOLS & {word.partition("=")[0] for word in words}
+            if tools and {"install", "add"} & set(words):
+                return f"{', '.join(sorted(tools))} (line {step.instruction.line})"
+    return None
+
+
+def _is_root(user: str) -> bool:
+    return user in ("", "root") or (user.isdecimal() and int(user) == 0)
+
+
+def _user(image: Image) -> str:
+    """The user without the group."""
+    return (image.final.user or "").partition(":")[0]
+
+
+def _root_user(image: Image) -> Iterator[Problem]:
+    user = _user(image)
+    if _is_root(user):
+        yield Problem(
+            looked_at=_where(image),
+            expected="a USER other than root, by number, as in 1000:1000",
+            found=f"USER {image.final.user}" if user else "root (no USER)",
+            next_step="USER 1000:1000 after the last RUN",
+        )
+
+
+def _user_by_name(image: Image) -> Iterator[Problem]:
+    user = _user(image)
+    if not _is_root(user) and not user.isdecimal():
+        yield Problem(
+            looked_at=_where(image),
+            expected="USER by number: clusters compare numbers, and some refuse 0",
+            found=f"USER {image.final.user}",
+            next_step="USER 1000:1000",
+        )
+
+
+def _no_healthcheck(image: Image) -> Iterator[Problem]:
+    if image.final.healthcheck is None:
+        yield Problem(
+            looked_at=_where(image),
+            expected="a HEALTHCHECK that imports the packages",
+            found="none",
+            next_step='HEALTHCHECK CMD ["python", "-c", "import torch"]',
+        )
+
+
+def _no_labels(image: Image) -> Iterator[Problem]:
+    labels = image.final.labels
+    if "org.opencontainers.image.revision" not in labels or not any("lock" in name for name in labels):
+        yield Problem(
+            looked_at=_where(image),
+            expected="labels with the git revision and the sha256 of the lock",
+            found=", ".join(labels) or "no label",
+            next_step='LABEL org.opencontainers.image.revision="${REVISION}" workshop.lock.sha256="${LOCK_SHA256}"',
+        )
+
+
+HOLDS_RULES = (
+    Rule("one-stage", ERROR, _one_stage),
+    Rule("prefix-not-copied", ERROR, _prefix_not_copied),
+    Rule("prefix-moved", ERROR, _prefix_moved),
+    Rule("pixi-in-final", ERROR, _pixi_in_final),
+    Rule("build-tools", ERROR, _build_tools),
+    Rule("root-user", ERROR, _root_user),
+    Rule("user-by-name", ERROR, _user_by_name),
+    Rule("healthcheck", ADVICE, _no_healthcheck),
+    Rule("labels", ADVICE, _no_labels),
+)
+
+# ---------------------------------------------------------------- what it starts
+
+
+def _entry_point(image: Image) -> Iterator[Problem]:
+    entry_point = image.final.entrypoint
+    if entry_point is not None and _starts(entry_point, image.final.env, _ACTIVATING):
+        yield Problem(
+            looked_at=image.where(entry_point),
+            expected="activation by ENV: apptainer exec and most batch systems skip the entry point",
+            found="an entry point that activates",
+            next_step="remove it, and set PATH and the other variables with ENV",
+        )
+
+
+def _command(image: Image) -> Iterator[Problem]:
+    last = image.final
+    health_command = dockerfile.health_command(last.healthcheck) if last.healthcheck else None
+    for instruction in filter(None, (last.command, health_command)):
+        if _starts(instruction, last.env, "^pixi$|shell-hook"):
+            yield Problem(
+                looked_at=image.where(instruction),
+                expected="a command that does not need Pixi: the last stage contains none",
+                found="it calls Pixi",
+                next_step='CMD ["python", "train.py"]: PATH finds the python of the environment',
+            )
+
+
+def _starts(instruction: Instruction, variables: dict[str, str], names: str) -> bool:
+    """Whether a CMD or an ENTRYPOINT starts a program that matches `names`, itself or through a shell."""
+    started = shellwords.programs(instruction.script, variables)
+    return any(re.search(names, program) for program in started) or bool(
+        shellwords.pixi_calls(instruction.script, variables)
+    )
+
+
+START_RULES = (Rule("entrypoint", ERROR, _entry_point), Rule("command", ERROR, _command))
+
+# ---------------------------------------------------------------- the variables of activation
+
+
+def _path(install: Install) -> Iterator[Problem]:
+    path, folder = install.image.final.env.get("PATH", ""), f"{install.prefix}/bin"
+    entries = path.split(":")
+    if entries[0] != folder:
+        known = folder in entries
+        yield Problem(
+            looked_at=_where(install.image),
+            expected=f"{folder} first in PATH" if known else f"ENV PATH that begins with {folder}",
+            found=install.image.final.env.get("PATH", "no ENV PATH")[:80],
+            next_step=f"ENV PATH={folder}:${{PATH}}",
+        )
+
+
+def _conda_prefix(install: Install) -> Iterator[Problem]:
+    value = install.image.final.env.get("CONDA_PREFIX", "not set")
+    if value.rstrip("/") != install.prefix:
+        yield Problem(
+            looked_at=_where(install.image),
+            expected=f"ENV CONDA_PREFIX={install.prefix}",
+            found=value,
+            next_step=f"ENV CONDA_PREFIX={install.prefix}",
+        )
+
+
+def _activation_variables(install: Install) -> Iterator[Problem]:
+    image, environment = install.image, install.call.environment
+    if image.workspace is None or not image.linux:
+        return
+    for name, value in activation_of(image.workspace, environment, image.linux[0]).items():
+        if not image.final.env.get(name):
+            yield Problem(
+                looked_at=_where(image),
+                expected=f"{name}, which activating {environment} sets to {value}",
+                found="not set",
+                next_step=f"ENV {name}=...",
+            )
+
+
+def _gpu_variables(install: Install) -> Iterator[Problem]:
+    image = install.image
+    if not image.cuda:
+        return
+    variables = image.final.env
+    if re.search(r"(^|/)nvidia/", image.final.lineage()[0].base):  # NVIDIA's own images set both
+        variables = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"} | variables
+    visible = variables.get("NVIDIA_VISIBLE_DEVICES", "")
+    if visible in ("", "void", "none"):
+        yield Problem(
+            looked_at=_where(image),
+            expected=f"NVIDIA_VISIBLE_DEVICES=all for {image.environment}: it requests the host's GPUs",
+            found=visible or "not set",
+            next_step="ENV NVIDIA_VISIBLE_DEVICES=all",
+        )
+    capabilities = variables.get("NVIDIA_DRIVER_CAPABILITIES", "not set")
+    if not {"compute", "all"} & set(capabilities.split(",")):
+        yield Problem(
+            looked_at=_where(image),
+            expected=f"NVIDIA_DRIVER_CAPABILITIES=compute,utility for {image.environment}: CUDA needs compute",
+            found=capabilities,
+            next_step="ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        )
+
+
+VARIABLE_RULES = (
+    Rule("path", ERROR, _path),
+    Rule("conda-prefix", ERROR, _conda_prefix),
+    Rule("activation-variable", ERROR, _activation_variables),
+    Rule("gpu-variables", ERROR, _gpu_variables),
+)

@@ -1,0 +1,128 @@
+"""`workshop container-test`: try an image: its user, its content, and that it trains with nothing but a folder for results."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from workshop.containers import dockerfile, images
+from workshop.containers.engine import (
+    NAME,
+    RESULTS,
+    SCRIPT,
+    Engine,
+    gpu_flags,
+    labels_of,
+    last_line,
+    prepared,
+    run_command,
+    the_file,
+    with_image,
+)
+from workshop.errors import WorkshopError
+from workshop.files import sha256_of
+from workshop.timeouts import complaint
+
+
+@dataclass(frozen=True)
+class Container:
+    """An image, and how it is run. results: the folder on this machine that is mounted at RESULTS."""
+
+    engine: Engine
+    tag: str
+    flags: list[str]
+    results: Path
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a new container."""
+        return self.engine.call(*run_command(self.engine, self.tag, self.results, self.flags, list(words))[1:])
+
+    def problem_with(self, *words: str, expected: Callable[[str], bool]) -> str | None:
+        """Why a command fails, or what it prints where that is not as expected; None where it is."""
+        process = self.run(*words)
+        output = process.stdout.strip()
+        if process.returncode:
+            return last_line(process.stderr)
+        return None if expected(output) else output[:200]
+
+
+def trial(environment: str, tag: str | None, engine: str | None, file: str | None) -> int:
+    """Print the trials of an image; exit code 0, or 1 where one fails. Raises WorkshopError as `trials` does."""
+    rows = trials(environment, tag, engine, file)
+    for name, problem in rows:
+        print(f"{'ok  ' if problem is None else 'fail'}  {name}" + (f": {problem}" if problem else ""), flush=True)
+    failed = sum(problem is not None for _, problem in rows)
+    print(f"{len(rows) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def trials(environment: str, tag: str | None, engine: str | None, file: str | None) -> list[tuple[str, str | None]]:
+    """(what should hold, the problem or None) of each trial. Raises WorkshopError where there is no engine or no image."""
+    path = the_file(file)
+    workspace = images.nearest_manifest(path.parent)
+    tag = tag or f"{NAME}:{environment}"
+    usable = with_image(tag, engine)
+    flags = gpu_flags(usable, environment, workspace)
+    health = health_words(path, environment)
+    lock = sha256_of(workspace.path.with_name("pixi.lock")) if workspace else ""
+    with tempfile.TemporaryDirectory(prefix="workshop-container-") as scratch:
+        container = Container(usable, tag, flags, prepared(str(Path(scratch) / "results")))
+        Path(scratch).chmod(0o711)  # the image's user passes through it
+        python = ("python", "-c", "import sys; print(sys.prefix)")
+        prefix = f"/.pixi/envs/{environment}"
+        search = ("sh", "-c", "command -v pixi || echo none")
+        return [
+            ("its label names the lock that lies here", _wrong_lock(container, lock)),
+            ("nobody is root in it", container.problem_with("id", "-u", expected=lambda user: user != "0")),
+            ("there is no Pixi in it", container.problem_with(*search, expected=lambda pixi: pixi == "none")),
+            (
+                "python is that of the environment",
+                container.problem_with(*python, expected=lambda p: p.endswith(prefix)),
+            ),
+            ("its health check passes", _unhealthy(container, health)),
+            ("it trains without network on a read-only system, and the results come out", _training_fails(container)),
+        ]
+
+
+def health_words(path: Path, environment: str) -> list[str]:
+    """The command of a Dockerfile's health check; empty where there is none.
+
+    Raises WorkshopError for one that no engine could run.
+    """
+    healthcheck = dockerfile.stages(dockerfile.read(path), {"ENVIRONMENT": environment}, path)[-1].healthcheck
+    if healthcheck is None:
+        return []
+    command = dockerfile.health_command(healthcheck)
+    words = command.exec_form
+    if words is None and command.text.startswith("["):
+        raise WorkshopError(
+            looked_at=f"{path}, line {command.line}",
+            expected="a list in JSON, each word in double quotes",
+            found=command.text[:80],
+            next_step='HEALTHCHECK CMD ["python", "-c", "import torch"]',
+        )
+    return ["sh", "-c", command.text] if words is None else words
+
+
+def _wrong_lock(container: Container, lock: str) -> str | None:
+    label = labels_of(container.engine, container.tag).get("workshop.lock.sha256", "")
+    return None if label == lock else f"{label[:12] or 'none'}, and not {lock[:12]}"
+
+
+def _unhealthy(container: Container, health: list[str]) -> str | None:
+    return container.problem_with(*health, expected=lambda output: True) if health else "there is none"
+
+
+def _training_fails(container: Container) -> str | None:
+    process = container.run("python", SCRIPT, "--data", "digits", "--epochs", "1", "--output", f"{RESULTS}/trial")
+    run = container.results / "trial"
+    record = run / "run.json"
+    if process.returncode or not record.is_file():
+        return complaint(process)
+    outputs = json.loads(record.read_text())["outputs"]
+    wrong = [output["path"] for output in outputs if sha256_of(run / output["path"]) != output["sha256"]]
+    return f"the content is not that of the record: {', '.join(wrong)}" if wrong else None

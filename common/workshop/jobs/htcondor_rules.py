@@ -1,0 +1,279 @@
+"""Rules for the submit file of HTCondor (5.9), in order. Each rule relies on those above it: if one finds a problem,
+those below it are not applied. SUBMIT_RULES read the file; SCRIPT_RULES rehearse its script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from workshop.jobs import batch_files
+from workshop.jobs.job import CHECKPOINT, CondorJob
+from workshop.jobs.training_rules import training_problems
+from workshop.rules import ERROR, Problem, Rule
+
+LEAST_CAPABILITY = 7.5  # where conda-forge's PyTorch for CUDA 12.9 begins
+
+
+# ---------------------------------------------------------------- what the job requests
+
+
+def _image_of(job: CondorJob) -> str:
+    return job.keys.get("container_image") or job.keys.get("docker_image") or ""
+
+
+def _container(job: CondorJob) -> Iterator[Problem]:
+    universe, image = job.keys.get("universe", "container").lower(), _image_of(job)
+    if not image or universe not in ("container", "docker", "vanilla"):
+        yield Problem(
+            looked_at=job.file,
+            expected="the container universe and an image",
+            found=f"universe {universe}, image {image or 'none'}",
+            next_step="universe = container, and container_image = train-cuda12.sif",
+        )
+
+
+def _fixed_image(job: CondorJob) -> Iterator[Problem]:
+    image = _image_of(job)
+    name = image.rsplit("/", 1)[-1]
+    is_fetched = "://" in image or "docker_image" in job.keys  # otherwise it is a file
+    if "@sha256:" not in image and is_fetched and (":" not in name or name.endswith(":latest")):
+        yield Problem(
+            looked_at=job.file,
+            expected="an image by its digest, or a file",
+            found=f"{image}: the name may mean another image tomorrow",
+            next_step="docker://NAME@sha256:..., or a .sif file",
+        )
+
+
+def _gpu(job: CondorJob) -> Iterator[Problem]:
+    gpus = job.keys.get("request_gpus", "")
+    if not gpus.isdecimal() or int(gpus) < 1:
+        yield Problem(
+            looked_at=job.file,
+            expected="a GPU",
+            found=f"request_gpus = {gpus}" if gpus else "none requested",
+            next_step="request_gpus = 1",
+        )
+
+
+def _capability(job: CondorJob) -> Iterator[Problem]:
+    conditions = " ".join(job.keys.get(key, "") for key in ("require_gpus", "requirements")).lower()
+    if "gpus_minimum_capability" not in job.keys and "capability" in conditions:
+        return  # the learner's own condition
+    least = job.keys.get("gpus_minimum_capability", "")
+    if not re.fullmatch(r"\d+(\.\d+)?", least) or float(least) < LEAST_CAPABILITY:
+        yield Problem(
+            looked_at=job.file,
+            expected=f"a GPU that this PyTorch can use: capability {LEAST_CAPABILITY} or newer",
+            found=f"gpus_minimum_capability = {least}" if least else "any",
+            next_step="gpus_minimum_capability = 7.5",
+        )
+
+
+def _memory_and_disk(job: CondorJob) -> Iterator[Problem]:
+    for key in ("request_memory", "request_disk"):
+        if key not in job.keys:
+            yield Problem(
+                looked_at=job.file,
+                expected=key,
+                found="none: the pool's default is too small",
+                next_step=f"{key} = ...",
+            )
+
+
+def _log(job: CondorJob) -> Iterator[Problem]:
+    if "log" not in job.keys:
+        yield Problem(
+            looked_at=job.file,
+            expected="a log of the job's events",
+            found="none",
+            next_step="log = htcondor-$(ClusterId).log",
+        )
+
+
+# ---------------------------------------------------------------- which files are transferred
+
+
+def _transfers(job: CondorJob) -> Iterator[Problem]:
+    if job.keys.get("should_transfer_files", "if_needed").lower() == "no":
+        yield Problem(
+            looked_at=job.file,
+            expected="files transferred with the job",
+            found="should_transfer_files = NO",
+            next_step="should_transfer_files = YES",
+        )
+
+
+def _input_files(job: CondorJob) -> Iterator[Problem]:
+    sent = job.listed("transfer_input_files")
+    for folder in ("common", "exercise-2-pytorch-cu12"):
+        if f"{folder}/" in sent:
+            yield Problem(
+                looked_at=f"transfer_input_files in {job.file}",
+                expected=f"{folder}, the folder",
+                found=f"{folder}/ sends its contents without the folder",
+                next_step=f"{folder} without the slash",
+            )
+        elif not any(folder in part for part in sent):
+            yield Problem(
+                looked_at=f"transfer_input_files in {job.file}",
+                expected=folder,
+                found=", ".join(sent) or "nothing is transferred",
+                next_step="transfer_input_files = common, exercise-2-pytorch-cu12",
+            )
+
+
+def _output_files(job: CondorJob) -> Iterator[Problem]:
+    if not job.listed("transfer_output_files"):
+        yield Problem(
+            looked_at=job.file,
+            expected="the folder of the run in transfer_output_files",
+            found="none: HTCondor transfers new files back, but no folders",
+            next_step="transfer_output_files = results",
+        )
+
+
+# ---------------------------------------------------------------- how it ends
+
+
+def _checkpoint_code(job: CondorJob) -> Iterator[Problem]:
+    code = job.keys.get("checkpoint_exit_code", "none: the job would end after its first checkpoint")
+    if code != "85":
+        yield Problem(
+            looked_at=job.file,
+            expected="checkpoint_exit_code 85: the training ends with it when it can be continued",
+            found=code,
+            next_step="checkpoint_exit_code = 85",
+        )
+
+
+def _eviction(job: CondorJob) -> Iterator[Problem]:
+    when = job.keys.get("when_to_transfer_output", "on_exit").lower()
+    if when != "on_exit_or_evict":
+        yield Problem(
+            looked_at=job.file,
+            expected="an eviction transfers the checkpoint back",
+            found=f"when_to_transfer_output = {when}: everything since the last exit with 85 is lost",
+            next_step="when_to_transfer_output = ON_EXIT_OR_EVICT",
+        )
+    elif job.keys.get("should_transfer_files", "yes").lower() == "if_needed":
+        yield Problem(
+            looked_at=job.file,
+            expected="should_transfer_files = YES",
+            found="IF_NEEDED, which does not work with ON_EXIT_OR_EVICT",
+            next_step="should_transfer_files = YES",
+        )
+
+
+def _hold(job: CondorJob) -> Iterator[Problem]:
+    hold = job.keys.get("on_exit_hold")
+    for code, wanted in ((1, True), (0, False)):
+        # `holds` is None if the expression depends on values that are unknown here.
+        if hold is None or batch_files.holds(hold, code) is (not wanted):
+            become = "held, so that someone reads its message" if wanted else "not held"
+            missing = "no on_exit_hold: HTCondor restarts the job, or removes it as finished"
+            yield Problem(
+                looked_at=job.file,
+                expected=f"a job that ends with {code} is {become}",
+                found=missing if hold is None else f"on_exit_hold = {hold}",
+                next_step="on_exit_hold = ExitBySignal == false && ExitCode == 1",
+            )
+
+
+SUBMIT_RULES = (
+    Rule("container", ERROR, _container),
+    Rule("fixed-image", ERROR, _fixed_image),
+    Rule("gpu", ERROR, _gpu),
+    Rule("capability", ERROR, _capability),
+    Rule("memory-and-disk", ERROR, _memory_and_disk),
+    Rule("log", ERROR, _log),
+    Rule("transfer", ERROR, _transfers),
+    Rule("input-files", ERROR, _input_files),
+    Rule("output-files", ERROR, _output_files),
+    Rule("checkpoint-code", ERROR, _checkpoint_code),
+    Rule("eviction", ERROR, _eviction),
+    Rule("hold", ERROR, _hold),
+)
+
+# ---------------------------------------------------------------- what its script does
+
+
+def _executable(job: CondorJob) -> Iterator[Problem]:
+    # Jobs are submitted from the clone's root; a learner's own workspace may be submitted from its folder.
+    paths = (job.stage / "clone" / job.executable, job.folder / job.executable)
+    if not job.executable or not any(path.is_file() for path in paths) or not (job.folder / job.script).is_file():
+        yield Problem(
+            looked_at="executable in train.sub",
+            expected="a script in the same folder, by its path from the clone's root",
+            found=job.executable or "none",
+            next_step="executable = exercise-5-container/starter/train.sh",
+        )
+
+
+def _training(job: CondorJob) -> Iterator[Problem]:
+    return training_problems(job.evicted, job.script)
+
+
+def _run_comes_back(job: CondorJob) -> Iterator[Problem]:
+    output = [part.rstrip("/") for part in job.listed("transfer_output_files")]
+    checkpoint = [part.rstrip("/") for part in job.listed("transfer_checkpoint_files")] or output
+    for folders, key in ((output, "transfer_output_files"), (checkpoint, "transfer_checkpoint_files")):
+        if not any(f"{job.run}.partial/".startswith((f"{folder}/", f"{folder}.")) for folder in folders):
+            yield Problem(
+                looked_at=f"{key} in train.sub",
+                expected=f"the folder that contains the run and its checkpoint: {job.run}",
+                found=", ".join(folders),
+                next_step=f"{key} = {job.run.split('/')[0] or 'results'}",
+            )
+
+
+def _passes_signal_on(job: CondorJob) -> Iterator[Problem]:
+    heard, code = job.evicted.heard(), job.evicted.code
+    if not heard or code != 85:
+        yield Problem(
+            looked_at=f"{job.script}, rehearsed: SIGTERM, as at an eviction",
+            expected="the training receives the signal, and the exit code is 85",
+            found=f"exit code {code}, signal {'received' if heard else 'not received'}",
+            next_step='exec "${command[@]}": the training replaces the script',
+        )
+
+
+def _resumes_nothing(job: CondorJob) -> Iterator[Problem]:
+    if job.evicted.resumes():
+        yield Problem(
+            looked_at=f"{job.script}, rehearsed as a new job",
+            expected="no --resume without a checkpoint",
+            found="--resume",
+            next_step=f"use --resume only if {job.run}.partial/{CHECKPOINT} exists",
+        )
+
+
+def _resumes(job: CondorJob) -> Iterator[Problem]:
+    if not job.restarted.resumes():
+        yield Problem(
+            looked_at=f"{job.script}, rehearsed with {job.run}.partial/{CHECKPOINT} present",
+            expected="the training continues with --resume",
+            found="no --resume",
+            next_step=f'if [ -e "$RUN.partial/{CHECKPOINT}" ]; then command+=(--resume); fi',
+        )
+
+
+def _exit_codes(job: CondorJob) -> Iterator[Problem]:
+    if job.ends_badly.code != 1 or job.restarted.code != 0:
+        yield Problem(
+            looked_at=f"{job.script}, rehearsed",
+            expected="the exit code of the training",
+            found=f"{job.ends_badly.code} after a training that ended with 1, {job.restarted.code} after one with 0",
+            next_step="make the training the script's last command, with exec",
+        )
+
+
+SCRIPT_RULES = (
+    Rule("executable", ERROR, _executable),
+    Rule("training", ERROR, _training),
+    Rule("run-comes-back", ERROR, _run_comes_back),
+    Rule("signal-passed-on", ERROR, _passes_signal_on),
+    Rule("resume-without-checkpoint", ERROR, _resumes_nothing),
+    Rule("resume", ERROR, _resumes),
+    Rule("exit-codes", ERROR, _exit_codes),
+)

@@ -1,0 +1,253 @@
+"""The jobs of a learner, as their rules see them: what the files contain, and what a rehearsal of the script does.
+
+A rehearsal starts bash, so each is made only when a rule needs it, and only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from workshop.exercises import root_folder
+from workshop.jobs import batch_files, rehearsal
+from workshop.jobs.rehearsal import Rehearsed
+
+CHECKPOINT = "checkpoint.safetensors"
+# What Slurm sets for a job.
+SLURM = {
+    "SLURM_JOB_ID": "12",
+    "SLURM_JOBID": "12",
+    "SLURM_CPUS_PER_TASK": "2",
+    "SLURM_NTASKS": "1",
+    "SLURMD_NODENAME": "n1",
+    "SLURM_JOB_NAME": "rehearsal",
+    "SLURM_NNODES": "1",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """folder: the job files. scratch: a folder for the rehearsals, which the jobs of one workspace may share."""
+
+    folder: Path
+    scratch: Path
+
+    @cached_property
+    def stage(self) -> Path:
+        """A clone with the learner's files under both names of their folder."""
+        stage = self.scratch / "stage"
+        if not stage.exists():
+            for path in sorted(self.folder.glob("*.sh")):
+                batch_files.text_of(path, "a script for bash")
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            beside = self.folder.parent.parent / "exercise-2-pytorch-cu12"
+            folders = {f"exercise-5-container/{name}": self.folder for name in ("starter", "solution")}
+            folders["exercise-2-pytorch-cu12"] = beside if beside.is_dir() else root_folder() / beside.name
+            rehearsal.make_stage(self.scratch, folders)
+        return stage
+
+    def rehearse(
+        self,
+        script: str,
+        ends: str,
+        variables: Mapping[str, str],
+        interrupted: str = "",
+        checkpoint: bool = True,
+        **how: Any,
+    ) -> Rehearsed:
+        """Rehearse a script of the folder.
+
+        interrupted: the folder of a run that was stopped before, after its first checkpoint or (checkpoint=False) before
+        that. how: as in `rehearsal.rehearse`.
+        """
+        if interrupted:
+            partial = self.stage / "clone" / f"{interrupted}.partial"
+            partial.mkdir(parents=True, exist_ok=True)
+            if checkpoint:
+                (partial / CHECKPOINT).touch()
+        return rehearsal.rehearse(self.stage, self.folder / script, ends, dict(variables), **how)
+
+
+@dataclass(frozen=True)
+class BatchJob(Job):
+    """train.sbatch."""
+
+    script: ClassVar[str] = "train.sbatch"
+
+    @cached_property
+    def options(self) -> dict[str, str]:
+        """The #SBATCH options by long name. Raises WorkshopError as `read_batch` does."""
+        return batch_files.read_batch(self.folder / self.script).options
+
+    @property
+    def gpu(self) -> str:
+        """The GPUs that the job requests, empty for none."""
+        names = ("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket")
+        gpus = " ".join(self.options.get(name, "") for name in names).strip()
+        tres = " ".join(self.options.get(name, "") for name in ("gres", "tres-per-task")).strip()
+        return gpus or (tres if "gpu" in tres else "")
+
+    @property
+    def memory(self) -> str | None:
+        names = ("mem", "mem-per-cpu", "mem-per-gpu")
+        return next((self.options[name] for name in names if name in self.options), None)
+
+    @property
+    def signal(self) -> str:
+        """The value of --signal, as in B:USR1@120."""
+        return self.options.get("signal", "")
+
+    @property
+    def signal_name(self) -> str:
+        return self.signal.rpartition(":")[2].partition("@")[0]
+
+    @property
+    def signals_step(self) -> bool:
+        """Whether Slurm sends the signal to the job steps, and not to the batch script."""
+        return "B" not in self.signal.rpartition(":")[0].upper()
+
+    @cached_property
+    def ends_well(self) -> Rehearsed:
+        return self.rehearse(self.script, "well", SLURM)
+
+    @cached_property
+    def ends_badly(self) -> Rehearsed:
+        """Its training stops with a message and exit code 1."""
+        return self.rehearse(self.script, "badly", SLURM)
+
+    @cached_property
+    def signalled(self) -> Rehearsed:
+        """The signal of --signal arrives, and its training keeps an epoch and ends with 85."""
+        return self._signalled("stopped")
+
+    @cached_property
+    def signalled_badly(self) -> Rehearsed:
+        """The signal of --signal arrives, and its training stops with a message and exit code 1."""
+        return self._signalled("stopped-badly")
+
+    def _signalled(self, ends: str) -> Rehearsed:
+        number = str(rehearsal.signal_number(self.signal_name))
+        return self.rehearse(self.script, ends, SLURM, signal=number, to_training=self.signals_step)
+
+    @cached_property
+    def cancelled(self) -> Rehearsed:
+        """SIGTERM arrives, as from scancel."""
+        return self.rehearse(self.script, "stopped", SLURM, signal="TERM")
+
+    @property
+    def run(self) -> str:
+        """The folder of the run, as --output names it."""
+        return self.signalled.value("--output") or ""
+
+    @cached_property
+    def restarted_without_checkpoint(self) -> Rehearsed:
+        return self._restarted(checkpoint=False)
+
+    @cached_property
+    def restarted(self) -> Rehearsed:
+        """It starts again, and its run has a checkpoint."""
+        return self._restarted(checkpoint=True)
+
+    def _restarted(self, checkpoint: bool) -> Rehearsed:
+        variables = SLURM | {"SLURM_RESTART_COUNT": "1"}
+        return self.rehearse(self.script, "well", variables, interrupted=self.run, checkpoint=checkpoint)
+
+
+@dataclass(frozen=True)
+class ArrayJob(Job):
+    """array.sbatch."""
+
+    rehearsals: dict[int, Rehearsed] = field(default_factory=dict)
+    script: ClassVar[str] = "array.sbatch"
+    most_rehearsed: ClassVar[int] = 10
+
+    @cached_property
+    def options(self) -> dict[str, str]:
+        """The #SBATCH options by long name. Raises WorkshopError as `read_batch` does."""
+        return batch_files.read_batch(self.folder / self.script).options
+
+    @property
+    def tasks(self) -> list[int]:
+        return batch_files.indices(self.options.get("array", ""))
+
+    @property
+    def rehearsed_tasks(self) -> list[int]:
+        return self.tasks[: self.most_rehearsed]
+
+    def task(self, index: int) -> Rehearsed:
+        """The rehearsal of one task."""
+        if index not in self.rehearsals:
+            tasks = self.tasks
+            variables = SLURM | {
+                "SLURM_JOB_ID": str(12 + tasks.index(index)),
+                "SLURM_ARRAY_JOB_ID": "12",
+                "SLURM_ARRAY_TASK_ID": str(index),
+                "SLURM_ARRAY_TASK_COUNT": str(len(tasks)),
+                "SLURM_ARRAY_TASK_MIN": str(tasks[0]),
+                "SLURM_ARRAY_TASK_MAX": str(tasks[-1]),
+            }
+            self.rehearsals[index] = self.rehearse(self.script, "well", variables)
+        return self.rehearsals[index]
+
+
+@dataclass(frozen=True)
+class CondorJob(Job):
+    """train.sub."""
+
+    file: ClassVar[str] = "train.sub"
+
+    @cached_property
+    def submit(self) -> batch_files.Submit:
+        """Raises WorkshopError as `read_submit` does."""
+        return batch_files.read_submit(self.folder / self.file)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        return self.submit.keys
+
+    def listed(self, key: str) -> list[str]:
+        """The entries of a key that holds a list."""
+        return [part.strip().removeprefix("./") for part in self.keys.get(key, "").split(",") if part.strip()]
+
+    @property
+    def executable(self) -> str:
+        return self.keys.get("executable", "")
+
+    @property
+    def script(self) -> str:
+        return self.executable.rsplit("/", 1)[-1]
+
+    def _rehearsed(self, ends: str, **how: Any) -> Rehearsed:
+        variables = batch_files.environment_of(self.submit)
+        variables |= {"_CONDOR_SCRATCH_DIR": str(self.stage), "_CONDOR_SLOT": "slot1"}
+        variables = {name: _with_numbers(value) for name, value in variables.items()}
+        words = _with_numbers(self.keys.get("arguments", "").strip('"')).split()
+        return self.rehearse(self.script, ends, variables, arguments=words, **how)
+
+    @cached_property
+    def evicted(self) -> Rehearsed:
+        """SIGTERM arrives, and its training keeps an epoch and ends with 85."""
+        return self._rehearsed("stopped", signal="TERM")
+
+    @property
+    def run(self) -> str:
+        """The folder of the run, as --output names it."""
+        return self.evicted.value("--output") or ""
+
+    @cached_property
+    def restarted(self) -> Rehearsed:
+        """It starts again, and its run has a checkpoint."""
+        return self._rehearsed("well", interrupted=self.run)
+
+    @cached_property
+    def ends_badly(self) -> Rehearsed:
+        """Its training stops with a message and exit code 1."""
+        return self._rehearsed("badly")
+
+
+def _with_numbers(text: str) -> str:
+    """With the numbers that HTCondor gives a job."""
+    return text.replace("$(ClusterId)", "12").replace("$(ProcId)", "0")

@@ -1,0 +1,358 @@
+"""Rules for the batch scripts of Slurm, in order. Each rule relies on those above it: if one finds a problem, those below it
+are not applied. Each check has a table of rules that read the file, and one of rules that rehearse the script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from workshop.jobs import batch_files, rehearsal
+from workshop.jobs.job import CHECKPOINT, ArrayJob, BatchJob
+from workshop.jobs.rehearsal import Rehearsed
+from workshop.jobs.training_rules import training_problems
+from workshop.rules import ERROR, Problem, Rule
+
+LEAST_MEMORY = 512  # MiB; the training needs about 400 on a CPU and 1,500 with CUDA
+LEAST_NOTICE = 10  # seconds before the end of the job
+OPTIONS = "the #SBATCH lines of train.sbatch"
+SIGNAL = "#SBATCH --signal=B:USR1@120"
+
+# ---------------------------------------------------------------- 5.6: what the job requests
+
+
+def _gpu(job: BatchJob) -> Iterator[Problem]:
+    if not job.gpu or job.gpu.split(":")[-1].split("=")[-1] == "0":
+        yield Problem(
+            looked_at=OPTIONS, expected="a GPU", found=job.gpu or "none requested", next_step="#SBATCH --gres=gpu:1"
+        )
+
+
+def _time_limit(job: BatchJob) -> Iterator[Problem]:
+    limit = job.options.get("time", "none: the site's default applies, which may be minutes or days")
+    minutes = batch_files.minutes(limit)
+    if not minutes:
+        yield Problem(
+            looked_at=OPTIONS,
+            expected="a time limit",
+            found=f"{limit}: no limit" if minutes == 0 else limit,
+            next_step="#SBATCH --time=00:30:00",
+        )
+
+
+def _memory(job: BatchJob) -> Iterator[Problem]:
+    if job.memory is None:
+        yield Problem(looked_at=OPTIONS, expected="memory", found="none requested", next_step="#SBATCH --mem=4G")
+        return
+    size = batch_files.megabytes(job.memory)
+    if size is None or 0 < size < LEAST_MEMORY:  # 0 is all of a machine
+        small = f"{job.memory}: {size:g} MiB, too little to import PyTorch" if size else job.memory
+        yield Problem(
+            looked_at=OPTIONS, expected="a size with its unit, as in 4G", found=small, next_step="#SBATCH --mem=4G"
+        )
+
+
+def _one_task(job: BatchJob) -> Iterator[Problem]:
+    names = [name for name in ("ntasks", "ntasks-per-node") if name in job.options]
+    if any(job.options[name] != "1" for name in names):
+        yield Problem(
+            looked_at=OPTIONS,
+            expected="one task: the training is one process",
+            found=f"--{names[0]}={job.options[names[0]]}",
+            next_step="#SBATCH --ntasks=1",
+        )
+
+
+def _training(job: BatchJob) -> Iterator[Problem]:
+    return training_problems(job.ends_well, job.script)
+
+
+def _own_folder(job: BatchJob) -> Iterator[Problem]:
+    if not job.ends_well.value("--output"):
+        yield Problem(
+            looked_at="train.sbatch, rehearsed",
+            expected="a folder of its own for each job's run",
+            found="no --output",
+            next_step="--output results/exercise-2-pytorch-cu12/slurm-$SLURM_JOB_ID",
+        )
+
+
+def _succeeds(job: BatchJob) -> Iterator[Problem]:
+    if job.ends_well.code != 0:
+        yield Problem(
+            looked_at="train.sbatch, rehearsed with a training that succeeds",
+            expected="exit code 0",
+            found=job.ends_well.complaint(),
+            next_step="end the script with the exit code of the training",
+        )
+
+
+def _fails(job: BatchJob) -> Iterator[Problem]:
+    if not job.ends_badly.code:
+        yield Problem(
+            looked_at="train.sbatch, rehearsed with a training that fails with exit code 1",
+            expected="an exit code other than 0",
+            found=f"exit code {job.ends_badly.code}: Slurm would report the job as completed",
+            next_step="wait for the training and exit with its code: code=0; wait $training || code=$?; exit $code",
+        )
+
+
+REQUEST_RULES = (
+    Rule("gpu", ERROR, _gpu),
+    Rule("time-limit", ERROR, _time_limit),
+    Rule("memory", ERROR, _memory),
+    Rule("one-task", ERROR, _one_task),
+)
+TRAINING_RULES = (
+    Rule("training", ERROR, _training),
+    Rule("own-folder", ERROR, _own_folder),
+    Rule("success", ERROR, _succeeds),
+    Rule("failure", ERROR, _fails),
+)
+
+# ---------------------------------------------------------------- 5.7: what the job does at its time limit
+
+
+def _signal(job: BatchJob) -> Iterator[Problem]:
+    if not job.signal:
+        yield Problem(
+            looked_at=OPTIONS,
+            expected="a signal before the time limit",
+            found="no --signal: at the limit Slurm kills the job without a warning",
+            next_step=SIGNAL,
+        )
+
+
+def _own_signal(job: BatchJob) -> Iterator[Problem]:
+    if rehearsal.signal_number(job.signal_name) == rehearsal.signal_number("TERM"):
+        yield Problem(
+            looked_at=OPTIONS,
+            expected="a signal with no other meaning",
+            found=f"--signal={job.signal}: scancel sends it too, so a cancelled job would return to the queue",
+            next_step=SIGNAL,
+        )
+
+
+def _signal_time(job: BatchJob) -> Iterator[Problem]:
+    _, at, seconds = job.signal.rpartition(":")[2].partition("@")
+    limit = batch_files.minutes(job.options.get("time", ""))
+    if at and (not seconds.isdecimal() or int(seconds) < LEAST_NOTICE):
+        yield Problem(
+            looked_at=OPTIONS,
+            expected="enough time to finish an epoch: a minute or two",
+            found=f"--signal={job.signal}",
+            next_step=SIGNAL,
+        )
+    elif limit and int(seconds or 60) >= limit * 60:
+        yield Problem(
+            looked_at=OPTIONS,
+            expected="a signal near the time limit",
+            found=f"--signal={job.signal} with --time={job.options['time']}: the signal arrives at once",
+            next_step="a longer --time, or fewer seconds in --signal",
+        )
+
+
+def _requeue_option(job: BatchJob) -> Iterator[Problem]:
+    if "requeue" not in job.options or "no-requeue" in job.options:
+        yield Problem(
+            looked_at=OPTIONS,
+            expected="--requeue: by default, some sites do not requeue jobs",
+            found="no --requeue",
+            next_step="#SBATCH --requeue",
+        )
+
+
+def _log_is_kept(job: BatchJob) -> Iterator[Problem]:
+    if job.options.get("open-mode") not in ("append", "a"):
+        yield Problem(
+            looked_at=OPTIONS,
+            expected="--open-mode=append",
+            found="no such line: a restarted job may overwrite its log",
+            next_step="#SBATCH --open-mode=append",
+        )
+
+
+def _signalled(job: BatchJob) -> str:
+    target = "job step" if job.signals_step else "batch script"
+    return f"train.sbatch, rehearsed: {job.signal_name} to the {target}"
+
+
+def _job_step(job: BatchJob) -> Iterator[Problem]:
+    if job.signals_step and not any(call["name"] == "srun" for call in job.signalled.calls):
+        yield Problem(
+            looked_at=_signalled(job),
+            expected="a job step that Slurm can signal",
+            found="no srun, so there is no job step",
+            next_step="#SBATCH --signal=B:USR1@120 and a trap, or srun before the training",
+        )
+
+
+def _passes_signal_on(job: BatchJob) -> Iterator[Problem]:
+    if not job.signalled.heard():
+        yield Problem(
+            looked_at=_signalled(job),
+            expected="the training receives SIGUSR1 or SIGTERM",
+            found=job.signalled.complaint(),
+            next_step="training & trap 'kill $!' USR1; wait: bash handles no signal while a command runs in the foreground",
+        )
+
+
+def _waits_again(job: BatchJob) -> Iterator[Problem]:
+    code = job.signalled.code
+    if code is None:
+        yield Problem(
+            looked_at=_signalled(job),
+            expected="the script ends when the training has ended",
+            found=job.signalled.complaint(),
+            next_step="wait for the training again after the signal",
+        )
+    elif not job.signalled.requeued() and code > 128:
+        yield Problem(
+            looked_at=_signalled(job),
+            expected="the script waits until the training has ended",
+            found=f"exit code {code}, which is 128 and the signal's {code - 128}: it interrupted `wait` before the training "
+            "had ended",
+            next_step="wait again: while kill -0 $training 2>/dev/null; do code=0; wait $training || code=$?; done",
+        )
+
+
+def _requeues(job: BatchJob) -> Iterator[Problem]:
+    if not job.signalled.requeued():
+        yield Problem(
+            looked_at=_signalled(job),
+            expected="the job returns to the queue after the training ended with 85",
+            found=f"exit code {job.signalled.code}",
+            next_step="scontrol requeue $SLURM_JOB_ID if the training's exit code is 85",
+        )
+
+
+def _stays_cancelled(job: BatchJob) -> Iterator[Problem]:
+    if job.cancelled.requeued():
+        yield Problem(
+            looked_at="train.sbatch, rehearsed: SIGTERM, as from scancel",
+            expected="no requeue: otherwise nobody could cancel this job",
+            found="scontrol requeue",
+            next_step="requeue only after USR1: trap 'told=yes; kill $training' USR1",
+        )
+
+
+def _requeues_without_end(job: BatchJob) -> Iterator[Problem]:
+    yield from _requeued(job.ends_badly, "stops with a message")
+    yield from _requeued(job.ends_well, "succeeds")
+    yield from _requeued(job.signalled_badly, "receives the signal and stops with a message")
+
+
+def _requeued(rehearsed: Rehearsed, how: str) -> Iterator[Problem]:
+    if rehearsed.requeued():
+        yield Problem(
+            looked_at=f"train.sbatch, rehearsed with a training that {how}",
+            expected="no requeue: the job would restart for ever",
+            found="scontrol requeue",
+            next_step="requeue only if the training's exit code is 85",
+        )
+
+
+def _resumes_nothing(job: BatchJob) -> Iterator[Problem]:
+    if job.signalled.resumes():
+        yield Problem(
+            looked_at="train.sbatch, rehearsed as a new job",
+            expected="no --resume without a checkpoint",
+            found="--resume: the training would refuse to start",
+            next_step=f"use --resume only if {job.run}.partial/{CHECKPOINT} exists",
+        )
+    elif job.restarted_without_checkpoint.resumes():
+        yield Problem(
+            looked_at=f"train.sbatch, rehearsed with {job.run}.partial present but without a checkpoint",
+            expected="no --resume",
+            found="--resume: the training would refuse to start",
+            next_step=f"use --resume only if {job.run}.partial/{CHECKPOINT} exists",
+        )
+
+
+def _resumes(job: BatchJob) -> Iterator[Problem]:
+    again = job.restarted
+    if not again.resumes() or again.value("--output") != job.run:
+        yield Problem(
+            looked_at=f"train.sbatch, rehearsed with {job.run}.partial/{CHECKPOINT} present",
+            expected="the training continues with --resume",
+            found=f"--output {again.value('--output')}, no --resume" if again.training() else again.complaint(),
+            next_step=f'if [ -e "$RUN.partial/{CHECKPOINT}" ]; then more=--resume; fi',
+        )
+
+
+SIGNAL_RULES = (
+    Rule("signal", ERROR, _signal),
+    Rule("own-signal", ERROR, _own_signal),
+    Rule("signal-time", ERROR, _signal_time),
+    Rule("requeue-option", ERROR, _requeue_option),
+    Rule("log-kept", ERROR, _log_is_kept),
+)
+END_RULES = (
+    Rule("job-step", ERROR, _job_step),
+    Rule("signal-passed-on", ERROR, _passes_signal_on),
+    Rule("waits-again", ERROR, _waits_again),
+    Rule("requeue", ERROR, _requeues),
+    Rule("stays-cancelled", ERROR, _stays_cancelled),
+    Rule("requeue-without-end", ERROR, _requeues_without_end),
+    Rule("resume-without-checkpoint", ERROR, _resumes_nothing),
+    Rule("resume", ERROR, _resumes),
+)
+
+# ---------------------------------------------------------------- 5.8: an array with a task for each seed
+
+
+def _several_tasks(job: ArrayJob) -> Iterator[Problem]:
+    array = job.options.get("array", "")
+    if len(job.tasks) < 2:
+        yield Problem(
+            looked_at="the #SBATCH lines of array.sbatch",
+            expected="an array of at least two tasks",
+            found=f"--array={array}" if array else "no --array",
+            next_step="#SBATCH --array=0-3",
+        )
+
+
+def _own_log(job: ArrayJob) -> Iterator[Problem]:
+    log = job.options.get("output", "slurm-%A_%a.out")
+    if "%a" not in log and "%j" not in log:
+        yield Problem(
+            looked_at="the #SBATCH lines of array.sbatch",
+            expected="a separate log for each task",
+            found=f"--output={log}",
+            next_step="#SBATCH --output=slurm-%A-seed%a.log",
+        )
+
+
+def _tasks_train(job: ArrayJob) -> Iterator[Problem]:
+    for index in job.rehearsed_tasks:
+        yield from training_problems(job.task(index), job.script)
+
+
+def _own_seed(job: ArrayJob) -> Iterator[Problem]:
+    return _shared(job, "--seed", "a seed")
+
+
+def _own_run(job: ArrayJob) -> Iterator[Problem]:
+    return _shared(job, "--output", "a folder")
+
+
+def _shared(job: ArrayJob, option: str, what: str) -> Iterator[Problem]:
+    """Two tasks that share the value of an option, or a task without it."""
+    seen: dict[str | None, int] = {}
+    for index in job.rehearsed_tasks:
+        value = job.task(index).value(option)
+        if value is None or value in seen:
+            shared = f"{option} {value} in tasks {seen.get(value, index)} and {index}"
+            yield Problem(
+                looked_at=f"{len(job.rehearsed_tasks)} tasks of array.sbatch, rehearsed",
+                expected=f"{what} of its own for each task",
+                found=shared if value else f"no {option}",
+                next_step=f"use $SLURM_ARRAY_TASK_ID in {option}",
+            )
+        seen[value] = index
+
+
+ARRAY_RULES = (Rule("array", ERROR, _several_tasks), Rule("own-log", ERROR, _own_log))
+TASK_RULES = (
+    Rule("task-training", ERROR, _tasks_train),
+    Rule("own-seed", ERROR, _own_seed),
+    Rule("own-run", ERROR, _own_run),
+)

@@ -1,0 +1,73 @@
+"""Stands in for the commands that a job script calls while it is rehearsed; run by stand_in.sh.
+
+    stand_in.py NAME WORD...    what NAME WORD... would do, as far as a rehearsal needs it
+
+Each call adds a line of JSON to the file `calls` in the folder REHEARSAL. The training ends as REHEARSAL_ENDS names:
+well (exit code 0) or badly (1) at once; stopped (85) or stopped-badly (1) as soon as it receives SIGTERM or SIGUSR1.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+
+TASK = "train-torch"  # the workspace's own task: `pixi run train-torch` trains too
+NOT_STARTING = ("scontrol", "sbatch", "scancel", "squeue", "nvidia-smi", "module", "ml")  # they start no other command
+EXIT_CODES = {"well": 0, "badly": 1, "stopped": 85, "stopped-badly": 1}
+
+
+def main(name: str, words: list[str]) -> int:
+    home = os.environ["REHEARSAL"]
+    script = next((number for number, word in enumerate(words) if word.endswith(".sh")), None)
+    trains = any(word.endswith(".py") or word == TASK for word in words)
+    if name == "pixi-unpack":
+        write_call(home, name, words)
+        unpack(home, words)
+    elif name == "timeout":  # in a rehearsal the time is never over
+        while words and words[0].startswith("-"):
+            words = words[2:] if words[0] in ("-s", "-k", "--signal", "--kill-after") else words[1:]
+        os.execvp(words[1], words[1:])
+    elif script is not None and name not in NOT_STARTING:
+        write_call(home, name, words, inside=True)
+        os.execvp("bash", ["bash", *words[script:]])
+    elif trains and name not in NOT_STARTING:
+        return train(home, name, words)
+    else:
+        write_call(home, name, words)
+    return 0
+
+
+def write_call(home: str, name: str, words: list[str], **more: object) -> None:
+    with open(os.path.join(home, "calls"), "a") as file:
+        file.write(json.dumps({"name": name, "words": words, "pid": os.getpid(), **more}) + "\n")
+
+
+def unpack(home: str, words: list[str]) -> None:
+    """An environment as `pixi-unpack` leaves it, whose Python is a stand-in."""
+    target = next((b for a, b in zip(words, words[1:], strict=False) if a in ("-o", "--output-directory")), ".")
+    target = next((word.split("=", 1)[1] for word in words if word.startswith("--output-directory=")), target)
+    folder = os.path.join(target, "env", "bin")
+    os.makedirs(folder, exist_ok=True)
+    for python in ("python", "python3"):
+        os.symlink(os.path.join(home, "bin", python), os.path.join(folder, python))
+    with open(os.path.join(target, "activate.sh"), "w") as file:
+        file.write(f'export PATH="{os.path.abspath(folder)}:$PATH"\n')
+
+
+def train(home: str, name: str, words: list[str]) -> int:
+    """Wait for a signal, where REHEARSAL_ENDS asks for that; the exit code of the training."""
+    received: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda number, _: received.append(number))
+    write_call(home, name, words, trains=True, device=os.environ.get("WORKSHOP_DEVICE", ""))
+    ends = os.environ["REHEARSAL_ENDS"]
+    if ends.startswith("stopped"):
+        while not received and os.path.exists(home):
+            time.sleep(0.02)
+        write_call(home, name, words, heard=[signal.Signals(number).name for number in received])
+    return EXIT_CODES[ends]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
