@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from workspace import digest
+from histfactory import digest
 
 BINS = 10
 # 125 points of a plane of two masses (GeV): a heavy particle m1 decays to a lighter m2.
