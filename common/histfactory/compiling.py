@@ -287,7 +287,9 @@ def _fill_own(block: Block, own: list[list[Sample]], slots: list[tuple], paramet
     n_hypotheses, n_pairs, n_hists = len(own), len(block.pair_alpha), len(block.hist_cell)
     slot_of = {slot: i for i, slot in enumerate(slots)}
     first_cell = np.searchsorted(block.cell_process, np.arange(len(slots))).tolist()
-    pair_of = {(p, a): i for i, (p, a) in enumerate(zip(block.pair_process.tolist(), block.pair_alpha.tolist(), strict=True))}
+    pair_of = {
+        (p, a): i for i, (p, a) in enumerate(zip(block.pair_process.tolist(), block.pair_alpha.tolist(), strict=True))
+    }
     hist_of: dict[tuple[int, int], int] = {}  # the first of the hists of a slot and an alpha
     for i, (cell, alpha) in enumerate(zip(block.hist_cell.tolist(), block.hist_alpha.tolist(), strict=True)):
         hist_of.setdefault((int(block.cell_process[cell]), alpha), i)

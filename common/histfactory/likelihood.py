@@ -125,7 +125,9 @@ class Point:
     gradient: Array  # (P, R)
     jacobian: Array  # (R, B, S) d nu / d theta of the shared parameters
     jacobian_local: Array  # (T, R) the same for local parameters, each in its own bin
-    diagonal: Array  # (P, R) diagonal of the Hessian, less that of J^T W J with W = n / nu^2; approximate for the alphas
+    diagonal: (
+        Array  # (P, R) diagonal of the Hessian, less that of J^T W J with W = n / nu^2; approximate for the alphas
+    )
 
     def take(self, index: Index) -> Point:
         def columns(array: Array) -> Array:

@@ -355,9 +355,7 @@ def newton(likelihood: Likelihood, rows: Rows, start: Array) -> tuple[Array, flo
     return theta, float(point.value[0]), False
 
 
-def _newton_step(
-    likelihood: Likelihood, rows: Rows, theta: Array, point: Point
-) -> tuple[Array, float | None, Mask]:
+def _newton_step(likelihood: Likelihood, rows: Rows, theta: Array, point: Point) -> tuple[Array, float | None, Mask]:
     """A saddle-free Newton step (P,), to be added; what it promises; which parameters it moves by their logarithms.
 
     The promise is None where the Hessian is not finite, and 0 where no parameter is free to move.

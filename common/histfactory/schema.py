@@ -113,7 +113,9 @@ class Checker:
                 self._modifier(modifier, f"{path}/modifiers/{i}", n_bins)
             key = (modifier["type"], modifier["name"])
             if key in seen:
-                raise self.error(f"{path}/modifiers/{i}", "each modifier once a sample", f"a second {key[0]} {key[1]!r}")
+                raise self.error(
+                    f"{path}/modifiers/{i}", "each modifier once a sample", f"a second {key[0]} {key[1]!r}"
+                )
             seen.add(key)
         return n_bins
 
@@ -185,4 +187,6 @@ def _is_plain_modifier(modifier: Any, n_bins: int) -> bool:
         hi, lo = data["hi"], data["lo"]
         return type(hi) is float and type(lo) is float and 0 < hi <= LARGEST and 0 < lo <= LARGEST
     hi, lo = data["hi_data"], data["lo_data"]
-    return type(hi) is list and type(lo) is list and len(hi) == len(lo) == n_bins and _all_finite(hi) and _all_finite(lo)
+    return (
+        type(hi) is list and type(lo) is list and len(hi) == len(lo) == n_bins and _all_finite(hi) and _all_finite(lo)
+    )

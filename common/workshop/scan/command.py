@@ -1,129 +1,37 @@
-"""Exercise 1: CLs of every signal hypothesis of a search, and the exclusion contour.
+"""The command itself: options, input, the run, and what it prints.
 
-    python scan.py                                               a small generated search, 125 hypotheses
-    python scan.py --workspace BkgOnly.json --patchset patchset.json   a published one, pyhf's JSON
-    python scan.py --likelihood 1Lbb                             ATLAS 1Lbb, downloaded from HEPData
+    workshop scan                                                             a small generated search, 125 hypotheses
+    workshop scan --workspace BkgOnly.json --patchset patchset.json           a published one, pyhf's JSON
+    workshop scan --likelihood 1Lbb                                           ATLAS 1Lbb, downloaded from HEPData
 
-A scan that was interrupted goes on where it was when the same command is given again.
+If a scan is interrupted, give the same command again: it continues where it stopped.
 """
 
 from __future__ import annotations
 
-import os
+import argparse
+import fnmatch
+import hashlib
+import json
+import math
+import sys
+import time
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
-# One thread a process, before NumPy is imported: the matrices are small, and processes do the sharing.
-for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+import numpy as np
 
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-try:
-    from workshop.errors import WorkshopError, explained
-except ModuleNotFoundError:  # started by hand, without Pixi's PYTHONPATH
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "common"))
-    from workshop.errors import WorkshopError, explained
-
-with explained():  # a module that is missing here is told in four lines
-    import argparse
-    import fnmatch
-    import hashlib
-    import json
-    import math
-    import time
-    from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
-
-    import contour
-    import example
-    import numpy as np
-    import published
-    from inference import background_start, chunks, scan_rows
-    from likelihood import Likelihood
-    from model import Model
-    from workspace import digest, read_hypotheses, read_json, uncollected
-
-    from histfactory import compile_models
-    from workshop.errors import Parser
-    from workshop.files import write_atomic
-    from workshop.runs.records import record
-    from workshop.runs.device import cpu_name
-    from workshop.runs.options import whole_number
+from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
+from workshop.errors import Parser, WorkshopError
+from workshop.hardware import cpu_name
+from workshop.runs import record, search
+from workshop.runs.options import whole_number
+from workshop.scan import fitting, published
 
 SEED = 20
 EXERCISE = "exercise-1-scipy"
-SCHEMA = "reproducible-ml-workflows/limits/1"
-TRIES = 3  # a chunk whose worker dies this often is not tried again
-
-# Filled once in each process: the models do not travel with every chunk.
-_state: dict = {}
-
-
-def prepare(models: list[Model], starts: list) -> None:
-    """Give this process the models; what a worker is initialised with."""
-    _state["models"] = [(Likelihood(model), start) for model, start in zip(models, starts, strict=True)]
-
-
-def fit_chunk(which: int, members: list[int], mu: float) -> list[dict]:
-    """The limits of some hypotheses of one model: the unit of work of every executor."""
-    likelihood, start = _state["models"][which]
-    model = likelihood.model
-    limits = scan_rows(likelihood, np.array(members, np.intp), mu, start)
-    out = []
-    for i, h in enumerate(members):
-        ok = bool(limits.converged[i])
-        entry = {
-            "name": model.names[h],
-            "cls_obs": float(limits.cls_obs[i]) if ok else None,
-            "cls_exp": [float(x) for x in limits.cls_exp[i]] if ok else None,
-            "converged": ok,
-        }
-        if not model.has_signal[h]:
-            entry["note"] = "no signal in any channel: CLs is 1"
-        out.append(entry)
-    return out
-
-
-def scan(models: list[Model], mu: float, executor_for, done: dict[str, dict], report) -> None:
-    """Fit the hypotheses whose names are not in `done`, chunk by chunk.
-
-    `executor_for(models, starts, n)` gives a fresh `concurrent.futures` executor for n chunks, or None for this process;
-    `report(entries)` is called with each new batch. A broken pool (a worker that was
-    killed) is replaced and its unfinished chunks are submitted again.
-    """
-    starts = [background_start(Likelihood(model)) for model in models]
-    work = []
-    for which, model in enumerate(models):
-        left = [h for h, name in enumerate(model.names) if name not in done]
-        work += [(which, [int(h) for h in chunk]) for chunk in chunks(model, left)]
-    for attempt in range(TRIES):
-        if not work:
-            break
-        executor: Executor | None = executor_for(models, starts, len(work))
-        if executor is None:
-            prepare(models, starts)
-            for which, members in work:
-                report(fit_chunk(which, members, mu))
-            return
-        left = []
-        with executor:
-            futures = {executor.submit(fit_chunk, *item, mu): item for item in work}
-            for future in as_completed(futures):
-                try:
-                    report(future.result())
-                except BrokenProcessPool:
-                    left.append(futures[future])
-        if left and attempt + 1 < TRIES:
-            print(f"\na worker process died; {len(left)} chunks are done again", file=sys.stderr)
-        work = left
-    if work:
-        names = models[work[0][0]].names
-        raise WorkshopError(
-            looked_at="the worker processes",
-            expected="to live until their fits are done",
-            found=f"killed {TRIES} times, at {names[work[0][1][0]]} and others",
-            next_step="run it again with --workers 1; what was done is kept",
-        )
+SCRIPT = Path(__file__).resolve().parents[1] / "__main__.py"  # with it, the command line in run.json can be repeated
 
 
 def strength(text: str) -> float:
@@ -140,24 +48,22 @@ def strength(text: str) -> float:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description="CLs of every signal hypothesis, and the exclusion contour.", allow_abbrev=False)
+    """The options of the command line; of this process if argv is None."""
+    parser = Parser(
+        prog="workshop scan",
+        description="CLs of every signal hypothesis, and the exclusion contour.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--workspace", metavar="FILE", help="pyhf workspace, plain or .gz (default: a generated one)")
     parser.add_argument("--patchset", metavar="FILE", help="pyhf patch set for it: one hypothesis a patch")
     parser.add_argument("--likelihood", choices=sorted(published.LIKELIHOODS), help="download a published likelihood")
     parser.add_argument("--measurement", metavar="NAME", help="measurement of the workspace (default: its first)")
     parser.add_argument("--mu", type=strength, default=1.0, metavar="X", help="signal strength to test (default: 1)")
+    parser.add_argument("--only", metavar="PATTERN", help="only hypotheses with such a name, as in 'C1N2_Wh_hbb_9*'")
+    workers, seed = whole_number("--workers", 1), whole_number("--seed", 0)
+    parser.add_argument("--workers", type=workers, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument(
-        "--only", metavar="PATTERN", help="only hypotheses whose name matches, such as 'C1N2_Wh_hbb_9*'"
-    )
-    parser.add_argument(
-        "--workers", type=whole_number("--workers", 1), default=1, metavar="N", help="processes (default: 1)"
-    )
-    parser.add_argument(
-        "--seed",
-        type=whole_number("--seed", 0),
-        default=SEED,
-        metavar="N",
-        help=f"of the generated search (default: {SEED})",
+        "--seed", type=seed, default=SEED, metavar="N", help=f"of the generated search (default: {SEED})"
     )
     parser.add_argument("--output", metavar="DIR", help="folder of the run (default: a new one in results/)")
     args = parser.parse_args(argv)
@@ -178,23 +84,33 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def read(args: argparse.Namespace) -> tuple[list[str], list, str, str]:
-    """Labels, hypotheses, name of the input and its sha256."""
+@dataclass
+class Search:
+    """What is to be fitted: the input, and its name and digest for limits.json."""
+
+    name: str
+    sha256: str
+    labels: list[str]
+    hypotheses: list
+
+
+def read(args: argparse.Namespace) -> Search:
+    """The search that the options name."""
     if args.likelihood:
         args.workspace, args.patchset = map(str, published.fetch(args.likelihood))
     if args.workspace:
         workspace, names = read_json(args.workspace), (args.workspace, args.patchset or "")
         patchset = read_json(args.patchset) if args.patchset else None
     else:
-        workspace, patchset = example.make(args.seed)
+        workspace, patchset = search.generate(np.random.default_rng(args.seed))
         names = ("the generated workspace", "the generated patch set")
     labels, hypotheses = read_hypotheses(workspace, patchset, args.measurement, *names)
-    content = digest([workspace, patchset], "sha256")
-    return labels, hypotheses, args.likelihood or Path(args.workspace or "generated").name, content
+    name = args.likelihood or Path(args.workspace or "generated").name
+    return Search(name, digest([workspace, patchset]), labels, hypotheses)
 
 
-def select(models: list[Model], hypotheses: list, args: argparse.Namespace) -> set[str]:
-    """Names of the hypotheses to fit; refuses what would give no limit."""
+def select(models: list, hypotheses: list, args: argparse.Namespace) -> set[str]:
+    """Names of the hypotheses to fit. Raises WorkshopError where the options would give no limit."""
     wanted = {h.name for h in hypotheses if args.only is None or fnmatch.fnmatchcase(h.name, args.only)}
     if not wanted:
         some = ", ".join(h.name for h in hypotheses[:3])
@@ -225,66 +141,46 @@ def select(models: list[Model], hypotheses: list, args: argparse.Namespace) -> s
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit code. Problems are WorkshopError or HistFactoryError."""
     args = arguments(argv)
     began = time.perf_counter()
-    with uncollected():
-        labels, hypotheses, source, content = read(args)
-        models = compile_models(hypotheses)
-    wanted = select(models, hypotheses, args)
+    task = read(args)
+    models = compile_models(task.hypotheses)
+    wanted = select(models, task.hypotheses, args)
     compiled = time.perf_counter()
-
-    with record.running(EXERCISE, __file__, args) as run:
-        # What is done is written down line by line, under a name made from all that decides the numbers.
-        key = hashlib.sha256(json.dumps([content, args.measurement, args.mu, SCHEMA]).encode()).hexdigest()[:16]
-        journal = run.final.parent / f".scan-{key}.jsonl"
-        done = {name: entry for name, entry in read_journal(journal).items() if name in wanted}
-        if done:
-            print(f"{len(done)} of {len(wanted)} hypotheses were done before", file=sys.stderr)
-        not_asked = {h.name: {} for h in hypotheses if h.name not in wanted}
-
-        with journal.open("a", encoding="utf-8") as log:
-            show_progress(len(done), len(wanted))
-
-            def report(entries: list[dict]) -> None:
-                for entry in entries:
-                    done[entry["name"]] = entry
-                    log.write(json.dumps(entry) + "\n")
-                log.flush()
-                show_progress(len(done), len(wanted))
-
-            def executor_for(models: list[Model], starts: list, n: int) -> Executor | None:
-                if args.workers == 1:
-                    return None
-                return ProcessPoolExecutor(min(args.workers, n), initializer=prepare, initargs=(models, starts))
-
-            try:
-                scan(models, args.mu, executor_for, done | not_asked, report)
-            except KeyboardInterrupt:
-                if done:
-                    print("\nwhat was done is kept: the same command goes on from here", file=sys.stderr)
-                raise
+    with record.running(EXERCISE, str(SCRIPT), args) as run:
+        # Finished fits are written down line by line, in a file whose name depends on all that decides the numbers.
+        key = hashlib.sha256(json.dumps([task.sha256, args.measurement, args.mu, search.SCHEMA]).encode()).hexdigest()
+        journal = run.final.parent / f".scan-{key[:16]}.jsonl"
+        fits = fit(models, wanted, journal, args)
         fitted = time.perf_counter()
-
         entries = [
-            {**done[h.name], "labels": dict(zip(labels, h.values, strict=True))} for h in hypotheses if h.name in wanted
+            {**fits[h.name], "labels": dict(zip(task.labels, h.values, strict=True))}
+            for h in task.hypotheses
+            if h.name in wanted
         ]
         document = {
-            "schema": SCHEMA,
-            "input": source,
-            "sha256": content,
-            "measurement": hypotheses[0].measurement["name"],
+            "schema": search.SCHEMA,
+            "input": task.name,
+            "sha256": task.sha256,
+            "measurement": task.hypotheses[0].measurement["name"],
             "mu": args.mu,
-            "labels": labels,
+            "labels": task.labels,
             "hypotheses": entries,
         }
-        determinism = {"threads": 1, "chunking": "results do not depend on it"}
-        place, excluded, drawn = file_limits(run, document, source, args.seed, determinism, len(entries))
+        excluded, drawn = search.write_limits(run.folder, document, task.name)
+        folder = record.finish(
+            run,
+            ("numpy", "scipy", "matplotlib", "jsonpatch"),
+            seed=args.seed,
+            determinism={"threads": 1, "chunking": "results do not depend on it"},
+            device={"type": "cpu", "name": cpu_name()},
+            dataset={"name": task.name, "sha256": task.sha256},
+            metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": excluded}],
+        )
         journal.unlink(missing_ok=True)
-
-    print(
-        f"{len(entries)} hypotheses, {excluded} excluded at 95 % CL: {place}/limits.json"
-        + (", contour.png" if drawn else "")
-    )
+    files = f"{folder}/limits.json" + (", contour.png" if drawn else "")
+    print(f"{len(entries)} hypotheses, {excluded} excluded at 95 % CL: {files}")
     print(
         f"read and compiled {compiled - began:.2f} s, fits {fitted - compiled:.2f} s, "
         f"figure and record {time.perf_counter() - fitted:.2f} s"
@@ -297,62 +193,38 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def file_limits(
-    run: record.Run, document: dict, title: str, seed: int, determinism: dict, counted: int
-) -> tuple[Path, int, bool]:
-    """Write limits.json and the contour and close the run; its place, how many are excluded, whether a figure was drawn.
+def fit(models: list, wanted: set[str], journal: Path, args: argparse.Namespace) -> dict[str, fitting.Entry]:
+    """Entries of the wanted hypotheses by name: those in the journal of an interrupted scan, and the others fitted."""
+    entries = {name: entry for name, entry in fitting.read_journal(journal).items() if name in wanted}
+    if entries:
+        print(f"{len(entries)} of {len(wanted)} hypotheses were done before", file=sys.stderr)
+    with journal.open("a", encoding="utf-8") as log:
+        show_progress(len(entries), len(wanted))
 
-    document: as limits.schema.json says. counted: the metric `hypotheses` of the record.
-    """
-    entries = document["hypotheses"]
-    write_atomic(run.folder / "limits.json", (json.dumps(document, indent=1) + "\n").encode())
-    drawn = figure(run.folder / "contour.png", document["labels"], entries, title)
-    excluded = sum(e["converged"] and e["cls_obs"] < contour.LEVEL for e in entries)
-    place = record.finish(
-        run,
-        ("numpy", "scipy", "matplotlib", "jsonpatch"),
-        seed=seed,
-        determinism=determinism,
-        device={"type": "cpu", "name": cpu_name()},
-        dataset={"name": document["input"], "sha256": document["sha256"]},
-        metrics=[{"name": "hypotheses", "value": counted}, {"name": "excluded", "value": excluded}],
-    )
-    return place, excluded, drawn
-
-
-def read_journal(path: Path) -> dict[str, dict]:
-    """Entries of an interrupted scan; a last line that was cut short is dropped."""
-    entries: dict[str, dict] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
+        def report(new: list[fitting.Entry]) -> None:
+            for entry in new:
                 entries[entry["name"]] = entry
-            except (ValueError, KeyError, TypeError):
-                continue
+                log.write(json.dumps(entry) + "\n")
+            log.flush()
+            show_progress(len(entries), len(wanted))
+
+        def executor_for(scans: list[Scan], n: int) -> Executor | None:
+            if args.workers == 1:
+                return None
+            return ProcessPoolExecutor(min(args.workers, n), initializer=fitting.prepare, initargs=(scans,))
+
+        try:
+            fitting.fit_all([Scan(model) for model in models], wanted - entries.keys(), args.mu, executor_for, report)
+        except KeyboardInterrupt:
+            if entries:
+                print("\nfinished fits are kept: the same command continues from here", file=sys.stderr)
+            raise
     return entries
 
 
-def figure(path: Path, labels: list[str], entries: list[dict], source: str) -> bool:
-    """The contour over the first two labels that are numbers; False where there is none to draw."""
-    good = [e for e in entries if e["converged"]]
-    axes = [x for x in labels if all(isinstance(e["labels"][x], (int, float)) for e in good)][:2]
-    points = np.array([[e["labels"][x] for x in axes] for e in good], float)
-    observed, expected = np.array([e["cls_obs"] for e in good]), np.array([e["cls_exp"] for e in good])
-    return contour.draw(path, axes, points, observed, expected, f"{source}: {len(good)} hypotheses")
-
-
 def show_progress(n: int, total: int) -> None:
+    """A bar on stderr, if that is a terminal."""
     if sys.stderr.isatty():
         filled = 40 * n // total
-        print(
-            f"\r[{'#' * filled}{'.' * (40 - filled)}] {n}/{total}",
-            end="\n" if n == total else "",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    with explained():
-        sys.exit(main())
+        end = "\n" if n == total else ""
+        print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {n}/{total}", end=end, file=sys.stderr, flush=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from workshop.files import write_atomic
+
 LEVEL = 0.05  # excluded at 95 % confidence: CLs below this
 BLUE, ORANGE, BAND = "#0b5fa5", "#c2410c", "#fde68a"
 
@@ -58,8 +60,8 @@ def draw(
         axes.legend(handles=handles, frameon=False, loc="upper left")
     axes.set_title(title)
     content = io.BytesIO()
-    figure.canvas.print_png(content, metadata={"Software": None})  # `savefig` draws twice, to find a size that is given
-    path.write_bytes(content.getvalue())
+    figure.canvas.print_png(content, metadata={"Software": None})  # `savefig` would draw twice, to find a size
+    write_atomic(path, content.getvalue())
     return True
 
 
@@ -67,7 +69,7 @@ def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> l
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    # What -1 sigma excludes in colour, what +1 sigma excludes too painted over: the band is what remains.
+    # The region that -1 sigma excludes in colour, then the one that +1 sigma excludes in white: the band remains.
     for sigma, colour in ((1, BAND), (3, "white")):
         if expected[:, sigma].min() < LEVEL:
             axes.tricontourf(triangulation, expected[:, sigma], levels=[-1.0, LEVEL], colors=[colour])
@@ -92,7 +94,7 @@ def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> l
 
 
 def _figure(width: float, height: float):
-    """Without pyplot: no window system is asked for, and its import is saved."""
+    """A figure outside pyplot: it needs no window system, and the import of pyplot is saved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
