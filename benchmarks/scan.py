@@ -41,16 +41,15 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCES = ROOT / "tests/histfactory/scan_1Lbb_pyhf.json"
 TOLERANCE = 1e-4  # of CLs: what pyhf's own minimiser (SLSQP) leaves open
-sys.path[:0] = [str(ROOT / "common"), str(ROOT / "exercise-1-scipy" / "solution")]
+sys.path.insert(0, str(ROOT / "common"))
 
 import numpy as np
-from inference import Limits, minima, scan_model
-from model import Model
-from workspace import apply_patch, digest, read_hypotheses, read_json
 
-from histfactory import compile_models
-from workshop import files
-from workshop.runs import device
+from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
+from histfactory.inference import Limits, minima
+from histfactory.model import Model
+from histfactory.workspace import apply_patch
+from workshop import files, hardware
 
 SIZES = {"synthetic 10 bins": (10, 2), "synthetic 50 bins": (50, 10), "synthetic 200 bins": (200, 30)}
 
@@ -89,12 +88,7 @@ def synthetic(n_bins: int, n_systematics: int, n_hypotheses: int) -> tuple[dict,
         value = {"name": "signal", "data": data.tolist(), "modifiers": signal_modifiers}
         patch = [{"op": "add", "path": "/channels/0/samples/1", "value": value}]
         patches.append({"metadata": {"name": f"p{i}", "values": [i]}, "patch": patch})
-    metadata = {
-        "labels": ["mass"],
-        "digests": {"sha256": digest(workspace, "sha256")},
-        "description": "",
-        "references": {},
-    }
+    metadata = {"labels": ["mass"], "digests": {"sha256": digest(workspace)}, "description": "", "references": {}}
     return workspace, {"metadata": metadata, "patches": patches, "version": "1.0.0"}
 
 
@@ -106,7 +100,7 @@ def ours(workspace: dict, patchset: dict, n: int) -> tuple[Model, Limits, float,
     times = []
     for _ in range(n):
         began = time.perf_counter()
-        limits = scan_model(model)
+        limits = Scan(model).limits()
         times.append(time.perf_counter() - began)
     return model, limits, compiled, times
 
@@ -195,7 +189,7 @@ def against_prototype(scan: Callable[[], np.ndarray], model: Model, n: int) -> d
         theirs = scan()
         seconds["prototype"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        limits = scan_model(model)
+        limits = Scan(model).limits()
         seconds["ours"].append(time.perf_counter() - began)
     ratio = statistics.median(seconds["ours"]) / statistics.median(seconds["prototype"])
     off = float(np.abs(theirs - np.column_stack([limits.cls_obs, limits.cls_exp])).max())
@@ -210,11 +204,10 @@ def command_seconds(folder: Path) -> float:
     """Wall seconds of the whole command on 1Lbb: interpreter, imports, reading, fits, figure and record."""
     with tempfile.TemporaryDirectory() as beside:
         words = ["--workspace", str(folder / "background.json.gz"), "--patchset", str(folder / "patchset.json.gz")]
-        script = ROOT / "exercise-1-scipy" / "solution" / "scan.py"
+        variables = os.environ | {"PYTHONPATH": str(ROOT / "common")}
+        command = [sys.executable, "-m", "workshop", "scan", *words, "--output", f"{beside}/run"]
         began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, str(script), *words, "--output", f"{beside}/run"], check=True, capture_output=True
-        )
+        subprocess.run(command, check=True, capture_output=True, env=variables)
         return time.perf_counter() - began
 
 
@@ -395,7 +388,7 @@ def main() -> int:
     result = {
         "what": "seconds to CLs, observed and expected, of all hypotheses; pyhf.infer.hypotest on some of the same",
         "n": n,
-        "machine": {"cpu": device.cpu_name(), "threads": 1, "python": platform.python_version()}
+        "machine": {"cpu": hardware.cpu_name(), "threads": 1, "python": platform.python_version()}
         | versions(("numpy", "scipy", "pyhf", "jax")),
         "inputs": rows,
         "skipped": [] if len(rows) > 3 else ["1Lbb"],

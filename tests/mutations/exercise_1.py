@@ -43,22 +43,22 @@ MISTAKES = {
     "merge markers in the lock": ("1.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
     "unseeded": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng()")]),
     "a constant for the seed": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng(7)")]),
-    "a script that does nothing": ("1.6", [("exclusion.py", "        main()", "        pass")]),
-    "a script that breaks": ("1.6", [("exclusion.py", "        main()", "        main")]),
+    "a script that does nothing": ("1.6", [("exclusion.py", "            main(run, args.seed)", "            pass")]),
+    "a script that breaks": ("1.6", [("exclusion.py", "            main(run, args.seed)", "            main")]),
     "a name that is misspelt": ("1.6", [("exclusion.py", "import numpy as np", "import nunpy as np")]),
     "a submodule that is misspelt": (
         "1.6",
-        [("exclusion.py", "    import scan\n", "    import scan\n    import numpy.rnadom\n")],
+        [("exclusion.py", "import histfactory\n", "import histfactory\nimport numpy.rnadom\n")],
     ),
-    "a question to the person": ("1.6", [("exclusion.py", "        main()", "        input()\n        main()")]),
+    "a question to the person": ("1.6", [("exclusion.py", "            main(run, args.seed)", "            input()")]),
     "a record that is none": (
         "1.6",
         [
             (
                 "exclusion.py",
-                "        main()",
-                '        place = Path(sys.argv[sys.argv.index("--output") + 1])\n        place.mkdir()\n'
-                "        (place / 'run.json').write_text('{\"outputs\": [1]}')",
+                "        with record.running(EXERCISE, __file__, args) as run:\n            main(run, args.seed)",
+                "        import pathlib\n\n        folder = pathlib.Path(args.output)\n        folder.mkdir()\n"
+                "        (folder / 'run.json').write_text('{\"outputs\": [1]}')",
             )
         ],
     ),
@@ -78,8 +78,8 @@ MISTAKES = {
         [
             (
                 "exclusion.py",
-                "        fitted = sum(",
-                "        scan.write_atomic = lambda *_: None\n        fitted = sum(",
+                "excluded, _ = search.write_limits(",
+                "excluded, _ = (lambda *_: (0, False))(",
             )
         ],
     ),
