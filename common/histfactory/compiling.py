@@ -112,8 +112,8 @@ def _compile(layout: Layout, poi: str, hypotheses: list[Hypothesis], index: list
             found=f"{poi!r} with fixed: true",
             next_step="choose another measurement with --measurement",
         )
-    background_varies, model.has_signal = _which_cells_count(model)
-    _check_background(model, background_varies)
+    has_background, model.has_signal = _backgrounds_and_signals(model)
+    _check_background(model, has_background)
     return model
 
 
@@ -334,8 +334,8 @@ def _drop_idle(block: Block) -> None:
     block.symmetric, block.asymmetric = block.symmetric[..., keep], block.asymmetric[..., keep]
 
 
-def _which_cells_count(model: Model) -> tuple[Mask, Mask]:
-    """Bins with a background that is, or can become, other than zero (H, B); hypotheses with a signal (H,)."""
+def _backgrounds_and_signals(model: Model) -> tuple[Mask, Mask]:
+    """Which bins have a background that is or can become other than zero (H, B); which hypotheses a signal (H,)."""
     background = np.zeros(model.data.shape, bool)
     has_signal = np.zeros(len(model.names), bool)
     for block in (model.shared, model.own):

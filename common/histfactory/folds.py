@@ -66,10 +66,10 @@ def _odd_and_even_parts(likelihood: Likelihood, rows: Rows, theta: Array, v: Arr
         f, factor, rate = side.rates(rows, theta, powers_of(theta[:k]), v, 0)
         side.bins.add(rate, nu)
         if len(block.pair_alpha):
-            rate_per_f = np.take(rate, side.pb_cell, 0) / np.take(f[0], side.pb_pair, 0)
+            rate_per_f = np.take(rate, side.entry_cell, 0) / np.take(f[0], side.entry_pair, 0)
             high, low = (rows.high, rows.low) if side.own else (block.hi[:, None], block.lo[:, None])
-            side.pair_jacobian.add(rate_per_f * np.take(0.5 * (high + low) - 1, side.pb_pair, 0), even)
-            side.pair_jacobian.add(rate_per_f * np.take(0.5 * (high - low), side.pb_pair, 0), odd)
+            side.pair_jacobian.add(rate_per_f * np.take(0.5 * (high + low) - 1, side.entry_pair, 0), even)
+            side.pair_jacobian.add(rate_per_f * np.take(0.5 * (high - low), side.entry_pair, 0), odd)
         if len(block.hist_cell):
             of_hist = np.take(factor, block.hist_cell, 0)
             symmetric, asymmetric = block.symmetric[..., None], block.asymmetric[..., None]

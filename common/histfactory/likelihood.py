@@ -169,7 +169,7 @@ class _Side:
         self.alpha_sum = Sum(block.pair_alpha, pair, (k, pairs))
         self.by_alpha = np.argsort(block.pair_alpha, kind="stable")
         self.alpha_start = np.searchsorted(block.pair_alpha[self.by_alpha], np.arange(k + 1))
-        self._meet_pairs_and_cells(b * k)
+        self._list_pairs_of_cells(b * k)
         # Linear factors.
         rank, where = np.nonzero(block.factors >= 0)
         parameter = block.factors[rank, where]
@@ -187,17 +187,17 @@ class _Side:
         else:
             self._shared_matrices(b)
 
-    def _meet_pairs_and_cells(self, n_targets: int) -> None:
-        """A pair meets every bin of its process once: `pb_pair` and `pb_cell` list these meetings."""
+    def _list_pairs_of_cells(self, n_targets: int) -> None:
+        """`entry_pair`, `entry_cell`: a pair affects every cell of its process, and each of these is one entry."""
         block = self.block
         n_cells_of = np.bincount(block.cell_process, minlength=block.n_processes)
         first_cell = np.concatenate([[0], np.cumsum(n_cells_of)])[:-1]
         repeat = n_cells_of[block.pair_process]
-        self.pb_pair = np.repeat(np.arange(len(block.pair_alpha)), repeat)
-        within = np.arange(len(self.pb_pair)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
-        self.pb_cell = first_cell[block.pair_process][self.pb_pair] + within
-        target = block.cell_bin[self.pb_cell] * self.n_alpha + block.pair_alpha[self.pb_pair]
-        self.pair_jacobian = Sum(target, np.arange(len(self.pb_pair)), (n_targets, len(self.pb_pair)))
+        self.entry_pair = np.repeat(np.arange(len(block.pair_alpha)), repeat)
+        within = np.arange(len(self.entry_pair)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
+        self.entry_cell = first_cell[block.pair_process][self.entry_pair] + within
+        target = block.cell_bin[self.entry_cell] * self.n_alpha + block.pair_alpha[self.entry_pair]
+        self.pair_jacobian = Sum(target, np.arange(len(self.entry_pair)), (n_targets, len(self.entry_pair)))
 
     def _shared_matrices(self, n_bins: int) -> None:
         block, k, cells, pairs = self.block, self.n_alpha, self.n_cells, len(self.block.pair_alpha)
@@ -269,8 +269,8 @@ class _Side:
         block = self.block
         if len(block.pair_alpha):
             f[1] /= f[0]
-            product = np.take(f[1], self.pb_pair, 0)
-            product *= np.take(rate, self.pb_cell, 0)
+            product = np.take(f[1], self.entry_pair, 0)
+            product *= np.take(rate, self.entry_cell, 0)
             self.pair_jacobian.add(product, slopes.alpha)
         self.wide_jacobian.add(rate, slopes.wide)
         self.local_sum.add(rate, slopes.local)

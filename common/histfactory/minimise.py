@@ -403,10 +403,10 @@ def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
         slope, bend = f1[:, 0] / f[:, 0], f2[:, 0] / f[:, 0]
         weight = residual[block.cell_bin]
         log_slope, delta = np.zeros((side.n_cells, n)), np.zeros((side.n_cells, n))  # of factors; of the histosys sum
-        log_slope[side.pb_cell, block.pair_alpha[side.pb_pair]] = slope[side.pb_pair]
+        log_slope[side.entry_cell, block.pair_alpha[side.entry_pair]] = slope[side.entry_pair]
         second = np.zeros(n)
-        of_pairs = (rate * weight)[side.pb_cell] * (bend - slope**2)[side.pb_pair]
-        np.add.at(second, block.pair_alpha[side.pb_pair], of_pairs)
+        of_pairs = (rate * weight)[side.entry_cell] * (bend - slope**2)[side.entry_pair]
+        np.add.at(second, block.pair_alpha[side.entry_pair], of_pairs)
         for rank in block.factors:
             cell = np.flatnonzero(rank >= 0)
             log_slope[cell, rank[cell]] = 1 / theta[rank[cell], 0]

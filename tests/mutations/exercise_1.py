@@ -75,13 +75,7 @@ MISTAKES = {
     "four bands for five": ("1.7", [("exclusion.py", "cls[h, 1:]", "cls[h, 1:5]")]),
     "no limits": (
         "1.6",
-        [
-            (
-                "exclusion.py",
-                "excluded, _ = search.write_limits(",
-                "excluded, _ = (lambda *_: (0, False))(",
-            )
-        ],
+        [("exclusion.py", "excluded, _ = search.write_limits(", "excluded, _ = (lambda *_: (0, False))(")],
     ),
     "CLs+b for CLs": ("1.7", [("exclusion.py", "p_signal / (1 - p_background)", "p_signal")]),
     "divided by the wrong p-value": ("1.7", [("exclusion.py", "/ (1 - p_background)", "/ p_background")]),
