@@ -11,8 +11,8 @@ into CLs, and writes limits and contour as a run. `workshop scan` does the same 
 import numpy as np
 
 import histfactory
-from workshop import errors, hardware
-from workshop.runs import options, record, search
+from workshop import runs
+from workshop.runs import search
 
 EXERCISE = "exercise-1-scipy"
 SEED = 20  # of the experiment, unless --seed gives another one
@@ -35,9 +35,9 @@ def cls_of(p_signal: np.ndarray, p_background: np.ndarray) -> np.ndarray:
     return p_signal / (1 - p_background)
 
 
-def main(run: record.Run, seed: int) -> None:
+def exclude(run: runs.Run) -> None:
     # The model: expected counts in each bin as a function of the signal strength and of every uncertainty.
-    workspace, patchset = experiment(seed)
+    workspace, patchset = experiment(run.seed)
     labels, hypotheses = histfactory.read_hypotheses(workspace, patchset)
     [model] = histfactory.compile_models(hypotheses)
 
@@ -66,13 +66,9 @@ def main(run: record.Run, seed: int) -> None:
         "measurement": hypotheses[0].measurement["name"],
         "hypotheses": entries,
     }
-    excluded, _ = search.write_limits(run.folder, document, f"generated, seed {seed}")
-    folder = record.finish(
-        run,
+    excluded, _ = search.write_limits(run.folder, document, f"generated, seed {run.seed}")
+    folder = run.finish(
         PACKAGES,
-        seed=seed,
-        determinism={},
-        device={"type": "cpu", "name": hardware.cpu_name()},
         dataset={"name": document["input"], "sha256": document["sha256"]},
         metrics=[{"name": "hypotheses", "value": int(converged.sum())}, {"name": "excluded", "value": excluded}],
     )
@@ -80,10 +76,4 @@ def main(run: record.Run, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    with errors.explained():
-        parser = errors.Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
-        parser.add_argument("--seed", type=options.whole_number("--seed", 0), default=SEED, metavar="N")
-        parser.add_argument("--output", metavar="DIR", help="the folder of this run (default results/<exercise>/...)")
-        args = parser.parse_args()
-        with record.running(EXERCISE, __file__, args) as run:
-            main(run, args.seed)
+    runs.main(exclude, exercise=EXERCISE, script=__file__, description=__doc__, seed=SEED)

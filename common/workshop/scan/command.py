@@ -25,8 +25,9 @@ import numpy as np
 from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
 from workshop.errors import Parser, WorkshopError
 from workshop.hardware import cpu_name
-from workshop.runs import record, search
+from workshop.runs import search
 from workshop.runs.options import whole_number
+from workshop.runs.records import record
 from workshop.scan import fitting, published
 
 SEED = 20
