@@ -134,7 +134,9 @@ def _parameters(
 ) -> Parameters:
     kinds: dict[str, str] = {}
     reached: dict[str, dict[int, set[int]]] = {}  # name -> key -> bins that this parameter reaches
-    owners: dict[str, set[Sample]] = {}  # samples that use a shapesys; those of hypotheses count as one a channel
+    owners: dict[
+        str, set[tuple[str, str]]
+    ] = {}  # samples that use a shapesys; those of hypotheses count as one a channel
     for h, samples in [(None, common), *zip(hypotheses, own, strict=True)]:
         for channel, sample in samples:
             first = layout.first_bin[channel]
@@ -343,7 +345,7 @@ def _backgrounds_and_signals(model: Model) -> tuple[Mask, Mask]:
         cells = np.atleast_2d(block.nominal != 0)
         varied = np.zeros(cells.shape, bool)
         varies = np.atleast_2d((block.symmetric != 0) | (block.asymmetric != 0))
-        np.logical_or.at(varied, (slice(None), block.hist_cell), varies)
+        np.logical_or.at(varied.T, block.hist_cell, varies.T)
         cells = cells | varied
         has_signal |= (cells & with_poi).any(1)
         for cell in np.flatnonzero(~with_poi):

@@ -89,7 +89,7 @@ class Rows:
         self.data, self.auxdata = gather(model.data), gather(model.auxdata)
         self.precision, self.tau = gather(model.precision), gather(model.tau)
         self.lower, self.upper = gather(model.lower), gather(model.upper)
-        self.free = gather(1.0 - model.fixed)  # 1 or 0
+        self.free = gather(np.where(model.fixed, 0.0, 1.0))  # 1 or 0
         # A bound at zero moves with the parameters that `Likelihood.clean` keeps off zero.
         linear = self.lower[model.n_alpha :]
         np.copyto(linear, TINY, where=np.abs(linear) < TINY)
@@ -371,7 +371,7 @@ class Likelihood:
     def expects_no_negative_counts(self, rows: Rows, theta: Array) -> Mask:
         """(R,) Where nothing was observed, log L = -nu also for nu < 0 (in pyhf too): a minimiser may run off there."""
         with np.errstate(all="ignore"):
-            return (self.expected(rows, theta) >= 0).all(0)
+            return np.logical_and.reduce(self.expected(rows, theta) >= 0)
 
     def __call__(self, rows: Rows, theta: Array) -> Point:
         """Value, gradient and Jacobian at theta (P, R)."""

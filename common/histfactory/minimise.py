@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from histfactory.interpolation import code4p_weight, powers_of
 from histfactory.likelihood import Likelihood, Point, Rows, at_least_two
@@ -54,7 +55,7 @@ def fit(likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = 
     """Minimise each row from its start (P, R), within its bounds; `rival` as in `fit_batch`."""
     result = fit_batch(likelihood, rows, start, rival)
     for i in np.flatnonzero(~result.converged & np.isfinite(result.value)):
-        finish(likelihood, rows, result, i)
+        finish(likelihood, rows, result, int(i))
     return result
 
 
@@ -314,7 +315,7 @@ class _GaussNewton:
         return out
 
 
-def _solve_each(matrix: Array, right: Array) -> Array:
+def _solve_each(matrix: Array, right: Array) -> NDArray[np.floating]:
     """Solve (R, n, n) for (R, n, 1), row by row; NaN for a row whose matrix is singular: `newton` takes that one."""
     try:
         return np.linalg.solve(matrix, right)

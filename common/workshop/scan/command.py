@@ -150,6 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     wanted = select(models, task.hypotheses, args)
     compiled = time.perf_counter()
     with record.running(EXERCISE, str(SCRIPT), args) as run:
+        assert run is not None  # as it is in all but the first process of torchrun
         # Finished fits are written down line by line, in a file whose name depends on all that decides the numbers.
         key = hashlib.sha256(json.dumps([task.sha256, args.measurement, args.mu, search.SCHEMA]).encode()).hexdigest()
         journal = run.final.parent / f".scan-{key[:16]}.jsonl"

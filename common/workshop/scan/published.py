@@ -73,7 +73,13 @@ def _download(addresses: tuple[str, ...], archive: Path) -> None:
     for address in addresses:
         try:
             # No hash of the archive, which the server may pack anew: `fetch` checks the content.
-            pooch.retrieve(address, known_hash=None, fname=archive.name, path=archive.parent, downloader=downloader)
+            pooch.retrieve(
+                address,
+                known_hash=None,
+                fname=archive.name,
+                path=archive.parent,
+                downloader=downloader,  # pyright: ignore[reportArgumentType]  # pooch's own class does not fit its protocol
+            )
             return
         except (OSError, ValueError) as error:  # all that requests raises is an OSError
             problem = f"{address}: {error}"
@@ -91,7 +97,9 @@ def _unpack(archive: Path, paths: tuple[Path, Path]) -> None:
         with tarfile.open(archive) as tar:
             members = {Path(member.name).name: member for member in tar.getmembers() if member.isfile()}
             for path in paths:
-                content = tar.extractfile(members[path.name]).read()
+                file = tar.extractfile(members[path.name])
+                assert file is not None  # as it is for folders, which are no members here
+                content = file.read()
                 json.loads(content)
                 write_atomic(path, content)
     except (tarfile.TarError, EOFError, OSError, KeyError, ValueError) as error:

@@ -41,7 +41,7 @@ def draw(
     """PNG of observed (n,) and expected (n, 5) CLs at points (n, 2) or (n, 1). False where there is nothing to draw."""
     if points.ndim != 2 or len(points) < 2 or points.shape[1] == 0:
         return False
-    figure, axes = _figure(7.0, 4.8)
+    canvas, axes = _figure(7.0, 4.8)
     if points.shape[1] == 1:
         order = np.argsort(points[:, 0])
         x, observed, expected = points[order, 0], observed[order], expected[order]
@@ -60,7 +60,7 @@ def draw(
         axes.legend(handles=handles, frameon=False, loc="upper left")
     axes.set_title(title)
     content = io.BytesIO()
-    figure.canvas.print_png(content, metadata={"Software": None})  # `savefig` would draw twice, to find a size
+    canvas.print_png(content, metadata={"Software": None})  # `savefig` would draw twice, to find a size
     write_atomic(path, content.getvalue())
     return True
 
@@ -94,10 +94,9 @@ def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> l
 
 
 def _figure(width: float, height: float):
-    """A figure outside pyplot: it needs no window system, and the import of pyplot is saved."""
+    """Canvas and axes outside pyplot: they need no window system, and the import of pyplot is saved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
+    return FigureCanvasAgg(figure), figure.subplots()
