@@ -7,12 +7,13 @@
 Inputs: ATLAS 1Lbb (125 patches) where ../shared/data/1Lbb or --shared has it, and a synthetic search of 10, 50 and
 200 bins with 2, 10 and 30 systematic uncertainties and 125 hypotheses.
 
-Reference: `pyhf.infer.hypotest` with its scipy optimizer and its NumPy backend (and JAX where it is installed), timed
-on --pyhf hypotheses spread over the set; times of all are extrapolated from those and say so. Its model building is not
-timed; neither is our reading and compiling, which is given beside. Ours: all hypotheses, --n runs, the median counts.
-One process and one thread for both. Where the prototypes that the goals in seconds were set with are at hand
-(--prototypes), they take turns with ours on the same inputs: that ratio holds on any machine. On 1Lbb all hypotheses
-are held against pyhf's stored limits, and the whole command is timed. Then the cost a hypothesis from 125 to 10,000 hypotheses, and the memory.
+Reference: `pyhf.infer.hypotest` with its scipy optimizer and its NumPy backend (and JAX if it is installed), timed on
+--pyhf hypotheses spread over the set; the times of all are extrapolated from these and marked as such. Building pyhf's
+model is not timed; neither is our reading and compiling, which is printed separately. Ours: all hypotheses, the median of
+--n runs. Both use one process and one thread. The goals in seconds were set with two prototypes; if --prototypes has
+them, they take turns with ours on the same inputs, and that ratio holds on any machine. On 1Lbb all hypotheses are
+compared with pyhf's stored limits, and the whole command is timed. Last come the cost per hypothesis from 125 to 10,000
+hypotheses, and the memory.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import importlib.metadata
 import importlib.util
 import json
 import logging
+import multiprocessing
 import platform
 import statistics
 import subprocess
@@ -35,22 +37,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCES = ROOT / "tests/histfactory/scan_1Lbb_pyhf.json"
 TOLERANCE = 1e-4  # of CLs: what pyhf's own minimiser (SLSQP) leaves open
-sys.path[:0] = [str(ROOT / "common"), str(ROOT / "exercise-1-scipy" / "solution")]
+sys.path.insert(0, str(ROOT / "common"))
 
 import numpy as np
-from inference import Limits, minima, scan_model
-from model import Model
-from workspace import apply_patch, digest, read_hypotheses, read_json
 
-from histfactory import compile_models
-from workshop import files
-from workshop.runs import device
+from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
+from histfactory.inference import Limits, minima
+from histfactory.model import Model
+from histfactory.workspace import apply_patch
+from workshop import files, hardware
 
 SIZES = {"synthetic 10 bins": (10, 2), "synthetic 50 bins": (50, 10), "synthetic 200 bins": (200, 30)}
 
@@ -89,12 +91,7 @@ def synthetic(n_bins: int, n_systematics: int, n_hypotheses: int) -> tuple[dict,
         value = {"name": "signal", "data": data.tolist(), "modifiers": signal_modifiers}
         patch = [{"op": "add", "path": "/channels/0/samples/1", "value": value}]
         patches.append({"metadata": {"name": f"p{i}", "values": [i]}, "patch": patch})
-    metadata = {
-        "labels": ["mass"],
-        "digests": {"sha256": digest(workspace, "sha256")},
-        "description": "",
-        "references": {},
-    }
+    metadata = {"labels": ["mass"], "digests": {"sha256": digest(workspace)}, "description": "", "references": {}}
     return workspace, {"metadata": metadata, "patches": patches, "version": "1.0.0"}
 
 
@@ -106,7 +103,7 @@ def ours(workspace: dict, patchset: dict, n: int) -> tuple[Model, Limits, float,
     times = []
     for _ in range(n):
         began = time.perf_counter()
-        limits = scan_model(model)
+        limits = Scan(model).limits()
         times.append(time.perf_counter() - began)
     return model, limits, compiled, times
 
@@ -195,7 +192,7 @@ def against_prototype(scan: Callable[[], np.ndarray], model: Model, n: int) -> d
         theirs = scan()
         seconds["prototype"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        limits = scan_model(model)
+        limits = Scan(model).limits()
         seconds["ours"].append(time.perf_counter() - began)
     ratio = statistics.median(seconds["ours"]) / statistics.median(seconds["prototype"])
     off = float(np.abs(theirs - np.column_stack([limits.cls_obs, limits.cls_exp])).max())
@@ -210,11 +207,10 @@ def command_seconds(folder: Path) -> float:
     """Wall seconds of the whole command on 1Lbb: interpreter, imports, reading, fits, figure and record."""
     with tempfile.TemporaryDirectory() as beside:
         words = ["--workspace", str(folder / "background.json.gz"), "--patchset", str(folder / "patchset.json.gz")]
-        script = ROOT / "exercise-1-scipy" / "solution" / "scan.py"
+        variables = os.environ | {"PYTHONPATH": str(ROOT / "common")}
+        command = [sys.executable, "-m", "workshop", "scan", *words, "--output", f"{beside}/run"]
         began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, str(script), *words, "--output", f"{beside}/run"], check=True, capture_output=True
-        )
+        subprocess.run(command, check=True, capture_output=True, env=variables)
         return time.perf_counter() - began
 
 
@@ -338,19 +334,25 @@ def compare(
 
 def cost(n_hypotheses: int) -> dict:
     """Ours on so many synthetic hypotheses of 10 bins, in a process of its own, whose peak memory it is."""
-    code = (
-        "import sys, json, resource; sys.path.insert(0, sys.argv[1]); import scan; n = int(sys.argv[2]);"
-        "_, limits, _, times = scan.ours(*scan.synthetic(10, 2, n), 3 if n < 5000 else 1);"
-        "unit = 2**20 if sys.platform == 'darwin' else 2**10;"
-        "memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit;"
-        "done = int(limits.converged.sum());"
-        "print(json.dumps({'hypotheses': n, 'fits_s': times, 'peak_MiB': memory, 'converged': done}))"
-    )
-    words = [sys.executable, "-c", code, str(Path(__file__).parent), str(n_hypotheses)]
-    row = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        row = executor.submit(cost_here, n_hypotheses).result()
     each = statistics.median(row["fits_s"]) / n_hypotheses * 1e6
     print(f"synthetic 10 bins, {n_hypotheses:,} hypotheses: {each:.0f} us each, peak memory {row['peak_MiB']:.0f} MiB")
     return row
+
+
+def cost_here(n_hypotheses: int) -> dict:
+    """The same in this process."""
+    import resource
+
+    _, limits, _, times = ours(*synthetic(10, 2, n_hypotheses), 3 if n_hypotheses < 5000 else 1)
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return {
+        "hypotheses": n_hypotheses,
+        "fits_s": times,
+        "peak_MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit,
+        "converged": int(limits.converged.sum()),
+    }
 
 
 def spread(values: list[float]) -> str:
@@ -395,7 +397,7 @@ def main() -> int:
     result = {
         "what": "seconds to CLs, observed and expected, of all hypotheses; pyhf.infer.hypotest on some of the same",
         "n": n,
-        "machine": {"cpu": device.cpu_name(), "threads": 1, "python": platform.python_version()}
+        "machine": {"cpu": hardware.cpu_name(), "threads": 1, "python": platform.python_version()}
         | versions(("numpy", "scipy", "pyhf", "jax")),
         "inputs": rows,
         "skipped": [] if len(rows) > 3 else ["1Lbb"],

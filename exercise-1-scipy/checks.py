@@ -12,7 +12,7 @@ from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
 from workshop.checking.trainings import complaint, missing_framework, record_of, sha_of
 
 SCRIPT = "exclusion.py"
-FITS = Path(__file__).resolve().parent / "solution"  # the modules that make the fits, for scripts that lie elsewhere
+SOLUTION = Path(__file__).resolve().parent / "solution"
 SYSTEMS = {"linux": "linux-64", "osx": "osx-arm64", "win": "win-64"}
 # The same formula on the same p-values: float64 rounding of a few operations on numbers up to 1, with room.
 CLS_TOLERANCE = 1e-9
@@ -152,7 +152,7 @@ def run_with(workspace: Workspace, name: str, seed: int, before: str = "") -> di
     """The record of a run of the script with `seed`, in the folder `name` of the scratch; or why there is none."""
     words = ("--seed", str(seed))
     place = str(workspace.scratch / name)
-    run = workspace.run(SCRIPT, *words, "--output", place, before=before, fresh=name == "again", PYTHONPATH=str(FITS))
+    run = workspace.run(SCRIPT, *words, "--output", place, before=before, fresh=name == "again")
     if module := missing_framework(run):
         return skip(f"{module} is not in this environment")
     if run.returncode != 0:
@@ -215,7 +215,7 @@ def has_right_limits(workspace: Workspace) -> Answer:
     record = run_with(workspace, "learner", 3, ONE_EXPERIMENT)
     if isinstance(record, Answer):
         return record
-    reference = Workspace(FITS, workspace.scratch / "reference")
+    reference = Workspace(SOLUTION, workspace.scratch / "reference")
     reference.scratch.mkdir(exist_ok=True)
     wanted = run_with(reference, "solution", 3, ONE_EXPERIMENT)
     if isinstance(wanted, Answer):

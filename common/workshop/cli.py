@@ -205,6 +205,12 @@ def _htcondor_train(args: argparse.Namespace) -> int:
     return htcondor_train(args.version, args.seed, args.folder and _typed_in(args.folder), args.more)
 
 
+def _scan(args: argparse.Namespace) -> int:
+    from workshop.scan.command import main
+
+    return main(args.more)
+
+
 def _completion(args: argparse.Namespace) -> int:
     import shtab
 
@@ -285,6 +291,11 @@ def build_parser() -> argparse.ArgumentParser:
     cut = commands.add_parser("lock-slice", help="write an exercise's lock with just the packages that the root has")
     cut.add_argument("folder", metavar="DIR", help="the folder of the exercise's manifest")
     cut.set_defaults(run=_lock_slice)
+
+    scan = commands.add_parser(
+        "scan", help="exercise 1: CLs of every hypothesis of a pyhf workspace: workshop scan --help", add_help=False
+    )
+    scan.set_defaults(run=_scan, more=[])  # its options are read by the command itself, which imports NumPy
 
     # Whatever they do not know is for sbatch and condor_submit, so their own options have other names than theirs.
     slurm = commands.add_parser(

@@ -3,39 +3,28 @@
     python exclusion.py             # 125 hypotheses of a generated search
     python exclusion.py --seed 1    # another experiment: other observed counts
 
-Each hypothesis is a pair of masses (m1, m2) and says how many signal events to expect in each bin. The fits are made
-by the modules of `solution/`; this script draws the experiment, turns p-values into CLs, and files limits and contour
-as a run. `scan.py` does the same for any pyhf workspace.
+Each hypothesis is a pair of masses (m1, m2) and predicts how many signal events to expect in each bin. The script draws
+the observed counts of one experiment, lets the library `histfactory` fit all hypotheses to them, turns two p-values
+into CLs, and writes limits and contour as a run. `workshop scan` does the same for any pyhf workspace.
 """
 
-try:
-    from workshop import errors
-except ModuleNotFoundError:
-    raise SystemExit(
-        "looked at: this Python environment\nexpected:  the package workshop, in common/ of the tutorial\n"
-        "found:     no such module\nnext:      pixi run train-scipy, or .venv/bin/python as the README says"
-    ) from None
+import numpy as np
 
-with errors.explained():  # a module that is missing here is told in four lines
-    import os
-    import sys
-    from pathlib import Path
-
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: the matrices are small
-    sys.path.append(str(Path(__file__).resolve().parents[1] / "solution"))  # where the fits are
-
-    import example
-    import numpy as np
-    import scan
-    from inference import p_values, scan_model
-    from workspace import digest, read_hypotheses
-
-    from histfactory import compile_models
-    from workshop.runs import options
-    from workshop.runs.records import record
+import histfactory
+from workshop import runs
+from workshop.runs import search
 
 EXERCISE = "exercise-1-scipy"
-MU = 1.0  # the signal strength that is tested: the hypothesis as it stands
+SEED = 20  # of the experiment, unless --seed gives another one
+MU = 1.0  # the signal strength to test: 1 is the hypothesis as it stands, 0 would be the background alone
+PACKAGES = ("numpy", "scipy", "matplotlib", "jsonpatch")  # what the numbers and the figure depend on
+
+
+def experiment(seed: int) -> tuple[dict, dict]:
+    """The search in pyhf's JSON: a workspace with its observed counts, and a patch set with the hypotheses."""
+    # TODO(1.6): these counts differ on every run. Draw them from `seed` alone.
+    rng = np.random.default_rng()
+    return search.generate(rng)
 
 
 def cls_of(p_signal: np.ndarray, p_background: np.ndarray) -> np.ndarray:
@@ -44,59 +33,50 @@ def cls_of(p_signal: np.ndarray, p_background: np.ndarray) -> np.ndarray:
     p_signal: how probable are data as background-like as these, or more so, if the signal exists? p_background: how
     probable are data as signal-like as these, or more so, if it does not? (Read, J. Phys. G 28 (2002) 2693.)
     """
-    # TODO(1.7): this is the first p-value alone. Where a search can hardly see a signal, it excludes one in twenty of
-    # them by chance. Divide as the formula in the README says.
+    # TODO(1.7): this is the first p-value alone. It excludes one in twenty signals by chance, even those that the search
+    # cannot see. Divide it as the formula in README.md does.
     return p_signal
 
 
-def experiment(seed: int) -> tuple[dict, dict]:
-    """A workspace with its observed counts, and the patch set of the hypotheses, in pyhf's JSON."""
-    # TODO(1.6): these counts are others in every run. Draw them from `seed` alone.
-    rng = np.random.default_rng()
-    return example.make(rng)
+def exclude(run: runs.Run) -> None:
+    # The model: expected counts in each bin as a function of the signal strength and of every uncertainty.
+    workspace, patchset = experiment(run.seed)
+    labels, hypotheses = histfactory.read_hypotheses(workspace, patchset)
+    [model] = histfactory.compile_models(hypotheses)
 
+    # The fits: the likelihood of the data with the signal at MU, relative to its maximum.
+    limits = histfactory.Scan(model).limits(MU)
 
-def main() -> None:
-    parser = errors.Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--seed", type=options.whole_number("--seed", 0), default=scan.SEED, metavar="N")
-    parser.add_argument("--output", metavar="DIR", help="the folder of this run (default results/<exercise>/...)")
-    args = parser.parse_args()
-    with record.running(EXERCISE, __file__, args) as run:
-        workspace, patchset = experiment(args.seed)
-        labels, hypotheses = read_hypotheses(workspace, patchset, None, "the search", "its hypotheses")
-        [model] = compile_models(hypotheses)
-        limits = scan_model(model, MU)
-        # One column each: observed, then expected at -2, -1, 0, +1 and +2 standard deviations.
-        cls = cls_of(*p_values(limits.q, limits.q_asimov))
+    # The statistics, shape (hypotheses, 6): observed, then expected at -2, -1, 0, +1 and +2 standard deviations.
+    p_signal, p_background = limits.p_values()
+    cls = cls_of(p_signal, p_background)
+    converged = limits.converged & np.isfinite(cls).all(axis=1)
 
-        entries = []
-        for h, hypothesis in enumerate(hypotheses):
-            ok = bool(limits.converged[h] and np.isfinite(cls[h]).all())
-            entries.append(
-                {
-                    "name": hypothesis.name,
-                    "labels": dict(zip(labels, hypothesis.values, strict=True)),
-                    "converged": ok,
-                    "cls_obs": float(cls[h, 0]) if ok else None,
-                    "cls_exp": cls[h, 1:].tolist() if ok else None,
-                }
-            )
-        source, content = "generated", digest([workspace, patchset], "sha256")
-        document = {
-            "schema": scan.SCHEMA,
-            "input": source,
-            "sha256": content,
-            "mu": MU,
-            "labels": labels,
-            "measurement": hypotheses[0].measurement["name"],
-            "hypotheses": entries,
-        }
-        fitted = sum(entry["converged"] for entry in entries)
-        title = f"{source}, seed {args.seed}"
-        place, excluded, _ = scan.file_limits(run, document, title, args.seed, {"threads": 1}, fitted)
-    print(f"{excluded} of {len(entries)} hypotheses are excluded at 95 % CL; the run is in {place}")
+    # The report: one entry for each hypothesis, without numbers where a fit did not converge.
+    entries = []
+    for h, hypothesis in enumerate(hypotheses):
+        entry = {"name": hypothesis.name, "labels": dict(zip(labels, hypothesis.values, strict=True))}
+        entry |= {"converged": bool(converged[h]), "cls_obs": None, "cls_exp": None}
+        if converged[h]:
+            entry |= {"cls_obs": float(cls[h, 0]), "cls_exp": cls[h, 1:].tolist()}
+        entries.append(entry)
+    document = {
+        "schema": search.SCHEMA,
+        "input": "generated",
+        "sha256": histfactory.digest([workspace, patchset]),
+        "mu": MU,
+        "labels": labels,
+        "measurement": hypotheses[0].measurement["name"],
+        "hypotheses": entries,
+    }
+    excluded, _ = search.write_limits(run.folder, document, f"generated, seed {run.seed}")
+    folder = run.finish(
+        PACKAGES,
+        dataset={"name": document["input"], "sha256": document["sha256"]},
+        metrics=[{"name": "hypotheses", "value": int(converged.sum())}, {"name": "excluded", "value": excluded}],
+    )
+    print(f"{excluded} of {len(entries)} hypotheses are excluded at 95 % CL; the run is in {folder}")
 
 
 if __name__ == "__main__":
-    with errors.explained():
-        main()
+    runs.main(exclude, exercise=EXERCISE, script=__file__, description=__doc__, seed=SEED)

@@ -85,7 +85,7 @@ def test_the_formula_is_judged_whatever_the_seed_does(learner, tmp_path):
 
 
 def test_a_copy_elsewhere_is_judged_too(tmp_path):
-    """The starter's files alone, out of the repository: the fits come from the solution."""
+    """The starter's files alone, out of the repository."""
     folder = tmp_path / "elsewhere" / "mine"
     folder.mkdir(parents=True)
     for name in ("pixi.toml", "pixi.lock", "exclusion.py"):
@@ -127,8 +127,8 @@ def test_an_edited_starter_is_not_the_instructors_concern(tmp_path):
 
 
 def test_the_script_writes_the_limits_of_the_command(command, tmp_path):
-    for script, name in (("exclusion.py", "short"), ("scan.py", "command")):
-        done = command(FOLDER / "solution" / script, "--seed", 5, "--output", tmp_path / name)
+    for words, name in (((FOLDER / "solution" / "exclusion.py",), "short"), (("-m", "workshop", "scan"), "command")):
+        done = command(*words, "--seed", 5, "--output", tmp_path / name)
         assert done.returncode == 0, done.stderr
     short, full = (json.loads((tmp_path / name / "limits.json").read_text()) for name in ("short", "command"))
     jsonschema.validate(short, json.loads((FOLDER / "limits.schema.json").read_text()))

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "common"), str(ROOT / "exercise-1-scipy" / "solution")]
+import histfactory
+from histfactory.likelihood import Likelihood, Rows, log_likelihood
 
 pyhf = pytest.importorskip("pyhf")
-histfactory = pytest.importorskip("histfactory")
-import likelihood as likelihood_module  # noqa: E402
-import workspace as workspace_module  # noqa: E402
 
 MODIFIERS = ("normsys", "histosys", "staterror", "shapesys", "shapefactor", "normfactor", "lumi")
 
@@ -98,7 +93,7 @@ def random_workspace(seed: int, kinds: tuple[str, ...] = MODIFIERS, channels: in
 
 def compiled(workspace: dict):
     """The one model of a workspace without patches."""
-    hypotheses = workspace_module.read_hypotheses(workspace)[1]
+    hypotheses = histfactory.read_hypotheses(workspace)[1]
     return histfactory.compile_models(hypotheses)[0]
 
 
@@ -144,7 +139,7 @@ def check_against_pyhf(workspace: dict, seed: int) -> None:
         expected = pyhf_model.expected_actualdata(pars)
         if (expected <= 0).any():
             continue  # a histosys far out took a bin below zero: no likelihood on either side
-        ours = likelihood_module.log_likelihood(model, 0, theta)
+        ours = log_likelihood(model, 0, theta)
         theirs = float(pyhf_model.logpdf(pars, data)[0])
         # 1e-10 of the largest term that is summed: rounding, nothing else.
         scale = max(1.0, abs(theirs), float(np.abs(data).max()))
@@ -166,7 +161,7 @@ def test_mixed_modifiers(seed: int) -> None:
 @given(seed=st.integers(0, 2**32 - 1), hard=st.booleans(), spread=st.floats(0.01, 2.0))
 def test_gradient_against_finite_differences(seed: int, hard: bool, spread: float) -> None:
     model = compiled(random_workspace(seed, hard=hard))
-    likelihood, rows = likelihood_module.Likelihood(model), likelihood_module.Rows(model, np.array([0, 0]))
+    likelihood, rows = Likelihood(model), Rows(model, np.array([0, 0]))
     theta = model.init[0] + spread * (random_theta(model, np.random.default_rng(seed)) - model.init[0])
     theta = np.clip(theta, model.lower[0] + 0.01, model.upper[0])
     point = likelihood(rows, np.stack([theta, theta], 1))

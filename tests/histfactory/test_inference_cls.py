@@ -23,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from test_histfactory_oracle import compiled, pyhf, pyhf_model_and_data, random_theta, random_workspace, to_pyhf
 
-histfactory = pytest.importorskip("histfactory")
-import inference  # noqa: E402
-import likelihood as likelihood_module  # noqa: E402
-import workspace as workspace_module  # noqa: E402
-from scipy.stats import norm  # noqa: E402
+import histfactory
+from histfactory import inference
+from histfactory.likelihood import log_likelihood
+from histfactory.workspace import apply_patch
+from workshop.runs import search
 
 SHARED = Path(os.environ.get("WORKSHOP_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data" / "1Lbb"
 STORED = Path(__file__).with_name("scan_random_pyhf.json")
@@ -71,7 +72,7 @@ def pyhf_limits(document: dict) -> dict:
 
 def agree_or_lower(model, h: int, limits: inference.Limits, document: dict, live: bool = False) -> None:
     """CLs within TOLERANCE of pyhf's, or no fit higher than pyhf's and one visibly lower."""
-    theirs = pyhf_limits(document) if live else stored().get(workspace_module.digest(document, "sha256"))
+    theirs = pyhf_limits(document) if live else stored().get(histfactory.digest(document))
     theirs = pyhf_limits(document) if theirs is None else theirs
     assert limits.converged[h]
     if "failed" in theirs:
@@ -92,21 +93,21 @@ def compare(model, h: int, limits: inference.Limits, cls: list[float], nll: list
 def test_cls_against_pyhf_here_and_now(seed: int) -> None:
     document = random_workspace(seed, hard=seed >= 1000)
     model = compiled(document)
-    agree_or_lower(model, 0, inference.scan_model(model), document, live=True)
+    agree_or_lower(model, 0, histfactory.Scan(model).limits(), document, live=True)
 
 
 @pytest.mark.parametrize("seed", RANDOM)
 def test_cls_of_random_workspaces(seed: int) -> None:
     document = random_workspace(seed, hard=seed >= 1000)
     model = compiled(document)
-    agree_or_lower(model, 0, inference.scan_model(model), document)
+    agree_or_lower(model, 0, histfactory.Scan(model).limits(), document)
 
 
 def published() -> tuple[dict, dict, object]:
     if not SHARED.exists():
         pytest.skip("the published likelihood is not here")
-    documents = [workspace_module.read_json(SHARED / name) for name in ("background.json.gz", "patchset.json.gz")]
-    return *documents, histfactory.compile_models(workspace_module.read_hypotheses(*documents)[1])[0]
+    documents = [histfactory.read_json(SHARED / name) for name in ("background.json.gz", "patchset.json.gz")]
+    return *documents, histfactory.compile_models(histfactory.read_hypotheses(*documents)[1])[0]
 
 
 def test_every_published_hypothesis_against_pyhf() -> None:
@@ -115,7 +116,7 @@ def test_every_published_hypothesis_against_pyhf() -> None:
     document = json.loads(PUBLISHED.read_text())
     for name, sha256 in document["sha256"].items():
         assert hashlib.sha256((SHARED / name).read_bytes()).hexdigest() == sha256, f"pyhf was given another {name}"
-    limits = inference.scan_model(model)
+    limits = histfactory.Scan(model).limits()
     assert limits.converged.all()
     assert {entry["name"] for entry in document["hypotheses"]} == set(model.names)
     for entry in document["hypotheses"]:
@@ -128,7 +129,7 @@ def test_every_published_hypothesis_against_pyhf() -> None:
 def test_log_likelihood_of_a_published_hypothesis() -> None:
     """pyhf's log L at random points of one patch, here and now: rounding, nothing else."""
     background, patchset, model = published()
-    document = workspace_module.apply_patch(background, patchset["patches"][61]["patch"])
+    document = apply_patch(background, patchset["patches"][61]["patch"])
     workspace = pyhf.Workspace(document, validate=False)
     pyhf_model = workspace.model(validate=False)
     data, rng = workspace.data(pyhf_model), np.random.default_rng(0)
@@ -136,26 +137,24 @@ def test_log_likelihood_of_a_published_hypothesis() -> None:
         # A third of a sigma or so: with a hundred uncertainties at once more takes a bin below zero.
         theta = model.init[61] + 0.3 * (random_theta(model, rng) - model.init[61])
         theirs = float(pyhf_model.logpdf(to_pyhf(model, theta, pyhf_model), data)[0])
-        assert likelihood_module.log_likelihood(model, 61, theta) == pytest.approx(theirs, rel=1e-10)
+        assert log_likelihood(model, 61, theta) == pytest.approx(theirs, rel=1e-10)
 
 
 def hypotheses_of(case: str):
-    import example
-
     if case == "example":
-        return workspace_module.read_hypotheses(*example.make(3))[1]
+        return histfactory.read_hypotheses(*search.generate(np.random.default_rng(3)))[1]
     document = random_workspace(7, channels=3)
-    return workspace_module.read_hypotheses(document, patchset_of(document, patches_of(document)))[1]
+    return histfactory.read_hypotheses(document, patchset_of(document, patches_of(document)))[1]
 
 
 @pytest.mark.parametrize("case", ["example", "random"])
 def test_bits_do_not_depend_on_chunks(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for model in histfactory.compile_models(hypotheses_of(case)):
         monkeypatch.undo()
-        whole = inference.scan_model(model)
+        whole = histfactory.Scan(model).limits()
         for size in (1, 3):
-            monkeypatch.setattr(inference, "chunk_rows", lambda model, size=size: size)
-            parts = inference.scan_model(model)
+            monkeypatch.setattr(inference, "chunk_size", lambda model, size=size: size)
+            parts = histfactory.Scan(model).limits()
             for name in ("cls_obs", "cls_exp", "mu_hat", "nll"):
                 np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
@@ -177,7 +176,7 @@ def test_counting_experiment_by_hand() -> None:
         "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
         "version": "1.0.0",
     }
-    limits = inference.scan_model(compiled(document))
+    limits = histfactory.Scan(compiled(document)).limits()
 
     def nll(mu: float, count: float) -> float:
         return mu * signal + background - count * np.log(mu * signal + background)
@@ -207,7 +206,7 @@ def patches_of(document: dict) -> list[list[dict]]:
 
 
 def patchset_of(document: dict, patches: list[list[dict]]) -> dict:
-    digests = {"sha256": workspace_module.digest(document, "sha256")}
+    digests = {"sha256": histfactory.digest(document)}
     return {
         "metadata": {"labels": ["x"], "digests": digests, "description": "", "references": {"hepdata": "ins1234567"}},
         "patches": [{"metadata": {"name": f"p{i}", "values": [i]}, "patch": p} for i, p in enumerate(patches)],
@@ -219,14 +218,14 @@ def test_patches_that_add_remove_and_replace() -> None:
     document = random_workspace(7, channels=3)
     bare = json.loads(json.dumps(document))
     operations = patches_of(document)
-    hypotheses = workspace_module.read_hypotheses(document, patchset_of(document, operations))[1]
+    hypotheses = histfactory.read_hypotheses(document, patchset_of(document, operations))[1]
     assert document == bare, "a patch wrote into the workspace"
     models = histfactory.compile_models(hypotheses)
     assert sorted(i for m in models for i in m.index) == list(range(len(operations)))
     for model in models:
-        limits = inference.scan_model(model)
+        limits = histfactory.Scan(model).limits()
         for h, i in enumerate(model.index):
-            agree_or_lower(model, h, limits, workspace_module.apply_patch(document, operations[i]))
+            agree_or_lower(model, h, limits, apply_patch(document, operations[i]))
 
 
 def large_workspace(seed: int, n_channels: int, n_alphas: int) -> dict:
@@ -270,8 +269,8 @@ def test_cls_of_large_workspaces(case: str) -> None:
     document = large_workspace(*LARGE_CASES[case])
     model = compiled(document)
     assert len(model.parameters) > 300
-    entry = json.loads(LARGE.read_text())["limits"][workspace_module.digest(document, "sha256")]
-    limits = inference.scan_model(model)
+    entry = json.loads(LARGE.read_text())["limits"][histfactory.digest(document)]
+    limits = histfactory.Scan(model).limits()
     assert limits.converged.all()
     compare(model, 0, limits, entry["cls"], entry["nll"])
 
@@ -285,7 +284,7 @@ def write_large() -> None:
         "written_by": "python tests/histfactory/test_inference_cls.py large",
         **{name: importlib.metadata.version(name) for name in ("pyhf", "scipy", "numpy", "torch")},
         "optimizer": "scipy (SLSQP), PyTorch backend, tolerance 1e-9",
-        "limits": {workspace_module.digest(d, "sha256"): pyhf_limits(d) for d in documents},
+        "limits": {histfactory.digest(d): pyhf_limits(d) for d in documents},
     }
     LARGE.write_text(json.dumps(head, indent=1) + "\n")
 
@@ -296,11 +295,11 @@ def write_stored() -> None:
     pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-9))
     patched = random_workspace(7, channels=3)
     documents = [random_workspace(seed, hard=seed >= 1000) for seed in RANDOM]
-    documents += [workspace_module.apply_patch(patched, operations) for operations in patches_of(patched)]
+    documents += [apply_patch(patched, operations) for operations in patches_of(patched)]
     versions = {name: importlib.metadata.version(name) for name in ("pyhf", "scipy", "numpy")}
     limits = {}
     for i, document in enumerate(documents):
-        limits[workspace_module.digest(document, "sha256")] = pyhf_limits(document)
+        limits[histfactory.digest(document)] = pyhf_limits(document)
         print(f"{i + 1} of {len(documents)}", file=sys.stderr, flush=True)
     head = {
         "what": "pyhf's CLs (observed, expected at -2 to 2 sigma) and -log L at mu = 0, 1 and the best mu, by the "

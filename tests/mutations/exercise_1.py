@@ -6,6 +6,7 @@ import mutations
 
 SCRIPT, ITS_CHECKS = "exclusion.py", ("1.6", "1.7")
 
+MAIN = "    runs.main(exclude, exercise=EXERCISE, script=__file__, description=__doc__, seed=SEED)\n"
 GROUP = 'test = { features = ["test"], solve-group = "default" }'
 
 # What learners do, and the check that has to notice it first.
@@ -43,22 +44,23 @@ MISTAKES = {
     "merge markers in the lock": ("1.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
     "unseeded": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng()")]),
     "a constant for the seed": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng(7)")]),
-    "a script that does nothing": ("1.6", [("exclusion.py", "        main()", "        pass")]),
-    "a script that breaks": ("1.6", [("exclusion.py", "        main()", "        main")]),
+    "a script that does nothing": ("1.6", [("exclusion.py", MAIN, "    pass\n")]),
+    "a script that breaks": ("1.6", [("exclusion.py", MAIN, MAIN.replace("(exclude,", "(None,"))]),
     "a name that is misspelt": ("1.6", [("exclusion.py", "import numpy as np", "import nunpy as np")]),
     "a submodule that is misspelt": (
         "1.6",
-        [("exclusion.py", "    import scan\n", "    import scan\n    import numpy.rnadom\n")],
+        [("exclusion.py", "import histfactory\n", "import histfactory\nimport numpy.rnadom\n")],
     ),
-    "a question to the person": ("1.6", [("exclusion.py", "        main()", "        input()\n        main()")]),
+    "a question to the person": ("1.6", [("exclusion.py", MAIN, "    input()\n" + MAIN)]),
     "a record that is none": (
         "1.6",
         [
             (
                 "exclusion.py",
-                "        main()",
-                '        place = Path(sys.argv[sys.argv.index("--output") + 1])\n        place.mkdir()\n'
-                "        (place / 'run.json').write_text('{\"outputs\": [1]}')",
+                MAIN,
+                "    import pathlib\n    import sys\n\n"
+                '    folder = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])\n    folder.mkdir()\n'
+                "    (folder / 'run.json').write_text('{\"outputs\": [1]}')\n",
             )
         ],
     ),
@@ -75,13 +77,7 @@ MISTAKES = {
     "four bands for five": ("1.7", [("exclusion.py", "cls[h, 1:]", "cls[h, 1:5]")]),
     "no limits": (
         "1.6",
-        [
-            (
-                "exclusion.py",
-                "        fitted = sum(",
-                "        scan.write_atomic = lambda *_: None\n        fitted = sum(",
-            )
-        ],
+        [("exclusion.py", "excluded, _ = search.write_limits(", "excluded, _ = (lambda *_: (0, False))(")],
     ),
     "CLs+b for CLs": ("1.7", [("exclusion.py", "p_signal / (1 - p_background)", "p_signal")]),
     "divided by the wrong p-value": ("1.7", [("exclusion.py", "/ (1 - p_background)", "/ p_background")]),

@@ -20,7 +20,7 @@ HEAVY = {
     "torch": ("torch", "torch.nn.parallel", "torch._inductor", "safetensors.numpy"),
     "jax": ("jax", "flax.linen", "optax", "safetensors.numpy"),
 }
-WITHOUT_FRAMEWORK = ("numpy", "scipy.sparse", "scipy.spatial", "scipy.special")  # exercise 1's fits, and its contour
+WITHOUT_FRAMEWORK = ("numpy", "scipy.sparse", "scipy.spatial", "scipy.special")  # histfactory, and the contour
 FOR_EVERY_RUN = (
     "workshop.runs.training",
     "workshop.runs.records.crate",

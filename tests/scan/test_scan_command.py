@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import gzip
+import http.server
+import io
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
+import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-SCAN = ROOT / "exercise-1-scipy" / "solution" / "scan.py"
-sys.path[:0] = [str(ROOT / "common"), str(SCAN.parent)]
+from histfactory import HistFactoryError, digest, inference, minimise
+from workshop import cli
+from workshop.errors import WorkshopError
+from workshop.runs import search
+from workshop.runs.search import contour
+from workshop.scan import command, fitting, published
 
 pytest.importorskip("jsonpatch")
-import contour  # noqa: E402
-import example  # noqa: E402
-import scan  # noqa: E402
-import workspace as workspace_module  # noqa: E402
+SCHEMA = ROOT / "exercise-1-scipy" / "limits.schema.json"
 
-from workshop.errors import WorkshopError  # noqa: E402
+
+def generated() -> tuple[dict, dict]:
+    return copy.deepcopy(search.generate(np.random.default_rng(1)))
 
 
 def run(tmp_path: Path, *words: str, output: str = "out") -> dict:
-    assert scan.main([*words, "--output", str(tmp_path / output)]) == 0
+    assert command.main([*words, "--output", str(tmp_path / output)]) == 0
     return json.loads((tmp_path / output / "limits.json").read_text())
 
 
@@ -42,19 +50,17 @@ def write(tmp_path: Path, workspace: object, patchset: object) -> list[str]:
 def test_output_and_schema(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     document = run(tmp_path)
-    jsonschema.validate(document, json.loads((SCAN.parents[1] / "limits.schema.json").read_text()))
+    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
     assert len(document["hypotheses"]) == 125 and all(e["converged"] for e in document["hypotheses"])
     assert (tmp_path / "out" / "contour.png").stat().st_size > 10_000
 
 
 def test_same_bits_again_with_two_workers_and_after_an_interruption(tmp_path: Path, monkeypatch) -> None:
-    import inference
-
     first = run(tmp_path, output="a")
     assert run(tmp_path, "--workers", "2", output="b") == first
-    monkeypatch.setattr(inference, "ROW_NUMBERS", 3000)  # several chunks
+    monkeypatch.setattr(inference, "NUMBERS_PER_CHUNK", 3000)  # several chunks
     calls = []
-    real = scan.fit_chunk
+    real = fitting.fit_chunk
 
     def broken(*words):
         if len(calls) == 2:
@@ -62,11 +68,11 @@ def test_same_bits_again_with_two_workers_and_after_an_interruption(tmp_path: Pa
         calls.append(words)
         return real(*words)
 
-    monkeypatch.setattr(scan, "fit_chunk", broken)
+    monkeypatch.setattr(fitting, "fit_chunk", broken)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, output="c")
     assert not (tmp_path / "c").exists() and list(tmp_path.glob(".scan-*.jsonl"))
-    monkeypatch.setattr(scan, "fit_chunk", real)
+    monkeypatch.setattr(fitting, "fit_chunk", real)
     assert run(tmp_path, output="c") == first
     assert not list(tmp_path.glob(".scan-*.jsonl"))
 
@@ -79,13 +85,13 @@ def die_once(which: int, members: list[int], mu: float) -> list[dict]:
     return REAL(which, members, mu)
 
 
-REAL = scan.fit_chunk
+REAL = fitting.fit_chunk
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 def test_a_killed_worker_loses_nothing(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("DIE_ONCE", str(tmp_path / "died"))
-    monkeypatch.setattr(scan, "fit_chunk", die_once)
+    monkeypatch.setattr(fitting, "fit_chunk", die_once)
     document = run(tmp_path, "--workers", "2", "--only", "signal_4*")
     assert "done again" in capsys.readouterr().err
     assert all(e["converged"] for e in document["hypotheses"])
@@ -106,13 +112,13 @@ def test_contour_of_a_plane_by_hand() -> None:
 
 
 @pytest.fixture
-def told(capsys, monkeypatch):
-    """Run the command as `python scan.py WORDS` does; assert exit code 1 and one message of four lines; the message."""
+def message_of_command(capsys, monkeypatch):
+    """Run the command as `workshop scan WORDS` does; assert exit code 1 and one message of four lines; the message."""
 
     def look(*words: str) -> str:
-        monkeypatch.setattr(sys, "argv", [str(SCAN), *words])
+        monkeypatch.setattr(sys, "argv", ["workshop", "scan", *words])
         with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCAN), run_name="__main__")
+            cli.main()
         text = capsys.readouterr().err
         assert ended.value.code == 1, text
         assert [line.split(":")[0] for line in text.splitlines()] == ["looked at", "expected", "found", "next"], text
@@ -122,7 +128,7 @@ def told(capsys, monkeypatch):
 
 
 def broken(case: str, tmp_path: Path) -> list[str]:
-    workspace, patchset = copy.deepcopy(example.make(1))
+    workspace, patchset = generated()
     background = workspace["channels"][0]["samples"][0]
     first = patchset["patches"][0]
     sign = True
@@ -158,7 +164,7 @@ def broken(case: str, tmp_path: Path) -> list[str]:
     elif case == "modifier":
         background["modifiers"].append({"name": "x", "type": "custom", "data": None})
     if sign:
-        patchset["metadata"]["digests"] = {"sha256": workspace_module.digest(workspace, "sha256")}
+        patchset["metadata"]["digests"] = {"sha256": digest(workspace)}
     words = write(tmp_path, workspace, patchset)
     if case == "too long to read":
         text = (tmp_path / "w.json").read_text()
@@ -167,7 +173,7 @@ def broken(case: str, tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("case", "says"),
+    ("case", "part"),
     [
         ("schema", "observations"),
         ("other workspace", "made for another workspace"),
@@ -185,14 +191,14 @@ def broken(case: str, tmp_path: Path) -> list[str]:
         ("modifier", "custom"),
     ],
 )
-def test_bad_input_is_one_message(case: str, says: str, tmp_path: Path, told) -> None:
-    text = told(*broken(case, tmp_path), "--output", str(tmp_path / "out"))
-    assert says in text
+def test_bad_input_is_one_message(case: str, part: str, tmp_path: Path, message_of_command) -> None:
+    text = message_of_command(*broken(case, tmp_path), "--output", str(tmp_path / "out"))
+    assert part in text
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "part"),
     [
         (["--mu", "0"], "--mu"),
         (["--mu", "-1"], "--mu"),
@@ -214,20 +220,20 @@ def test_bad_input_is_one_message(case: str, says: str, tmp_path: Path, told) ->
         (["--work", "2"], "unrecognized"),
     ],
 )
-def test_bad_options(words: list[str], says: str, tmp_path: Path, told) -> None:
-    assert says in told(*words, "--output", str(tmp_path / "out"))
+def test_bad_options(words: list[str], part: str, tmp_path: Path, message_of_command) -> None:
+    assert part in message_of_command(*words, "--output", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
-def test_files_that_are_no_workspace(tmp_path: Path, told) -> None:
-    good = gzip.compress(json.dumps(example.make(1)[0]).encode())
+def test_files_that_are_no_workspace(tmp_path: Path, message_of_command) -> None:
+    good = gzip.compress(json.dumps(generated()[0]).encode())
     (tmp_path / "cut.json.gz").write_bytes(good[: len(good) // 2])
     (tmp_path / "text.json").write_text("not json")
     (tmp_path / "other.json").write_text('{"a": 1}')
     (tmp_path / "list.json").write_text("[1, 2]")
     (tmp_path / "empty.json").write_text("")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
-    for name, says in (
+    for name, part in (
         ("cut.json.gz", "truncated"),
         ("text.json", "not JSON"),
         ("other.json", "channels"),
@@ -236,20 +242,20 @@ def test_files_that_are_no_workspace(tmp_path: Path, told) -> None:
         ("bytes.json", "UTF-8"),
         ("gone.json", "No such file"),
     ):
-        assert says in told("--workspace", str(tmp_path / name)), name
+        assert part in message_of_command("--workspace", str(tmp_path / name)), name
 
 
-def test_bad_input_as_a_process_of_its_own(tmp_path: Path, refused) -> None:
+def test_bad_input_as_a_process_of_its_own(tmp_path: Path, refused, variables) -> None:
     """The same with the interpreter around it, once."""
-    words = [sys.executable, str(SCAN), *broken("negative", tmp_path), "--output", str(tmp_path / "out")]
-    refused(subprocess.run(words, capture_output=True, text=True), "-1.0")
+    words = [sys.executable, "-m", "workshop", "scan", *broken("negative", tmp_path), "--output", str(tmp_path / "out")]
+    refused(subprocess.run(words, capture_output=True, text=True, env=variables), "-1.0")
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_damaged_documents_never_end_in_a_traceback(seed: int, tmp_path: Path) -> None:
     """Some part of workspace or patch set replaced by what does not belong there: one message, or limits."""
     rng = np.random.default_rng(seed)
-    workspace, patchset = copy.deepcopy(example.make(1))
+    workspace, patchset = generated()
     patchset["patches"] = patchset["patches"][:2]
     document = (workspace, patchset)[seed % 2]
     junk = [None, [], {}, "", "x", -1, 0, 1e308, float("nan"), True, [[]], {"a": 1}, ["x"], 10**400]
@@ -267,10 +273,10 @@ def test_damaged_documents_never_end_in_a_traceback(seed: int, tmp_path: Path) -
     else:
         node[key] = junk[int(rng.integers(len(junk)))]
     if isinstance(patchset.get("metadata"), dict) and seed % 2 == 0:
-        patchset["metadata"]["digests"] = {"sha256": workspace_module.digest(workspace, "sha256")}
+        patchset["metadata"]["digests"] = {"sha256": digest(workspace)}
     try:
-        assert scan.main([*write(tmp_path, workspace, patchset), "--output", str(tmp_path / "out")]) == 0
-    except WorkshopError:
+        assert command.main([*write(tmp_path, workspace, patchset), "--output", str(tmp_path / "out")]) == 0
+    except (WorkshopError, HistFactoryError):
         assert not (tmp_path / "out").exists()
 
 
@@ -282,42 +288,105 @@ def test_a_failure_after_the_fits_leaves_the_journal_alone(tmp_path: Path, monke
 
     monkeypatch.setattr(contour, "draw", full)
     with pytest.raises(OSError, match="No space left"):
-        scan.main(["--only", "signal_9*", "--output", str(tmp_path / "out")])
+        command.main(["--only", "signal_9*", "--output", str(tmp_path / "out")])
     assert [path.suffix for path in tmp_path.iterdir()] == [".jsonl"]
 
 
 def test_a_fit_that_did_not_converge_is_named_and_null(tmp_path: Path, monkeypatch, capsys) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    import inference
-    import newton
-
-    monkeypatch.setattr(inference, "MAX_STEPS", 2)
-    monkeypatch.setattr(newton, "STEPS", 0)
+    monkeypatch.setattr(minimise, "MAX_STEPS", 2)
+    monkeypatch.setattr(minimise, "NEWTON_STEPS", 0)
     document = run(tmp_path, "--only", "signal_500_*")
-    jsonschema.validate(document, json.loads((SCAN.parents[1] / "limits.schema.json").read_text()))
+    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
     lost = [e for e in document["hypotheses"] if not e["converged"]]
     assert lost and all(e["cls_obs"] is None and e["cls_exp"] is None for e in lost)
-    said = capsys.readouterr().err
-    assert all(f"not converged, no number given: {e['name']}" in said for e in lost)
+    printed = capsys.readouterr().err
+    assert all(f"not converged, no number given: {e['name']}" in printed for e in lost)
 
 
 def test_without_network_one_message(tmp_path: Path, monkeypatch) -> None:
-    import urllib.error
+    requests = pytest.importorskip("requests")
 
-    def offline(*words, **more):
-        raise urllib.error.URLError("Name or service not known")
+    def offline(*words, **options):
+        raise requests.exceptions.ConnectionError("Name or service not known")
 
     monkeypatch.setenv("WORKSHOP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setattr(requests, "get", offline)
     with pytest.raises(WorkshopError) as error:
-        scan.main(["--likelihood", "1Lbb", "--output", str(tmp_path / "out")])
-    assert "from the network" in str(error.value) and "Name or service not known" in error.value.message()
+        command.main(["--likelihood", "1Lbb", "--output", str(tmp_path / "out")])
+    assert "from the network" in error.value.expected and "Name or service not known" in error.value.found
     assert not (tmp_path / "out").exists()
 
 
-def test_the_cache_is_that_of_all_downloads(monkeypatch, told) -> None:
+@pytest.fixture
+def server(tmp_path: Path):
+    """Files of a folder over HTTP: the folder and its address."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+        thread.join()
+
+
+def test_a_published_likelihood_is_downloaded_once_and_checked(tmp_path: Path, monkeypatch, server) -> None:
+    pytest.importorskip("pooch")
+    served, address = server
+    workspace, patchset = generated()
+    with tarfile.open(served / "archive", "w:gz") as tar:
+        for name, document in (("BkgOnly.json", workspace), ("patchset.json", patchset), ("README", "not needed")):
+            content = json.dumps(document).encode()
+            member = tarfile.TarInfo(f"folder/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    likelihood = published.Likelihood(
+        (f"{address}/gone", f"{address}/archive"), "BkgOnly.json", "patchset.json", digest(workspace)
+    )
+    monkeypatch.setitem(published.LIKELIHOODS, "1Lbb", likelihood)
+    monkeypatch.setenv("WORKSHOP_CACHE", str(tmp_path / "cache"))
+    words = ["--likelihood", "1Lbb", "--only", "signal_500_*"]
+    first = run(tmp_path, *words, output="first")
+    assert sorted(path.name for path in (tmp_path / "cache" / "1Lbb").iterdir()) == [
+        "BkgOnly.json",
+        "archive.tar.gz",
+        "patchset.json",
+    ]
+    (served / "archive").unlink()
+    assert run(tmp_path, *words, output="second") == first
+    other = dataclasses.replace(likelihood, sha256="0" * 64)
+    monkeypatch.setitem(published.LIKELIHOODS, "1Lbb", other)
+    with pytest.raises(WorkshopError, match="the published workspace"):
+        command.main([*words, "--output", str(tmp_path / "third")])
+    assert list((tmp_path / "cache" / "1Lbb").iterdir()) == []
+
+
+def test_an_archive_that_is_none_is_removed(tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "cache" / "1Lbb"
+    folder.mkdir(parents=True)
+    (folder / "archive.tar.gz").write_text("a landing page")
+    monkeypatch.setenv("WORKSHOP_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(WorkshopError, match="a tar archive"):
+        command.main(["--likelihood", "1Lbb", "--output", str(tmp_path / "out")])
+    assert list(folder.iterdir()) == []
+
+
+def test_the_cache_is_that_of_all_downloads(monkeypatch, message_of_command) -> None:
     monkeypatch.setenv("WORKSHOP_CACHE", "~nobody-of-this-name/cache")
-    assert "WORKSHOP_CACHE" in told("--likelihood", "1Lbb")
+    assert "WORKSHOP_CACHE" in message_of_command("--likelihood", "1Lbb")
+
+
+def test_the_command_line_in_the_record_can_be_repeated(tmp_path: Path, variables) -> None:
+    words = [sys.executable, "-m", "workshop", "scan", "--only", "signal_500_*", "--output"]
+    subprocess.run([*words, tmp_path / "first"], check=True, env=variables, cwd=ROOT, capture_output=True)
+    argv = json.loads((tmp_path / "first" / "run.json").read_text())["argv"]
+    assert argv[1:2] == ["scan"]
+    again = [sys.executable, *argv[:-1], tmp_path / "second"]
+    subprocess.run(again, check=True, env=variables, cwd=ROOT, capture_output=True)
+    first, second = ((tmp_path / name / "limits.json").read_bytes() for name in ("first", "second"))
+    assert first == second
 
 
 def test_contour_of_a_counting_experiment_by_hand(tmp_path: Path) -> None:
@@ -340,7 +409,7 @@ def test_contour_of_a_counting_experiment_by_hand(tmp_path: Path) -> None:
             value = {"name": "s", "data": [float(s)], "modifiers": [factor]}
             patch = [{"op": "add", "path": "/channels/0/samples/-", "value": value}]
             patches.append({"metadata": {"name": f"{s}_{y}", "values": [float(s), float(y)]}, "patch": patch})
-    digests = {"sha256": workspace_module.digest(workspace, "sha256")}
+    digests = {"sha256": digest(workspace)}
     metadata = {"labels": ["s", "y"], "digests": digests, "description": "", "references": {}}
     patchset = {"metadata": metadata, "patches": patches, "version": "1.0.0"}
     entries = run(tmp_path, *write(tmp_path, workspace, patchset))["hypotheses"]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from workshop.files import write_atomic
+
 LEVEL = 0.05  # excluded at 95 % confidence: CLs below this
 BLUE, ORANGE, BAND = "#0b5fa5", "#c2410c", "#fde68a"
 
@@ -39,7 +41,7 @@ def draw(
     """PNG of observed (n,) and expected (n, 5) CLs at points (n, 2) or (n, 1). False where there is nothing to draw."""
     if points.ndim != 2 or len(points) < 2 or points.shape[1] == 0:
         return False
-    figure, axes = _figure(7.0, 4.8)
+    canvas, axes = _figure(7.0, 4.8)
     if points.shape[1] == 1:
         order = np.argsort(points[:, 0])
         x, observed, expected = points[order, 0], observed[order], expected[order]
@@ -58,8 +60,8 @@ def draw(
         axes.legend(handles=handles, frameon=False, loc="upper left")
     axes.set_title(title)
     content = io.BytesIO()
-    figure.canvas.print_png(content, metadata={"Software": None})  # `savefig` draws twice, to find a size that is given
-    path.write_bytes(content.getvalue())
+    canvas.print_png(content, metadata={"Software": None})  # `savefig` would draw twice, to find a size
+    write_atomic(path, content.getvalue())
     return True
 
 
@@ -67,7 +69,7 @@ def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> l
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    # What -1 sigma excludes in colour, what +1 sigma excludes too painted over: the band is what remains.
+    # The region that -1 sigma excludes in colour, then the one that +1 sigma excludes in white: the band remains.
     for sigma, colour in ((1, BAND), (3, "white")):
         if expected[:, sigma].min() < LEVEL:
             axes.tricontourf(triangulation, expected[:, sigma], levels=[-1.0, LEVEL], colors=[colour])
@@ -92,10 +94,9 @@ def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> l
 
 
 def _figure(width: float, height: float):
-    """Without pyplot: no window system is asked for, and its import is saved."""
+    """Canvas and axes outside pyplot: they need no window system, and the import of pyplot is saved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
+    return FigureCanvasAgg(figure), figure.subplots()

@@ -1,21 +1,21 @@
-"""The default input: a small search and 125 signal hypotheses, made from a seed; pyhf's JSON like any other."""
+"""The search that exercise 1 analyses: a background, observed counts and 125 signal hypotheses, in pyhf's JSON."""
 
 from __future__ import annotations
 
 import numpy as np
-from workspace import digest
+
+from histfactory import digest
 
 BINS = 10
 # 125 points of a plane of two masses (GeV): a heavy particle m1 decays to a lighter m2.
 GRID = [(m1, m2) for m1 in range(350, 1001, 50) for m2 in range(0, min(m1 - 150, 450) + 1, 50)]
 
 
-def make(seed: int | np.random.Generator) -> tuple[dict, dict]:
+def generate(rng: np.random.Generator) -> tuple[dict, dict]:
     """A workspace (signal region of 10 bins, control region of one) and its patch set of 125 hypotheses.
 
-    The observed counts are drawn; everything else is the same for every seed.
+    Only the observed counts are drawn from `rng`; everything else is always the same.
     """
-    rng = np.random.default_rng(seed)
     x = (np.arange(BINS) + 0.5) / BINS
     background = 120 * np.exp(-2.2 * x)
     tilt = 0.06 * (2 * x - 1)
@@ -63,8 +63,8 @@ def make(seed: int | np.random.Generator) -> tuple[dict, dict]:
 
 def _signal(m1: float, m2: float, x: np.ndarray) -> dict:
     """A bump at the mass difference; heavier is rarer, and a small mass difference is hard to see."""
-    where = (m1 - m2) / 1000
-    shape = np.exp(-0.5 * ((x - where) / 0.09) ** 2)
+    centre = (m1 - m2) / 1000
+    shape = np.exp(-0.5 * ((x - centre) / 0.09) ** 2)
     efficiency = 1 - np.exp(-(m1 - m2 - 80) / 160)
     yields = 420 * np.exp(-m1 / 230) * efficiency * shape / shape.sum()
     return {

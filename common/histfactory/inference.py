@@ -1,0 +1,223 @@
+"""Asymptotic CLs of many hypotheses at once: profile likelihood fits, q-tilde, and the two p-values of CLs.
+
+The formulas are those of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727 (q-tilde: eq. 16; its distributions:
+eqs. 59, 65 and 66, with the Asimov data set) and of Read for CLs (J. Phys. G 28 (2002) 2693): the same that pyhf's
+`hypotest(..., test_stat="qtilde")` uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_ndtr, ndtr
+
+from histfactory.folds import search_across_folds
+from histfactory.likelihood import Likelihood, Rows, at_least_two, log_likelihood
+from histfactory.minimise import Fit, finish, fit, fit_batch
+from histfactory.model import Array, Index, Mask, Model
+
+START_DISTANCE = 8.0  # of a drawn start: the square of its distance, in standard deviations of the alphas
+NUMBERS_PER_CHUNK = 480_000  # rows in a chunk times numbers per row: keeps the arrays in the cache and the memory flat
+
+
+@dataclass
+class Limits:
+    """CLs of H hypotheses at one signal strength mu, and what they were computed from."""
+
+    cls_obs: Array  # (H,)
+    cls_exp: Array  # (H, 5) at -2, -1, 0, 1, 2 standard deviations of the background-only data
+    converged: Mask  # (H,)
+    mu_hat: Array  # (H,)
+    q: Array  # (H,) q-tilde of the data
+    q_asimov: Array  # (H,) q-tilde of the Asimov data
+    nll: Array  # (H, 3) -log L + log L(saturated) at mu = 0, at the tested mu, and at mu_hat
+
+    def p_values(self) -> tuple[Array, Array]:
+        """The two p-values that CLs is made of, (H, 6) each: observed, then expected at -2..+2 sigma.
+
+        The first is that of data as background-like as these or more so under the signal hypothesis, the second that of
+        data as signal-like as these or more so under the background alone: CLs = first / (1 - second).
+        """
+        x, y = _tails(self.q, self.q_asimov)
+        return ndtr(-x), ndtr(y)
+
+
+class Scan:
+    """The fits of a model's hypotheses. It can be pickled, so other processes can fit chunks of it."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.likelihood = Likelihood(model)
+        self.start = background_start(self.likelihood)  # (P,) where every hypothesis begins
+
+    def chunks(self, hypotheses: Sequence[int] | None = None) -> Iterator[Index]:
+        """The given hypotheses (default: all), as many at a time as the caches hold.
+
+        The results are identical, to the last bit, for every division into chunks.
+        """
+        wanted = np.arange(len(self.model.names)) if hypotheses is None else np.array(hypotheses, np.intp)
+        size = chunk_size(self.model)
+        for i in range(0, len(wanted), size):
+            yield wanted[i : i + size]
+
+    def limits(self, mu: float = 1.0, hypotheses: Sequence[int] | None = None) -> Limits:
+        """CLs of the given hypotheses (default: all) at signal strength mu, in their order.
+
+        A fit that did not converge is marked in `Limits.converged`; its numbers mean nothing.
+        """
+        parts = [limits_of_chunk(self.likelihood, chunk, mu, self.start) for chunk in self.chunks(hypotheses)]
+        return Limits(*(np.concatenate([vars(part)[name] for part in parts]) for name in Limits.__dataclass_fields__))
+
+
+def chunk_size(model: Model) -> int:
+    """Hypotheses in one chunk: from the size of the model alone."""
+    pairs = len(model.shared.pair_alpha) + len(model.own.pair_alpha) * 8
+    numbers = pairs + len(model.shared.cell_bin) + len(model.parameters) + model.data.shape[1] * model.n_shared
+    return int(np.clip(NUMBERS_PER_CHUNK // numbers, 8, 256))
+
+
+def asymptotic_cls(q: Array, q_asimov: Array) -> tuple[Array, Array]:
+    """CLs observed (R,) and expected at -2..+2 sigma (R, 5) from q-tilde of the data and of the Asimov data.
+
+    With s = sqrt(q), a = sqrt(q_A): CLs = (1 - Phi(x)) / (1 - Phi(x - a)), where x = s up to s = a and
+    (q + q_A) / (2 a) beyond (arXiv:1007.1727 eq. 66); the expected value at N sigma has x = a - N. Logarithms of the
+    normal tail keep the ratio exact where both p-values are too small for a float.
+    """
+    x, y = _tails(q, q_asimov)
+    cls = np.exp(log_ndtr(-x) - log_ndtr(-y))
+    return cls[:, 0], cls[:, 1:]
+
+
+def _tails(q: Array, q_asimov: Array) -> tuple[Array, Array]:
+    """Where the two p-values begin in a unit normal distribution, x and y = x - a, (R, 6); see `asymptotic_cls`."""
+    s, a = np.sqrt(q), np.sqrt(q_asimov)
+    beyond = (s > a) & (a > 0)
+    divisor = np.where(beyond, 2 * a, 1.0)
+    x = np.where(beyond, (q + q_asimov) / divisor, s)
+    y = np.where(beyond, (q - q_asimov) / divisor, s - a)
+    n_sigma = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    expected = np.broadcast_to(-n_sigma, (len(a), 5))
+    return np.column_stack([x, a[:, None] + expected]), np.column_stack([y, expected])
+
+
+def background_start(likelihood: Likelihood) -> Array:
+    """Best background-only parameters (P,) of the model's first hypothesis: a start that suits all of them.
+
+    All other fits build on this one, so it is made from eight starts: local minima exist. The seven that are drawn lie
+    a few standard deviations from the first in all, however many parameters there are: if each of a hundred parameters
+    moved by one, the counts would be off by orders of magnitude. Those that cannot win are dropped on the way.
+    """
+    model = likelihood.model
+    rows = Rows(model, np.zeros(8, np.intp))
+    theta = np.repeat(model.init[:1].T, 8, 1)
+    width = min(1.0, np.sqrt(START_DISTANCE / max(model.n_alpha, 1)))
+    spread = np.where(np.arange(len(theta)) < model.n_alpha, width, 0.1 * width)[:, None] * rows.free
+    theta[:, 1:] += spread[:, 1:] * np.random.default_rng(0).normal(size=(len(theta), 7))
+    theta = np.where(rows.free > 0, np.clip(theta, rows.lower, rows.upper), theta)
+    theta[model.poi] = 0
+    rows.free[model.poi] = 0
+    result = fit_batch(likelihood, rows, theta, np.array([-1] + [0] * 7))
+    value = np.where(likelihood.expects_no_negative_counts(rows, result.theta), result.value, np.inf)
+    best = int(np.argmin(value))
+    if not np.isfinite(value[best]):
+        best = 0
+    if not result.converged[best]:
+        finish(likelihood, rows, result, best)
+    return result.theta[:, best]
+
+
+def limits_of_chunk(likelihood: Likelihood, hypotheses: Index, mu: float, start: Array) -> Limits:
+    """The fits of some hypotheses, all at once: at mu = 0, at mu, at the best mu, and at mu on the Asimov data."""
+    model = likelihood.model
+    free = Rows(model, hypotheses)
+    held = free.take(np.arange(len(hypotheses)))  # with mu held
+    held.free[model.poi] = 0
+    init = np.ascontiguousarray(model.init[hypotheses].T)
+    begin = np.where(model.fixed[hypotheses].T, init, start[:, None])
+    null = search_across_folds(likelihood, held, fit(likelihood, held, _with_mu(model, begin, 0.0)))
+    asimov = _asimov(likelihood, held, null.theta)
+    tested, on_asimov, best = _fits_at_mu(likelihood, held, asimov, free, null, init, mu)
+    lower = null.value < best.value  # mu_hat is at its bound
+    best.theta[:, lower], best.value[lower] = null.theta[:, lower], null.value[lower]
+
+    q = np.where(best.theta[model.poi] > mu, 0.0, np.maximum(2 * (tested.value - best.value), 0.0))
+    q_asimov = np.maximum(2 * on_asimov.value, 0.0)  # the best fit of the Asimov data has value zero
+    observed, expected = asymptotic_cls(q, q_asimov)
+    silent = ~model.has_signal[hypotheses]
+    observed[silent], expected[silent] = 1.0, 1.0
+    converged = null.converged & tested.converged & best.converged & on_asimov.converged
+    return Limits(
+        cls_obs=observed,
+        cls_exp=expected,
+        converged=converged & np.isfinite(observed) & np.isfinite(expected).all(1),
+        mu_hat=best.theta[model.poi],
+        q=q,
+        q_asimov=q_asimov,
+        nll=np.stack([null.value, tested.value, best.value], 1),
+    )
+
+
+def _with_mu(model: Model, theta: Array, mu: float) -> Array:
+    theta = theta.copy()
+    theta[model.poi] = mu
+    return theta
+
+
+def _asimov(likelihood: Likelihood, held: Rows, theta: Array) -> Rows:
+    """The Asimov data of each row: the counts and constraints that theta (P, R), the background-only fit, expects."""
+    n = theta.shape[1]
+    asimov, theta = held.take(np.arange(n)), likelihood.clean(theta.copy())
+    two = at_least_two(np.arange(n))
+    with np.errstate(all="ignore"):
+        expected = likelihood.expected(held.take(two), np.take(theta, two, 1))[:, :n]
+        asimov.data = np.maximum(expected, 0.0)
+    asimov.auxdata = np.where(asimov.tau > 0, asimov.tau * theta, theta)
+    return asimov
+
+
+def _fits_at_mu(
+    likelihood: Likelihood, held: Rows, asimov: Rows, free: Rows, null: Fit, init: Array, mu: float
+) -> tuple[Fit, Fit, Fit]:
+    """The fits at mu to the data and to the Asimov data, and the fit with mu free.
+
+    In one batch, each from the background-only fit, those at mu from the start values as well.
+    """
+    model, n = likelihood.model, init.shape[1]
+    far, near, i = _with_mu(model, init, mu), _with_mu(model, null.theta, mu), np.arange(n)
+    everything = Rows.join([held, held, asimov, asimov, free])
+    no_rival = np.full(n, -1)
+    rival = np.concatenate([no_rival, i, no_rival, 2 * n + i, no_rival])
+    found = fit(likelihood, everything, np.hstack([near, far, near, far, null.theta]), rival)
+    lowest = found.lowest([np.r_[i, 2 * n + i, 4 * n + i], np.r_[n + i, 3 * n + i, 4 * n + i]])
+    lowest = search_across_folds(likelihood, Rows.join([held, asimov, free]), lowest)
+    tested, on_asimov, best = (lowest.lowest([part * n + i]) for part in range(3))
+    # The result of one fit is a start for the others, where it is lower than what they found.
+    tested = _improved(likelihood, held, tested, _with_mu(model, best.theta, mu))
+    on_asimov = _improved(likelihood, asimov, on_asimov, tested.theta)
+    best = _improved(likelihood, free, best, tested.theta)
+    return tested, on_asimov, best
+
+
+def _improved(likelihood: Likelihood, rows: Rows, found: Fit, theta: Array) -> Fit:
+    """The fit, or the one that starts from theta (P, R) where the likelihood is lower there."""
+    n = theta.shape[1]
+    theta = likelihood.clean(theta.copy())
+    with np.errstate(all="ignore"):
+        some, two = (rows, theta) if n > 1 else (rows.take(np.zeros(2, np.intp)), np.repeat(theta, 2, 1))
+        value = likelihood.value(some, two, likelihood.expected(some, two))[:n]
+    i = np.flatnonzero(value < found.value)
+    if len(i):
+        again = fit(likelihood, rows.take(i), np.take(theta, i, 1))
+        found.theta[:, i], found.value[i], found.converged[i] = again.theta, again.value, again.converged
+    return found
+
+
+def minima(model: Model, limits: Limits, hypothesis: int) -> Array:
+    """-log L (3,) at mu = 0, at the tested mu and at the best mu, with all constants, as pyhf's `logpdf` gives it."""
+    theta = model.init[hypothesis]
+    rows, two = Rows(model, np.array([hypothesis, hypothesis])), np.stack([theta, theta], 1)
+    likelihood = Likelihood(model)
+    value = likelihood.value(rows, two, likelihood.expected(rows, two))[0]
+    return limits.nll[hypothesis] - log_likelihood(model, hypothesis, theta) - value

@@ -1,0 +1,439 @@
+"""The negative log-likelihood of many hypotheses at once, with gradient: NumPy on arrays whose last axis is the row.
+
+A row is one fit of one hypothesis. Every operation is elementwise over rows, a product with a fixed sparse matrix
+(which adds row by row in a fixed order), or one small dense product per row. So the bits of a row do not depend on the
+other rows, nor on how many there are: the same scan cut into other chunks, or spread over other processes, gives the
+same numbers. (A dense product over all rows would be as fast and would break that: BLAS picks its kernel, and with it
+the order of the sums, by the number of columns. `sum(0)` of a single row does the same. Hence `at_least_two`.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.special import gammaln
+
+from histfactory.interpolation import code4, code4_coefficients, code4p_weight, powers_of
+from histfactory.model import Array, Block, Index, Mask, Model
+
+try:
+    from scipy.sparse._sparsetools import csr_matvecs
+except ImportError:  # private to SciPy: a version may move it
+    csr_matvecs = None
+
+TINY = 1e-12  # a linear factor at zero is put here: its derivative is lambda / theta
+
+
+def at_least_two(rows: Index) -> Index:
+    """The same row numbers; a single one twice, since the order of a sum depends on whether there are several."""
+    return rows if len(rows) > 1 else np.repeat(rows, 2)
+
+
+class Sum:
+    """A fixed sparse matrix that multiplies arrays (columns, R), by SciPy's compiled loop without what surrounds it.
+
+    `matrix @ x` of SciPy takes ten microseconds to look at its arguments, and a fit of a small model makes thousands of
+    such products. Each output row is added up in the order of the matrix's entries, whatever R is.
+    """
+
+    def __init__(self, rows: Index, columns: Index, shape: tuple[int, int], data: Array | None = None) -> None:
+        order = np.argsort(rows, kind="stable")
+        self.shape, self.nnz = shape, len(order)
+        self.data = np.ones(len(order)) if data is None else np.asarray(data, float)[order]
+        self.columns = np.asarray(columns)[order].astype(np.int32)
+        self.starts = np.zeros(shape[0] + 1, np.int32)
+        np.cumsum(np.bincount(rows, minlength=shape[0]), out=self.starts[1:])
+
+    def __matmul__(self, x: Array) -> Array:
+        return self.add(x, np.zeros((self.shape[0], x.shape[1])))
+
+    def add(self, x: Array, out: Array) -> Array:
+        """`out` (rows, R) += matrix @ x; both in C order."""
+        if self.nnz == 0:
+            return out
+        if csr_matvecs is None:
+            out += sparse.csr_matrix((self.data, self.columns, self.starts), self.shape) @ x
+        else:
+            csr_matvecs(*self.shape, x.shape[1], self.starts, self.columns, self.data, x.reshape(-1), out.reshape(-1))
+        return out
+
+
+class Rows:
+    """The numbers that differ from row to row: arrays (..., R). One row a hypothesis given; some may come twice."""
+
+    FIELDS = (
+        "data",
+        "auxdata",
+        "precision",
+        "tau",
+        "lower",
+        "upper",
+        "free",
+        "nominal",
+        "coefficients",
+        "log_hi",
+        "log_lo",
+        "high",
+        "low",
+        "even",
+        "symmetric",
+        "asymmetric",
+    )
+
+    def __init__(self, model: Model, hypotheses: Index) -> None:
+        def gather(array: Array) -> Array:
+            return np.ascontiguousarray(array[hypotheses].T)
+
+        self.data, self.auxdata = gather(model.data), gather(model.auxdata)
+        self.precision, self.tau = gather(model.precision), gather(model.tau)
+        self.lower, self.upper = gather(model.lower), gather(model.upper)
+        self.free = gather(np.where(model.fixed, 0.0, 1.0))  # 1 or 0
+        # A bound at zero moves with the parameters that `Likelihood.clean` keeps off zero.
+        linear = self.lower[model.n_alpha :]
+        np.copyto(linear, TINY, where=np.abs(linear) < TINY)
+        own = model.own
+        self.nominal = gather(own.nominal)
+        self.symmetric, self.asymmetric = gather(own.symmetric), gather(own.asymmetric)
+        self.high, self.low = gather(own.hi), gather(own.lo)
+        self.coefficients, self.log_hi, self.log_lo = code4_coefficients(self.high, self.low)
+        self.even = 0.5 * (self.high + self.low) - 1
+
+    def take(self, index: Index) -> Rows:
+        """These rows only, in C order (plain indexing would give Fortran order, which is slow and sums differently)."""
+        other = object.__new__(Rows)
+        for name in self.FIELDS:
+            setattr(other, name, np.take(getattr(self, name), index, -1))
+        return other
+
+    @staticmethod
+    def join(parts: list[Rows]) -> Rows:
+        """The rows of all parts, one after the other."""
+        other = object.__new__(Rows)
+        for name in Rows.FIELDS:
+            setattr(other, name, np.concatenate([getattr(part, name) for part in parts], -1))
+        return other
+
+
+@dataclass
+class Point:
+    """The likelihood at one point of each row."""
+
+    value: Array  # (R,) -log L(theta) + log L(saturated)
+    nu: Array  # (B, R) expected counts
+    gradient: Array  # (P, R)
+    jacobian: Array  # (R, B, S) d nu / d theta of the shared parameters
+    jacobian_local: Array  # (T, R) the same for local parameters, each in its own bin
+    diagonal: (
+        Array  # (P, R) diagonal of the Hessian, less that of J^T W J with W = n / nu^2; approximate for the alphas
+    )
+
+    def take(self, index: Index) -> Point:
+        def columns(array: Array) -> Array:
+            return np.take(array, index, -1)
+
+        return Point(
+            columns(self.value),
+            columns(self.nu),
+            columns(self.gradient),
+            np.take(self.jacobian, index, 0),
+            columns(self.jacobian_local),
+            columns(self.diagonal),
+        )
+
+    def put(self, index: Index, other: Point) -> None:
+        for name in ("value", "nu", "gradient", "jacobian_local", "diagonal"):
+            getattr(self, name)[..., index] = getattr(other, name)
+        self.jacobian[index] = other.jacobian
+
+
+class _Side:
+    """One block of cells, made ready: fixed sparse matrices that sum over cells, pairs and hists.
+
+    A model has two sides, the cells that all hypotheses share and those of each hypothesis. On the first, yields and
+    variations are constants and part of the matrices (`_shared_matrices`); on the second they come from `Rows`.
+    """
+
+    def __init__(self, block: Block, model: Model, own: bool) -> None:
+        k, s, b, t = model.n_alpha, model.n_shared, model.data.shape[1], len(model.local_bin)
+        cells, pairs, processes = len(block.cell_bin), len(block.pair_alpha), block.n_processes
+        cell, pair = np.arange(cells), np.arange(pairs)
+        self.own, self.block, self.n_alpha, self.n_cells = own, block, k, cells
+        self.bins = Sum(block.cell_bin, cell, (b, cells))
+        # Factors of a process: segments of the pairs, which are sorted by process.
+        self.with_pairs, self.starts = np.unique(block.pair_process, return_index=True)
+        # Cells with a first, second, ... linear factor; None where all have it.
+        self.ranks = [None if (rank >= 0).all() else np.flatnonzero(rank >= 0) for rank in block.factors]
+        self.process_sum = Sum(block.cell_process, cell, (processes, cells))
+        self.alpha_sum = Sum(block.pair_alpha, pair, (k, pairs))
+        self.by_alpha = np.argsort(block.pair_alpha, kind="stable")
+        self.alpha_start = np.searchsorted(block.pair_alpha[self.by_alpha], np.arange(k + 1))
+        self._list_pairs_of_cells(b * k)
+        # Linear factors.
+        rank, where = np.nonzero(block.factors >= 0)
+        parameter = block.factors[rank, where]
+        wide = (parameter >= k) & (parameter < s)
+        target = block.cell_bin[where[wide]] * (s - k) + parameter[wide] - k
+        self.wide_jacobian = Sum(target, where[wide], (b * (s - k), cells))
+        self.local_sum = Sum(parameter[~wide] - s, where[~wide], (t, cells))
+        # histosys
+        hist = np.arange(len(block.hist_cell))
+        self.hist_bin_alpha = block.cell_bin[block.hist_cell] * k + block.hist_alpha
+        self.hist_sum = Sum(self.hist_bin_alpha, hist, (b * k, len(hist)))
+        if own:
+            self.hist_cells = Sum(block.hist_cell, hist, (cells, len(hist)))
+            self.hist_alpha = Sum(block.hist_alpha, hist, (k, len(hist)))
+        else:
+            self._shared_matrices(b)
+
+    def _list_pairs_of_cells(self, n_targets: int) -> None:
+        """`entry_pair`, `entry_cell`: a pair affects every cell of its process, and each of these is one entry."""
+        block = self.block
+        n_cells_of = np.bincount(block.cell_process, minlength=block.n_processes)
+        first_cell = np.concatenate([[0], np.cumsum(n_cells_of)])[:-1]
+        repeat = n_cells_of[block.pair_process]
+        self.entry_pair = np.repeat(np.arange(len(block.pair_alpha)), repeat)
+        within = np.arange(len(self.entry_pair)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
+        self.entry_cell = first_cell[block.pair_process][self.entry_pair] + within
+        target = block.cell_bin[self.entry_cell] * self.n_alpha + block.pair_alpha[self.entry_pair]
+        self.pair_jacobian = Sum(target, np.arange(len(self.entry_pair)), (n_targets, len(self.entry_pair)))
+
+    def _shared_matrices(self, n_bins: int) -> None:
+        block, k, cells, pairs = self.block, self.n_alpha, self.n_cells, len(self.block.pair_alpha)
+        c, self.log_hi, self.log_lo = code4_coefficients(block.hi, block.lo)
+        columns = np.arange(7)[:, None] * k + block.pair_alpha  # powers of alpha, see `powers_of`
+        order = np.arange(1, 7)[:, None]
+        at = np.broadcast_to(np.arange(pairs), (7, pairs))
+        derivatives = (7, np.vstack([np.ones(pairs), c])), (6, order * c), (5, (order * (order - 1) * c)[1:])
+        self.f = [Sum(at[:n].ravel(), columns[:n].ravel(), (pairs, 7 * k), data.ravel()) for n, data in derivatives]
+        self.add_symmetric = Sum(block.hist_cell, block.hist_alpha, (cells, k), block.symmetric)
+        self.add_asymmetric = Sum(block.hist_cell, block.hist_alpha, (cells, k), block.asymmetric)
+        targets, shape = self.hist_bin_alpha, (n_bins * k, cells)
+        self.jacobian_symmetric = Sum(targets, block.hist_cell, shape, block.symmetric)
+        self.jacobian_asymmetric = Sum(targets, block.hist_cell, shape, block.asymmetric)
+        even = 0.5 * (block.hi + block.lo) - 1
+        self.alpha_even = Sum(block.pair_alpha, block.pair_process, (k, block.n_processes), even)
+        self.alpha_asymmetric = Sum(block.hist_alpha, block.hist_cell, (k, cells), block.asymmetric)
+
+    def interpolate(self, rows: Rows, alpha: Array, powers: Array, order: int) -> list[Array]:
+        """f and its first `order` derivatives, each (pairs, R)."""
+        if self.own:
+            out = code4(rows.coefficients, np.take(alpha, self.block.pair_alpha, 0), order)
+        else:
+            out = [matrix @ powers for matrix in self.f[: order + 1]]
+        # Beyond one sigma: hi^alpha or lo^-alpha. Few parameters of few rows.
+        k, r = np.nonzero(np.abs(alpha) > 1)
+        n = self.alpha_start[k + 1] - self.alpha_start[k]
+        if n.sum():
+            i = self.by_alpha[np.repeat(self.alpha_start[k] - np.cumsum(n) + n, n) + np.arange(n.sum())]
+            r, x = np.repeat(r, n), np.repeat(alpha[k, r], n)
+            if self.own:
+                slope = np.where(x > 0, rows.log_hi[i, r], -rows.log_lo[i, r])
+            else:
+                slope = np.where(x > 0, self.log_hi[i], -self.log_lo[i])
+            value = np.exp(slope * x)
+            for derivative in out:
+                derivative[i, r] = value
+                value = value * slope
+        return out
+
+    def rates(self, rows: Rows, theta: Array, powers: Array, v: Array, order: int) -> tuple[list[Array], Array, Array]:
+        """Interpolated factors; product of all factors (cells, R); expected counts (cells, R)."""
+        block, alpha = self.block, theta[: self.n_alpha]
+        f = self.interpolate(rows, alpha, powers, order)
+        factor = np.ones((block.n_processes, theta.shape[1]))
+        if len(self.starts):
+            # A product, not a sum of logarithms: far out a polynomial can turn zero or negative.
+            factor[self.with_pairs] = np.multiply.reduceat(f[0], self.starts, axis=0)
+        factor = np.take(factor, block.cell_process, 0)
+        for rank, cells in zip(block.factors, self.ranks, strict=True):
+            if cells is None:
+                factor *= np.take(theta, rank, 0)
+            else:
+                factor[cells] *= np.take(theta, rank[cells], 0)
+        if not len(block.hist_cell):
+            shape = rows.nominal if self.own else block.nominal[:, None]
+        elif self.own:
+            x = np.take(alpha, block.hist_alpha, 0) * rows.symmetric
+            x += np.take(v, block.hist_alpha, 0) * rows.asymmetric
+            shape = rows.nominal + self.hist_cells @ x
+        else:
+            shape = np.repeat(block.nominal[:, None], alpha.shape[1], 1)
+            self.add_symmetric.add(alpha, shape)
+            self.add_asymmetric.add(v, shape)
+        return f, factor, shape * factor
+
+    def add_slopes(self, rows: Rows, f: list[Array], factor: Array, rate: Array, slopes: _Slopes) -> None:
+        """Add the derivatives of the expected counts; f, factor, rate as `rates` returns them (f[1] is overwritten)."""
+        block = self.block
+        if len(block.pair_alpha):
+            f[1] /= f[0]
+            product = np.take(f[1], self.entry_pair, 0)
+            product *= np.take(rate, self.entry_cell, 0)
+            self.pair_jacobian.add(product, slopes.alpha)
+        self.wide_jacobian.add(rate, slopes.wide)
+        self.local_sum.add(rate, slopes.local)
+        if self.own and len(block.hist_cell):
+            of_hist = np.take(factor, block.hist_cell, 0)
+            self.hist_sum.add(of_hist * rows.symmetric, slopes.alpha)
+            of_hist *= rows.asymmetric
+            self.hist_sum.add(of_hist, slopes.asymmetric)
+        elif len(block.hist_cell):
+            self.jacobian_symmetric.add(factor, slopes.alpha)
+            self.jacobian_asymmetric.add(factor, slopes.asymmetric)
+
+    def add_bend(self, rows: Rows, factor: Array, rate: Array, residual: Array, bend: Array) -> None:
+        """Add the second derivatives by each alpha (K, R), divided by v''.
+
+        Exact for histosys; a normsys is taken for a histosys with the same +-1 sigma, which needs no polynomial. They
+        only shape the steps, so this changes no minimum.
+        """
+        block = self.block
+        weight = np.take(residual, block.cell_bin, 0)
+        if len(block.pair_alpha):
+            of_process = self.process_sum @ (rate * weight)
+            if self.own:
+                self.alpha_sum.add(np.take(of_process, block.pair_process, 0) * rows.even, bend)
+            else:
+                self.alpha_even.add(of_process, bend)
+        if len(block.hist_cell):
+            weight *= factor
+            if self.own:
+                self.hist_alpha.add(np.take(weight, block.hist_cell, 0) * rows.asymmetric, bend)
+            else:
+                self.alpha_asymmetric.add(weight, bend)
+
+
+class _Slopes:
+    """Sums that become the Jacobian d nu / d theta: by alphas, by linear factors of several bins, by those of one."""
+
+    def __init__(self, model: Model, n_rows: int) -> None:
+        k, s, b = model.n_alpha, model.n_shared, model.data.shape[1]
+        self.alpha = np.zeros((b * k, n_rows))
+        self.asymmetric = np.zeros((b * k, n_rows))  # still to be multiplied by v'
+        self.wide = np.zeros((b * (s - k), n_rows))  # still to be divided by theta
+        self.local = np.zeros((len(model.local_bin), n_rows))  # likewise
+
+    def jacobian(self, model: Model, theta: Array, v1: Array) -> Array:
+        """(R, B, S)"""
+        k, s, b, n_rows = model.n_alpha, model.n_shared, model.data.shape[1], theta.shape[1]
+        jacobian = np.empty((b, s, n_rows))
+        asymmetric = self.asymmetric.reshape(b, k, n_rows)
+        asymmetric *= v1
+        np.add(self.alpha.reshape(b, k, n_rows), asymmetric, out=jacobian[:, :k])
+        np.divide(self.wide.reshape(b, s - k, n_rows), theta[k:s], out=jacobian[:, k:])
+        return np.ascontiguousarray(jacobian.transpose(2, 0, 1))
+
+
+class Likelihood:
+    """The likelihood of one `Model`, for any rows of it."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.sides = [_Side(model.shared, model, own=False), _Side(model.own, model, own=True)]
+        self.sides = [side for side in self.sides if side.n_cells]
+        constrained = model.tau > 0
+        self.poisson = as_slice(np.flatnonzero(constrained.any(0)))  # parameters with a Poisson constraint
+        self.has_poisson = bool(constrained.any())
+        self.all_poisson = bool(constrained[:, self.poisson].all())  # in every hypothesis
+        self.local = Sum(model.local_bin, np.arange(len(model.local_bin)), (model.data.shape[1], len(model.local_bin)))
+
+    def clean(self, theta: Array) -> Array:
+        """Linear factors moved off zero, in place."""
+        linear = theta[self.model.n_alpha :]
+        np.copyto(linear, TINY, where=np.abs(linear) < TINY)
+        return theta
+
+    def value(self, rows: Rows, theta: Array, nu: Array) -> Array:
+        """-log L + log L(saturated) (R,) at theta (P, R), where the expected counts are nu (B, R)."""
+        difference = theta - rows.auxdata
+        normal = rows.precision * difference * difference
+        value = deviance(nu, rows.data).sum(0) + 0.5 * normal.sum(0)
+        if self.has_poisson:
+            tau, aux = rows.tau[self.poisson], rows.auxdata[self.poisson]
+            rate = tau * theta[self.poisson]
+            if self.all_poisson:
+                value += deviance(rate, aux).sum(0)
+            else:
+                on = tau > 0
+                value += np.where(on, deviance(rate, np.where(on, aux, 0.0)), 0.0).sum(0)
+        return value
+
+    def expected(self, rows: Rows, theta: Array) -> Array:
+        """Expected counts nu (B, R)."""
+        powers, v = powers_of(theta[: self.model.n_alpha]), code4p_weight(theta[: self.model.n_alpha])[0]
+        nu = np.zeros((self.model.data.shape[1], theta.shape[1]))
+        for side in self.sides:
+            side.bins.add(side.rates(rows, theta, powers, v, 0)[2], nu)
+        return nu
+
+    def expects_no_negative_counts(self, rows: Rows, theta: Array) -> Mask:
+        """(R,) Where nothing was observed, log L = -nu also for nu < 0 (in pyhf too): a minimiser may run off there."""
+        with np.errstate(all="ignore"):
+            return np.logical_and.reduce(self.expected(rows, theta) >= 0)
+
+    def __call__(self, rows: Rows, theta: Array) -> Point:
+        """Value, gradient and Jacobian at theta (P, R)."""
+        with np.errstate(all="ignore"):  # a trial step may go anywhere: the value is then NaN, and the step is halved
+            return self._evaluate(rows, theta)
+
+    def _evaluate(self, rows: Rows, theta: Array) -> Point:
+        model, n_rows = self.model, theta.shape[1]
+        k, s = model.n_alpha, model.n_shared
+        powers, (v, v1, v2) = powers_of(theta[:k]), code4p_weight(theta[:k])
+        parts = [side.rates(rows, theta, powers, v, 1) for side in self.sides]
+        nu = np.zeros((model.data.shape[1], n_rows))
+        for side, (_, _, rate) in zip(self.sides, parts, strict=True):
+            side.bins.add(rate, nu)
+        residual = 1 - rows.data / nu
+        if not rows.data.all():
+            residual = np.where(rows.data > 0, residual, 1.0)
+
+        slopes, bend = _Slopes(model, n_rows), np.zeros((k, n_rows))
+        for side, (f, factor, rate) in zip(self.sides, parts, strict=True):
+            side.add_slopes(rows, f, factor, rate, slopes)
+            side.add_bend(rows, factor, rate, residual, bend)
+        bend *= v2
+        jacobian, jacobian_local = slopes.jacobian(model, theta, v1), slopes.local / theta[s:]
+        diagonal = rows.precision.copy()
+        diagonal[:k] += bend
+        gradient = rows.precision * (theta - rows.auxdata)
+        gradient[:s] += np.matmul(np.ascontiguousarray(residual.T)[:, None], jacobian)[:, 0].T
+        gradient[s:] += np.take(residual, model.local_bin, 0) * jacobian_local
+        if self.has_poisson:
+            tau, aux, x = rows.tau[self.poisson], rows.auxdata[self.poisson], theta[self.poisson]
+            slope, bend = tau - aux / x, aux / (x * x)
+            gradient[self.poisson] += slope if self.all_poisson else np.where(tau > 0, slope, 0.0)
+            diagonal[self.poisson] += bend if self.all_poisson else np.where(tau > 0, bend, 0.0)
+        return Point(self.value(rows, theta, nu), nu, gradient, jacobian, jacobian_local, diagonal)
+
+
+def deviance(rate: Array, n: Array) -> Array:
+    """rate - n - n log(rate / n), element by element: half the Poisson deviance; `rate` where nothing was observed."""
+    if n.all():
+        return rate - n - n * np.log(rate / n)
+    some = n > 0
+    return rate - n - n * np.log(np.where(some, rate, 1.0) / np.where(some, n, 1.0))
+
+
+def as_slice(index: Index) -> slice | Index:
+    """The same elements as a slice where they lie side by side: that gives a view, and an index a copy."""
+    if len(index) and index[-1] - index[0] == len(index) - 1:
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return index
+
+
+def log_likelihood(model: Model, hypothesis: int, theta: Array) -> float:
+    """log L with all its constants, as pyhf's `Model.logpdf` gives it; theta (P,)."""
+    likelihood, rows = Likelihood(model), Rows(model, np.array([hypothesis, hypothesis]))
+    two = np.stack([theta, theta], 1)
+    value = likelihood.value(rows, two, likelihood.expected(rows, two))[0]
+
+    def saturated(n: Array) -> float:
+        return float((np.where(n > 0, n * np.log(np.where(n > 0, n, 1.0)), 0.0) - n - gammaln(n + 1)).sum())
+
+    present = model.present[hypothesis]
+    precision, tau = model.precision[hypothesis][present], model.tau[hypothesis][present]
+    constant = saturated(model.data[hypothesis]) + saturated(model.auxdata[hypothesis][present][tau > 0])
+    return float(constant + 0.5 * np.log(precision[precision > 0] / (2 * np.pi)).sum() - value)

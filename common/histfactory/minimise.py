@@ -1,0 +1,427 @@
+"""Two minimisers: a fast one for many fits at once, and a slow and safe one for the few fits that the fast one leaves.
+
+`fit` minimises every row by projected quasi-Newton steps (`fit_batch`). A step solves the Gauss-Newton matrix with the
+diagonal of the second derivatives, corrected by a few secant pairs (L-BFGS with that matrix as its start; Nocedal and
+Wright, Numerical Optimization, algorithm 7.4). Parameters at a bound that the gradient pushes outward are frozen
+(Bertsekas 1982).
+
+Where normalisations multiply each other or data hardly constrain a direction, the Hessian is indefinite or nearly
+singular, and secant pairs learn it too slowly. For such rows `newton` forms the whole second derivative and makes its
+eigenvalues positive, so that a saddle repels (saddle-free Newton; Dauphin et al., arXiv:1406.2572). Factors without a
+constraint move by their logarithms: where data fix only the product of two, the valley is a hyperbola, along which
+straight steps creep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histfactory.interpolation import code4p_weight, powers_of
+from histfactory.likelihood import Likelihood, Point, Rows, at_least_two
+from histfactory.model import Array, Index, Mask
+
+TOLERANCE = 1e-8  # a fit has converged when a Newton step promises less than this in log L: 1e-4 of CLs needs 1e-5
+MAX_STEPS = 40  # usual fits take 5 to 20; what has not converged then goes to `newton`
+LONGEST_STEP = 1.5  # in standard deviations of any alpha: the quadratic model is no good beyond
+HALVINGS = 6  # of a step: a direction that is no good at 1/64 is better computed again, or left to `newton`
+SECANT_PAIRS = 2  # older ones describe a surface that is no longer there: folds bend it
+SAME = 0.2  # two starts of one fit this close in every parameter (alphas: standard deviations) are in one basin
+
+NEWTON_STEPS = 200
+LONGEST_NEWTON_STEP = 3.0  # in standard deviations of an alpha and in the logarithm of a factor
+SMALL = 1e-3  # a factor below this moves by itself, not by its logarithm: it may be on its way to zero
+AT_BOUND = 1e-8  # this close, relative to the parameter: the effect of its gradient is below any tolerance here
+
+
+@dataclass
+class Fit:
+    """Result of one fit per row. `value` is -log L + log L(saturated); infinite for a row that was dropped."""
+
+    theta: Array  # (P, R)
+    value: Array  # (R,)
+    converged: Mask  # (R,)
+
+    def lowest(self, starts: list[Index]) -> Fit:
+        """The lowest of some starts of each fit; one array of rows per start."""
+        rows = np.stack(starts)
+        best = rows[self.value[rows].argmin(0), np.arange(rows.shape[1])]
+        return Fit(np.take(self.theta, best, 1), self.value[best], self.converged[best])
+
+
+def fit(likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = None) -> Fit:
+    """Minimise each row from its start (P, R), within its bounds; `rival` as in `fit_batch`."""
+    result = fit_batch(likelihood, rows, start, rival)
+    for i in np.flatnonzero(~result.converged & np.isfinite(result.value)):
+        finish(likelihood, rows, result, int(i))
+    return result
+
+
+def finish(likelihood: Likelihood, rows: Rows, result: Fit, i: int) -> None:
+    """Continue row i with `newton`, from where it is; the result is changed in place."""
+    one = rows.take(np.array([i, i]))
+    result.theta[:, i], result.value[i], result.converged[i] = newton(likelihood, one, result.theta[:, i])
+
+
+# ---------------------------------------------------------------- many rows at once
+
+
+def fit_batch(
+    likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = None, known: Fit | None = None
+) -> Fit:
+    """Minimise each row from its start (P, R), within its bounds, by at most MAX_STEPS quasi-Newton steps.
+
+    `rival` (R,) names for each row another start of the same fit, or -1: a row is dropped when it is in the basin of
+    its rival or can no longer win. Rivals from R on are the rows of `known`, fits that have ended.
+    """
+    theta, n_rows = likelihood.clean(start.copy()), start.shape[1]
+    result = Fit(theta, np.full(n_rows, np.inf), np.zeros(n_rows, bool))
+    if n_rows == 0:
+        return result
+    race = None if rival is None else _Race(rival, len(theta), known)
+    batch = _Batch(likelihood, rows, theta.copy())
+    for _ in range(MAX_STEPS):
+        step, promise = batch.step()
+        batch.store(result)
+        finished = promise < TOLERANCE
+        result.converged[batch.index[finished]] = True
+        keep = ~finished
+        if race is not None:
+            dropped = race.dropped(batch.index, batch.theta, batch.point.value, promise, finished)
+            result.value[batch.index[dropped]] = np.inf
+            keep &= ~dropped
+        if not keep.any():
+            return result
+        if not keep.all():
+            i = batch.keep_only(np.flatnonzero(keep))
+            step = np.take(step, i, 1)
+        gave_up = batch.move(step)
+        if race is not None:
+            race.ended[gave_up] = True
+        if not len(batch.index):
+            return result
+    batch.store(result)
+    return result
+
+
+class _Batch:
+    """The rows that are still being minimised: where they are, and what each of them remembers of its last steps."""
+
+    def __init__(self, likelihood: Likelihood, rows: Rows, theta: Array) -> None:
+        self.likelihood = likelihood
+        self.index = at_least_two(np.arange(theta.shape[1]))  # (R,) positions in the result
+        if theta.shape[1] == 1:
+            rows, theta = rows.take(self.index), np.take(theta, self.index, 1)
+        self.rows, self.theta = rows, theta
+        self.point = likelihood(rows, theta)
+        self.pairs: list[tuple[Array, Array, Array]] = []  # steps (P, R), changes of the gradient (P, R), 1 / product
+        self.retried = np.zeros(len(self.index), bool)  # the last step failed
+
+    def store(self, result: Fit) -> None:
+        result.value[self.index], result.theta[:, self.index] = self.point.value, self.theta
+
+    def keep_only(self, i: Index) -> Index:
+        """Continue with these rows alone, two at least; their positions among the rows before."""
+        i = at_least_two(i)
+        self.index, self.rows, self.theta = self.index[i], self.rows.take(i), np.take(self.theta, i, 1)
+        self.point, self.retried = self.point.take(i), self.retried[i]
+        self.pairs = [(np.take(ds, i, 1), np.take(dy, i, 1), rho[i]) for ds, dy, rho in self.pairs]
+        return i
+
+    def step(self) -> tuple[Array, Array]:
+        """A quasi-Newton step (P, R), to be subtracted, and what it promises (R,): its product with the gradient."""
+        rows, gradient = self.rows, self.point.gradient
+        outward = ((self.theta <= rows.lower) & (gradient > 0)) | ((self.theta >= rows.upper) & (gradient < 0))
+        free = rows.free * ~outward
+        system = _GaussNewton(self.likelihood, self.point, rows, free)
+        q, products = gradient * free, []
+        for ds, dy, rho in reversed(self.pairs):
+            products.append(rho * (ds * q).sum(0))
+            q = q - products[-1] * dy * free
+        step = system.solve(q)
+        for (ds, dy, rho), a in zip(self.pairs, reversed(products), strict=True):
+            step += free * ds * (a - rho * (dy * free * step).sum(0))
+        promise = (step * gradient).sum(0)
+        # A direction that does not descend (secant pairs from across a fold of the surface): the plain one does.
+        uphill = ~(promise >= 0) & np.isfinite(self.point.value)
+        if uphill.any() and self.pairs:
+            plain = system.solve(gradient * free)
+            step[:, uphill] = plain[:, uphill]
+            promise[uphill] = (plain * gradient).sum(0)[uphill]
+            self.forget_pairs(uphill)
+        return step, promise
+
+    def forget_pairs(self, some: Mask) -> None:
+        for _, _, rho in self.pairs:
+            rho[some] = 0
+
+    def move(self, step: Array) -> Index:
+        """Take the step, or the part of it that lowers the likelihood; positions of rows that gave up.
+
+        Where not even a tiny step goes down, the row is tried once more without secant pairs; then it is left to
+        `newton`.
+        """
+        theta, point, failed = self._search(step, self._length(step))
+        gave_up = np.empty(0, np.intp)
+        if failed.any():
+            self.forget_pairs(failed)
+            lost = failed & self.retried
+            self.retried = failed.copy()
+            if lost.any():
+                gave_up = self.index[lost]
+                left = np.flatnonzero(~lost)
+                if not len(left):
+                    self.index = self.index[:0]
+                    return gave_up
+                i = self.keep_only(left)
+                theta, point = np.take(theta, i, 1), point.take(i)
+        else:
+            self.retried[:] = False
+        ds, dy = theta - self.theta, point.gradient - self.point.gradient
+        product = (ds * dy).sum(0)
+        good = product > 1e-10 * np.sqrt((ds * ds).sum(0) * (dy * dy).sum(0)) + 1e-300
+        rho = np.where(good, 1 / np.where(good, product, 1.0), 0.0)
+        self.pairs = [*self.pairs, (ds, dy, rho)][-SECANT_PAIRS:]
+        self.theta, self.point = theta, point
+        return gave_up
+
+    def _length(self, step: Array) -> Array:
+        """How much of the step to try first, (R,), at most 1."""
+        model, rows = self.likelihood.model, self.rows
+        longest = np.abs(step[: model.n_alpha]).max(0, initial=0.0)
+        length = np.minimum(1, LONGEST_STEP / np.maximum(longest, 1e-12))
+        # Up to the bound of the parameter of interest, not beyond: the rest of the step is made for all of its move.
+        toward, poi = step[model.poi], self.theta[model.poi]
+        room = np.where(toward > 0, poi - rows.lower[model.poi], poi - rows.upper[model.poi])
+        limited = np.minimum(length, room / np.where(toward == 0, 1, toward))
+        return np.where((room != 0) & (toward != 0), limited, length)
+
+    def _search(self, step: Array, length: Array) -> tuple[Array, Point, Mask]:
+        """Halve each row's step until the likelihood does not get worse; rows that never do stay where they are."""
+        likelihood, rows, current = self.likelihood, self.rows, self.theta
+        highest = self.point.value + 1e-10 * np.maximum(1, np.abs(self.point.value))
+
+        def moved(rows: Rows, current: Array, step: Array, length: Array) -> Array:
+            new = likelihood.clean(np.clip(current - length * step, rows.lower, rows.upper))
+            np.copyto(new, current, where=rows.free == 0)  # fixed parameters keep their value even outside the bounds
+            return new
+
+        def worse(point: Point, highest: Array) -> Mask:
+            return ~((point.value <= highest) & np.isfinite(point.gradient).all(0))
+
+        theta = moved(rows, current, step, length)
+        point = likelihood(rows, theta)
+        left = np.flatnonzero(worse(point, highest))
+        for _ in range(HALVINGS):
+            if not len(left):
+                break
+            length[left] *= 0.5
+            i = at_least_two(left)
+            some = rows.take(i)
+            trial = moved(some, np.take(current, i, 1), np.take(step, i, 1), length[i])
+            trial_point = likelihood(some, trial)
+            theta[:, i] = trial
+            point.put(i, trial_point)
+            left = np.unique(i[worse(trial_point, highest[i])])
+        failed = np.zeros(len(length), bool)
+        if len(left):
+            failed[left] = True
+            theta[:, left] = current[:, left]
+            point.put(left, self.point.take(left))
+        return theta, point, failed
+
+
+class _Race:
+    """Several starts of the same fit: which of them can be dropped."""
+
+    def __init__(self, rival: Index, n_parameters: int, known: Fit | None) -> None:
+        self.rival = rival
+        self.theta = np.full((n_parameters, len(rival)), np.inf)  # where every row was last
+        self.value = np.full(len(rival), np.inf)
+        self.ended = np.zeros(len(rival), bool)
+        if known is not None:
+            self.theta, self.value = np.hstack([self.theta, known.theta]), np.concatenate([self.value, known.value])
+            self.ended = np.concatenate([self.ended, np.ones(len(known.value), bool)])
+
+    def dropped(self, index: Index, theta: Array, value: Array, promise: Array, finished: Mask) -> Mask:
+        """Rows in the basin of their rival, and rows whose rival has ended lower than they can get."""
+        self.theta[:, index], self.value[index] = theta, value
+        self.ended[index[finished]] = True
+        rival = self.rival[index]
+        same = np.abs(self.theta[:, rival] - theta).max(0) < SAME
+        lost = self.ended[rival] & (promise < 1e-2) & (value - 2 * promise > self.value[rival] + 1e-6)
+        dropped = ~finished & (rival >= 0) & (same | lost)
+        self.value[index[dropped]] = np.inf
+        self.ended[index[dropped]] = True
+        return dropped
+
+
+class _GaussNewton:
+    """The matrix D + J^T W J of every row, D diagonal, W = n / nu^2, ready to solve linear systems.
+
+    Local parameters (one bin each) are eliminated first, exactly: they only lower the weight of their bin. What remains
+    is a system in bins, (1 + A D^-1 A^T) z = ..., with A = W'^(1/2) J (Woodbury), or one in the shared parameters,
+    D + A^T A: the smaller of the two is formed.
+    """
+
+    def __init__(self, likelihood: Likelihood, point: Point, rows: Rows, free: Array) -> None:
+        self.likelihood, s = likelihood, likelihood.model.n_shared
+        prior = rows.precision + 1e-9
+        if likelihood.has_poisson:
+            prior[likelihood.poisson] += rows.tau[likelihood.poisson]
+        # The second derivatives off J^T W J can be negative far out: never below a fifth of the prior's curvature.
+        self.inverse = free / np.maximum(point.diagonal + 1e-9, 0.2 * prior)  # of D, (P, R); 0 for frozen parameters
+        weight = rows.data / (point.nu * point.nu)
+        self.local = self.inverse[s:] * point.jacobian_local
+        weight /= 1 + weight * (likelihood.local @ (self.local * point.jacobian_local))
+        self.root = np.sqrt(weight).T  # (R, B)
+        self.a = point.jacobian * self.root[:, :, None]
+        self.shared = np.ascontiguousarray(self.inverse[:s].T)
+        n_bins = self.a.shape[1]
+        self.in_bins = n_bins <= s
+        if self.in_bins:
+            self.scaled = self.a * self.shared[:, None]
+            matrix = np.matmul(self.scaled, self.a.transpose(0, 2, 1))
+            matrix[:, np.arange(n_bins), np.arange(n_bins)] += 1
+        else:
+            free_shared = self.shared > 0
+            self.a *= free_shared[:, None]
+            matrix = np.matmul(self.a.transpose(0, 2, 1), self.a)
+            diagonal = np.where(free_shared, 1 / np.where(free_shared, self.shared, 1.0), 1.0)
+            matrix[:, np.arange(s), np.arange(s)] += diagonal
+        bad = ~np.isfinite(matrix).all((1, 2))
+        if bad.any():
+            matrix[bad] = np.eye(matrix.shape[1])
+        self.matrix = matrix
+
+    def solve(self, gradient: Array) -> Array:
+        """(D + J^T W J)^-1 gradient, both (P, R)."""
+        s = self.likelihood.model.n_shared
+        of_local = (self.likelihood.local @ (self.local * gradient[s:])).T * self.root  # (R, B)
+        out = self.inverse * gradient
+        if self.in_bins:
+            right = np.matmul(self.a, out[:s].T[:, :, None])[:, :, 0] + of_local
+            z = _solve_each(self.matrix, right[:, :, None])
+            out[:s] -= np.matmul(self.scaled.transpose(0, 2, 1), z)[:, :, 0].T
+            y = z[:, :, 0] * self.root
+        else:
+            right = np.where(self.shared > 0, gradient[:s].T, 0.0) - np.matmul(of_local[:, None], self.a)[:, 0]
+            x = _solve_each(self.matrix, right[:, :, None])
+            out[:s] = x[:, :, 0].T
+            y = (np.matmul(self.a, x)[:, :, 0] + of_local) * self.root
+        out[s:] -= self.local * np.take(y, self.likelihood.model.local_bin, 1).T
+        return out
+
+
+def _solve_each(matrix: Array, right: Array) -> NDArray[np.floating]:
+    """Solve (R, n, n) for (R, n, 1), row by row; NaN for a row whose matrix is singular: `newton` takes that one."""
+    try:
+        return np.linalg.solve(matrix, right)
+    except np.linalg.LinAlgError:
+        out = np.zeros_like(right)
+        for i in range(len(matrix)):
+            try:
+                out[i] = np.linalg.solve(matrix[i : i + 1], right[i : i + 1])[0]
+            except np.linalg.LinAlgError:
+                out[i] = np.nan
+        return out
+
+
+# ---------------------------------------------------------------- one row at a time
+
+
+def newton(likelihood: Likelihood, rows: Rows, start: Array) -> tuple[Array, float, bool]:
+    """Best theta (P,), value, converged, of the first row of `rows` (two rows alike) from start (P,)."""
+    theta, point = start, likelihood(rows, np.stack([start, start], 1))
+    for _ in range(NEWTON_STEPS):
+        step, promise, by_log = _newton_step(likelihood, rows, theta, point)
+        if promise is None or promise < TOLERANCE:
+            return theta, float(point.value[0]), promise is not None
+        moves = by_log | (np.arange(len(step)) < likelihood.model.n_alpha)
+        length = min(1.0, LONGEST_NEWTON_STEP / np.abs(step[moves]).max(initial=1e-12))
+        for _ in range(50):
+            moved = np.where(by_log, theta * np.exp(np.where(by_log, length * step, 0.0)), theta + length * step)
+            trial = np.clip(moved, rows.lower[:, 0], rows.upper[:, 0])
+            trial = likelihood.clean(np.where(rows.free[:, 0] > 0, trial, theta))
+            trial_point = likelihood(rows, np.stack([trial, trial], 1))
+            if trial_point.value[0] < point.value[0] and np.isfinite(trial_point.gradient).all():
+                break
+            length *= 0.5
+        else:
+            # Rounding hides what the step promises: good enough when that is far below what CLs can show.
+            return theta, float(point.value[0]), promise < 100 * TOLERANCE
+        theta, point = trial, trial_point
+    return theta, float(point.value[0]), False
+
+
+def _newton_step(likelihood: Likelihood, rows: Rows, theta: Array, point: Point) -> tuple[Array, float | None, Mask]:
+    """A saddle-free Newton step (P,), to be added; what it promises; which parameters it moves by their logarithms.
+
+    The promise is None where the Hessian is not finite, and 0 where no parameter is free to move.
+    """
+    gradient, lower, upper = point.gradient[:, 0], rows.lower[:, 0], rows.upper[:, 0]
+    free = rows.free[:, 0] > 0
+    # Parameters that a step across their bound brought ever nearer to it are at the bound.
+    near = AT_BOUND * np.maximum(1, np.abs(theta))
+    free &= ~((theta <= lower + near) & (gradient > 0)) & ~((theta >= upper - near) & (gradient < 0))
+    # Free factors multiply each other: along a valley of equal products their logarithms go straight.
+    is_factor = np.arange(len(theta)) >= likelihood.model.n_alpha
+    by_log = free & is_factor & (rows.precision[:, 0] == 0) & (rows.tau[:, 0] == 0) & (theta > SMALL)
+    step = np.zeros(len(theta))
+    if not free.any():
+        return step, 0.0, by_log
+    unit = np.where(by_log, theta, 1.0)
+    with np.errstate(all="ignore"):
+        matrix = hessian(likelihood, rows, np.stack([theta, theta], 1)) * unit * unit[:, None]
+        matrix[by_log, by_log] += (unit * gradient)[by_log]
+    matrix, slope = matrix[np.ix_(free, free)], (gradient * unit)[free]
+    if not np.isfinite(matrix).all():
+        return step, None, by_log
+    scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1e-8))
+    values, vectors = np.linalg.eigh(matrix * scale * scale[:, None])
+    along = vectors.T @ (slope * scale)
+    values = np.maximum(np.abs(values), 1e-9)
+    step[free] = -scale * (vectors @ (along / values))
+    return step, float((along**2 / values).sum()), by_log
+
+
+def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
+    """All second derivatives (P, P) of -log L for the first row of `rows`; theta (P, 2), both columns alike."""
+    model, n = likelihood.model, theta.shape[0]
+    alpha = theta[: model.n_alpha]
+    v, v1, v2 = code4p_weight(alpha)
+    nu = likelihood.expected(rows, theta)[:, 0]
+    data = rows.data[:, 0]
+    residual = np.where(data > 0, 1 - data / nu, 1.0)
+    out, diagonal = np.zeros((n, n)), np.arange(n)
+    jacobian = np.zeros((len(nu), n))
+    for side in likelihood.sides:
+        block = side.block
+        (f, f1, f2), factor, rate = side.rates(rows, theta, powers_of(alpha), v, 2)
+        factor, rate = factor[:, 0], rate[:, 0]
+        slope, bend = f1[:, 0] / f[:, 0], f2[:, 0] / f[:, 0]
+        weight = residual[block.cell_bin]
+        log_slope, delta = np.zeros((side.n_cells, n)), np.zeros((side.n_cells, n))  # of factors; of the histosys sum
+        log_slope[side.entry_cell, block.pair_alpha[side.entry_pair]] = slope[side.entry_pair]
+        second = np.zeros(n)
+        of_pairs = (rate * weight)[side.entry_cell] * (bend - slope**2)[side.entry_pair]
+        np.add.at(second, block.pair_alpha[side.entry_pair], of_pairs)
+        for rank in block.factors:
+            cell = np.flatnonzero(rank >= 0)
+            log_slope[cell, rank[cell]] = 1 / theta[rank[cell], 0]
+            np.add.at(second, rank[cell], -(rate * weight)[cell] / theta[rank[cell], 0] ** 2)
+        symmetric, asymmetric = block.symmetric, block.asymmetric
+        if side.own:
+            symmetric, asymmetric = rows.symmetric[:, 0], rows.asymmetric[:, 0]
+        delta[block.hist_cell, block.hist_alpha] = symmetric + v1[block.hist_alpha, 0] * asymmetric
+        np.add.at(second, block.hist_alpha, (factor * weight)[block.hist_cell] * asymmetric * v2[block.hist_alpha, 0])
+        cross = delta.T @ ((factor * weight)[:, None] * log_slope)
+        out += log_slope.T @ ((rate * weight)[:, None] * log_slope) + cross + cross.T
+        out[diagonal, diagonal] += second
+        np.add.at(jacobian, block.cell_bin, rate[:, None] * log_slope + factor[:, None] * delta)
+    out += jacobian.T @ ((data / nu**2)[:, None] * jacobian)
+    poisson = np.where(rows.tau[:, 0] > 0, rows.auxdata[:, 0] / theta[:, 0] ** 2, 0.0)
+    out[diagonal, diagonal] += rows.precision[:, 0] + poisson
+    return out

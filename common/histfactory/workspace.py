@@ -1,0 +1,307 @@
+"""pyhf's JSON: a workspace and a patch set (schemas 1.0.0), read, checked and patched, ready to be compiled.
+
+A patch (RFC 6902) is applied to a workspace by copying only the containers on its path, so 125 patched workspaces
+share everything that no patch touched. `compiling` relies on that: a sample that is the same object in every
+hypothesis is compiled once.
+"""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from histfactory.errors import HistFactoryError
+from histfactory.schema import Checker, kind_of
+
+
+@dataclass
+class Hypothesis:
+    """One patched workspace, reduced to what its likelihood needs."""
+
+    name: str
+    values: list[Any]  # one per label of the patch set
+    channels: dict[str, dict[str, dict]]  # channel -> sample name -> sample (shared between hypotheses if unpatched)
+    observations: dict[str, list[float]]  # channel -> observed counts
+    measurement: dict
+
+
+def read_json(path: str | Path) -> Any:
+    """The document in a plain or gzipped file. Raises HistFactoryError if the file cannot be read or is not JSON."""
+    path = Path(path)
+    raw = _read_bytes(path)
+
+    def error(expected: str, found: str, next_step: str) -> HistFactoryError:
+        return HistFactoryError(looked_at=path, expected=expected, found=found, next_step=next_step)
+
+    try:
+        with no_garbage_collection():
+            return json.loads(raw)
+    except UnicodeDecodeError:
+        raise error("JSON in UTF-8", "bytes that are not UTF-8 text", f"file {path}") from None
+    except json.JSONDecodeError as fault:
+        found = f"not JSON: {fault.msg} at line {fault.lineno}, column {fault.colno}"
+        raise error("JSON", found, f"python -m json.tool {path}") from None
+    except RecursionError:
+        raise error("JSON of pyhf's schema", "JSON nested too deep to read", f"head -c 300 {path}") from None
+    except ValueError as fault:  # a whole number of thousands of digits
+        raise error("JSON with numbers that fit a float", str(fault), f"head -c 300 {path}") from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise HistFactoryError(
+            looked_at=path, expected="a readable file", found=error.strerror or str(error), next_step=f"ls -l {path}"
+        ) from None
+    if raw[:2] != b"\x1f\x8b":
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (EOFError, OSError, zlib.error) as error:
+        raise HistFactoryError(
+            looked_at=path,
+            expected="a whole gzip file",
+            found=f"a damaged or truncated gzip file ({error})",
+            next_step=f"gzip -t {path}  # then fetch the file again",
+        ) from None
+
+
+def digest(document: Any, algorithm: str = "sha256") -> str:
+    """pyhf's digest of a document: the hash of its JSON with sorted keys."""
+    return hashlib.new(algorithm, json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def read_hypotheses(
+    workspace: Any,
+    patchset: Any = None,
+    measurement: str | None = None,
+    workspace_name: str = "the workspace",
+    patchset_name: str = "the patch set",
+) -> tuple[list[str], list[Hypothesis]]:
+    """Labels of the patch set, and one hypothesis for every patch (without a patch set: the workspace itself).
+
+    workspace, patchset: documents as `read_json` returns them; they are not changed. measurement: the name of one
+    (default: the first). The last two arguments name the documents in messages. Raises HistFactoryError if a document
+    does not follow the schema, or if a patch belongs to another workspace or does not fit.
+    """
+    with no_garbage_collection():
+        reader = _Reader(measurement)
+        checker = Checker(workspace_name, f"python -m json.tool {workspace_name} | less")
+        background = reader.hypothesis(workspace, checker, "workspace", [])
+        if patchset is None:
+            return [], [background]
+        checker = Checker(patchset_name, f"python -m json.tool {patchset_name} | less")
+        labels, patches = _check_patchset(checker, patchset, workspace, workspace_name)
+        hypotheses = []
+        for patch in patches:
+            name, values = patch["metadata"]["name"], patch["metadata"]["values"]
+            checker.document_name = f"{workspace_name} with the patch {name} of {patchset_name}"
+            try:
+                patched = apply_patch(workspace, patch["patch"])
+            except ValueError as error:
+                raise HistFactoryError(
+                    looked_at=f"{patchset_name}, patch {name}",
+                    expected="a patch that fits the workspace (RFC 6902)",
+                    found=str(error),
+                    next_step=f"look at the paths of this patch in {patchset_name}",
+                ) from None
+            hypotheses.append(reader.hypothesis(patched, checker, name, values))
+        return labels, hypotheses
+
+
+class _Reader:
+    """Checks patched workspaces; parts that several of them share are checked once."""
+
+    def __init__(self, measurement: str | None) -> None:
+        self.measurement = measurement
+        self.n_bins: dict[int, int] = {}  # of the samples that were checked, by the identity of the sample
+        self.checked: dict[int, object] = {}  # by identity; it keeps these parts alive, so no identity is used again
+
+    def hypothesis(self, document: Any, checker: Checker, name: str, values: list) -> Hypothesis:
+        """Check one (patched) workspace and select what its likelihood needs."""
+        checker.keys(document, "", {"channels", "measurements", "observations", "version"})
+        checker.version(document, "workspace")
+        channels = self._channels(document, checker)
+        observations = self._observations(document, checker)
+        for channel, samples in channels.items():
+            n_bins = len(next(iter(samples.values()))["data"])
+            if channel not in observations:
+                raise checker.error("/observations", f"the observed counts of channel {channel!r}", "none")
+            if len(observations[channel]) != n_bins:
+                expected = f"{n_bins} bins in {channel!r}, as its samples have"
+                raise checker.error("/observations", expected, f"{len(observations[channel])}")
+        return Hypothesis(name, values, channels, observations, self._measurement(document, checker))
+
+    def _channels(self, document: dict, checker: Checker) -> dict[str, dict[str, dict]]:
+        channels: dict[str, dict[str, dict]] = {}
+        checker.unique_names(checker.array(document["channels"], "/channels", "channels"), "/channels", "channel")
+        for i, channel in enumerate(document["channels"]):
+            path = f"/channels/{i}"
+            checker.keys(channel, path, {"name", "samples"})
+            samples, n_bins = checker.array(channel["samples"], f"{path}/samples", "samples"), None
+            checker.unique_names(samples, f"{path}/samples", "sample")
+            for j, sample in enumerate(samples):
+                known = self.n_bins.get(id(sample))
+                if known is None or (n_bins is not None and known != n_bins):
+                    known = self.n_bins[id(sample)] = checker.sample(sample, f"{path}/samples/{j}", n_bins)
+                    self.checked[id(sample)] = sample
+                n_bins = known
+            channels[channel["name"]] = {sample["name"]: sample for sample in samples}
+        return channels
+
+    def _observations(self, document: dict, checker: Checker) -> dict[str, list[float]]:
+        observations = document["observations"]
+        if id(observations) not in self.checked:
+            checker.array(observations, "/observations", "observations")
+            checker.unique_names(observations, "/observations", "channel")
+            for i, observation in enumerate(observations):
+                checker.keys(observation, f"/observations/{i}", {"name", "data"})
+                checker.numbers(observation["data"], f"/observations/{i}/data", None, negative=False)
+            self.checked[id(observations)] = observations
+        return {observation["name"]: observation["data"] for observation in observations}
+
+    def _measurement(self, document: dict, checker: Checker) -> dict:
+        measurements = checker.array(document["measurements"], "/measurements", "measurements")
+        checker.unique_names(measurements, "/measurements", "measurement")
+        names = [measurement["name"] for measurement in measurements]
+        if self.measurement is not None and self.measurement not in names:
+            expected = f"the measurement {self.measurement!r}"
+            raise checker.error("/measurements", expected, f"only {', '.join(names)}")
+        i = names.index(self.measurement) if self.measurement is not None else 0
+        chosen = measurements[i]
+        if id(chosen) not in self.checked:
+            path = f"/measurements/{i}"
+            checker.keys(chosen, path, {"name", "config"})
+            config = checker.keys(chosen["config"], f"{path}/config", {"poi", "parameters"})
+            checker.string(config["poi"], f"{path}/config/poi")
+            parameters = checker.array(config["parameters"], f"{path}/config/parameters", "parameters", empty=True)
+            checker.unique_names(parameters, f"{path}/config/parameters", "parameter")
+            for j, parameter in enumerate(parameters):
+                checker.parameter(parameter, f"{path}/config/parameters/{j}")
+            if not config["poi"]:
+                raise checker.error(f"{path}/config/poi", "the name of the parameter of interest", "none")
+            self.checked[id(chosen)] = chosen
+        return chosen
+
+
+def _check_patchset(
+    checker: Checker, patchset: Any, workspace: Any, workspace_name: str
+) -> tuple[list[str], list[dict]]:
+    """Labels and patches of a patch set that belongs to this workspace."""
+    checker.keys(patchset, "", {"metadata", "patches", "version"})
+    checker.version(patchset, "patch set")
+    metadata = patchset["metadata"]
+    if not isinstance(metadata, dict) or "labels" not in metadata or "digests" not in metadata:
+        raise checker.error("/metadata", "an object with labels and digests", metadata)
+    labels = checker.array(metadata["labels"], "/metadata/labels", "texts")
+    for label in labels:
+        checker.string(label, "/metadata/labels")
+    _check_digests(checker, metadata["digests"], workspace, workspace_name)
+    first_with_name: dict[str, int] = {}
+    first_with_values: dict[str, int] = {}
+    for i, patch in enumerate(checker.array(patchset["patches"], "/patches", "patches")):
+        _check_patch(checker, patch, f"/patches/{i}", len(labels))
+        name, values = patch["metadata"]["name"], json.dumps(patch["metadata"]["values"])
+        if (first := first_with_name.setdefault(name, i)) != i:
+            found = f"{name!r} again, as in /patches/{first}"
+            raise checker.error(f"/patches/{i}/metadata/name", "each name once", found)
+        if (first := first_with_values.setdefault(values, i)) != i:
+            found = f"{values} again, as in /patches/{first}"
+            raise checker.error(f"/patches/{i}/metadata/values", "each set of values once", found)
+    return list(labels), patchset["patches"]
+
+
+def _check_digests(checker: Checker, digests: Any, workspace: Any, workspace_name: str) -> None:
+    if not isinstance(digests, dict) or not digests:
+        raise checker.error("/metadata/digests", "a digest of the workspace", kind_of(digests))
+    for algorithm, expected in digests.items():
+        if algorithm not in ("md5", "sha256"):
+            raise checker.error("/metadata/digests", "md5 or sha256", algorithm)
+        if (found := digest(workspace, algorithm)) != expected:
+            raise HistFactoryError(
+                looked_at=f"{checker.document_name}, at /metadata/digests/{algorithm}",
+                expected=f"the digest of {workspace_name}, {found}",
+                found=f"{expected}: the patches were made for another workspace",
+                next_step="give the workspace and the patch set of one publication: --workspace FILE --patchset FILE",
+            )
+
+
+def _check_patch(checker: Checker, patch: Any, path: str, n_labels: int) -> None:
+    checker.keys(patch, path, {"metadata", "patch"})
+    metadata = patch["metadata"]
+    name, values = (metadata.get(key) if isinstance(metadata, dict) else None for key in ("name", "values"))
+    if not isinstance(name, str) or not isinstance(values, list):
+        raise checker.error(f"{path}/metadata", "an object with name and values", metadata)
+    if len(values) != n_labels:
+        raise checker.error(f"{path}/metadata/values", f"{n_labels} values, one a label", f"{len(values)} values")
+    for j, value in enumerate(values):
+        if not isinstance(value, str):
+            checker.number(value, f"{path}/metadata/values/{j}", "a finite number or a text")
+    for j, operation in enumerate(checker.array(patch["patch"], f"{path}/patch", "operations", empty=True)):
+        if not isinstance(operation, dict) or not all(isinstance(operation.get(k), str) for k in ("op", "path")):
+            raise checker.error(f"{path}/patch/{j}", "an RFC 6902 operation with op and path", operation)
+        if not isinstance(operation.get("from", ""), str):
+            raise checker.error(f"{path}/patch/{j}/from", "a path", operation["from"])
+
+
+def apply_patch(document: Any, operations: list[dict]) -> Any:
+    """`document` with the patch applied; what the patch does not touch is shared with `document`, not copied.
+
+    Raises ValueError, with the operation and its path, if the patch does not fit.
+    """
+    import jsonpatch
+
+    document = document.copy()
+    for operation in operations:
+        for pointer in [operation["path"]] + ([operation["from"]] if "from" in operation else []):
+            _copy_containers_on_path(document, pointer)
+        if isinstance(operation.get("value"), dict):
+            operation = {**operation, "value": _NotCopied(operation["value"])}
+        try:
+            document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+        except Exception as error:  # jsonpatch and jsonpointer have many kinds, and plain TypeError and KeyError too
+            raise ValueError(f"{operation['op']} {operation['path']}: {error}") from error
+    return document
+
+
+def _copy_containers_on_path(document: Any, pointer: str) -> None:
+    """Replace the containers on the way to `pointer` (RFC 6901) by copies; stop where the path leads nowhere."""
+    node = document
+    for part in pointer.split("/")[1:-1]:
+        key: Any = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list):
+            key = int(key) if key.isdigit() and int(key) < len(node) else None
+        elif not isinstance(node, dict) or key not in node:
+            key = None
+        if key is None or not isinstance(node[key], (dict, list)):
+            return  # jsonpatch explains what is wrong with this path
+        node[key] = node[key].copy()
+        node = node[key]
+
+
+class _NotCopied(dict):
+    """A patch's value that jsonpatch does not copy deeply: nothing writes into it, because `apply_patch` copies first."""
+
+    def __deepcopy__(self, memo: dict) -> _NotCopied:
+        return self
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Documents are trees of a million objects without cycles, and the garbage collector would walk them repeatedly."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

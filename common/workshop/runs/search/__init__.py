@@ -1,0 +1,12 @@
+"""What exercise 1's script and `workshop scan` share: a small search to analyse, and the two files of a result.
+
+generate        a workspace with observed counts, and 125 signal hypotheses            (example.py)
+write_limits    limits.json (exercise-1-scipy/limits.schema.json) and contour.png      (limits.py, contour.py)
+SCHEMA, LEVEL   the schema's name; CLs below this level excludes a hypothesis
+"""
+
+from workshop.runs.search.contour import LEVEL
+from workshop.runs.search.example import generate
+from workshop.runs.search.limits import SCHEMA, write_limits
+
+__all__ = ["LEVEL", "SCHEMA", "generate", "write_limits"]

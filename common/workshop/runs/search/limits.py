@@ -1,0 +1,36 @@
+"""limits.json and the figure of it: the two files that a scan leaves beside run.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workshop.files import write_atomic
+from workshop.runs.search import contour
+
+SCHEMA = "reproducible-ml-workflows/limits/1"
+
+
+def write_limits(folder: Path, document: dict[str, Any], title: str) -> tuple[int, bool]:
+    """Write limits.json and contour.png; how many hypotheses are excluded, and whether there was a contour to draw.
+
+    document: as exercise-1-scipy/limits.schema.json describes it. The contour lies in the plane of the first two labels
+    that are numbers.
+    """
+    write_atomic(folder / "limits.json", (json.dumps(document, indent=1) + "\n").encode())
+    converged = [entry for entry in document["hypotheses"] if entry["converged"]]
+    excluded = sum(entry["cls_obs"] < contour.LEVEL for entry in converged)
+    axes = [
+        label
+        for label in document["labels"]
+        if all(isinstance(entry["labels"][label], (int, float)) for entry in converged)
+    ][:2]
+    points = np.array([[entry["labels"][label] for label in axes] for entry in converged], float)
+    observed = np.array([entry["cls_obs"] for entry in converged])
+    expected = np.array([entry["cls_exp"] for entry in converged])
+    title = f"{title}: {len(converged)} hypotheses"
+    drawn = contour.draw(folder / "contour.png", axes, points, observed, expected, title)
+    return excluded, drawn

@@ -1,0 +1,232 @@
+"""The command itself: options, input, the run, and what it prints.
+
+    workshop scan                                                             a small generated search, 125 hypotheses
+    workshop scan --workspace BkgOnly.json --patchset patchset.json           a published one, pyhf's JSON
+    workshop scan --likelihood 1Lbb                                           ATLAS 1Lbb, downloaded from HEPData
+
+If a scan is interrupted, give the same command again: it continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import hashlib
+import json
+import math
+import sys
+import time
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
+from workshop.errors import Parser, WorkshopError
+from workshop.hardware import cpu_name
+from workshop.runs import search
+from workshop.runs.options import whole_number
+from workshop.runs.records import record
+from workshop.scan import fitting, published
+
+SEED = 20
+EXERCISE = "exercise-1-scipy"
+SCRIPT = Path(__file__).resolve().parents[1] / "__main__.py"  # with it, the command line in run.json can be repeated
+
+
+def strength(text: str) -> float:
+    """The signal strength of --mu, for argparse."""
+    try:
+        mu = float(text)
+    except ValueError:
+        mu = math.nan
+    if not (math.isfinite(mu) and mu > 0):
+        raise WorkshopError(
+            looked_at="--mu", expected="a signal strength above zero", found=repr(text), next_step="--mu 1"
+        )
+    return mu
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The options of the command line; of this process if argv is None."""
+    parser = Parser(
+        prog="workshop scan",
+        description="CLs of every signal hypothesis, and the exclusion contour.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--workspace", metavar="FILE", help="pyhf workspace, plain or .gz (default: a generated one)")
+    parser.add_argument("--patchset", metavar="FILE", help="pyhf patch set for it: one hypothesis a patch")
+    parser.add_argument("--likelihood", choices=sorted(published.LIKELIHOODS), help="download a published likelihood")
+    parser.add_argument("--measurement", metavar="NAME", help="measurement of the workspace (default: its first)")
+    parser.add_argument("--mu", type=strength, default=1.0, metavar="X", help="signal strength to test (default: 1)")
+    parser.add_argument("--only", metavar="PATTERN", help="only hypotheses with such a name, as in 'C1N2_Wh_hbb_9*'")
+    workers, seed = whole_number("--workers", 1), whole_number("--seed", 0)
+    parser.add_argument("--workers", type=workers, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument(
+        "--seed", type=seed, default=SEED, metavar="N", help=f"of the generated search (default: {SEED})"
+    )
+    parser.add_argument("--output", metavar="DIR", help="folder of the run (default: a new one in results/)")
+    args = parser.parse_args(argv)
+    if args.likelihood and (args.workspace or args.patchset):
+        raise WorkshopError(
+            looked_at="--likelihood",
+            expected="either this or --workspace",
+            found="both",
+            next_step=f"--likelihood {args.likelihood}",
+        )
+    if args.patchset and not args.workspace:
+        raise WorkshopError(
+            looked_at="--patchset",
+            expected="the workspace that it patches",
+            found="no --workspace",
+            next_step="--workspace FILE --patchset FILE",
+        )
+    return args
+
+
+@dataclass
+class Search:
+    """What is to be fitted: the input, and its name and digest for limits.json."""
+
+    name: str
+    sha256: str
+    labels: list[str]
+    hypotheses: list
+
+
+def read(args: argparse.Namespace) -> Search:
+    """The search that the options name."""
+    if args.likelihood:
+        args.workspace, args.patchset = map(str, published.fetch(args.likelihood))
+    if args.workspace:
+        workspace, names = read_json(args.workspace), (args.workspace, args.patchset or "")
+        patchset = read_json(args.patchset) if args.patchset else None
+    else:
+        workspace, patchset = search.generate(np.random.default_rng(args.seed))
+        names = ("the generated workspace", "the generated patch set")
+    labels, hypotheses = read_hypotheses(workspace, patchset, args.measurement, *names)
+    name = args.likelihood or Path(args.workspace or "generated").name
+    return Search(name, digest([workspace, patchset]), labels, hypotheses)
+
+
+def select(models: list, hypotheses: list, args: argparse.Namespace) -> set[str]:
+    """Names of the hypotheses to fit. Raises WorkshopError where the options would give no limit."""
+    wanted = {h.name for h in hypotheses if args.only is None or fnmatch.fnmatchcase(h.name, args.only)}
+    if not wanted:
+        some = ", ".join(h.name for h in hypotheses[:3])
+        raise WorkshopError(
+            looked_at="--only",
+            expected=f"a pattern that matches some of {len(hypotheses)} names ({some}, ...)",
+            found=repr(args.only),
+            next_step="--only '*'",
+        )
+    signal = {name for model in models for name, yes in zip(model.names, model.has_signal, strict=True) if yes}
+    if not wanted & signal:
+        raise WorkshopError(
+            looked_at=args.workspace or "the workspace",
+            expected=f"a sample scaled by the parameter of interest {models[0].parameters[models[0].poi]!r}",
+            found="no signal in any channel: CLs is 1 for every hypothesis, whatever the data",
+            next_step="give a patch set with --patchset",
+        )
+    for model in models:
+        low, high = model.lower[:, model.poi].max(), model.upper[:, model.poi].min()
+        if not low <= args.mu <= high:
+            raise WorkshopError(
+                looked_at="--mu",
+                expected=f"a value within the bounds of the parameter of interest, {low:g} to {high:g}",
+                found=f"{args.mu:g}",
+                next_step="--mu 1",
+            )
+    return wanted
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit code. Problems are WorkshopError or HistFactoryError."""
+    args = arguments(argv)
+    began = time.perf_counter()
+    task = read(args)
+    models = compile_models(task.hypotheses)
+    wanted = select(models, task.hypotheses, args)
+    compiled = time.perf_counter()
+    with record.running(EXERCISE, str(SCRIPT), args) as run:
+        assert run is not None  # as it is in all but the first process of torchrun
+        # Finished fits are written down line by line, in a file whose name depends on all that decides the numbers.
+        key = hashlib.sha256(json.dumps([task.sha256, args.measurement, args.mu, search.SCHEMA]).encode()).hexdigest()
+        journal = run.final.parent / f".scan-{key[:16]}.jsonl"
+        fits = fit(models, wanted, journal, args)
+        fitted = time.perf_counter()
+        entries = [
+            {**fits[h.name], "labels": dict(zip(task.labels, h.values, strict=True))}
+            for h in task.hypotheses
+            if h.name in wanted
+        ]
+        document = {
+            "schema": search.SCHEMA,
+            "input": task.name,
+            "sha256": task.sha256,
+            "measurement": task.hypotheses[0].measurement["name"],
+            "mu": args.mu,
+            "labels": task.labels,
+            "hypotheses": entries,
+        }
+        excluded, drawn = search.write_limits(run.folder, document, task.name)
+        folder = record.finish(
+            run,
+            ("numpy", "scipy", "matplotlib", "jsonpatch"),
+            seed=args.seed,
+            determinism={"threads": 1, "chunking": "results do not depend on it"},
+            device={"type": "cpu", "name": cpu_name()},
+            dataset={"name": task.name, "sha256": task.sha256},
+            metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": excluded}],
+        )
+        journal.unlink(missing_ok=True)
+    files = f"{folder}/limits.json" + (", contour.png" if drawn else "")
+    print(f"{len(entries)} hypotheses, {excluded} excluded at 95 % CL: {files}")
+    print(
+        f"read and compiled {compiled - began:.2f} s, fits {fitted - compiled:.2f} s, "
+        f"figure and record {time.perf_counter() - fitted:.2f} s"
+    )
+    for entry in entries:
+        if not entry["converged"]:
+            print(f"not converged, no number given: {entry['name']}", file=sys.stderr)
+        elif "note" in entry:
+            print(f"{entry['name']}: {entry['note']}", file=sys.stderr)
+    return 0
+
+
+def fit(models: list, wanted: set[str], journal: Path, args: argparse.Namespace) -> dict[str, fitting.Entry]:
+    """Entries of the wanted hypotheses by name: those in the journal of an interrupted scan, and the others fitted."""
+    entries = {name: entry for name, entry in fitting.read_journal(journal).items() if name in wanted}
+    if entries:
+        print(f"{len(entries)} of {len(wanted)} hypotheses were done before", file=sys.stderr)
+    with journal.open("a", encoding="utf-8") as log:
+        show_progress(len(entries), len(wanted))
+
+        def report(new: list[fitting.Entry]) -> None:
+            for entry in new:
+                entries[entry["name"]] = entry
+                log.write(json.dumps(entry) + "\n")
+            log.flush()
+            show_progress(len(entries), len(wanted))
+
+        def executor_for(scans: list[Scan], n: int) -> Executor | None:
+            if args.workers == 1:
+                return None
+            return ProcessPoolExecutor(min(args.workers, n), initializer=fitting.prepare, initargs=(scans,))
+
+        try:
+            fitting.fit_all([Scan(model) for model in models], wanted - entries.keys(), args.mu, executor_for, report)
+        except KeyboardInterrupt:
+            if entries:
+                print("\nfinished fits are kept: the same command continues from here", file=sys.stderr)
+            raise
+    return entries
+
+
+def show_progress(n: int, total: int) -> None:
+    """A bar on stderr, if that is a terminal."""
+    if sys.stderr.isatty():
+        filled = 40 * n // total
+        end = "\n" if n == total else ""
+        print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {n}/{total}", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,105 @@
+"""The fits of a scan in chunks, in this process or in others; each result is written down as soon as it is there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from histfactory import Scan
+from workshop.errors import WorkshopError
+
+ATTEMPTS = 3  # a chunk whose worker dies this often is not tried again
+Chunk = tuple[int, list[int]]  # which scan, and the positions of its hypotheses
+Entry = dict[str, Any]  # of limits.json, without labels
+
+# Filled once in each process, so that the models do not travel with every chunk.
+_scans: list[Scan] = []
+
+
+def prepare(scans: list[Scan]) -> None:
+    """Give this process the models; the initializer of worker processes."""
+    _scans[:] = scans
+
+
+def fit_chunk(which: int, members: list[int], mu: float) -> list[Entry]:
+    """The limits of some hypotheses of one model: the unit of work of every executor."""
+    model = _scans[which].model
+    limits = _scans[which].limits(mu, members)
+    entries = []
+    for i, h in enumerate(members):
+        ok = bool(limits.converged[i])
+        entry = {
+            "name": model.names[h],
+            "cls_obs": float(limits.cls_obs[i]) if ok else None,
+            "cls_exp": limits.cls_exp[i].tolist() if ok else None,
+            "converged": ok,
+        }
+        if not model.has_signal[h]:
+            entry["note"] = "no signal in any channel: CLs is 1"
+        entries.append(entry)
+    return entries
+
+
+def fit_all(
+    scans: list[Scan],
+    wanted: Iterable[str],
+    mu: float,
+    executor_for: Callable[[list[Scan], int], Executor | None],
+    report: Callable[[list[Entry]], None],
+) -> None:
+    """Fit the hypotheses named in `wanted`, chunk by chunk, and call `report` with each new batch of entries.
+
+    `executor_for(scans, n)` returns a new `concurrent.futures` executor for n chunks, or None for this process. A
+    broken pool (because a worker was killed) is replaced, and its unfinished chunks are submitted again.
+    """
+    wanted = set(wanted)
+    chunks: list[Chunk] = []
+    for which, scan in enumerate(scans):
+        members = [h for h, name in enumerate(scan.model.names) if name in wanted]
+        chunks += [(which, chunk.tolist()) for chunk in scan.chunks(members)]
+    for attempt in range(ATTEMPTS):
+        if not chunks:
+            return
+        executor = executor_for(scans, len(chunks))
+        if executor is None:
+            prepare(scans)
+            for which, members in chunks:
+                report(fit_chunk(which, members, mu))
+            return
+        unfinished = []
+        with executor:
+            futures = {executor.submit(fit_chunk, *chunk, mu): chunk for chunk in chunks}
+            for future in as_completed(futures):
+                try:
+                    report(future.result())
+                except BrokenProcessPool:
+                    unfinished.append(futures[future])
+        if unfinished and attempt + 1 < ATTEMPTS:
+            print(f"\na worker process died; {len(unfinished)} chunks are done again", file=sys.stderr)
+        chunks = unfinished
+    if chunks:
+        which, members = chunks[0]
+        raise WorkshopError(
+            looked_at="the worker processes",
+            expected="to live until their fits are done",
+            found=f"killed {ATTEMPTS} times, at {scans[which].model.names[members[0]]} and others",
+            next_step="run it again with --workers 1; finished fits are kept",
+        )
+
+
+def read_journal(path: Path) -> dict[str, Entry]:
+    """Entries of an interrupted scan by name; a last line that was cut short is dropped."""
+    entries: dict[str, Entry] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                entries[entry["name"]] = entry
+            except (ValueError, KeyError, TypeError):
+                continue
+    return entries

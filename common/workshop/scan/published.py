@@ -1,0 +1,112 @@
+"""Published likelihoods that the scan can download: checked against a digest, and kept in the cache folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from histfactory import digest, read_json
+from workshop.errors import WorkshopError
+from workshop.files import write_atomic
+from workshop.runs.data import cache_folder
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """addresses: of one tar archive, to be tried in turn. sha256: pyhf's digest of the workspace."""
+
+    addresses: tuple[str, ...]
+    workspace: str
+    patchset: str
+    sha256: str
+
+
+# ATLAS 1Lbb, Eur. Phys. J. C 80 (2020) 691. The DOI is that of the archive in version 3 of the HEPData record; the
+# second address is the same resource by its number. The digest is the one that patch sets of BkgOnly.json state.
+LIKELIHOODS = {
+    "1Lbb": Likelihood(
+        addresses=(
+            "https://doi.org/10.17182/hepdata.90607.v3/r3",
+            "https://www.hepdata.net/record/resource/1408476?view=true",
+        ),
+        workspace="BkgOnly.json",
+        patchset="patchset.json",
+        sha256="2563672e1a165384faf49f1431e921d88c9c07ec10f150d5045576564f98f820",
+    )
+}
+
+
+def fetch(name: str) -> tuple[Path, Path]:
+    """Paths of workspace and patch set; downloaded if the cache does not contain them."""
+    likelihood = LIKELIHOODS[name]
+    folder = cache_folder() / name
+    archive, paths = folder / "archive.tar.gz", (folder / likelihood.workspace, folder / likelihood.patchset)
+    if not all(path.exists() for path in paths):
+        _download(likelihood.addresses, archive)
+        _unpack(archive, paths)
+    found = digest(read_json(paths[0]))
+    if found != likelihood.sha256:
+        for path in (*paths, archive):
+            path.unlink(missing_ok=True)
+        raise WorkshopError(
+            looked_at=paths[0],
+            expected=f"the published workspace, digest {likelihood.sha256}",
+            found=f"{found} (removed)",
+            next_step=f"run it again: --likelihood {name}",
+        )
+    return paths
+
+
+def _download(addresses: tuple[str, ...], archive: Path) -> None:
+    """To `archive`, unless it is there: a person may have put it there by hand."""
+    import pooch
+
+    # Its advice to copy a hash into the source code is for programmers.
+    pooch.get_logger().setLevel(logging.WARNING)
+    # With this header HEPData sends the file itself, and not its landing page.
+    headers = {"Accept": "application/x-tar, application/gzip", "User-Agent": "workshop-scan/1"}
+    downloader = pooch.HTTPDownloader(headers=headers, timeout=60)
+    problem = ""
+    for address in addresses:
+        try:
+            # No hash of the archive, which the server may pack anew: `fetch` checks the content.
+            pooch.retrieve(
+                address,
+                known_hash=None,
+                fname=archive.name,
+                path=archive.parent,
+                downloader=downloader,  # pyright: ignore[reportArgumentType]  # pooch's own class does not fit its protocol
+            )
+            return
+        except (OSError, ValueError) as error:  # all that requests raises is an OSError
+            problem = f"{address}: {error}"
+    raise WorkshopError(
+        looked_at=addresses[0],
+        expected="the likelihood's archive, from the network",
+        found=f"no download ({problem})",
+        next_step=f"try again later, or download it by hand, save it as {archive}, and run the same command",
+    )
+
+
+def _unpack(archive: Path, paths: tuple[Path, Path]) -> None:
+    """Write the two documents, wherever in the archive they lie, and nothing else."""
+    try:
+        with tarfile.open(archive) as tar:
+            members = {Path(member.name).name: member for member in tar.getmembers() if member.isfile()}
+            for path in paths:
+                file = tar.extractfile(members[path.name])
+                assert file is not None  # as it is for folders, which are no members here
+                content = file.read()
+                json.loads(content)
+                write_atomic(path, content)
+    except (tarfile.TarError, EOFError, OSError, KeyError, ValueError) as error:
+        archive.unlink(missing_ok=True)
+        raise WorkshopError(
+            looked_at=archive,
+            expected="a tar archive with workspace and patch set",
+            found=f"{type(error).__name__}: {error} (removed)",
+            next_step="run the same command again",
+        ) from None
