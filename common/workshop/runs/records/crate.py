@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mimetypes
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -54,9 +55,9 @@ def describe(run: dict[str, Any], content: bytes) -> str:
         environment=_references(f"#variable-{name}" for name in run["variables"]),
         **({"identifier": {"@id": "#job"}} if run.get("job") else {}),
     )
-    script = (
-        {"version": run["git"]["commit"] + (" with local changes" if run["git"]["dirty"] else "")} if run["git"] else {}
-    )
+    commit = {}
+    if git := run["git"]:
+        commit = {"version": git["commit"] + (" with local changes" if git["dirty"] else "")}
     add(
         "#script",
         ["SoftwareSourceCode", "SoftwareApplication"],
@@ -64,7 +65,7 @@ def describe(run: dict[str, Any], content: bytes) -> str:
         sha256=run["script"]["sha256"],
         programmingLanguage=f"Python {run['host']['python']}",
         softwareRequirements=_references(f"#package-{name}" for name in run["packages"]),
-        **script,
+        **commit,
     )
     add("#dataset", "CreativeWork", name=run["dataset"]["name"], sha256=run["dataset"]["sha256"])
     if "parent" in run:
@@ -95,7 +96,7 @@ def describe(run: dict[str, Any], content: bytes) -> str:
 
 
 def _empty_crate() -> ROCrate:
-    """A crate of RO-Crate 1.1. Created from a document, because releases of the library differ in their own version."""
+    """A crate without files. It is read from a document because each release of the library has a default version."""
     descriptor = {
         "@id": "ro-crate-metadata.json",
         "@type": "CreativeWork",
@@ -113,7 +114,7 @@ def _identifier(file: dict[str, Any]) -> str:
     return quote(file["path"])
 
 
-def _references(identifiers: Any) -> Any:
-    """One reference, or a list of several: RO-Crate recommends no lists of one."""
+def _references(identifiers: Iterable[str]) -> dict[str, str] | list[dict[str, str]]:
+    """References to entities. RO-Crate recommends a single one outside a list."""
     found = [{"@id": identifier} for identifier in identifiers]
     return found[0] if len(found) == 1 else found
