@@ -1,20 +1,21 @@
-"""A thin reading of `pixi.lock` by py-rattler, the library that Pixi itself is built on.
+"""A thin reader of `pixi.lock` on top of py-rattler, the library that Pixi itself is built on.
 
-py-rattler parses the file and gives the records. A few lines that it does not hand out (PyPI indexes, solver
-options, PyPI names of conda packages) are read from the text that it writes back, which has one fixed style
-whatever the style of the original.
+py-rattler reads the file and returns the records. PyYAML reads the few entries that py-rattler does not return:
+PyPI indexes, solver options, and the PyPI names of conda packages.
 """
 
 from __future__ import annotations
 
+import gc
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rattler import LockFile
 
 from pixi_workspace import platforms
@@ -23,6 +24,7 @@ from pixi_workspace.platforms import Platform
 from pixi_workspace.pypi_index import DEFAULT_INDEX as DEFAULT_INDEX  # where the readers of a lock look for it
 
 NEWEST_VERSION = 7  # the lock format of Pixi 0.77
+DEEPEST_NESTING = 1000  # the time that libyaml takes grows with the square of the depth: a minute for 100,000
 
 
 class LockError(WorkspaceError):
@@ -116,13 +118,12 @@ def read(path: Path) -> Lock:
         raise _unreadable(path, f"bytes that are no text (not UTF-8, at byte {error.start})") from error
     stated = re.search(r"""^(?:\{\s*)?["']?version["']?[ \t]*:[ \t]*(\d+)""", text, re.MULTILINE)
     version = int(stated[1]) if stated else NEWEST_VERSION
+    brackets = re.findall(r"[\[\]{}]", text)
+    if max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0) > DEEPEST_NESTING:
+        raise _unreadable(path, f"brackets that are nested more than {DEEPEST_NESTING:,} deep")
     try:
-        parsed = LockFile.from_path(path)
-        with tempfile.TemporaryDirectory() as folder:
-            again = Path(folder) / "pixi.lock"
-            parsed.to_path(again)
-            text_of = _Texts(again.read_text(encoding="utf-8"))
-            text_of.add_indexes(text)
+        parsed = LockFile.from_path(path)  # first, because it limits nesting and aliases as well
+        entries = _entries(text)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # rattler's panics derive from BaseException
@@ -136,19 +137,18 @@ def read(path: Path) -> Lock:
         raise _unreadable(path, str(error)) from error
     held: dict[str, LockedPackage] = {}
     environments = {}
-    for name, environment in parsed.environments():
-        packages = {
-            platform.name: tuple(_package(p, text_of, held, version) for p in found)
-            for platform, found in environment.packages_by_platform().items()
-        }
-        head = text_of.environments.get(name, {})
+    for name, environment in sorted(parsed.environments(), key=lambda pair: pair[0]):
+        head = entries.environments.get(name, _Head())
         environments[name] = LockedEnvironment(
             name=name,
             channels=tuple(channel_url(c) for c in environment.channels()),
-            packages=packages,
-            indexes=tuple(head["indexes"]) if "indexes" in head else None,
-            find_links=tuple(head.get("find-links", ())),
-            options=tuple(head.get("options", {}).items()),
+            packages={
+                platform.name: tuple(_package(p, head, entries, held, version) for p in found)
+                for platform, found in environment.packages_by_platform().items()
+            },
+            indexes=head.indexes,
+            find_links=head.find_links,
+            options=head.options,
         )
     found_platforms = tuple(
         LockPlatform(p.name, str(p.subdir), tuple(p.virtual_packages or ())) for p in parsed.platforms()
@@ -172,14 +172,16 @@ def channel_url(channel: object) -> str:
     return found[1] if found else str(channel)
 
 
-def _package(package: Any, texts: _Texts, held: dict[str, LockedPackage], version: int) -> LockedPackage:
-    """One row of the lock; the same package in several environments is read once."""
+def _package(
+    package: Any, head: _Head, entries: _Entries, held: dict[str, LockedPackage], version: int
+) -> LockedPackage:
+    """One row of an environment in the lock. A package that several environments contain is read once."""
     raw = package._package
     url = package.location
     if raw.is_pypi:
         key = f"pypi {url} {package.name}"
         if key not in held:
-            held[key] = _pypi(package, texts, version)
+            held[key] = _pypi(package, head, entries, version)
         return held[key]
     if raw.is_conda_source:
         return LockedPackage(
@@ -197,7 +199,7 @@ def _package(package: Any, texts: _Texts, held: dict[str, LockedPackage], versio
             version=str(record.version),
             url=url,
             channel=package.repo_data_record().channel,
-            purls=texts.purls.get(url),
+            purls=entries.purls.get(url),
             **_conda_fields(record),
         )
     return held[url]
@@ -219,78 +221,109 @@ def _conda_fields(record: Any) -> dict[str, Any]:
     }
 
 
-def _pypi(package: Any, texts: _Texts, version: int) -> LockedPackage:
-    fields = texts.pypi.get(package.location, {})
+def _pypi(package: Any, head: _Head, entries: _Entries, version: int) -> LockedPackage:
+    is_source = package.version == "<dynamic>"  # py-rattler's word where the build decides the version
+    index = entries.indexes.get(package.location)
+    if index is None and version >= 7 and not is_source and head.indexes and head.indexes[0] != DEFAULT_INDEX:
+        index = head.indexes[0]  # as Pixi: that of the first environment, by name, which contains the package
     hashes = package.hashes
     sha256, md5 = (getattr(hashes, which, None) for which in ("sha256", "md5"))
     return LockedPackage(
         kind="pypi",
         name=package.name,
-        version=fields.get("version"),
+        version=None if is_source else package.version,
         url=package.location,
         sha256=sha256.hex() if sha256 else None,
         md5=md5.hex() if md5 else None,
-        index=fields.get("index"),
+        index=index,
         requires_dist=tuple(package.requires_dist),
         requires_python=package.requires_python,
         lock_version=version,
     )
 
 
-class _Texts:
-    """What the rewritten lock says where py-rattler is silent. Its style is fixed: two spaces, one key a line."""
+@dataclass(frozen=True)
+class _Head:
+    """What an environment of the lock states beside its channels and packages."""
 
-    def __init__(self, text: str) -> None:
-        self.environments: dict[str, dict[str, Any]] = {}
-        self.purls: dict[str, tuple[str, ...]] = {}
-        self.pypi: dict[str, dict[str, str]] = {}
-        section, environment, key, url, kind = "", "", "", "", ""
-        for line in text.splitlines():
-            if line.startswith("      ") and key != "options":  # a third of a lock: what is in an environment
-                continue
-            if line[:1].isalpha():
-                section, key = line.split(":")[0], ""
-            elif section == "environments" and (found := re.fullmatch(r"  (\S.*?):(?: \{\})?", line)):
-                environment, key = _plain(found[1]), ""
-                self.environments[environment] = {}
-            elif section == "environments" and (found := re.match(r"    ([\w-]+):", line)):
-                key = found[1]
-                if key in ("indexes", "find-links"):
-                    self.environments[environment][key] = []
-            elif section == "environments" and key in ("indexes", "find-links"):
-                value = re.sub(r"^- ?((url|path): )?", "", line.strip())
-                self.environments[environment][key].append(_plain(value))
-            elif section == "environments" and key == "options" and ": " in line:
-                name, value = line.strip().split(": ", 1)
-                self.environments[environment].setdefault("options", {})[name] = _plain(value)
-            elif section == "packages" and (found := re.match(r"- (conda|pypi)\w*: (.*)", line)):
-                kind, url, key = found[1], _plain(found[2]), ""
-                if kind == "pypi":
-                    self.pypi.setdefault(url, {})
-            elif section == "packages" and (found := re.match(r"  ([\w-]+):(.*)", line)):
-                key, value = found[1], found[2].strip()
-                if key == "purls":
-                    self.purls[url] = ()
-                elif kind == "pypi" and key in ("version", "index"):
-                    self.pypi[url].setdefault(key, _plain(value))
-            elif section == "packages" and key == "purls" and line.startswith("  - "):
-                self.purls[url] += (_plain(line[4:]),)
-
-    def add_indexes(self, original: str) -> None:
-        """The index of a package where it is the default one: rattler reads that line but does not write it back."""
-        url = ""
-        for found in re.finditer(r"^[ \t]*- pypi: (.*)|^[ \t]+index: (.*)", original, re.MULTILINE):
-            if found[1] is not None:
-                url = _plain(found[1].strip())
-            elif url in self.pypi:
-                self.pypi[url].setdefault("index", _plain(found[2].strip()))
+    indexes: tuple[str, ...] | None = None
+    find_links: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
 
 
-def _plain(text: str) -> str:
-    """A YAML scalar without its quotes."""
-    if len(text) > 1 and text[0] == text[-1] == "'":
-        return text[1:-1].replace("''", "'")
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+@dataclass(frozen=True)
+class _Entries:
+    """The entries of a lock that py-rattler does not return.
+
+    environments: by name. purls: of conda packages, by URL. indexes: of PyPI packages, by URL or path.
+    """
+
+    environments: dict[str, _Head]
+    purls: dict[str, tuple[str, ...] | None]
+    indexes: dict[str, str]
+
+
+def _entries(text: str) -> _Entries:
+    """These entries of a lock of any version that py-rattler reads. Raises yaml.YAMLError.
+
+    Only they become Python objects: `yaml.load` would take twice as long for the whole document.
+    """
+    document = _mapping(_compose(text))
+    environments = {}
+    for name, node in _mapping(document.get("environments")).items():
+        entry = _mapping(node)
+        links = _sequence(entry.get("find-links")) or ()
+        environments[name] = _Head(
+            indexes=_strings(entry.get("indexes")),
+            find_links=tuple(value.value for link in links for value in _mapping(link).values()),  # `url:` or `path:`
+            options=tuple((key, value.value) for key, value in _mapping(entry.get("options")).items()),
+        )
+    purls: dict[str, tuple[str, ...] | None] = {}
+    indexes: dict[str, str] = {}
+    for node in _sequence(document.get("packages") or document.get("package")) or ():  # `package` up to version 3
+        entry = _mapping(node)
+        location = next((entry[key].value for key in ("conda", "pypi", "url", "path") if key in entry), "")
+        if "purls" in entry:
+            purls.setdefault(location, _strings(entry["purls"]))
+        if "index" in entry:
+            indexes.setdefault(location, entry["index"].value)
+    return _Entries(environments, purls, indexes)
+
+
+class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # a PyYAML without libyaml has no C loaders
+    """Keeps each scalar as it is written. Only texts are needed here, and finding their types would take time."""
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: object) -> None:
+        return None
+
+
+def _compose(text: str) -> yaml.Node | None:
+    """The YAML document as a tree of nodes.
+
+    Python's garbage collector pauses meanwhile: it would inspect the growing tree again and again, which doubles the
+    time for a large lock.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return yaml.compose(text, _Loader)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _mapping(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    """The values of a YAML mapping by key; empty where the node is something else."""
+    return {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+
+
+def _sequence(node: yaml.Node | None) -> list[yaml.Node] | None:
+    return node.value if isinstance(node, yaml.SequenceNode) else None
+
+
+def _strings(node: yaml.Node | None) -> tuple[str, ...] | None:
+    nodes = _sequence(node)
+    return None if nodes is None else tuple(item.value for item in nodes)
 
 
 def align(lock: Lock, declared: Iterable[Platform]) -> Lock:

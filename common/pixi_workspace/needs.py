@@ -18,7 +18,7 @@ from pixi_workspace import platforms
 from pixi_workspace.lock import Lock, LockedPackage
 from pixi_workspace.manifest import Manifest
 from pixi_workspace.manifest.platforms import platforms_of
-from pixi_workspace.platforms import Platform
+from pixi_workspace.platforms import Platform, major_minor
 
 # What Pixi 0.77 compares with the machine; other virtual packages (`__archspec`) it leaves to the solver.
 COMPARED = ("__glibc", "__musl", "__eglibc", "__cuda", "__osx", "__win", "__linux")
@@ -250,7 +250,7 @@ def oddities(place: Place) -> list[str]:
             "driver too, and a solver that knows of no driver may take a build of years ago"
         )
     built = built_for(place)
-    if cuda and built and int(built.split(".")[0]) > int(cuda.split(".")[0]) and not least_of_packages(place, built):
+    if cuda and built and major_minor(built)[0] > major_minor(cuda)[0] and not least_of_packages(place, built):
         found.append(f"BUILT FOR CUDA {built} on a platform that lets in drivers of CUDA {cuda}: they cannot run it")
     return found
 
@@ -259,7 +259,7 @@ def least_of_packages(place: Place, built: str) -> bool:
     """Whether the packages themselves keep out drivers of an older major than they were built for."""
     asked = [need for need in asked_by_packages(place) if need.virtual == "__cuda"]
     low = least(asked)
-    return low is not None and int(low.split(".")[0]) >= int(built.split(".")[0])
+    return low is not None and major_minor(low)[0] >= major_minor(built)[0]
 
 
 def download(place: Place) -> tuple[int, int]:

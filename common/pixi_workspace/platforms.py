@@ -131,6 +131,12 @@ def is_version(text: str) -> bool:
     return True
 
 
+def major_minor(version: str) -> tuple[int, int]:
+    """The first two numbers of a version, such as (12, 9) of "12.9.1"; a number that is missing counts as 0."""
+    major, minor = (*map(int, re.findall(r"\d+", version)[:2]), 0, 0)[:2]
+    return major, minor
+
+
 def is_default(virtual: VirtualPackage, subdir: str) -> bool:
     return any(
         d.name == virtual.name and d.build == virtual.build and Version(d.version) == Version(virtual.version)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pixi_workspace import lock as locks
 from pixi_workspace import manifest as manifests
@@ -115,3 +117,82 @@ def test_options_and_indexes(tmp_path):
     found = read(tmp_path, text).environments["default"]
     assert found.indexes == ("https://download.pytorch.org/whl/cpu",) and found.find_links == ("./wheels",)
     assert found.option("strategy", "highest") == "lowest-version"
+
+
+WHEEL = "https://files.example.org/flask-3.0.3-py3-none-any.whl"
+PYPI = f"- pypi: {WHEEL}\n  name: flask\n  version: 3.0.3\n  sha256: {'c' * 64}\n"
+TWO_INDEXES = "    indexes:\n    - https://wheels.example.org/simple\n    - https://other.example.org/simple\n"
+
+
+def with_wheel(entry: str, version: int = 7) -> str:
+    rows = f"      linux-64:\n      - conda: {URL}\n      - pypi: {entry.split()[2]}\n"
+    platforms = "platforms:\n- name: linux-64\n" if version == 7 else ""
+    environment = f"environments:\n  default:\n{CHANNELS}{TWO_INDEXES}    packages:\n{rows}"
+    return f"version: {version}\n{platforms}{environment}packages:\n{RECORD}{entry}"
+
+
+def flask_of(lock: locks.Lock) -> locks.LockedPackage:
+    return next(p for p in lock.environments["default"].packages["linux-64"] if p.kind == "pypi")
+
+
+def test_the_index_of_a_wheel(tmp_path):
+    """A lock of version 7 leaves it out where it is the environment's first index; older locks never contain one."""
+    assert flask_of(read(tmp_path, with_wheel(PYPI))).index == "https://wheels.example.org/simple"
+    assert flask_of(read(tmp_path, with_wheel(PYPI, version=6))).index is None
+    named = flask_of(read(tmp_path, with_wheel(PYPI + "  index: https://other.example.org/simple\n")))
+    assert named.index == "https://other.example.org/simple"
+
+
+def test_a_local_project_has_no_version_and_no_index(tmp_path):
+    found = flask_of(read(tmp_path, with_wheel("- pypi: ./project\n  name: flask\n")))
+    assert (found.url, found.version, found.index) == ("./project", None, None)
+
+
+def test_purls_that_are_absent_and_purls_that_are_empty(tmp_path):
+    def purls_of(lines: str) -> tuple[str, ...] | None:
+        return read(tmp_path, VERSION_6 + lines).environments["default"].packages["linux-64"][0].purls
+
+    assert purls_of("") is None and purls_of("  purls: []\n") == ()
+    assert purls_of("  purls:\n  - pkg:pypi/tzdata\n") == ("pkg:pypi/tzdata",)
+
+
+def test_pyyaml_without_libyaml_reads_the_same(sketch, monkeypatch):
+    class Slow(yaml.BaseLoader):
+        resolve = locks._Loader.resolve
+
+    monkeypatch.setattr(locks, "_Loader", Slow)
+    text = sketch.path.read_text(encoding="utf-8")
+    slow = locks._entries(text)
+    monkeypatch.undo()
+    assert slow == locks._entries(text) and slow.indexes and slow.purls
+
+
+ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ALIASES + VERSION_6,
+        VERSION_6 + "more: &more [*more]\n",
+        VERSION_6 + "more: " + "[" * 200_000 + "]" * 200_000 + "\n",
+        VERSION_6 + "more: " + "{a: " * 100_000,
+        VERSION_6 + "".join(f"{' ' * i}k{i}:\n" for i in range(2000)),
+        "[" * 1_000_000,
+        "\0" * 1_000_000,
+    ],
+    ids=["aliases", "an alias of itself", "lists", "mappings", "indentation", "brackets alone", "zero bytes"],
+)
+def test_hostile_yaml_ends_soon_in_a_message(text, tmp_path):
+    began = time.monotonic()
+    with pytest.raises(locks.LockError, match="pixi lock"):
+        read(tmp_path, text)
+    assert time.monotonic() - began < 20  # seconds; without limits: a minute, or all memory
+
+
+def test_a_tag_runs_no_code(tmp_path):
+    target = tmp_path / "made"
+    read(tmp_path, VERSION_6 + f"more: !!python/object/apply:os.mkdir ['{target}']\n")
+    assert not target.exists()

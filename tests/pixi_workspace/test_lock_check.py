@@ -18,8 +18,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from pixi_workspace import platforms
 from pixi_workspace.errors import WorkspaceError
-from pixi_workspace.fit import lockcheck
+from pixi_workspace.fit import lockcheck, satisfy_pypi
 from pixi_workspace.fit.satisfy_pypi import DEFAULT_INDEX_FILES
 from pixi_workspace.lock import DEFAULT_INDEX
 
@@ -1186,3 +1187,47 @@ def test_nothing_of_the_machine_is_loaded():
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(REPO / "common")}).returncode
         == 0
     )
+
+
+# By the rules of uv, which Pixi calls: crates/uv-platform-tags/src/tags.rs, `from_env` and `compatible_tags`.
+WHEEL_TAGS = [
+    ("py3-none-any", "linux-64", "3.12.7", True),
+    ("py3-none-win_amd64", "win-64", "3.12.7", True),
+    ("py3-none-win_amd64", "win-arm64", "3.12.7", False),
+    ("cp312-cp312-manylinux_2_28_x86_64", "linux-64", "3.12.7", True),
+    ("cp312-cp312-manylinux_2_34_x86_64", "linux-64", "3.12.7", False),
+    ("cp312-cp312-musllinux_1_2_x86_64", "linux-64", "3.12.7", False),
+    ("cp312-cp312-manylinux2014_aarch64", "linux-aarch64", "3.12.7", True),
+    ("cp312-cp312-manylinux2010_aarch64", "linux-aarch64", "3.12.7", False),  # no glibc for ARM is so old
+    ("cp38-abi3-macosx_10_12_x86_64.macosx_11_0_arm64", "osx-arm64", "3.12.7", True),
+    ("cp312-cp312-macosx_10_13_universal2", "osx-arm64", "3.12.7", True),
+    ("cp312-cp312-macosx_12_3_arm64", "osx-arm64", "3.12.7", False),  # from macOS 11 on, tags end in _0
+    ("cp312-cp312-macosx_14_0_arm64", "osx-arm64", "3.12.7", False),
+    ("cp313-abi3-linux_x86_64", "linux-64", "3.12.7", False),
+    ("cp312-cp312t-linux_x86_64", "linux-64", "3.12.7", False),
+    ("cp312-cp312-any", "linux-64", "3.12.7", False),  # `any` is for wheels without an ABI
+    ("cp37-cp37m-manylinux1_x86_64", "linux-64", "3.7.12", True),
+    ("cp312-cp312-win_amd64", "wasi-wasm32", "3.12.7", True),  # nothing is known about its wheels
+    ("cp312-cp312-win_amd64", "linux-64", "unreadable", True),
+]
+
+
+@pytest.mark.parametrize("tags, subdir, python, fits", WHEEL_TAGS, ids=lambda value: str(value))
+def test_the_tags_of_wheels(tags, subdir, python, fits):
+    assert satisfy_pypi.wheel_fits(f"name-1.0-{tags}.whl", platforms.bare(subdir), python, False) is fits
+
+
+def test_the_tags_of_wheels_for_a_free_threaded_python():
+    def fits(tags: str) -> bool:
+        return satisfy_pypi.wheel_fits(f"name-1.0-{tags}.whl", platforms.bare("linux-64"), "3.13.1", True)
+
+    assert fits("cp313-cp313t-linux_x86_64") and not fits("cp313-cp313-linux_x86_64")
+    assert not fits("cp38-abi3-linux_x86_64") and fits("py3-none-any")
+
+
+def test_the_tags_of_wheels_for_versions_that_do_not_exist():
+    """They are stated in a manifest, and must not keep the reader busy."""
+    for subdir, name in (("linux-64", "__glibc"), ("osx-arm64", "__osx")):
+        odd = platforms.build("odd", subdir, [platforms.VirtualPackage(name, "2000000000.2000000000")])
+        assert satisfy_pypi.wheel_fits("name-1.0-py3-none-any.whl", odd, "3.12.7", False)
+    assert satisfy_pypi.wheel_fits("name-1.0-py3-none-any.whl", platforms.bare("linux-64"), "3.2000000000", False)

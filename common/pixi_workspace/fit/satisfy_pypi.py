@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from pixi_workspace.lock import DEFAULT_INDEX, LockedPackage
 from pixi_workspace.manifest.spec import PypiSpec, from_requirement
 from pixi_workspace.manifest.toml import ManifestError
-from pixi_workspace.platforms import Platform, family
+from pixi_workspace.platforms import DEFAULT_GLIBC, DEFAULT_MACOS, LIBC, Platform, family, major_minor
 
 # Where the files of the default index lie; in pieces for the same reason as its address in `lock`.
 DEFAULT_INDEX_FILES = ".".join(("files", "pythonhosted", "org"))
@@ -36,6 +38,10 @@ SYSTEMS = {
     "osx": ("darwin", "Darwin", "posix"),
     "win": ("win32", "Windows", "nt"),
 }
+# Wheels for Linux: the 2.x of the oldest glibc that has a tag (17 where nothing else is said), and the older names.
+OLDEST_GLIBC = {"i686": 5, "x86_64": 5, "riscv64": 31, "loongarch64": 36}
+LEGACY_MANYLINUX = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
+HIGHEST_NUMBER = 99  # no system has a higher version; a manifest may state any
 SOURCES = (
     ".tar.gz",
     ".tgz",
@@ -149,67 +155,48 @@ def python_fits(requires_python: str | None, python: str) -> bool:
 
 
 def wheel_fits(filename: str, platform: Platform, python: str, free_threaded: bool) -> bool:
-    """Whether a wheel's tags suit a platform and a Python; a name that is no wheel's passes."""
+    """Whether a wheel's tags suit a platform and a Python.
+
+    A name that is no wheel's passes, as does everything for a system or a Python version that nothing is known about.
+    """
     try:
         tags = parse_wheel_filename(unquote(filename))[3]
     except (InvalidWheelFilename, InvalidVersion):
         return True
-    numbers = python.split(".")
-    if len(numbers) < 2 or not (numbers[0] + numbers[1]).isdigit():
+    if family(platform.subdir) not in SYSTEMS or not re.match(r"\d\.\d\d?(?!\d)", python):
         return True
-    minor = int(numbers[1])
-    own = f"cp{numbers[0]}{minor}"
-    for tag in tags:
-        if not _system_fits(tag.platform, platform):
-            continue
-        pure = re.fullmatch(rf"py{numbers[0]}(\d*)", tag.interpreter)
-        older = re.fullmatch(rf"cp{numbers[0]}(\d+)", tag.interpreter)
-        if tag.abi == "none" and (tag.interpreter == own or (pure and int(pure[1] or 0) <= minor)):
-            return True
-        if tag.interpreter == own and tag.abi == own + ("t" if free_threaded else ""):
-            return True
-        if tag.abi == "abi3" and older and 2 <= int(older[1]) <= minor and not free_threaded:
-            return True
-    return False
+    return not tags.isdisjoint(_supported_tags(platform, major_minor(python), free_threaded))
 
 
-def _system_fits(tag: str, platform: Platform) -> bool:
+@cache
+def _supported_tags(platform: Platform, python: tuple[int, int], free_threaded: bool) -> frozenset[Tag]:
+    """The wheel tags that CPython `python` supports on a platform, as uv (and so Pixi) computes them."""
+    platforms = _platform_tags(platform)
+    interpreter = f"cp{python[0]}{python[1]}"
+    abi = interpreter + ("m" if python < (3, 8) else "") + ("t" if free_threaded else "")
+    return frozenset(cpython_tags(python, [abi], platforms)) | frozenset(
+        compatible_tags(python, interpreter, platforms)
+    )
+
+
+def _platform_tags(platform: Platform) -> list[str]:
+    """The platform tags of wheels. packaging computes them for macOS; for Linux it would ask the machine it runs on."""
     system, machine = family(platform.subdir), MACHINES.get(platform.subdir, platform.subdir.split("-")[-1]).lower()
-    machine = {"i386": "i686"}.get(machine, machine)
-    if tag == "any":
-        return True
     if system == "win":
-        return tag == ("win32" if machine == "x86" else f"win_{machine}")
-    if system == "linux":
-        libc = next((v for v in platform.virtual_packages if v.name in ("__glibc", "__musl", "__eglibc")), None)
-        major, minor = _two_numbers(libc.version if libc else "2.28")
-        legacy = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
-        kind, _, rest = tag.partition("_")
-        if kind in legacy and rest == machine:
-            newest_needed, wanted = (2, legacy[kind]), "manylinux"
-        elif found := re.fullmatch(rf"(many|musl)linux_(\d+)_(\d+)_{machine}", tag):
-            newest_needed, wanted = (int(found[2]), int(found[3])), f"{found[1]}linux"
-        else:
-            return tag == f"linux_{machine}"
-        ours = "musllinux" if libc and libc.name == "__musl" else "manylinux"
-        return wanted == ours and newest_needed <= (major, minor)
+        return ["win32" if machine == "x86" else f"win_{machine}"]
     if system == "osx":
-        found = re.fullmatch(r"macosx_(\d+)_(\d+)_(\w+)", tag)
-        if not found:
-            return False
-        arm = machine == "arm64"
-        kinds = ("arm64", "universal2") if arm else ("x86_64", "intel", "fat64", "fat32", "universal2", "universal")
-        if arm and found[3] == "arm64" and int(found[1]) < 11:
-            return False
-        return found[3] in kinds and (int(found[1]), int(found[2])) <= _two_numbers(
-            platform.version_of("__osx") or "13.0"
-        )
-    return True
-
-
-def _two_numbers(version: str) -> tuple[int, int]:
-    numbers = [int(n) for n in re.findall(r"\d+", version)[:2]] + [0, 0]
-    return numbers[0], numbers[1]
+        version = min(major_minor(platform.version_of("__osx") or DEFAULT_MACOS), (HIGHEST_NUMBER, 0))
+        return list(mac_platforms(version, machine))
+    machine = {"i386": "i686"}.get(machine, machine)
+    libc = next((v for v in platform.virtual_packages if v.name in LIBC), None)
+    major, minor = major_minor(libc.version if libc else DEFAULT_GLIBC)
+    minors = range(min(minor, HIGHEST_NUMBER) + 1)
+    tags = [f"linux_{machine}"]
+    if libc and libc.name == "__musl":
+        return tags + [f"musllinux_{major}_{n}_{machine}" for n in minors]
+    oldest = OLDEST_GLIBC.get(machine, 17)
+    tags += [f"manylinux_{major}_{n}_{machine}" for n in minors if n >= oldest]
+    return tags + [f"{name}_{machine}" for name, n in LEGACY_MANYLINUX.items() if n in minors and n >= oldest]
 
 
 def is_source(package: LockedPackage, root: Path) -> bool | None:

@@ -1,11 +1,11 @@
 """The data sets: arrays of uint8, the same bytes on every machine, and the sha256 that proves it.
 
-| name            | images        | from                                                      | network |
-|-----------------|---------------|-----------------------------------------------------------|---------|
-| `digits`        | 1,797 of 8x8  | handwritten digits that ship with scikit-learn             | none    |
-| `digits-60k`    | 70,000, 28x28 | made here from those digits, shaped like MNIST             | none    |
-| `mnist`         | 70,000, 28x28 | downloaded by torchvision, checked against pinned sha256   | once    |
-| `fashion-mnist` | 70,000, 28x28 | downloaded by torchvision, checked against pinned sha256   | once    |
+| name            | images        | from                                                   | network |
+|-----------------|---------------|--------------------------------------------------------|---------|
+| `digits`        | 1,797 of 8x8  | handwritten digits that ship with scikit-learn         | none    |
+| `digits-60k`    | 70,000, 28x28 | made here from those digits, shaped like MNIST         | none    |
+| `mnist`         | 70,000, 28x28 | downloaded by pooch, compared with pinned sha256       | once    |
+| `fashion-mnist` | 70,000, 28x28 | downloaded by pooch, compared with pinned sha256       | once    |
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import gzip
 import hashlib
 import io
 import os
-import socket
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
+import platformdirs
 
 from workshop.errors import WorkshopError
 from workshop.files import write_atomic
@@ -53,6 +54,16 @@ DOWNLOADED = {
         "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     },
 }
+# Where these files are: the address that the authors or torchvision name, then another one with the same files.
+MIRRORS = {
+    "mnist": ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    ),
+}
+TIMEOUT = 30  # seconds without a byte; a firewall may drop packets without an answer
+CACHE_NAME = "reproducible-ml-workflows"
 TURNED = " turned by 90 degrees"  # what follows the name of such a data set
 SPLIT_SEED = 20260101  # fixed: the data set is the same whatever seed a training run uses
 
@@ -135,7 +146,7 @@ def content_sha256(arrays: tuple[np.ndarray, ...]) -> str:
 
 
 def cache_folder() -> Path:
-    """Where data sets are kept: $WORKSHOP_CACHE, else $XDG_CACHE_HOME or ~/.cache, in a folder of ours."""
+    """The folder that keeps data sets: $WORKSHOP_CACHE, or ours in the system's cache folder (~/.cache on Linux)."""
     if own := os.environ.get("WORKSHOP_CACHE"):
         try:
             return Path(own).expanduser()
@@ -146,10 +157,9 @@ def cache_folder() -> Path:
                 found=f"{own}: {error}",
                 next_step="unset WORKSHOP_CACHE",
             ) from None
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification says that a relative path in the variable is to be ignored.
-    home = Path(base) if os.path.isabs(base) else Path("~/.cache").expanduser()
-    return home / "reproducible-ml-workflows"
+    folder = platformdirs.user_cache_path(CACHE_NAME, appauthor=False)
+    # The XDG specification says that a relative path in $XDG_CACHE_HOME is to be ignored; older platformdirs take it.
+    return folder if folder.is_absolute() else Path("~/.cache", CACHE_NAME).expanduser()
 
 
 def as_28x28(images: np.ndarray) -> np.ndarray:
@@ -328,8 +338,7 @@ def _augment(fine: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[n
 def _downloaded(name: str) -> tuple[np.ndarray, ...]:
     """The four arrays of `mnist` or `fashion-mnist`, out of the four published files in the cache.
 
-    The files may be put there by hand (a cluster without internet); torchvision is only asked for
-    those that are not there.
+    You may put the files there by hand (a cluster without internet); only those that are missing are downloaded.
     """
     folder = cache_folder() / name
     if not all((folder / file).exists() for file in DOWNLOADED[name]):
@@ -367,30 +376,52 @@ def _read_idx(content: bytes) -> np.ndarray:
 
 
 def _download(name: str, folder: Path) -> None:
-    """Have torchvision download the files beside `folder`, then move each into place, whole."""
-    by_hand = f"copy {', '.join(DOWNLOADED[name])} into {folder}, or use --data digits-60k, which needs no network"
-    try:
-        from torchvision import datasets
-    except Exception as error:  # torchvision beside a torch of another build fails with all kinds of errors
-        raise WorkshopError(
-            looked_at=f"torchvision, which downloads {name}",
-            expected="a torchvision that imports (the environments cpu, cuda12 and pypi-mixed have one)",
-            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}",
-            next_step=by_hand,
-        ) from error
-    kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
+    """Download the files that `folder` lacks. A file appears there with its pinned sha256, or not at all."""
+    print(f"downloading {name} to {folder}", file=sys.stderr)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        socket.setdefaulttimeout(30)  # a firewall that drops packets would keep torchvision waiting for ever
-        with tempfile.TemporaryDirectory(dir=folder) as beside:
-            kind(beside, download=True)
-            found = {file: next(Path(beside).rglob(file)) for file in DOWNLOADED[name]}  # all of them, or none
-            for file, path in found.items():
-                os.replace(path, folder / file)
-    except (OSError, RuntimeError, StopIteration) as error:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as beside:
+            for file in DOWNLOADED[name]:
+                if not (folder / file).exists():
+                    path = _retrieve(name, file, Path(beside), folder)
+                    path.chmod(0o644)  # pooch makes files that only their owner can read; a cache may serve a group
+                    os.replace(path, folder / file)
+    except OSError as error:
         raise WorkshopError(
-            looked_at=f"the download of {name} by torchvision into {folder}",
-            expected="four files",
-            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'a file is missing'}",
-            next_step=f"check the network and try again; or {by_hand}",
+            looked_at=folder,
+            expected="a folder in which data sets can be kept",
+            found=error.strerror or str(error),
+            next_step="set WORKSHOP_CACHE to a folder that you can write",
         ) from error
+
+
+def _retrieve(name: str, file: str, beside: Path, folder: Path) -> Path:
+    """One file of a data set, in the folder `beside`, from the first mirror that has it."""
+    # Imported here because only a download needs them, and they take as long as NumPy.
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")
+    problems = []
+    for mirror in MIRRORS[name]:
+        host = urlsplit(mirror).hostname
+        try:
+            downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
+            return Path(pooch.retrieve(mirror + file, DOWNLOADED[name][file], file, beside, downloader=downloader))
+        except requests.HTTPError as error:
+            problems.append(f"{host} answered {error.response.status_code} {error.response.reason}")
+        except requests.Timeout:
+            problems.append(f"{host} did not answer within {TIMEOUT} seconds")
+        except requests.ConnectionError:
+            problems.append(f"no connection to {host}")
+        except requests.RequestException as error:
+            problems.append(f"the download from {host} broke off ({type(error).__name__})")
+        except ValueError:  # pooch's word for a wrong checksum
+            problems.append(f"{host} sent other bytes: the sha256 differs")
+    raise WorkshopError(
+        looked_at=f"the download of {name} ({file})",
+        expected=f"a file with sha256 {DOWNLOADED[name][file]}",
+        found="; ".join(problems),
+        next_step=f"check the network and try again; or copy {', '.join(DOWNLOADED[name])} from {MIRRORS[name][0]} "
+        f"into {folder}; or use --data digits-60k, which needs no network",
+    )

@@ -1,7 +1,7 @@
-"""A run told in the vocabulary that archives read: RO-Crate 1.1 with the profile Process Run Crate 0.5.
+"""A run described for archives: RO-Crate 1.1 with the profile Process Run Crate 0.5.
 
-https://w3id.org/ro/wfrun/process/0.5: the run is a CreateAction, the script its instrument, the data set its
-object, the files its result.
+The run is a CreateAction, the script its instrument, the data set its object, the files its result
+(https://w3id.org/ro/wfrun/process/0.5).
 """
 
 from __future__ import annotations
@@ -9,101 +9,112 @@ from __future__ import annotations
 import hashlib
 import json
 import mimetypes
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
+from rocrate.model.contextentity import ContextEntity
+from rocrate.rocrate import ROCrate
+
+VERSION = "https://w3id.org/ro/crate/1.1"  # the one that the profile extends
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+TERMS = "https://w3id.org/ro/terms/workflow-run/context"  # `environment` and `sha256`
+LICENSE = "https://spdx.org/licenses/BSD-3-Clause"
 
 
 def describe(run: dict[str, Any], content: bytes) -> str:
-    """ro-crate-metadata.json for a run.json (`workshop.runs.records.record`): what it says, and the bytes of the file."""
+    """The text of ro-crate-metadata.json for a run.
+
+    run: the content of run.json (`workshop.runs.records.record`). content: its bytes.
+    """
     itself = {"path": "run.json", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     files = [*run["outputs"], itself]
-    root = {
-        "@id": "./",
-        "@type": "Dataset",
-        "conformsTo": {"@id": PROFILE},
-        "name": f"Run of {run['exercise']}",
-        "description": f"Outputs and record of `{' '.join(run['argv'])}` on {run['device']['name']}.",
-        "datePublished": run["ended"],
-        "license": {"@id": "https://spdx.org/licenses/BSD-3-Clause"},
-        "hasPart": [{"@id": file["path"]} for file in files],
-        "mentions": {"@id": "#run"},
+    crate = _empty_crate()
+    crate.root_dataset["name"] = f"Run of {run['exercise']}"
+    crate.root_dataset["description"] = f"Outputs and record of `{' '.join(run['argv'])}` on {run['device']['name']}."
+    crate.root_dataset["conformsTo"] = {"@id": PROFILE}
+    crate.root_dataset["datePublished"] = run["ended"]
+    crate.root_dataset["license"] = {"@id": LICENSE}
+    crate.root_dataset["mentions"] = {"@id": "#run"}
+
+    def add(identifier: str, kind: str | list[str], /, **properties: Any) -> None:
+        crate.add(ContextEntity(crate, identifier, properties={"@type": kind, **properties}))
+
+    inputs = ["#dataset"] + (["#parent"] if "parent" in run else [])
+    add(
+        "#run",
+        "CreateAction",
+        name=" ".join(run["argv"]),
+        description=f"{run['exercise']} with seed {run['seed']} on {run['device']['name']}",
+        startTime=run["started"],
+        endTime=run["ended"],
+        actionStatus="http://schema.org/CompletedActionStatus",
+        instrument={"@id": "#script"},
+        object=_references(inputs),
+        result=_references(_identifier(file) for file in files),
+        environment=_references(f"#variable-{name}" for name in run["variables"]),
+        **({"identifier": {"@id": "#job"}} if run.get("job") else {}),
+    )
+    commit = {}
+    if git := run["git"]:
+        commit = {"version": git["commit"] + (" with local changes" if git["dirty"] else "")}
+    add(
+        "#script",
+        ["SoftwareSourceCode", "SoftwareApplication"],
+        name=run["script"]["path"],
+        sha256=run["script"]["sha256"],
+        programmingLanguage=f"Python {run['host']['python']}",
+        softwareRequirements=_references(f"#package-{name}" for name in run["packages"]),
+        **commit,
+    )
+    add("#dataset", "CreativeWork", name=run["dataset"]["name"], sha256=run["dataset"]["sha256"])
+    if "parent" in run:
+        parent = run["parent"]
+        name = f"run {parent['run']} of {parent['exercise']}"
+        add("#parent", "CreativeWork", name=name, sha256=parent["sha256"])
+    if job := run.get("job"):
+        task = f"task {job['task']} of {job['array']}, " if job["task"] is not None else ""
+        description = f"{task}on {job['node']}, put back into the queue {job['restarts']} times"
+        add("#job", "PropertyValue", name=f"job of {job['scheduler']}", value=job["id"], description=description)
+    add(LICENSE, "CreativeWork", name="BSD-3-Clause")
+    add(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
+    for file in files:
+        crate.add_file(
+            dest_path=_identifier(file),
+            properties={
+                "name": file["path"],
+                "encodingFormat": mimetypes.guess_type(file["path"])[0] or "application/octet-stream",
+                "sha256": file["sha256"],
+                "contentSize": str(file["bytes"]),
+            },
+        )
+    for name, version in run["packages"].items():
+        add(f"#package-{name}", "SoftwareApplication", name=name, softwareVersion=version)
+    for name, value in run["variables"].items():
+        add(f"#variable-{name}", "PropertyValue", name=name, value=value)
+    return json.dumps(crate.metadata.generate(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _empty_crate() -> ROCrate:
+    """A crate without files. It is read from a document because each release of the library has a default version."""
+    descriptor = {
+        "@id": "ro-crate-metadata.json",
+        "@type": "CreativeWork",
+        "about": {"@id": "./"},
+        "conformsTo": {"@id": VERSION},
     }
-    action = {
-        "@id": "#run",
-        "@type": "CreateAction",
-        "name": " ".join(run["argv"]),
-        "startTime": run["started"],
-        "endTime": run["ended"],
-        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
-        "instrument": {"@id": "#script"},
-        "object": [{"@id": "#dataset"}, *([{"@id": "#parent"}] if "parent" in run else [])],
-        "result": [{"@id": file["path"]} for file in files],
-        "environment": [{"@id": f"#variable-{name}"} for name in run["variables"]],
-    }
-    if run.get("job"):
-        action["identifier"] = {"@id": "#job"}
-    script = {
-        "@id": "#script",
-        "@type": ["SoftwareSourceCode", "SoftwareApplication"],
-        "name": run["script"]["path"],
-        "sha256": run["script"]["sha256"],
-        "programmingLanguage": f"Python {run['host']['python']}",
-        "softwareRequirements": [{"@id": f"#package-{name}"} for name in run["packages"]],
-    }
-    if run["git"]:
-        script["version"] = run["git"]["commit"] + (" with local changes" if run["git"]["dirty"] else "")
-    data = run["dataset"]
-    dataset = {"@id": "#dataset", "@type": "CreativeWork", "name": data["name"], "sha256": data["sha256"]}
-    graph = [
-        {
-            "@id": "ro-crate-metadata.json",
-            "@type": "CreativeWork",
-            "about": {"@id": "./"},
-            "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
-        },
-        root,
-        action,
-        script,
-        dataset,
-        {"@id": "https://spdx.org/licenses/BSD-3-Clause", "@type": "CreativeWork", "name": "BSD-3-Clause"},
-        {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
-        *(_parent(run["parent"]) if "parent" in run else ()),
-        *(_job(run["job"]) if run.get("job") else ()),
-        *(_file(file) for file in files),
-        *(
-            {"@id": f"#package-{name}", "@type": "SoftwareApplication", "name": name, "softwareVersion": version}
-            for name, version in run["packages"].items()
-        ),
-        *(
-            {"@id": f"#variable-{name}", "@type": "PropertyValue", "name": name, "value": value}
-            for name, value in run["variables"].items()
-        ),
-    ]
-    context = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
-    return json.dumps({"@context": context, "@graph": graph}, indent=2, ensure_ascii=False) + "\n"
+    root = {"@id": "./", "@type": "Dataset"}
+    crate = ROCrate({"@context": f"{VERSION}/context", "@graph": [descriptor, root]})
+    crate.metadata.extra_contexts.append(TERMS)
+    return crate
 
 
-def _parent(parent: dict[str, str]) -> Iterator[dict[str, Any]]:
-    name = f"run {parent['run']} of {parent['exercise']}"
-    yield {"@id": "#parent", "@type": "CreativeWork", "name": name, "sha256": parent["sha256"]}
+def _identifier(file: dict[str, Any]) -> str:
+    """A file's path as the URI that RO-Crate demands: a space becomes %20."""
+    return quote(file["path"])
 
 
-def _job(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    where = f"on {job['node']}, put back into the queue {job['restarts']} times"
-    task = f"task {job['task']} of {job['array']}, " if job["task"] is not None else ""
-    name = f"job of {job['scheduler']}"
-    yield {"@id": "#job", "@type": "PropertyValue", "name": name, "value": job["id"], "description": f"{task}{where}"}
-
-
-def _file(file: dict[str, Any]) -> dict[str, Any]:
-    kind = mimetypes.guess_type(file["path"])[0] or "application/octet-stream"
-    return {
-        "@id": file["path"],
-        "@type": "File",
-        "name": file["path"],
-        "encodingFormat": kind,
-        "sha256": file["sha256"],
-        "contentSize": str(file["bytes"]),
-    }
+def _references(identifiers: Iterable[str]) -> dict[str, str] | list[dict[str, str]]:
+    """References to entities. RO-Crate recommends a single one outside a list."""
+    found = [{"@id": identifier} for identifier in identifiers]
+    return found[0] if len(found) == 1 else found
