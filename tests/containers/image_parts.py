@@ -15,6 +15,7 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
+import room
 from packaging.requirements import Requirement
 
 # What training on `digits` and its run record import, by distribution.
@@ -49,9 +50,14 @@ mkdir -p .pixi/envs
 cp -a /stand-in "$PWD/.pixi/envs/$name"
 """
 
-
-# Of these, which make up nine tenths, only what a training loads.
-LARGE = {"torch", "scipy", "sklearn", "sympy", "networkx", "matplotlib", "fontTools", "numpy", "pygments", "PIL"}
+# Code, as against the data that a library reads: fonts, colours, licences.
+CODE = re.compile(r"\.(py|pyi|pth|a|h|hpp|cpp|cu|cuh|bc|so)$|\.so[.\d]*$")
+# Of a distribution that is larger, only what a training loads is copied: torch and what it needs take up to 6 GB.
+SMALL = 4 * 2**20  # bytes
+INTERPRETER = 150 * 2**20  # bytes of Python and its standard library, and some more
+# How many copies of the environment the storage holds at most: the stand-in's image, a build under way (its container,
+# its last stage, the image that is being written) and the two images of two builds.
+COPIES = 7
 
 
 class CannotBeMade(Exception):
@@ -84,8 +90,8 @@ def configured(folder: Path) -> dict[str, str]:
     }
 
 
-def debian(cache: Path) -> Path:
-    """A tar of a Debian with nothing but what it cannot be without; made once."""
+def debian(cache: Path, folder: Path) -> Path:
+    """A tar of a Debian with nothing but what it cannot be without; made once, in `folder`, and kept in `cache`."""
     release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
     if release.get("ID") != "debian" or os.geteuid() != 0:
         raise CannotBeMade("debootstrap makes the base image on Debian, as root")
@@ -93,7 +99,7 @@ def debian(cache: Path) -> Path:
     tar = cache / f"debootstrap-{suite}.tar"
     if not tar.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        root = cache / f"root-{suite}.{os.getpid()}"
+        root = folder / f"root-{suite}"
         # Unpacked and not configured (--foreign): the dynamic loader, a shell and coreutils are all that is needed.
         say("debootstrap", "--foreign", "--variant=minbase", suite, root)
         shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
@@ -110,8 +116,8 @@ def debian(cache: Path) -> Path:
     return tar
 
 
-def files_of(distributions: tuple[str, ...]) -> list[Path]:
-    """The installed files of these distributions and of those that they need."""
+def files_of(distributions: tuple[str, ...], loaded: set[Path]) -> list[Path]:
+    """The installed files of these distributions and of those that they need; of large ones what is in `loaded`."""
     waiting, seen, found = list(distributions), set(), []
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
@@ -126,16 +132,16 @@ def files_of(distributions: tuple[str, ...]) -> list[Path]:
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 waiting.append(requirement.name)
-        found += [Path(distribution.locate_file(file)) for file in distribution.files or ()]
+        files = [Path(distribution.locate_file(file)).resolve() for file in distribution.files or ()]
+        files = [path for path in files if path.is_file() and path.suffix != ".pyc"]
+        small = sum(path.stat().st_size for path in files) <= SMALL
+        found += [path for path in files if small or path in loaded or not CODE.search(path.name)]
     # torch looks for its helper when it is imported; what else lies in bin/ are its own tests.
     unused = {"include", "tests", "bin"}
-    keep = (
-        p for p in found if p.suffix != ".pyc" and (p.name == "torch_shm_manager" or not unused & set(p.parts[-6:]))
-    )
-    return sorted({path.resolve() for path in keep if path.is_file()})
+    return sorted({p for p in found if p.name == "torch_shm_manager" or not unused & set(p.parts[-6:])})
 
 
-# At its end a training says which files of code it has opened: a tenth of what is installed.
+# At its end a training says which files of code it has opened.
 LOADED = """
 import atexit, importlib.util, sys
 opened = set()
@@ -170,7 +176,18 @@ def loaded(root: Path, folder: Path) -> set[Path]:
 
 
 def environment(place: Path, root: Path) -> None:
-    """The Python of these tests with those packages, as an environment of its own in `place`."""
+    """The Python of these tests with those packages, as an environment of its own in `place`.
+
+    Raises CannotBeMade where the images of it would not fit beside it.
+    """
+    homes = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]
+    found = {}
+    for path in files_of(NEEDED, loaded(root, place.parent)):
+        if home := next((home for home in homes if path.is_relative_to(home)), None):
+            found[path] = path.relative_to(home)
+    size = INTERPRETER + sum(path.stat().st_size for path in found)
+    if problem := room.problem(place.parent, COPIES * size):
+        raise CannotBeMade(f"{COPIES} copies of an environment of {size / room.GIB:.1f} GiB: {problem}")
     stdlib, version = Path(sysconfig.get_path("stdlib")), f"python{sys.version_info[0]}.{sys.version_info[1]}"
     leave = (
         "site-packages",
@@ -191,20 +208,13 @@ def environment(place: Path, root: Path) -> None:
     shutil.copy(Path(sys.executable).resolve(), place / "bin" / version)
     for name in ("python", "python3"):
         (place / "bin" / name).symlink_to(version)
-    homes = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]
-    code = loaded(root, place.parent)
-    for path in files_of(NEEDED):
-        home = next((home for home in homes if path.is_relative_to(home)), None)
-        if home is None:
-            continue
-        needed = path in code or path.relative_to(home).parts[0] not in LARGE
-        if needed or not re.search(r"\.(py|pyi|pth|a|h|cpp|so)$|\.so[.\d]*$", path.name):
-            target = place / "lib" / version / "site-packages" / path.relative_to(home)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, target)
-            except OSError:
-                shutil.copy2(path, target)
+    for path, name in found.items():
+        target = place / "lib" / version / "site-packages" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copy2(path, target)
 
 
 def libraries(place: Path) -> list[Path]:
@@ -230,7 +240,7 @@ def images(folder: Path, cache: Path, variables: dict[str, str], root: Path) -> 
     for path in libraries(folder / "stand-in"):
         shutil.copy(path, extra / path.name)
     base = say("buildah", "from", "scratch", **more)
-    say("buildah", "add", base, debian(cache), "/", **more)
+    say("buildah", "add", base, debian(cache, folder), "/", **more)
     have = {path.name for path in Path(say("buildah", "mount", base, **more)).glob("*lib/*-linux-gnu/*")}
     have |= {path.name for path in Path(say("buildah", "mount", base, **more)).glob("usr/lib/*-linux-gnu/*")}
     for path in extra.iterdir():

@@ -20,7 +20,10 @@ from conftest import ROOT, SOLUTION, record_of, sha_of
 from workshop.runs.records import record
 
 pytest.importorskip("torch", reason="the jobs train: install the extra cpu")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux")
+pytestmark = [
+    pytest.mark.system("installs and starts a Slurm"),
+    pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux"),
+]
 JOBS = ROOT / "exercise-5-container" / "solution"
 SCRIPT = ROOT / "tests" / "jobs" / "install_slurm.sh"
 LIMIT = 300  # seconds until a job that hangs fails its test; none of them takes a tenth of it
