@@ -23,7 +23,10 @@ from workshop.containers import engine
 from workshop.files import sha256_of
 from workshop.runs import data
 
-pytestmark = pytest.mark.system("installs Buildah and Podman, and mounts images")
+pytestmark = [
+    pytest.mark.system("installs Buildah and Podman, and mounts images"),
+    pytest.mark.skipif(sys.platform != "linux", reason="Buildah and Podman are for Linux"),
+]
 
 
 @pytest.fixture(scope="module")
