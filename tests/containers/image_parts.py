@@ -2,7 +2,8 @@
 
 The base is a Debian by debootstrap. The other one holds a **stand-in for pixi**: a shell script that copies the Python
 of these tests, with what training needs, to where Pixi would install an environment. So the tests see the Dockerfile
-at work (stages, paths, users, variables, digests), and nothing of Pixi itself.
+at work (stages, paths, users, variables, digests), and nothing of Pixi itself. Large libraries are links in it, to the
+packages of this machine, which every container has as a read-only volume: a PyTorch for CUDA loads 3.6 GB of them.
 """
 
 import os
@@ -52,12 +53,16 @@ cp -a /stand-in "$PWD/.pixi/envs/$name"
 
 # Code, as against the data that a library reads: fonts, colours, licences.
 CODE = re.compile(r"\.(py|pyi|pth|a|h|hpp|cpp|cu|cuh|bc|so)$|\.so[.\d]*$")
+LIBRARY = re.compile(r"\.so[.\d]*$")
 # Of a distribution that is larger, only what a training loads is copied: torch and what it needs take up to 6 GB.
 SMALL = 4 * 2**20  # bytes
+LARGE_LIBRARY = 2**20  # bytes; such a library is not copied but linked
+PACKAGES = Path(sysconfig.get_path("platlib")).resolve()  # of this environment
+MOUNTED = "/mnt/packages"  # and where containers find it
 INTERPRETER = 150 * 2**20  # bytes of Python and its standard library, and some more
-# How many copies of the environment the storage holds at most: the stand-in's image, a build under way (its container,
-# its last stage, the image that is being written) and the two images of two builds.
-COPIES = 7
+# How many copies of the environment the storage holds at most (measured: 7.5): the stand-in's image, a build under way
+# (its container, its last stage, the image that is being written) and the images of the tests.
+COPIES = 8
 
 
 class CannotBeMade(Exception):
@@ -78,7 +83,7 @@ def configured(folder: Path) -> dict[str, str]:
     )
     limits = '["nofile=1024:1024", "nproc=1024:1024"]'
     (folder / "containers.conf").write_text(
-        f'[containers]\ndefault_ulimits = {limits}\n[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n'
+        f'[containers]\ndefault_ulimits = {limits}\nvolumes = ["{PACKAGES}:{MOUNTED}:ro"]\n[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n'
         'events_logger = "file"\n'
     )
     (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
@@ -175,17 +180,15 @@ def loaded(root: Path, folder: Path) -> set[Path]:
     return {Path(line).resolve() for line in Path(f"{output}.loaded").read_text().splitlines() if line.startswith("/")}
 
 
-def environment(place: Path, root: Path) -> None:
-    """The Python of these tests with those packages, as an environment of its own in `place`.
+def environment(place: Path, root: Path) -> list[Path]:
+    """The Python of these tests with those packages, as an environment of its own in `place`; its libraries.
 
     Raises CannotBeMade where the images of it would not fit beside it.
     """
-    homes = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]
-    found = {}
-    for path in files_of(NEEDED, loaded(root, place.parent)):
-        if home := next((home for home in homes if path.is_relative_to(home)), None):
-            found[path] = path.relative_to(home)
-    size = INTERPRETER + sum(path.stat().st_size for path in found)
+    code = {path for path in loaded(root, place.parent) if path.suffix != ".pyc"}
+    found = {path for path in (*files_of(NEEDED, code), *code) if path.is_relative_to(PACKAGES) and path.is_file()}
+    large = {path for path in found if LIBRARY.search(path.name) and path.stat().st_size > LARGE_LIBRARY}
+    size = INTERPRETER + sum(path.stat().st_size for path in found - large)
     if problem := room.problem(place.parent, COPIES * size):
         raise CannotBeMade(f"{COPIES} copies of an environment of {size / room.GIB:.1f} GiB: {problem}")
     stdlib, version = Path(sysconfig.get_path("stdlib")), f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -208,37 +211,37 @@ def environment(place: Path, root: Path) -> None:
     shutil.copy(Path(sys.executable).resolve(), place / "bin" / version)
     for name in ("python", "python3"):
         (place / "bin" / name).symlink_to(version)
-    for path, name in found.items():
+    for path in found:
+        name = path.relative_to(PACKAGES)
         target = place / "lib" / version / "site-packages" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, target)
-        except OSError:
+        if path in large:
+            target.symlink_to(f"{MOUNTED}/{name}")
+        else:
             shutil.copy2(path, target)
-
-
-def libraries(place: Path) -> list[Path]:
-    """The shared libraries of this machine that the files in `place` need."""
-    binaries = [
-        path for path in place.rglob("*") if path.is_file() and (path.suffix == ".so" or path.parent.name == "bin")
+    return [path for path in found if LIBRARY.search(path.name)] + [
+        *(place / "lib" / version).rglob("lib-dynload/*.so")
     ]
+
+
+def needed_by(binaries: list[Path]) -> list[Path]:
+    """The shared libraries of this machine, and not of its Python packages, that these files need."""
     found = set()
     for start in range(0, len(binaries), 200):
         listed = subprocess.run(["ldd", *binaries[start : start + 200]], capture_output=True, text=True).stdout
         found |= {Path(name) for name in re.findall(r"=> (/\S+)", listed)}
-    return [
-        path for path in sorted(found) if not path.is_relative_to(place.resolve()) and "site-packages" not in path.parts
-    ]
+    return [path for path in sorted(found) if "site-packages" not in path.parts]
 
 
 def images(folder: Path, cache: Path, variables: dict[str, str], root: Path) -> None:
     """Make the images BASE and STAND_IN in the storage of `variables`."""
     more = {"env": os.environ | variables, "cwd": folder}
-    environment(folder / "stand-in", root)
+    binaries = environment(folder / "stand-in", root)
     extra = folder / "libraries"
     extra.mkdir()
-    for path in libraries(folder / "stand-in"):
+    for path in needed_by([*binaries, Path(sys.executable).resolve()]):
         shutil.copy(path, extra / path.name)
+    (folder / "empty").mkdir()
     base = say("buildah", "from", "scratch", **more)
     say("buildah", "add", base, debian(cache, folder), "/", **more)
     have = {path.name for path in Path(say("buildah", "mount", base, **more)).glob("*lib/*-linux-gnu/*")}
@@ -247,6 +250,7 @@ def images(folder: Path, cache: Path, variables: dict[str, str], root: Path) -> 
         if path.name in have:
             path.unlink()
     say("buildah", "add", base, extra, "/usr/lib", **more)
+    say("buildah", "add", base, folder / "empty", MOUNTED, **more)
     say("buildah", "config", "--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", base, **more)
     say("buildah", "commit", "-q", base, BASE, **more)
     (folder / "pixi").write_text(PIXI)

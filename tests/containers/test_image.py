@@ -92,6 +92,7 @@ def test_two_builds_have_one_digest(engines, image):
     assert image.startswith("sha256:") and len(image) == 71
     again = build(engines, "localhost/test:2", *("--build-arg", "CONDA_OVERRIDE_CUDA=12.0"))
     assert again == image
+    assert podman(engines, "image", "rm", "localhost/test:2").returncode == 0  # its copy of the environment is large
 
 
 def test_it_trains_as_nobody_without_network_and_the_record_comes_out(engines, image, results, tmp_path):
