@@ -2,9 +2,9 @@
 
 `start()` marks this process, and starts a watcher: this file as a program, in a session of its own. The mark is a
 variable, which every program inherits that is started from here, and an open file, which is what a fork inherits. When
-the test process has ended, the watcher kills every process that bears the mark and all of their children, unmounts what
-is mounted in the folders that were handed to `owns`, and removes these folders. Linux only; elsewhere the tests start
-nothing that outlives them.
+the test process has ended, the watcher kills every process that bears the mark or is at work in one of the folders that
+were handed to `owns` (Slurm's slurmstepd overwrites its variables), and all of their children; it unmounts what is mounted
+in these folders, and removes them. Linux only; elsewhere the tests start nothing that outlives them.
 """
 
 import os
@@ -42,7 +42,7 @@ _open: list[TextIO] = []  # the list of folders of this process
 
 
 def owns(folder: Path) -> None:
-    """At the end, unmount what is mounted in `folder` and remove it; the caller may well have done so before."""
+    """At the end, kill who is at work in `folder`, unmount what is mounted there and remove it, if it is still there."""
     for file in _open:
         print(folder, file=file, flush=True)
 
@@ -56,16 +56,17 @@ def watch(mark: str) -> None:
     parent = int(mark.split("-")[0])
     while os.getppid() == parent:
         time.sleep(INTERVAL)
+    path = _list_of_folders(mark)
+    folders = [Path(line) for line in path.read_text().splitlines()] if path.exists() else []
     deadline = time.monotonic() + PATIENCE
-    while (found := marked(mark)) and time.monotonic() < deadline:
+    while (found := left_behind(mark, folders)) and time.monotonic() < deadline:
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError:  # it has ended, or belongs to somebody else
                 pass
         time.sleep(INTERVAL)
-    path = _list_of_folders(mark)
-    for folder in map(Path, path.read_text().splitlines() if path.exists() else ()):
+    for folder in folders:
         for mounted in reversed(mounts_in(folder)):
             subprocess.run(["umount", "--lazy", mounted], check=False)
         if not mounts_in(folder):  # else something of the machine's might be removed
@@ -73,8 +74,8 @@ def watch(mark: str) -> None:
     path.unlink(missing_ok=True)
 
 
-def marked(mark: str) -> set[int]:
-    """The processes that bear the mark, and all of their children, whether they bear it or not."""
+def left_behind(mark: str, folders: list[Path]) -> set[int]:
+    """The processes that bear the mark or are at work in one of the folders, and all of their children."""
     children: dict[int, list[int]] = {}
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -83,21 +84,18 @@ def marked(mark: str) -> set[int]:
             # The name of the program stands in brackets, and may hold spaces; the parent is the second word after it.
             state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
             children.setdefault(int(parent), []).append(pid)
-            if state != "Z" and (_has_variable(folder, mark) or _has_file(folder, mark)):
+            if state == "Z":
+                continue
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            used = {Path(os.readlink(file)) for file in (folder / "cwd", *(folder / "fd").iterdir())}
+            at_work = any(path.is_relative_to(place) for path in used for place in folders)
+            if at_work or _list_of_folders(mark) in used or f"{VARIABLE}={mark}".encode() in variables:
                 found.append(pid)
         except OSError:
             continue  # it has ended, or belongs to somebody else
     for pid in found:
         found.extend(child for child in children.get(pid, ()) if child not in found)
     return set(found) - {os.getpid()}
-
-
-def _has_variable(process: Path, mark: str) -> bool:
-    return f"{VARIABLE}={mark}".encode() in (process / "environ").read_bytes().split(b"\0")
-
-
-def _has_file(process: Path, mark: str) -> bool:
-    return any(os.readlink(file) == str(_list_of_folders(mark)) for file in (process / "fd").iterdir())
 
 
 def mounts_in(folder: Path) -> list[str]:

@@ -12,7 +12,8 @@ import reaper
 import room
 from conftest import ROOT
 
-# A process that runs tests: it forks, starts a daemon, as Slurm's are, and a child without its variables.
+# A process that runs tests: it forks, starts a daemon, as Slurm's are, a child without its variables, and a daemon
+# without them that is at work in a folder of the tests.
 TESTS = """
 import os, subprocess, sys, time
 import reaper
@@ -26,7 +27,8 @@ if os.fork() == 0:
     os.setsid()
     daemon = subprocess.Popen(sleep, start_new_session=True)
     child = subprocess.Popen(["sh", "-c", "env -i sleep 300 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
-    print(os.getpid(), daemon.pid, child.stdout.readline().strip(), flush=True)
+    other = subprocess.Popen(sleep, start_new_session=True, env={}, cwd=folder / "images")
+    print(os.getpid(), daemon.pid, child.stdout.readline().strip(), other.pid, flush=True)
     time.sleep(300)
 time.sleep(300)
 """
@@ -69,7 +71,7 @@ def tests_in_a_process(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="the reaper looks into /proc")
 def test_what_a_killed_process_has_started_ends_with_it(tests_in_a_process):
     process, mark, started, folder = tests_in_a_process
-    assert len(started) == 3 and all(map(running, started))
+    assert len(started) == 4 and all(map(running, started))
     others = subprocess.Popen(["sleep", "300"])
     try:
         os.killpg(process.pid, signal.SIGKILL)  # as whoever ends a job with its whole group

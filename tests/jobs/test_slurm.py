@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+import reaper
 from conftest import ROOT, SOLUTION, record_of, sha_of
 
 from workshop.runs.records import record
@@ -50,6 +51,7 @@ def slurm(tmp_path_factory):
         said = (installed.stderr.strip() or installed.stdout.strip() or "no word why").splitlines()[-1]
         pytest.skip(f"Slurm cannot be installed here: {said}")
     place = tmp_path_factory.mktemp("slurm")
+    reaper.owns(place)
     ports = {"SLURM_TEST_PORT": str(free_ports(3))}
     try:
         up = subprocess.run([SCRIPT, "start", place], env=os.environ | ports, capture_output=True, text=True)
