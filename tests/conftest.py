@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import old_stack as old_stack_of_tests
 import pytest
+import reaper
 
 from workshop.checking import checks
 from workshop.runs import data
@@ -22,10 +23,34 @@ STARTER = ROOT / "exercise-2-pytorch-cu12/starter/train.py"
 
 def pytest_addoption(parser):
     parser.addoption(
+        "--system",
+        action="store_true",
+        help="also the tests that install packages of the system, start daemons or mount (with -m slow, to which they belong)",
+    )
+    parser.addoption(
         "--run-htcondor",
         action="store_true",
-        help="the jobs of exercise 5 in a pool of HTCondor (root, 700 MiB, minutes)",
+        help="with --system: the jobs of exercise 5 in a pool of HTCondor (root, 700 MiB, minutes)",
     )
+
+
+def pytest_sessionstart(session):
+    """Whatever a test starts ends with the process that runs it, even if that one is killed."""
+    only_hands_out = session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput")
+    if not only_hands_out and not session.config.option.collectonly:
+        reaper.start()
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
+def pytest_collection_modifyitems(config, items):
+    """A test of the system, or of the old JAX stack, is slow; the first also needs --system."""
+    for item in items:
+        if system := item.get_closest_marker("system"):
+            item.add_marker("slow")
+            if not config.getoption("--system"):
+                item.add_marker(pytest.mark.skip(reason=f"{system.args[0]}: --system"))
+        if "old_stack" in item.fixturenames:
+            item.add_marker("slow")
 
 
 # What these files make for their tests takes a minute or more (images, a Slurm, an old JAX): one process has it made.

@@ -16,11 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
+import room  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
 from workshop.runs import data  # noqa: E402
 
 REQUIREMENTS = Path(__file__).with_name("old-stack.txt")
+ROOM = 2 * 2**30  # bytes that the environment takes, and some more
 
 
 class CannotBeMade(Exception):
@@ -42,6 +44,8 @@ def interpreter() -> Path:
         if base is None:
             raise CannotBeMade("jaxlib 0.4.23 needs Python 3.11, and there is none here")
         shutil.rmtree(folder, ignore_errors=True)
+        if problem := room.problem(home, ROOM):
+            raise CannotBeMade(problem)
         # As a person's shell would, whatever environment this process runs in.
         clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
         for command in (

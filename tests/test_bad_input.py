@@ -159,6 +159,7 @@ def test_a_full_disk(variables, refused, tmp_path):
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0 or not shutil.which("mount"), reason="mounting needs root")
+@pytest.mark.system("mounts a small disk")
 def test_a_disk_that_is_really_full(command, refused, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -294,6 +294,7 @@ def test_reset_asks(clone, refused):
         assert path.read_text() == wanted if wanted else path.read_text() != "mine"
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost(clone):
     folder, moments = clone / EXERCISE / "starter", random.Random(20261121)
     for _ in range(6):

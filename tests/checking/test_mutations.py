@@ -13,7 +13,7 @@ from workshop.jobs import rehearsal
 EXERCISES = {e.number: e for e in exercises.find_all(ROOT)}
 MODULES = {number: importlib.import_module(f"mutations.exercise_{number}") for number in EXERCISES}
 MISTAKES = [
-    pytest.param(number, name, marks=[pytest.mark.runs_a_script] if check in module.ITS_CHECKS else [])
+    pytest.param(number, name, marks=[pytest.mark.slow] if check in module.ITS_CHECKS else [])
     for number, module in MODULES.items()
     for name, (check, _) in module.MISTAKES.items()
 ]

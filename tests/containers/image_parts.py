@@ -2,7 +2,8 @@
 
 The base is a Debian by debootstrap. The other one holds a **stand-in for pixi**: a shell script that copies the Python
 of these tests, with what training needs, to where Pixi would install an environment. So the tests see the Dockerfile
-at work (stages, paths, users, variables, digests), and nothing of Pixi itself.
+at work (stages, paths, users, variables, digests), and nothing of Pixi itself. Large libraries are links in it, to the
+packages of this machine, which every container has as a read-only volume: a PyTorch for CUDA loads 3.6 GB of them.
 """
 
 import os
@@ -15,6 +16,7 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
+import room
 from packaging.requirements import Requirement
 
 # What training on `digits` and its run record import, by distribution.
@@ -49,9 +51,18 @@ mkdir -p .pixi/envs
 cp -a /stand-in "$PWD/.pixi/envs/$name"
 """
 
-
-# Of these, which make up nine tenths, only what a training loads.
-LARGE = {"torch", "scipy", "sklearn", "sympy", "networkx", "matplotlib", "fontTools", "numpy", "pygments", "PIL"}
+# Code, as against the data that a library reads: fonts, colours, licences.
+CODE = re.compile(r"\.(py|pyi|pth|a|h|hpp|cpp|cu|cuh|bc|so)$|\.so[.\d]*$")
+LIBRARY = re.compile(r"\.so[.\d]*$")
+# Of a distribution that is larger, only what a training loads is copied: torch and what it needs take up to 6 GB.
+SMALL = 4 * 2**20  # bytes
+LARGE_LIBRARY = 2**20  # bytes; such a library is not copied but linked
+PACKAGES = Path(sysconfig.get_path("platlib")).resolve()  # of this environment
+MOUNTED = "/mnt/packages"  # and where containers find it
+INTERPRETER = 150 * 2**20  # bytes of Python and its standard library, and some more
+# How many copies of the environment the storage holds at most (measured: 7.5): the stand-in's image, a build under way
+# (its container, its last stage, the image that is being written) and the images of the tests.
+COPIES = 8
 
 
 class CannotBeMade(Exception):
@@ -72,7 +83,7 @@ def configured(folder: Path) -> dict[str, str]:
     )
     limits = '["nofile=1024:1024", "nproc=1024:1024"]'
     (folder / "containers.conf").write_text(
-        f'[containers]\ndefault_ulimits = {limits}\n[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n'
+        f'[containers]\ndefault_ulimits = {limits}\nvolumes = ["{PACKAGES}:{MOUNTED}:ro"]\n[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n'
         'events_logger = "file"\n'
     )
     (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
@@ -84,8 +95,8 @@ def configured(folder: Path) -> dict[str, str]:
     }
 
 
-def debian(cache: Path) -> Path:
-    """A tar of a Debian with nothing but what it cannot be without; made once."""
+def debian(cache: Path, folder: Path) -> Path:
+    """A tar of a Debian with nothing but what it cannot be without; made once, in `folder`, and kept in `cache`."""
     release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
     if release.get("ID") != "debian" or os.geteuid() != 0:
         raise CannotBeMade("debootstrap makes the base image on Debian, as root")
@@ -93,7 +104,7 @@ def debian(cache: Path) -> Path:
     tar = cache / f"debootstrap-{suite}.tar"
     if not tar.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        root = cache / f"root-{suite}.{os.getpid()}"
+        root = folder / f"root-{suite}"
         # Unpacked and not configured (--foreign): the dynamic loader, a shell and coreutils are all that is needed.
         say("debootstrap", "--foreign", "--variant=minbase", suite, root)
         shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
@@ -110,8 +121,8 @@ def debian(cache: Path) -> Path:
     return tar
 
 
-def files_of(distributions: tuple[str, ...]) -> list[Path]:
-    """The installed files of these distributions and of those that they need."""
+def files_of(distributions: tuple[str, ...], loaded: set[Path]) -> list[Path]:
+    """The installed files of these distributions and of those that they need; of large ones what is in `loaded`."""
     waiting, seen, found = list(distributions), set(), []
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
@@ -126,16 +137,16 @@ def files_of(distributions: tuple[str, ...]) -> list[Path]:
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 waiting.append(requirement.name)
-        found += [Path(distribution.locate_file(file)) for file in distribution.files or ()]
+        files = [Path(distribution.locate_file(file)).resolve() for file in distribution.files or ()]
+        files = [path for path in files if path.is_file() and path.suffix != ".pyc"]
+        small = sum(path.stat().st_size for path in files) <= SMALL
+        found += [path for path in files if small or path in loaded or not CODE.search(path.name)]
     # torch looks for its helper when it is imported; what else lies in bin/ are its own tests.
     unused = {"include", "tests", "bin"}
-    keep = (
-        p for p in found if p.suffix != ".pyc" and (p.name == "torch_shm_manager" or not unused & set(p.parts[-6:]))
-    )
-    return sorted({path.resolve() for path in keep if path.is_file()})
+    return sorted({p for p in found if p.name == "torch_shm_manager" or not unused & set(p.parts[-6:])})
 
 
-# At its end a training says which files of code it has opened: a tenth of what is installed.
+# At its end a training says which files of code it has opened.
 LOADED = """
 import atexit, importlib.util, sys
 opened = set()
@@ -169,8 +180,17 @@ def loaded(root: Path, folder: Path) -> set[Path]:
     return {Path(line).resolve() for line in Path(f"{output}.loaded").read_text().splitlines() if line.startswith("/")}
 
 
-def environment(place: Path, root: Path) -> None:
-    """The Python of these tests with those packages, as an environment of its own in `place`."""
+def environment(place: Path, root: Path) -> list[Path]:
+    """The Python of these tests with those packages, as an environment of its own in `place`; its libraries.
+
+    Raises CannotBeMade where the images of it would not fit beside it.
+    """
+    code = {path for path in loaded(root, place.parent) if path.suffix != ".pyc"}
+    found = {path for path in (*files_of(NEEDED, code), *code) if path.is_relative_to(PACKAGES) and path.is_file()}
+    large = {path for path in found if LIBRARY.search(path.name) and path.stat().st_size > LARGE_LIBRARY}
+    size = INTERPRETER + sum(path.stat().st_size for path in found - large)
+    if problem := room.problem(place.parent, COPIES * size):
+        raise CannotBeMade(f"{COPIES} copies of an environment of {size / room.GIB:.1f} GiB: {problem}")
     stdlib, version = Path(sysconfig.get_path("stdlib")), f"python{sys.version_info[0]}.{sys.version_info[1]}"
     leave = (
         "site-packages",
@@ -191,52 +211,46 @@ def environment(place: Path, root: Path) -> None:
     shutil.copy(Path(sys.executable).resolve(), place / "bin" / version)
     for name in ("python", "python3"):
         (place / "bin" / name).symlink_to(version)
-    homes = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]
-    code = loaded(root, place.parent)
-    for path in files_of(NEEDED):
-        home = next((home for home in homes if path.is_relative_to(home)), None)
-        if home is None:
-            continue
-        needed = path in code or path.relative_to(home).parts[0] not in LARGE
-        if needed or not re.search(r"\.(py|pyi|pth|a|h|cpp|so)$|\.so[.\d]*$", path.name):
-            target = place / "lib" / version / "site-packages" / path.relative_to(home)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, target)
-            except OSError:
-                shutil.copy2(path, target)
-
-
-def libraries(place: Path) -> list[Path]:
-    """The shared libraries of this machine that the files in `place` need."""
-    binaries = [
-        path for path in place.rglob("*") if path.is_file() and (path.suffix == ".so" or path.parent.name == "bin")
+    for path in found:
+        name = path.relative_to(PACKAGES)
+        target = place / "lib" / version / "site-packages" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path in large:
+            target.symlink_to(f"{MOUNTED}/{name}")
+        else:
+            shutil.copy2(path, target)
+    return [path for path in found if LIBRARY.search(path.name)] + [
+        *(place / "lib" / version).rglob("lib-dynload/*.so")
     ]
+
+
+def needed_by(binaries: list[Path]) -> list[Path]:
+    """The shared libraries of this machine, and not of its Python packages, that these files need."""
     found = set()
     for start in range(0, len(binaries), 200):
         listed = subprocess.run(["ldd", *binaries[start : start + 200]], capture_output=True, text=True).stdout
         found |= {Path(name) for name in re.findall(r"=> (/\S+)", listed)}
-    return [
-        path for path in sorted(found) if not path.is_relative_to(place.resolve()) and "site-packages" not in path.parts
-    ]
+    return [path for path in sorted(found) if "site-packages" not in path.parts]
 
 
 def images(folder: Path, cache: Path, variables: dict[str, str], root: Path) -> None:
     """Make the images BASE and STAND_IN in the storage of `variables`."""
     more = {"env": os.environ | variables, "cwd": folder}
-    environment(folder / "stand-in", root)
+    binaries = environment(folder / "stand-in", root)
     extra = folder / "libraries"
     extra.mkdir()
-    for path in libraries(folder / "stand-in"):
+    for path in needed_by([*binaries, Path(sys.executable).resolve()]):
         shutil.copy(path, extra / path.name)
+    (folder / "empty").mkdir()
     base = say("buildah", "from", "scratch", **more)
-    say("buildah", "add", base, debian(cache), "/", **more)
+    say("buildah", "add", base, debian(cache, folder), "/", **more)
     have = {path.name for path in Path(say("buildah", "mount", base, **more)).glob("*lib/*-linux-gnu/*")}
     have |= {path.name for path in Path(say("buildah", "mount", base, **more)).glob("usr/lib/*-linux-gnu/*")}
     for path in extra.iterdir():
         if path.name in have:
             path.unlink()
     say("buildah", "add", base, extra, "/usr/lib", **more)
+    say("buildah", "add", base, folder / "empty", MOUNTED, **more)
     say("buildah", "config", "--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", base, **more)
     say("buildah", "commit", "-q", base, BASE, **more)
     (folder / "pixi").write_text(PIXI)

@@ -15,28 +15,18 @@ from pathlib import Path
 
 import image_parts
 import pytest
+import reaper
+import room
 from conftest import ROOT, record_of, sha_of
 
 from workshop.containers import engine
 from workshop.files import sha256_of
 from workshop.runs import data
 
-LARGE = 12 * 2**30  # bytes that the storage of the engines may come to
-
-
-def home_of_images() -> Path:
-    """Memory where there is plenty, else the disk: half of the time of a build is writing."""
-    shared = Path("/dev/shm")
-    memory = next(
-        (
-            int(line.split()[1]) * 1024
-            for line in Path("/proc/meminfo").read_text().splitlines()
-            if line.startswith("MemAvailable")
-        ),
-        0,
-    )
-    fits = shared.is_dir() and shutil.disk_usage(shared).free > LARGE and memory > LARGE
-    return Path(tempfile.mkdtemp(prefix="workshop-images-", dir=shared if fits else None))
+pytestmark = [
+    pytest.mark.system("installs Buildah and Podman, and mounts images"),
+    pytest.mark.skipif(sys.platform != "linux", reason="Buildah and Podman are for Linux"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +36,8 @@ def engines():
     done = subprocess.run([ROOT / "tests" / "containers" / "install_containers.sh"], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(done.stderr.strip())
-    folder = home_of_images()
+    folder = room.new_folder("workshop-images-")
+    reaper.owns(folder)
     variables = image_parts.configured(folder)
     try:
         image_parts.images(folder, data.cache_folder() / "tests", variables, ROOT)
@@ -101,6 +92,7 @@ def test_two_builds_have_one_digest(engines, image):
     assert image.startswith("sha256:") and len(image) == 71
     again = build(engines, "localhost/test:2", *("--build-arg", "CONDA_OVERRIDE_CUDA=12.0"))
     assert again == image
+    assert podman(engines, "image", "rm", "localhost/test:2").returncode == 0  # its copy of the environment is large
 
 
 def test_it_trains_as_nobody_without_network_and_the_record_comes_out(engines, image, results, tmp_path):

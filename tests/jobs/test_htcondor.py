@@ -1,4 +1,4 @@
-"""The submit files of exercise 5: read as HTCondor's own bindings read them; with --run-htcondor, run in a real pool.
+"""The submit files of exercise 5: read as HTCondor's own bindings read them; with --system --run-htcondor, in a real pool.
 
 The pool (tests/jobs/install_htcondor.sh) has neither Apptainer nor a GPU, so the job runs there in the vanilla universe, on
 the CPU, with the interpreter of the tests; all else is as the solution has it.
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import room
 from conftest import ROOT, SOLUTION, record_of, sha_of
 
 from workshop.errors import WorkshopError
@@ -23,7 +24,10 @@ FOLDER = ROOT / "exercise-5-container"
 SUBMIT = FOLDER / "solution" / "train.sub"
 SCRIPT = ROOT / "tests" / "jobs" / "install_htcondor.sh"
 POOL = Path("/var/tmp/workshop-htcondor")  # kept, since it takes minutes to make; of this test alone
+ROOM = 2 * 2**30  # bytes that the pool's system takes, and some more
 LIMIT = 600  # seconds until a job that hangs fails its test
+
+in_a_pool = pytest.mark.system("installs and starts a pool of HTCondor")
 
 
 @pytest.mark.parametrize("name", ["starter", "solution"])
@@ -155,6 +159,8 @@ def pool(request):
     pytest.importorskip("torch", reason="the jobs train: install the extra cpu")
     if os.name != "posix" or os.geteuid() != 0:
         pytest.skip("the pool's system needs root")
+    if not POOL.exists() and (problem := room.problem(POOL.parent, ROOM)):
+        pytest.skip(f"no room for a pool: {problem}")
     installed = subprocess.run([SCRIPT, "install", POOL], capture_output=True, text=True)
     if installed.returncode:
         pytest.skip(f"no pool can be made here: {(installed.stderr or installed.stdout)[-500:]}")
@@ -184,6 +190,7 @@ def pool(request):
         master.wait()
 
 
+@in_a_pool
 def test_evicted_it_goes_on_to_the_same_weights(pool, command, tmp_path):
     """condor_vacate_job, SIGTERM, the epoch ended and its checkpoint brought to the spool; then elsewhere, from there."""
     job = pool.submit("evicted", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="40")
@@ -213,6 +220,7 @@ def test_evicted_it_goes_on_to_the_same_weights(pool, command, tmp_path):
     assert whole.returncode == 0 and sha_of(place) == sha_of(tmp_path / "w")
 
 
+@in_a_pool
 def test_each_checkpoint_is_brought_to_safety(pool, command, tmp_path):
     """Every 20 s the training is told, ends with 85, and HTCondor transfers the checkpoint and starts it again."""
     job = pool.submit("often", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="60", CHECKPOINT_AFTER="20")
@@ -236,6 +244,7 @@ def test_each_checkpoint_is_brought_to_safety(pool, command, tmp_path):
     assert whole.returncode == 0 and sha_of(pool.clone / "results" / "often") == sha_of(tmp_path / "w")
 
 
+@in_a_pool
 def test_a_message_holds_the_job(pool):
     """No GPU where one was insisted on: exit code 1, and the job waits for a person instead of going round."""
     job = pool.submit("held", PYTHON=sys.executable, DEVICE="cuda", DATA="digits")

@@ -15,12 +15,16 @@ import time
 from pathlib import Path
 
 import pytest
+import reaper
 from conftest import ROOT, SOLUTION, record_of, sha_of
 
 from workshop.runs.records import record
 
 pytest.importorskip("torch", reason="the jobs train: install the extra cpu")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux")
+pytestmark = [
+    pytest.mark.system("installs and starts a Slurm"),
+    pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux"),
+]
 JOBS = ROOT / "exercise-5-container" / "solution"
 SCRIPT = ROOT / "tests" / "jobs" / "install_slurm.sh"
 LIMIT = 300  # seconds until a job that hangs fails its test; none of them takes a tenth of it
@@ -47,6 +51,7 @@ def slurm(tmp_path_factory):
         said = (installed.stderr.strip() or installed.stdout.strip() or "no word why").splitlines()[-1]
         pytest.skip(f"Slurm cannot be installed here: {said}")
     place = tmp_path_factory.mktemp("slurm")
+    reaper.owns(place)
     ports = {"SLURM_TEST_PORT": str(free_ports(3))}
     try:
         up = subprocess.run([SCRIPT, "start", place], env=os.environ | ports, capture_output=True, text=True)

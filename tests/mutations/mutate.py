@@ -34,10 +34,8 @@ QUICK = {
     3: "pixis_own or elsewhere or without_jax or is_exercise_2",
     4: "index_beside or two_worlds",
 }
-OF_CONTAINERS = "tests/containers/test_container_check.py tests/checking/test_solutions.py tests/checking/test_mutations.py -m 'not runs_a_script' -k 'container or 5- or 5.'"
-OF_JOBS = (
-    "tests/jobs/test_jobs.py tests/checking/test_solutions.py tests/checking/test_mutations.py -k 'jobs or 5- or 5.'"
-)
+OF_CONTAINERS = "tests/containers/test_container_check.py tests/checking/test_solutions.py tests/checking/test_mutations.py -k 'container or 5- or 5.'"
+OF_JOBS = "tests/jobs/test_jobs.py tests/checking/test_solutions.py tests/checking/test_mutations.py -m '' -k 'jobs or 5- or 5.'"
 
 
 def tests_of(module: str) -> str:
@@ -47,7 +45,7 @@ def tests_of(module: str) -> str:
         files = (
             f"tests/checking/test_solutions.py tests/checking/test_mutations.py tests/exercises/test_exercise_{n}.py"
         )
-        return f"{files} -m 'not runs_a_script' -k '{n}- or {n}] or ({n}. and solutions) or {QUICK[int(n)]}'"
+        return f"{files} -k '{n}- or {n}] or ({n}. and solutions) or {QUICK[int(n)]}'"
     return OF_JOBS if "jobs" in module or "rehearsal" in module else OF_CONTAINERS
 
 

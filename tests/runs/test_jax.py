@@ -39,10 +39,10 @@ def arguments(place, *more, epochs=2, seed=5):
     return ("--data", "digits", "--epochs", epochs, "--seed", seed, "--device", "cpu", "--output", place, *more)
 
 
-@pytest.fixture(scope="module", params=["today", "frozen"])
-def stack(request, old_stack):
+@pytest.fixture(scope="module", params=["today", pytest.param("frozen", marks=pytest.mark.slow)])
+def stack(request):
     """The command that runs a script on a stack: the environment of the tests, or jax 0.4 with flax 0.9."""
-    return (sys.executable,) if request.param == "today" else (str(old_stack),)
+    return (sys.executable,) if request.param == "today" else (str(request.getfixturevalue("old_stack")),)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,7 @@ def test_same_seed_same_bits_another_seed_others(stack, whole, command, tmp_path
     assert sha_of(whole(stack)) != sha_of(tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_in_the_same_bits(stack, whole, command, variables, tmp_path):
     place = tmp_path / "killed"
     line = [*stack, "-u", str(SCRIPT), *map(str, arguments(place))]

@@ -41,6 +41,7 @@ def module_of(name):
     return {"torch": SOLUTION, "jax": JAX, "starter": STARTER}[name]
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(("framework", "name"), [("torch", "SIGUSR1"), ("starter", "SIGTERM"), ("jax", "SIGTERM")])
 def test_asked_to_stop_it_ends_its_epoch_and_goes_on_to_the_same_weights(command, variables, tmp_path, framework, name):
@@ -65,6 +66,7 @@ def test_asked_to_stop_it_ends_its_epoch_and_goes_on_to_the_same_weights(command
         assert sha_of(place) == sha_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @posix
 def test_asked_before_the_first_epoch_it_leaves_nothing(variables, tmp_path):
     """The request comes while the data set is being made; no epoch is begun after that."""
@@ -81,6 +83,7 @@ def test_asked_before_the_first_epoch_it_leaves_nothing(variables, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["start.py"]
 
 
+@pytest.mark.slow
 @posix
 def test_the_same_request_twice_is_one(command, variables, tmp_path):
     """A job system tells the job script and the training, and the script passes it on."""
@@ -92,6 +95,7 @@ def test_the_same_request_twice_is_one(command, variables, tmp_path):
     assert process.returncode == 85 and "epochs are done and kept" in err, err
 
 
+@pytest.mark.slow
 @posix
 def test_whoever_asks_again_has_no_time_for_the_epoch(variables, tmp_path):
     """An epoch that does not end: only a second request, later than the first, ends the training."""
@@ -116,6 +120,7 @@ def test_whoever_asks_again_has_no_time_for_the_epoch(variables, tmp_path):
     assert (tmp_path / "run.partial" / record.CHECKPOINT).exists() and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @posix
 def test_while_the_run_is_filed_nobody_is_listened_to(variables, tmp_path):
     """Requests around the rename, a second apart, and one at the interpreter's end: a whole run, exit code 0."""
@@ -134,6 +139,7 @@ def test_while_the_run_is_filed_nobody_is_listened_to(variables, tmp_path):
     assert "run.json" in left and not left & {record.CHECKPOINT, record.LOCK}
 
 
+@pytest.mark.slow
 @posix
 def test_two_processes_stop_after_the_same_epoch(variables, tmp_path):
     """torchrun hands its own SIGTERM on to both; that of the second process alone decides nothing."""

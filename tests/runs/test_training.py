@@ -76,6 +76,7 @@ def start(variables, *words):
     )
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_in_the_same_bits(command, variables, uninterrupted, tmp_path):
     place = tmp_path / "killed"
     process = start(variables, *arguments(place))
@@ -97,6 +98,7 @@ def test_killed_and_resumed_it_ends_in_the_same_bits(command, variables, uninter
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed"]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_nothing_looks_finished(variables, tmp_path, command, uninterrupted):
     """Killed five times on its way, somewhere in training, in a checkpoint or in the last files; then let go on."""
     place, moments, resumed = tmp_path / "run", random.Random(20261121), 0
@@ -120,6 +122,7 @@ def test_killed_at_random_moments_nothing_looks_finished(variables, tmp_path, co
     assert record_of(place)["resumed_after_epochs"] or not resumed
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_130(variables, tmp_path):
     place = tmp_path / "run"
     process = start(variables, *arguments(place, epochs=200))
@@ -134,6 +137,7 @@ def test_ctrl_c_is_one_line_and_130(variables, tmp_path):
     assert not place.exists() and (tmp_path / "run.partial" / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(variables, tmp_path):
     process = start(variables, "--data", "digits-60k", "--device", "cpu", "--output", tmp_path / "run")
     process.stdout.readline()
