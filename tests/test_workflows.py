@@ -22,7 +22,7 @@ from workshop.files import sha256_of
 yaml = pytest.importorskip("ruamel.yaml", reason="the workflows are read with ruamel.yaml: install the extra test")
 
 GITHUB = ROOT / ".github"
-PIXI = "v0.77.0"  # one version everywhere; the exercises were tried with it
+PIXI = "v0.76.2"  # one version everywhere: in the workflows and in the image of exercise 5
 PINNED = re.compile(r"^\s*(?:- )?uses: ([\w.-]+/[\w./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$")
 # Whoever may write, and what. All others can only read the repository.
 WRITERS = {
@@ -105,7 +105,9 @@ def pixi_calls(folder: Path) -> list[str]:
                 if environment.startswith(("cuda", "pypi")):
                     found.append(f"{where}: {environment} is gigabytes for a GPU that is not there")
         for words in re.findall(r"\bpixi run (.*)", step.get("run", "")):
-            task = words.removeprefix("--locked ").split()[0]
+            environment, task = re.match(r"(?:--locked )?(?:-e (\S+) )?(\S+)", words).groups()
+            if environment and environment not in root.environments:
+                found.append(f"{where}: no environment {environment}")
             if not words.startswith("--locked "):
                 found.append(f"{where}: `pixi run {words}` without --locked may solve anew, in silence")
             if task != "python" and task not in root.tasks():
@@ -271,20 +273,28 @@ BROKEN = [
     (
         "an environment that is not there",
         CI,
-        "environments: default cpu",
+        "environments: default cpu cpu-jax",
         "environments: default cpus",
+        pixi_calls,
+        "no environment cpus",
+    ),
+    (
+        "a run in an environment that is not there",
+        CI,
+        "--locked -e cpu check-all",
+        "--locked -e cpus check-all",
         pixi_calls,
         "no environment cpus",
     ),
     (
         "CUDA for nobody",
         CI,
-        "environments: default cpu",
+        "environments: default cpu cpu-jax",
         "environments: default cuda12",
         pixi_calls,
         "GPU that is not there",
     ),
-    ("another Pixi", RELOCK, "pixi-version: v0.77.0", "pixi-version: v0.60.0", pixi_calls, "Pixi v0.60.0"),
+    ("another Pixi", RELOCK, "pixi-version: v0.76.2", "pixi-version: v0.60.0", pixi_calls, "Pixi v0.60.0"),
     ("an image of no environment", CONTAINER, "ENVIRONMENT=cpu", "ENVIRONMENT=cpus", pixi_calls, "no environment cpus"),
     (
         "an image without its lock's digest",
