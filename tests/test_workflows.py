@@ -484,7 +484,7 @@ def test_the_pull_request_says_what_changed_and_what_a_person_does(runner, check
     assert "- `pixi.lock`\n" in body and "exercise-1-scipy" not in body and "2.4.6 → 2.5.0" in body
     assert 50_000 < len(body) < 65_536  # GitHub takes no more
     for name in ("test_the_shipped_starter_is_pinned", "test_the_sizes_in_exercise_toml_are_those_of_the_lock"):
-        assert name in body and f"def {name}(" in (ROOT / "tests" / "test_exercises.py").read_text(encoding="utf-8")
+        assert name in body and f"def {name}(" in (ROOT / "tests" / "exercises" / "test_exercises.py").read_text(encoding="utf-8")
 
 
 def test_a_branch_is_pushed_and_renewed_and_no_person_loses_a_commit(runner, checkout):
