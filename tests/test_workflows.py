@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from workshop.files import sha256_of
 yaml = pytest.importorskip("ruamel.yaml", reason="the workflows are read with ruamel.yaml: install the extra test")
 
 GITHUB = ROOT / ".github"
-PIXI = "v0.77.0"  # one version everywhere; the exercises were tried with it
+PIXI = "v0.76.2"  # one version everywhere: in the workflows and in the image of exercise 5
 PINNED = re.compile(r"^\s*(?:- )?uses: ([\w.-]+/[\w./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$")
 # Whoever may write, and what. All others can only read the repository.
 WRITERS = {
@@ -105,7 +106,9 @@ def pixi_calls(folder: Path) -> list[str]:
                 if environment.startswith(("cuda", "pypi")):
                     found.append(f"{where}: {environment} is gigabytes for a GPU that is not there")
         for words in re.findall(r"\bpixi run (.*)", step.get("run", "")):
-            task = words.removeprefix("--locked ").split()[0]
+            environment, task = re.match(r"(?:--locked )?(?:-e (\S+) )?(\S+)", words).groups()
+            if environment and environment not in root.environments:
+                found.append(f"{where}: no environment {environment}")
             if not words.startswith("--locked "):
                 found.append(f"{where}: `pixi run {words}` without --locked may solve anew, in silence")
             if task != "python" and task not in root.tasks():
@@ -192,6 +195,18 @@ def test_the_workflows_are_in_order(rule):
     assert rule(GITHUB) == []
 
 
+def test_the_image_has_the_pixi_of_the_workflows():
+    """One version everywhere, and one that the manifests accept."""
+    folder = ROOT / "exercise-5-container"
+    for name in ("solution/Dockerfile", "solution/apptainer.def", "README.md"):
+        found = re.findall(r"prefix-dev/pixi:(\d+\.\d+\.\d+)", (folder / name).read_text(encoding="utf-8"))
+        assert set(found) == {PIXI.removeprefix("v")}, name
+    for path in (ROOT / "pixi.toml", *ROOT.glob("exercise-*/*/pixi.toml")):
+        accepted = tomllib.loads(path.read_text(encoding="utf-8"))["workspace"]["requires-pixi"]
+        assert accepted == ">=0.74", path
+    assert tuple(map(int, PIXI.removeprefix("v").split("."))) >= (0, 74)
+
+
 # ---------------------------------------------------------------- broken in the ways of the world, and caught
 
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
@@ -271,20 +286,28 @@ BROKEN = [
     (
         "an environment that is not there",
         CI,
-        "environments: default cpu",
+        "environments: default cpu cpu-jax",
         "environments: default cpus",
+        pixi_calls,
+        "no environment cpus",
+    ),
+    (
+        "a run in an environment that is not there",
+        CI,
+        "--locked -e cpu check-all",
+        "--locked -e cpus check-all",
         pixi_calls,
         "no environment cpus",
     ),
     (
         "CUDA for nobody",
         CI,
-        "environments: default cpu",
+        "environments: default cpu cpu-jax",
         "environments: default cuda12",
         pixi_calls,
         "GPU that is not there",
     ),
-    ("another Pixi", RELOCK, "pixi-version: v0.77.0", "pixi-version: v0.60.0", pixi_calls, "Pixi v0.60.0"),
+    ("another Pixi", RELOCK, "pixi-version: v0.76.2", "pixi-version: v0.60.0", pixi_calls, "Pixi v0.60.0"),
     ("an image of no environment", CONTAINER, "ENVIRONMENT=cpu", "ENVIRONMENT=cpus", pixi_calls, "no environment cpus"),
     (
         "an image without its lock's digest",
@@ -645,7 +668,8 @@ def test_a_checkout_on_windows_has_the_same_bytes(tmp_path):
 
 
 NO_POSIX = """
-import os, shutil, signal, subprocess, sys  # these and torch, before anything is taken away: they use it on this system
+import os, shutil, signal, subprocess, sys  # these, platformdirs and torch use what is taken away below on this system
+import platformdirs
 try:
     import torch
 except ImportError:
@@ -654,7 +678,7 @@ except ImportError:
 class Windows:
     "What conda-forge and Python lack there cannot be imported."
     def find_spec(self, name, path=None, target=None):
-        if name in ("fcntl", "grp", "pty", "pwd", "resource", "termios", "jax", "jaxlib", "flax", "optax", "pyhf"):
+        if name in ("fcntl", "grp", "pty", "pwd", "resource", "termios", "jax", "jaxlib", "flax", "optax"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Windows())

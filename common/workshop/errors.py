@@ -192,7 +192,7 @@ def _missing(error: ModuleNotFoundError) -> WorkshopError:
         looked_at=looked_at,
         expected=expected,
         found="no such module: this environment was made without it",
-        next_step="with Pixi: name an environment that has it, as in `pixi run -e cpu ...`; "
+        next_step="with Pixi: name an environment that has it, as in `pixi run -e cpu-jax ...`; "
         'without: .venv/bin/pip install -e ".[cpu,test]"',
     )
 

@@ -15,7 +15,7 @@ from pixi_workspace.needs import Place
 from workshop import report
 from workshop.files import write_atomic
 
-INDENT = 21
+INDENT = 23  # room for linux-aarch64-cuda12, the longest name of a platform
 NOTHING_ODD = "nothing odd: no CPU build where a platform declares CUDA, no CUDA build where it declares none"
 
 
@@ -60,7 +60,7 @@ def lines(found: list[Place], sizes: dict[str, int | None]) -> list[str]:
     for name in dict.fromkeys(place.environment for place in found):
         text = [line for place in found if place.environment == name for line in _of_platform(place)]
         if sizes[name] is not None:
-            text.append(f"  installed here     {report.mebibytes(sizes[name])}, measured")
+            text.append(f"  installed here       {report.mebibytes(sizes[name])}, measured")
         blocks.setdefault("\n".join(text), []).append(name)
     printed = [line for text, names in blocks.items() for line in (", ".join(names), *text.split("\n"), "")]
     unknown = "Installed size: unknown until an environment is installed here, since a lock holds the size of what is "

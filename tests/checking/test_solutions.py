@@ -13,7 +13,7 @@ SAYS = {
     "1.3": "default and test in the solve group default",
     "1.4": "limits: python exclusion.py",
     "1.5": "pixi.lock fits, and what is tested is what is used",
-    "2.1": "linux-64-cuda12 (cuda 12.0)",
+    "2.1": "linux-64-cuda12 (cuda 12.0), linux-aarch64-cuda12 (cuda 12.0), win-64-cuda12 (cuda 12.0)",
     "2.2": "for the CPU in cpu, for the GPU in cuda12",
     "2.3": "cuda12 on linux-64-cuda12, cpu on linux-64",
     "2.4": "train: python train.py",

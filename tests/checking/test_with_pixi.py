@@ -59,7 +59,7 @@ def test_a_lock_that_we_find_stale_is_not_asked_about(pixi, tmp_path):
     folder = tmp_path / "learner" / "solution"
     shutil.copytree(EXERCISE_2.folder / "solution", folder)
     (folder / "pixi.toml").write_text(
-        (folder / "pixi.toml").read_text().replace('safetensors = "*"', 'safetensors = ">=9"')
+        (folder / "pixi.toml").read_text().replace('safetensors = ">=0.5"', 'safetensors = ">=9"')
     )
     judge = next(check.judge for check in EXERCISE_2.checks if check.number == "2.5")
     assert judge(checks.Workspace(folder, tmp_path / "scratch")).status == "fail"
@@ -85,7 +85,7 @@ def test_the_environments_for_a_gpu_are_run_through_pixi(pixi, monkeypatch, numb
 
     monkeypatch.setattr(check_all, "run_and_judge", judged)
     rows = list(check_all.gpu_runs(exercise))
-    named = [name for name in exercise.about["environments"] if name != "cpu"]
+    named = [name for name in exercise.about["environments"] if not name.startswith("cpu")]
     assert [row.what for row in rows] == [f"solution runs on the GPU, in {name}" for name in named]
     for row, call, name in zip(rows, calls(), named, strict=True):
         assert row.answer.status == "fail" and "the stand-in trains nothing" in row.answer.found

@@ -144,7 +144,7 @@ def test_with_pixi_and_its_channel_all_is_ready(examine, tool, workshop):
         done = examine("--json", NO_PROXY="127.0.0.1")
     rows = rows_of(done)
     assert done.returncode == 0 and json.loads(done.stdout)["routes"] == {"pixi": True, "python": True}
-    assert rows["Pixi"]["found"] == "0.77.0 (>=0.71 is asked for)" and rows["git"]["found"] == "2.39.5"
+    assert rows["Pixi"]["found"] == "0.77.0 (>=0.74 is asked for)" and rows["git"]["found"] == "2.39.5"
     assert rows["conda channel"]["found"] == "127.0.0.1: answers (HTTP 200)"
     assert rows["container registry"]["status"] == "note"
     index = re.search(r'index-url = "https://([^/"]+)/', manifest)[1]
@@ -425,9 +425,9 @@ def test_manifests_and_locks_that_cannot_be_read(examine, workshop, tool, name):
 @pytest.mark.parametrize(
     ("script", "said", "step"),
     [
-        ("echo pixi 0.77.0", "0.77.0 (>=0.71 is asked for)", ""),
-        ("echo pixi 0.60.2", "0.60.2, and the workshop asks for >=0.71", "pixi self-update"),
-        ("echo pixi 1.0", "1.0 (>=0.71 is asked for)", ""),
+        ("echo pixi 0.77.0", "0.77.0 (>=0.74 is asked for)", ""),
+        ("echo pixi 0.60.2", "0.60.2, and the workshop asks for >=0.74", "pixi self-update"),
+        ("echo pixi 1.0", "1.0 (>=0.74 is asked for)", ""),
         ("echo hello", "says no version", "curl"),
         ("exit 3", "says no version", "curl"),
         ("printf '\\377\\376\\000pixi'", "says no version", "curl"),
@@ -616,7 +616,7 @@ def running(found) -> set[str]:
     return {name for name, (good, _) in found.items() if good}
 
 
-ALWAYS = {"default", "docs", "dev", "cpu"}
+ALWAYS = {"default", "dev", "cpu", "cpu-jax"}
 
 
 @pytest.mark.parametrize(
@@ -627,10 +627,12 @@ ALWAYS = {"default", "docs", "dev", "cpu"}
         (a_machine(__cuda="12.0"), ALWAYS | {"cuda12", "cuda12-torch", "cuda118-jax", "pypi-mixed"}),
         (a_machine(__cuda="11.8"), ALWAYS | {"cuda118-jax"}),
         (a_machine(__cuda="11.4"), ALWAYS),
-        (a_machine(__glibc="2.17"), {"default", "docs", "dev"}),
+        (a_machine(__glibc="2.17"), {"default"}),
         (a_machine("linux-aarch64"), ALWAYS),
         (a_machine("osx-arm64"), ALWAYS),
         (a_machine("win-64"), ALWAYS),
+        (a_machine("win-64", __cuda="12.4"), ALWAYS | {"cuda12", "cuda12-torch"}),
+        (a_machine("linux-aarch64", __cuda="12.4"), ALWAYS | {"cuda12", "cuda12-torch"}),
         (a_machine("win-arm64"), ALWAYS),
         (a_machine("osx-64"), set()),
     ],
@@ -646,7 +648,10 @@ def test_why_not_in_words(places):
     # nothing but the platform asks for a driver there: wheels cannot
     assert "its packages do not ask for it" in verdicts(places, a_machine())["pypi-mixed"][1]
     assert verdicts(places, a_machine(__glibc="2.17"))["cpu"][1].startswith("needs glibc 2.28, asked by libraqm")
-    assert verdicts(places, a_machine("osx-arm64"))["cuda12"][1] == "locked for linux-64; this machine is osx-arm64"
+    assert (
+        verdicts(places, a_machine("osx-arm64"))["cuda12"][1]
+        == "locked for linux-64, linux-aarch64, win-64; this machine is osx-arm64"
+    )
     assert verdicts(places, a_machine("osx-arm64", __osx="10.15"))["cpu"][1].startswith("needs macOS 11.0")
 
 
@@ -662,7 +667,7 @@ def test_a_machine_that_does_not_tell(places):
     assert {good for good, _ in verdicts(places, None).values()} == {None}
 
 
-@pytest.mark.parametrize(("free", "good"), [(None, True), (0, False), (400 * 2**20, False), (500 * 2**20, True)])
+@pytest.mark.parametrize(("free", "good"), [(None, True), (0, False), (300 * 2**20, False), (400 * 2**20, True)])
 def test_a_full_or_unknown_disk(places, free, good):
     found = verdicts(places, a_machine(), free)
     assert found["cpu"][0] is good

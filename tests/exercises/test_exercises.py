@@ -88,6 +88,21 @@ def test_the_manifest_is_a_slice_of_the_roots(workspace, whole):
             )
 
 
+@pytest.mark.parametrize("side", ["starter", "solution"])
+def test_the_learners_manifest_names_what_scripts_import(workspace, side):
+    """What every script records a run with is there; what only the checker reads manifests and locks with is not."""
+    part = manifest.load(workspace.folder / side / "pixi.toml")
+    recording = {"numpy", "matplotlib-base", "rich", "filelock", "platformdirs", "pooch", "rocrate"}
+    for name, environment in part.environments.items():
+        for platform in platforms_of(part, environment.features):
+            names = set(manifest.conda_specs(part, name, platform))
+            assert recording <= names and not {"py-rattler", "tomli", "packaging", "pyyaml"} & names, (
+                name,
+                platform.name,
+            )
+            assert "pytest" not in names or name == "test"
+
+
 def test_the_locks_are_what_lock_slice_writes_and_rattler_would(workspace, whole, tmp_path):
     from rattler import LockFile
 

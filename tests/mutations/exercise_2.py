@@ -4,6 +4,12 @@ import re
 
 SCRIPT, ITS_CHECKS = "train.py", ("2.6", "2.7")
 
+CUDA_PLATFORMS = """\
+  { name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" },
+  { name = "linux-aarch64-cuda12", platform = "linux-aarch64", cuda = "12.0" },
+  { name = "win-64-cuda12", platform = "win-64", cuda = "12.0" },
+"""
+THEIR_NAMES = 'platforms = ["linux-64-cuda12", "linux-aarch64-cuda12", "win-64-cuda12"]'
 ASSERTION = "run.assert_on(device, images=images, **dict(network.named_parameters()))"
 FINISH = "    run.finish(network)"
 
@@ -31,10 +37,7 @@ def without(folder, package):
 MISTAKES = {
     "no CUDA platform": (
         "2.1",
-        [
-            ("pixi.toml", '  { name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" },\n', ""),
-            ("pixi.toml", 'platforms = ["linux-64-cuda12"]', 'platforms = ["linux-64"]'),
-        ],
+        [("pixi.toml", CUDA_PLATFORMS, ""), ("pixi.toml", THEIR_NAMES, 'platforms = ["linux-64"]')],
     ),
     "CUDA 11 platform": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
     "CUDA 120": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "120"')]),
@@ -53,10 +56,7 @@ MISTAKES = {
     ),
     "GPU environment missing": ("2.3", [("pixi.toml", 'cuda12 = ["cuda12"]', "")]),
     "CPU environment missing": ("2.3", [("pixi.toml", 'cpu = ["cpu"]', "")]),
-    "GPU feature on the plain platform": (
-        "2.3",
-        [("pixi.toml", 'platforms = ["linux-64-cuda12"]', 'platforms = ["linux-64"]')],
-    ),
+    "GPU feature on the plain platform": ("2.3", [("pixi.toml", THEIR_NAMES, 'platforms = ["linux-64"]')]),
     "the CPU build in every environment": (
         "2.3",
         [("pixi.toml", 'python = "3.12.*"', 'python = "3.12.*"\npytorch-cpu = ">=2.5,<3"')],
@@ -192,11 +192,11 @@ def as_pyproject(folder):
 # Other correct answers: manifest and lock, without the script.
 ALTERNATIVES = {
     "the deprecated table": [
-        ("pixi.toml", '  { name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" },\n', ""),
+        ("pixi.toml", CUDA_PLATFORMS, ""),
         (
             "pixi.toml",
-            'platforms = ["linux-64-cuda12"]',
-            'platforms = ["linux-64"]\n\n[feature.cuda12.system-requirements]\ncuda = "12.0"',
+            THEIR_NAMES,
+            'platforms = ["linux-64", "linux-aarch64", "win-64"]\n\n[feature.cuda12.system-requirements]\ncuda = "12.0"',
         ),
     ],
     "a manifest in pyproject.toml": [as_pyproject],

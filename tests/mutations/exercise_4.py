@@ -21,17 +21,17 @@ MISTAKES = {
     "a star for a pin": ("4.2", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "*"')]),
     "a range for a pin": ("4.2", [("pixi.toml", 'torchvision = "==0.21.0"', 'torchvision = ">=0.21"')]),
     "a star in a pin": ("4.2", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.*"')]),
-    "torchvision from both": ("4.3", [("pixi.toml", 'pillow = "*"', 'pillow = "*"\ntorchvision = "*"')]),
+    "torchvision from both": ("4.3", [("pixi.toml", 'pillow = ">=11"', 'pillow = ">=11"\ntorchvision = "*"')]),
     "numpy from both": ("4.3", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nnumpy = "*"')]),
     "names that PyPI writes otherwise": (
         "4.3",
         [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nTyping-Extensions = "*"')],
     ),
-    "pytorch from conda-forge beside it": ("4.3", [("pixi.toml", 'pillow = "*"', 'pillow = "*"\npytorch = "*"')]),
+    "pytorch from conda-forge beside it": ("4.3", [("pixi.toml", 'pillow = ">=11"', 'pillow = ">=11"\npytorch = "*"')]),
     "torchvision from conda-forge alone": (
         "4.3",
         [
-            ("pixi.toml", 'pillow = "*"', 'pillow = "*"\ntorchvision = "*"'),
+            ("pixi.toml", 'pillow = ">=11"', 'pillow = ">=11"\ntorchvision = "*"'),
             ("pixi.toml", 'torchvision = "==0.21.0"\n', ""),
         ],
     ),

@@ -95,7 +95,7 @@ def test_the_command_prints_every_environment_plainly(root):
         "575.51.03",
         "520.61.05",
         "CUDA 12.9",
-        "3,815 MiB in 172 packages",
+        "3,811 MiB in 187 packages",
         "16 of unknown size",
     ):
         assert words in done.stdout, words

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from rattler import LockFile, MatchSpec
+from rattler import LockFile, MatchSpec, Version
 
 from pixi_workspace import lock as locks
 from pixi_workspace import manifest as manifests
@@ -109,6 +109,37 @@ def test_cuda_environments_need_a_platform_with_cuda(manifest):
     for environment in CUDA_OF.keys() & manifest.environments.keys():
         for platform in platforms_of(manifest, manifest.environments[environment].features):
             assert platform.version_of("__cuda"), f"{environment} on {platform.name}"
+
+
+def test_jax_holds_nothing_back_in_cpu(manifest, lock):
+    """`cpu` has no JAX, a NumPy of today on every platform, and a newer PyTorch than `cpu-jax` where JAX costs one."""
+    for platform in platforms_of(manifest, manifest.environments["cpu"].features):
+        alone = {p.name: Version(p.version) for p in locks.packages(lock, "cpu", platform)}
+        beside_jax = {p.name: Version(p.version) for p in locks.packages(lock, "cpu-jax", platform)}
+        assert not {"jax", "jaxlib", "flax"} & alone.keys(), platform.name
+        assert alone["numpy"] >= Version("2.5") and alone["pytorch"] >= Version("2.10"), platform.name
+        assert alone["numpy"] >= beside_jax["numpy"] and alone["pytorch"] >= beside_jax["pytorch"], platform.name
+        assert ("flax" in beside_jax) == (platform.subdir in ("linux-64", "osx-arm64")), platform.name
+
+
+def test_cuda_12_is_for_linux_on_two_processors_and_for_windows(manifest, lock):
+    versions = {}
+    for platform in platforms_of(manifest, manifest.environments["cuda12"].features):
+        packages = {p.name: p for p in locks.packages(lock, "cuda12", platform)}
+        versions[platform.name] = packages["pytorch"].version
+        assert packages["cuda-version"].version.startswith("12.") and "torchvision" not in packages
+    assert set(versions) == {"linux-64-cuda12", "linux-aarch64-cuda12", "win-64-cuda12"}
+    assert len(set(versions.values())) == 1, versions
+
+
+def test_no_constraint_lets_everything_in(manifest):
+    for environment, platform in everywhere(manifest):
+        for specs in (manifests.conda_specs, manifests.pypi_specs):
+            for name, several in specs(manifest, environment, platform).items():
+                assert not all(str(spec).removeprefix(name).strip() in ("", "*") for spec in several), (
+                    environment,
+                    name,
+                )
 
 
 def test_every_task_says_what_it_does(manifest):

@@ -267,7 +267,7 @@ def judge_run(exercise: Exercise, workspace: Workspace, run, place) -> Answer:
     again = shell.script(script, *words)
     if run.returncode != 0:
         if module := trainings.missing_framework(run):
-            return skip(f"{module} is not in this environment: run it in the environment cpu")
+            return skip(f"{module} is not in this environment: run it in the environment cpu-jax")
         return fail(
             looked_at=script,
             expected="exit code 0",

@@ -30,7 +30,7 @@ from workshop.doctor import machine, network
 from workshop.doctor.machine import Machine
 from workshop.errors import has_four_parts
 
-LIGHT = "cpu"  # the environment in which every exercise runs without a GPU
+LIGHT = "cpu"  # the environment in which every exercise but the one about JAX runs without a GPU
 DEADLINE = 7.0  # seconds for everything that may hang: driver, tools, network
 SILENCE = 4.0  # seconds without a word from a server
 # The registry of the image that exercise 5 builds upon; its API answers 401 to those who have not logged in.
