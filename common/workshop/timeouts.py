@@ -37,20 +37,23 @@ def output_of(command: list[str], seconds: float, **variables: str) -> str | Non
     except subprocess.TimeoutExpired:
         code = None
     if code is None:
-        _end(process)
+        end_group(process.pid)  # not waited for: a driver that hangs keeps it for ever
     complete = said is not None and (code == 0 or len(said) == LARGEST)
     return said.decode("utf-8", "replace") if complete else None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process with all that it has started. It is not waited for: a driver that hangs keeps it for ever."""
+def end_group(pid: int) -> None:
+    """Kill a process that was started with `start_new_session`, and all that it has started in its group.
+
+    A process that is stopped (SIGSTOP) ends as well; one that has ended already is no error.
+    """
     try:
-        if os.name == "posix":
-            os.killpg(process.pid, signal.SIGKILL)
+        if os.name == "nt":
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
         else:
-            process.kill()
+            os.killpg(pid, signal.SIGKILL)
     except OSError:
-        pass  # it ended this moment
+        pass  # it ended this moment, or there is no taskkill
 
 
 def later(work: Callable[..., Any], *arguments: Any) -> queue.SimpleQueue[Any]:

@@ -14,7 +14,6 @@ import importlib
 import io
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -23,6 +22,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from workshop.checking import inside
+from workshop.checking.inside import start
 
 FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 MESSAGE_LIMIT = 2**20  # bytes of one request: environment, arguments, code
@@ -55,12 +57,16 @@ class Forked:
 
 
 def fork(
-    script: Path, arguments: Sequence[str], environment: dict[str, str], before: str, modules: Sequence[str]
+    script: Path,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    patches: Sequence[inside.Patch],
+    modules: Sequence[str],
 ) -> Forked | None:
-    """Run `script` in a fork of an interpreter that has imported `modules`; None where that cannot be done here."""
+    """Run `script` in its folder, in a fork of an interpreter with `modules`; None where that cannot be done here."""
     if sys.platform != "linux" or not (server := _server(environment, tuple(modules))):
         return None
-    request = {"script": str(script), "arguments": list(arguments), "environment": environment, "before": before}
+    request = {"script": str(script), "arguments": arguments, "environment": environment, "patches": patches}
     pipes = [os.pipe() for _ in range(3)]
     try:
         message = json.dumps(request).encode("utf-8", "surrogateescape")
@@ -143,17 +149,14 @@ def _run(channel: socket.socket, request: dict, stdout: int, stderr: int, status
     os.environ.update(request["environment"])
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # else every fork would go on from the state that the server had
-    script = request["script"]
-    sys.argv = [script, *request["arguments"]]
-    sys.path[0] = str(Path(script).parent)
-    _leave(_code_of(request["before"], script))
+    os.chdir(os.path.dirname(request["script"]))
+    _leave(_exit_code(request["patches"], request["script"], request["arguments"]))
 
 
-def _code_of(before: str, script: str) -> int:
-    """Run the code and the script; the exit code that an interpreter would end with."""
+def _exit_code(patches: Sequence[inside.Patch], script: str, arguments: Sequence[str]) -> int:
+    """Run the patches and the script; the exit code that an interpreter would end with."""
     try:
-        exec(compile(before, "<before>", "exec"), {"__name__": "__main__"})
-        runpy.run_path(script, run_name="__main__")
+        start.run(patches, script, arguments)
     except SystemExit as ended:
         if ended.code is None or isinstance(ended.code, int):
             return ended.code or 0

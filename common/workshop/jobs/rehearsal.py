@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workshop import timeouts
 from workshop.errors import WorkshopError
 
 NAMES = (
@@ -212,10 +213,7 @@ def rehearse(
     except subprocess.TimeoutExpired:
         code = None
     finally:
-        try:
-            os.killpg(process.pid, signals.SIGKILL)
-        except ProcessLookupError:
-            pass
+        timeouts.end_group(process.pid)
         process.wait()
         said.close()
     stderr = (place / "stderr").read_text(errors="replace") if code is not None else "it did not end"
