@@ -33,12 +33,33 @@ def run(request, tmp_path):
     return go
 
 
+def has_ended(pid):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return state.strip()[:1] in ("", "Z")
+
+
+def wait_until(holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
 def test_what_a_script_sees_and_says(run):
     (run.folder / "sibling.py").write_text("")
     text = "import sys, os, sibling\nprint(sys.argv[1:], os.environ['NAME'], __name__, sys.argv[0] == __file__)\n"
     done = run(text + "print('ärger', file=sys.stderr)\nsys.exit(7)\n", "a b", "ü", NAME="x", PYTHONUTF8="1")
     assert (done.returncode, done.stdout) == (7, "['a b', 'ü'] x __main__ True\n")
     assert done.stderr == "ärger\n"
+
+
+def test_a_script_is_compiled_as_it_is_written(run):
+    """In its own encoding, and with no `from __future__` but its own."""
+    assert run("# coding: latin-1\ndef f(x: print('Annotation')): pass").stdout == "Annotation\n"
+    done = run("import pickle\nclass Net: pass\nprint(type(pickle.loads(pickle.dumps(Net()))) is Net)")
+    assert done.stdout == "True\n", done.stderr
+    done = run("def broken(:")
+    assert done.returncode == 1 and done.stderr.rstrip().endswith("SyntaxError: invalid syntax")
 
 
 def test_patches_run_first_and_in_order(run, tmp_path):
@@ -127,13 +148,7 @@ def test_and_what_it_has_started(run, monkeypatch, tmp_path):
     )
     assert done.stdout == "done\n" and time.monotonic() - begin < 300
     if os.name == "posix":
-        for _ in range(100):
-            state = subprocess.run(["ps", "-o", "stat=", "-p", mark.read_text()], capture_output=True, text=True)
-            if state.stdout.strip()[:1] in ("", "Z"):
-                break
-            time.sleep(0.1)
-        else:
-            pytest.fail("what the script started still runs")
+        wait_until(lambda: has_ended(int(mark.read_text())))
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
@@ -260,3 +275,25 @@ def test_without_its_server_a_script_runs_all_the_same(tmp_path):
         process.wait()
     too_long = ENVIRONMENT | {f"LONG{k}": "x" * 100_000 for k in range(4)}  # for one message
     assert scripts.run(tmp_path / "script.py", (), too_long, (), ("json",)).stdout == "here\n"
+
+
+CHECK = """
+import os, sys
+from pathlib import Path
+from workshop.checking import scripts
+scripts.run(Path(sys.argv[1]), [sys.argv[2]], dict(os.environ), (), sys.argv[3:])
+"""
+
+
+@pytest.mark.skipif(not LINUX, reason="elsewhere no process ends with another one")
+@pytest.mark.parametrize("modules", WAYS, ids=lambda modules: "warm" if modules else "fresh")
+def test_a_script_ends_with_the_check_that_is_killed(modules, tmp_path):
+    """One without an end would run for ever."""
+    script, mark = tmp_path / "starter" / "script.py", tmp_path / "mark"
+    script.parent.mkdir()
+    script.write_text("import os, sys\nprint(os.getpid(), file=open(sys.argv[1], 'w'), flush=True)\nwhile True: pass")
+    check = subprocess.Popen([sys.executable, "-c", CHECK, script, mark, *modules], env=ENVIRONMENT)
+    wait_until(lambda: mark.exists() and mark.read_text())
+    check.kill()
+    check.wait()
+    wait_until(lambda: has_ended(int(mark.read_text())))

@@ -19,10 +19,6 @@ from workshop.files import sha256_of
 FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")
 
 
-# How a script's last words name a module that it cannot import: Python's own, or the message of a command of ours.
-NO_MODULE = re.compile(r"^ModuleNotFoundError: No module named '([^']+)'|the package that brings the module '([^']+)'")
-
-
 def complaint(run: subprocess.CompletedProcess[str]) -> str:
     """What a program found wrong: the `found` of its message, else its last line."""
     if missing := missing_module(run):
@@ -33,13 +29,11 @@ def complaint(run: subprocess.CompletedProcess[str]) -> str:
 
 
 def missing_module(run: subprocess.CompletedProcess[str]) -> str | None:
-    """The module for whose absence a program stopped, as in `jax` or `flax.linen`; None where it did not."""
-    if run.returncode == 0:
-        return None
-    lines = run.stderr.strip().splitlines()
-    # A traceback ends with its error, and one further up may have been caught; a message of ours has four lines.
-    named = [match for line in lines[-4:] if (match := NO_MODULE.search(line))]
-    return next((match[1] or match[2] for match in named if match[2] or match.string == lines[-1]), None)
+    """The module for whose absence a program failed, by Python's own words or by ours; None where it is not that."""
+    last = run.stderr.rstrip().rpartition("\n")[2]  # an error further up was caught, or led to another one
+    named = re.match(r"ModuleNotFoundError: No module named '([^']+)'", last)
+    named = named or re.search(r"the package that brings the module '([^']+)'", run.stderr)
+    return named[1] if run.returncode and named else None
 
 
 def missing_framework(run: subprocess.CompletedProcess[str]) -> str | None:

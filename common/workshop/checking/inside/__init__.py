@@ -30,5 +30,5 @@ def patch(name: str, **settings: Any) -> Patch:
 
 
 def words(patches: Sequence[Patch]) -> list[str]:
-    """What stands between an interpreter and the script on a command line, so that the patches run first."""
-    return [str(FOLDER / "start.py"), json.dumps(patches)] if patches else []
+    """What to put between an interpreter and the script on a command line, so that the patches run first."""
+    return [str(FOLDER / "start.py"), json.dumps(patches)]
