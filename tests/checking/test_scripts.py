@@ -5,11 +5,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-from workshop.checking import scripts, warm
+from workshop.checking import inside, scripts, warm
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of
 
@@ -240,6 +241,19 @@ def test_what_it_says_names_the_learners_files(run):
     assert done.stdout == f"{script}\n" and f'File "{script}", line 3' in done.stderr
 
 
+def test_a_script_that_is_named_from_its_own_folder(run, monkeypatch):
+    (run.folder / "script.py").write_text("import os\nprint(os.path.basename(os.getcwd()))")
+    monkeypatch.chdir(run.folder)
+    assert scripts.run(Path("script.py"), (), ENVIRONMENT).stdout == "starter\n"
+
+
+def test_with_another_interpreter(run):
+    (run.folder / "script.py").write_text("import sys\nprint(sys.flags.isolated, sys.argv[1:], __name__)")
+    for patches in ((), [inside.patch("one_experiment", seed=1)]):
+        done = scripts.run(run.folder / "script.py", ("a",), ENVIRONMENT, patches, (), (sys.executable, "-I"))
+        assert done.stdout == "1 ['a'] __main__\n", done.stderr
+
+
 def test_what_is_large_is_not_copied(run, monkeypatch):
     monkeypatch.setattr(scripts, "COPIED_BYTES", 1000)
     for name, size in (("small", 900), ("small-too", 50), ("weights.safetensors", 2000)):
@@ -292,7 +306,9 @@ def test_a_script_ends_with_the_check_that_is_killed(modules, tmp_path):
     script, mark = tmp_path / "starter" / "script.py", tmp_path / "mark"
     script.parent.mkdir()
     script.write_text("import os, sys\nprint(os.getpid(), file=open(sys.argv[1], 'w'), flush=True)\nwhile True: pass")
-    check = subprocess.Popen([sys.executable, "-c", CHECK, script, mark, *modules], env=ENVIRONMENT)
+    check = subprocess.Popen(
+        [sys.executable, "-c", CHECK, script, mark, *modules], env=ENVIRONMENT | {"TMPDIR": str(tmp_path)}
+    )
     wait_until(lambda: mark.exists() and mark.read_text())
     check.kill()
     check.wait()

@@ -52,7 +52,7 @@ def run(
         if modules and not interpreter:
             process = warm.fork(copy, arguments, environment, patches, modules)
         if process is None:
-            process = _fresh(copy, arguments, environment, patches, interpreter or (sys.executable,))
+            process = _fresh(copy, arguments, environment, patches, interpreter)
         _running.add(process.pid)
         try:
             code, stdout, stderr = _followed(process, script, limit or TIME_LIMIT)
@@ -71,18 +71,19 @@ def stop_all() -> None:
 
 @contextmanager
 def _copied(script: Path) -> Iterator[Path]:
-    """A copy of the script in a copy of its folder, which lies beside `common/` and under an exercise's name.
+    """A copy of the script in a copy of its folder, in a folder of the exercise's name that has `common/` beside it.
 
     Raises WorkshopError at the end where the script has removed files from the copy: it would remove the learner's.
     """
-    folder = script.parent
-    with tempfile.TemporaryDirectory(prefix="workshop-copy-", ignore_cleanup_errors=True) as root:
-        into = Path(root).resolve() / (folder.parent.name or "exercise") / folder.name
+    folder = script.parent.absolute()
+    with tempfile.TemporaryDirectory(prefix="workshop-copy-", ignore_cleanup_errors=True) as temporary:
+        root = Path(temporary).resolve()
+        into = root / (folder.parent.name or "exercise") / (folder.name or "starter")
         into.mkdir(parents=True)
         shutil.copy2(script, into)
         names = [script.name, *_copy_files(folder, into)]
         try:
-            (into.parents[1] / "common").symlink_to(Path(__file__).resolve().parents[2])
+            (root / "common").symlink_to(Path(__file__).resolve().parents[2])
         except OSError:
             pass  # Windows allows links to few; PYTHONPATH names common/ too
         yield into / script.name
@@ -132,8 +133,10 @@ def _fresh(
     patches: Sequence[inside.Patch],
     interpreter: Sequence[str],
 ) -> subprocess.Popen[bytes]:
+    # Without a need for it not through `pixi run`, whose shell takes the brackets of JSON for a pattern.
+    start = inside.words(patches) if patches or not interpreter else []
     return subprocess.Popen(
-        [*interpreter, *inside.words(patches), str(script), *arguments],
+        [*(interpreter or [sys.executable]), *start, str(script), *arguments],
         cwd=script.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -5,9 +5,10 @@ each run is a fork of it, with an environment, arguments, output and random stat
 what would run in a fresh interpreter, but for the addresses of objects and the order of hashes, which all forks share:
 where a check asks whether two runs agree, one of the two is fresh.
 
-The forkserver of `multiprocessing` is no substitute. It is one for the whole process, so that every script would have
-all frameworks in it; it takes its environment from this process, where OMP_NUM_THREADS must be what a script's
-interpreter starts with; and it runs the main module of this process in each fork.
+The forkserver of `multiprocessing` is slower. A process has one, so that all frameworks are in every fork of it, and
+each fork imports this program's main module again. It starts with the environment of this process, in which
+OMP_NUM_THREADS would have to be set for the scripts' sake, and an import that fails with anything but an ImportError
+ends it.
 """
 
 from __future__ import annotations
