@@ -7,7 +7,7 @@ from pathlib import Path
 from pixi_workspace.manifest import conda_specs, pypi_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import shell
-from workshop.checking import checks
+from workshop.checking import checks, inside
 from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
 from workshop.checking.trainings import complaint, missing_framework, record_of, sha_of
 
@@ -140,19 +140,15 @@ def is_locked(workspace: Workspace) -> Answer:
     return ok("pixi.lock fits, and what is tested is what is used")
 
 
-# The experiment of every run is the same, however the script seeds it: CLs alone is the matter.
-ONE_EXPERIMENT = """
-import numpy
-real = numpy.random.default_rng
-numpy.random.default_rng = lambda *_, **__: real(3)
-"""
+# The experiment of both runs is the same, however a script seeds its own: CLs alone is compared.
+ONE_EXPERIMENT = (inside.patch("one_experiment", seed=3),)
 
 
-def run_with(workspace: Workspace, name: str, seed: int, before: str = "") -> dict | Answer:
+def run_with(workspace: Workspace, name: str, seed: int, patches: tuple = ()) -> dict | Answer:
     """The record of a run of the script with `seed`, in the folder `name` of the scratch; or why there is none."""
     words = ("--seed", str(seed))
     place = str(workspace.scratch / name)
-    run = workspace.run(SCRIPT, *words, "--output", place, before=before, fresh=name == "again")
+    run = workspace.run(SCRIPT, *words, "--output", place, patches=patches, fresh=name == "again")
     if module := missing_framework(run):
         return skip(f"{module} is not in this environment")
     if run.returncode != 0:

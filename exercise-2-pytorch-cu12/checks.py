@@ -3,7 +3,7 @@
 from pixi_workspace.manifest import conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import shell
-from workshop.checking import checks, trainings
+from workshop.checking import checks, inside, trainings
 from workshop.checking.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
 
 TORCH = ("pytorch", "pytorch-cpu", "pytorch-gpu")
@@ -171,8 +171,8 @@ def insists_on_device(workspace: Workspace) -> Answer:
         return answer
     for name, (moved, asked, wanted) in SIMULATIONS.items():
         place = workspace.scratch / name.replace(" ", "-")
-        simulation = trainings.simulated_gpu("torch", **moved)
-        found = trainings.what_it_does(workspace, place, asked, simulation)
+        gpu = inside.patch("simulated_gpu_torch", **moved)
+        found = trainings.what_it_does(workspace, place, asked, gpu)
         if found != wanted:
             return fail(
                 looked_at=f"train.py where the GPU is only simulated: {name}",

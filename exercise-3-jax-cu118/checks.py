@@ -9,7 +9,7 @@ from pixi_workspace.manifest import conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import identity, parse_locked
 from workshop import exercises, shell
-from workshop.checking import checks, starter, trainings
+from workshop.checking import checks, inside, starter, trainings
 from workshop.checking.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu, skip
 from workshop.errors import WorkshopError
 
@@ -217,8 +217,8 @@ def insists_on_device(workspace: Workspace) -> Answer:
         ("arrays on the GPU", True, "train on cuda"),
     ):
         place = workspace.scratch / name.replace(" ", "-")
-        simulation = trainings.simulated_gpu("jax", moved=moved)
-        found = trainings.what_it_does(workspace, place, "cuda", simulation)
+        gpu = inside.patch("simulated_gpu_jax", moved=moved)
+        found = trainings.what_it_does(workspace, place, "cuda", gpu)
         if found != wanted:
             return fail(
                 looked_at=f"train.py where the GPU is only simulated: {name}",
@@ -229,31 +229,13 @@ def insists_on_device(workspace: Workspace) -> Answer:
     return ok(trainings.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
 
-# How often Python walks through the network: in a compiled step only while it is compiled, else at every step.
-COUNTED = """
-import atexit
-through = []
-atexit.register(lambda: open(COUNT, "w").write(str(len(through))))
-try:
-    from flax.linen import Module
-except ModuleNotFoundError:
-    pass  # the script says so itself
-else:
-    apply = Module.apply
-
-    def counted(self, *arguments, **named):
-        through.append(1)
-        return apply(self, *arguments, **named)
-
-    Module.apply = counted
-"""
 STEPS = 46  # of one epoch of digits: 1,497 images in batches of 32
 
 
 def is_reproducible(workspace: Workspace) -> Answer:
-    count = str(workspace.scratch / "count")
+    count = inside.patch("count_passes", file=str(workspace.scratch / "count"))
     return checks.no_script(workspace, "train.py") or trainings.same_weights_twice(
-        workspace, "TODO(3.6): jax.random.PRNGKey(seed) in `begin`", before=f"COUNT = {count!r}\n{COUNTED}"
+        workspace, "TODO(3.6): jax.random.PRNGKey(seed) in `begin`", patches=[count]
     )
 
 

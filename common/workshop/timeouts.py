@@ -38,29 +38,40 @@ def output_of(command: list[str], seconds: float, **variables: str) -> str | Non
     except subprocess.TimeoutExpired:
         code = None
     if code is None:
-        _end(process)
+        end_group(process.pid)  # not waited for: a driver that hangs keeps it for ever
     complete = said is not None and (code == 0 or len(said) == LARGEST)
     return said.decode("utf-8", "replace") if complete else None
 
 
 def complaint(process: subprocess.CompletedProcess[str]) -> str:
     """Why a program failed: the `found` of its message, or else the last line that it wrote to stderr."""
+    if missing := missing_module(process):
+        return f"there is no module {missing}"
     lines = process.stderr.strip().splitlines()
-    if missing := re.search(r"the package that brings the module '([^']+)'", process.stderr):
-        return f"there is no module {missing[1]}"
     found = next((line.removeprefix("found:").strip() for line in lines if line.startswith("found:")), None)
     return found or (lines[-1] if lines else f"exit code {process.returncode}, and no message")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process with all that it has started. It is not waited for: a driver that hangs keeps it for ever."""
+def missing_module(process: subprocess.CompletedProcess[str]) -> str | None:
+    """The module for whose absence a program failed, by Python's own words or by ours; None if it failed otherwise."""
+    last = process.stderr.rstrip().rpartition("\n")[2]  # an error further up was caught, or led to another one
+    named = re.match(r"ModuleNotFoundError: No module named '([^']+)'", last)
+    named = named or re.search(r"the package that brings the module '([^']+)'", process.stderr)
+    return named[1] if process.returncode and named else None
+
+
+def end_group(pid: int) -> None:
+    """Kill a process that was started with `start_new_session`, and all that it has started in its group.
+
+    A process that is stopped (SIGSTOP) ends as well; one that has ended already is no error.
+    """
     try:
-        if os.name == "posix":
-            os.killpg(process.pid, signal.SIGKILL)
+        if os.name == "nt":
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
         else:
-            process.kill()
+            os.killpg(pid, signal.SIGKILL)
     except OSError:
-        pass  # it ended this moment
+        pass  # it ended this moment, or there is no taskkill
 
 
 def later(work: Callable[..., Any], *arguments: Any) -> queue.SimpleQueue[Any]:

@@ -1,4 +1,4 @@
-"""Code that makes a build for the CPU behave like one for CUDA on a machine without a driver: run it by its path.
+"""Makes a build for the CPU behave like one for CUDA on a machine without a driver: a patch, as in checking/inside.
 
 PyPI's PyTorch for Linux is such a build, and so is JAX with its CUDA plugin. The stand-ins raise what those raise there.
 """
@@ -48,6 +48,8 @@ def jax_for_cuda() -> None:
     xla_bridge.discover_pjrt_plugins = discover
 
 
-for framework, stand_in in {"torch": torch_for_cuda, "jax": jax_for_cuda}.items():
-    if framework in sys.modules or importlib.util.find_spec(framework):
-        stand_in()
+def install() -> None:
+    """Let each framework that is there fail as its build for CUDA does."""
+    for framework, stand_in in {"torch": torch_for_cuda, "jax": jax_for_cuda}.items():
+        if framework in sys.modules or importlib.util.find_spec(framework):
+            stand_in()

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-from workshop.checking import scripts, warm
+from workshop.checking import inside, scripts, warm
 from workshop.errors import WorkshopError
+from workshop.files import sha256_of
 
 LINUX = sys.platform == "linux"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "common")}
@@ -23,12 +26,24 @@ def run(request, tmp_path):
     folder.mkdir(parents=True)
     (folder / "pixi.toml").write_text("[workspace]\n")
 
-    def go(text, *arguments, before="", **variables):
+    def go(text, *arguments, patches=(), **variables):
         (folder / "script.py").write_text(text, encoding="utf-8")
-        return scripts.run(folder / "script.py", arguments, ENVIRONMENT | variables, before, request.param)
+        return scripts.run(folder / "script.py", arguments, ENVIRONMENT | variables, patches, request.param)
 
     go.folder = folder
     return go
+
+
+def has_ended(pid):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return state.strip()[:1] in ("", "Z")
+
+
+def wait_until(holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
 
 
 def test_what_a_script_sees_and_says(run):
@@ -39,9 +54,26 @@ def test_what_a_script_sees_and_says(run):
     assert done.stderr == "ärger\n"
 
 
-def test_before_it_runs(run):
-    done = run("import json\nprint(json.dumps(1))", before="import json\njson.dumps = lambda _: 'patched'")
-    assert done.stdout == "patched\n"
+def test_a_script_is_compiled_as_it_is_written(run):
+    """In its own encoding, and with no `from __future__` but its own."""
+    assert run("# coding: latin-1\ndef f(x: print('Annotation')): pass").stdout == "Annotation\n"
+    done = run("import pickle\nclass Net: pass\nprint(type(pickle.loads(pickle.dumps(Net()))) is Net)")
+    assert done.stdout == "True\n", done.stderr
+    done = run("def broken(:")
+    assert done.returncode == 1 and done.stderr.rstrip().endswith("SyntaxError: invalid syntax")
+
+
+def test_patches_run_first_and_in_order(run, tmp_path):
+    """Each has its own settings, and a script with patches sees what one without them sees."""
+    (run.folder / "sibling.py").write_text("")
+    patch = tmp_path / "patch.py"
+    patch.write_text(
+        "import json\ndumps = json.dumps\n\n"
+        "def install(word):\n    before = json.dumps\n    json.dumps = lambda value: word + before(value)\n"
+    )
+    text = "import sys, json, sibling\nprint(json.dumps(1), sys.argv[1:], __name__, sys.argv[0] == __file__)"
+    done = run(text, "a b", patches=[(str(patch), {"word": "second "}), (str(patch), {"word": "first "})])
+    assert done.stdout == "first second 1 ['a b'] __main__ True\n", done.stderr
 
 
 def test_at_its_end(run):
@@ -82,12 +114,9 @@ def test_it_ends_as_in_an_interpreter_of_its_own(run, text, code, stdout, stderr
 @pytest.mark.parametrize("mode", ["w", "wb", "w+b"])
 def test_files_that_nobody_has_closed_are_written(run, end, mode):
     what = "b'said'" if "b" in mode else "'said'"
-    run(
-        f"file = open('result', '{mode}')\nfile.write({what})\nkeep = lambda: file\n{end}".replace(
-            "'result'", "__file__ + '.txt'"
-        )
-    )
-    assert (run.folder / "script.py.txt").read_text() == "said"
+    text = f"import sys\nfile = open(sys.argv[1], '{mode}')\nfile.write({what})\nkeep = lambda: file\n{end}"
+    run(text, str(run.folder / "result"))
+    assert (run.folder / "result").read_text() == "said"
 
 
 def test_an_exception_at_the_end_is_told(run):
@@ -120,13 +149,7 @@ def test_and_what_it_has_started(run, monkeypatch, tmp_path):
     )
     assert done.stdout == "done\n" and time.monotonic() - begin < 300
     if os.name == "posix":
-        for _ in range(100):
-            state = subprocess.run(["ps", "-o", "stat=", "-p", mark.read_text()], capture_output=True, text=True)
-            if state.stdout.strip()[:1] in ("", "Z"):
-                break
-            time.sleep(0.1)
-        else:
-            pytest.fail("what the script started still runs")
+        wait_until(lambda: has_ended(int(mark.read_text())))
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
@@ -137,32 +160,156 @@ def test_a_script_that_prints_without_end(run, monkeypatch, stream):
     assert "more than 1 MiB" in raised.value.found
 
 
-def test_a_script_that_removes_its_folder(run):
+@pytest.fixture
+def learners_files(run):
+    """Work in the folder of the script, and how to see that it is as it was."""
     (run.folder / "deep").mkdir()
     (run.folder / "deep" / "notes.md").write_text("mine")
-    (run.folder / "results").mkdir()
+    (run.folder / "linked.md").symlink_to("deep/notes.md")
+    (run.folder / "linked").symlink_to("deep")
+    (run.folder / "loop").symlink_to("..")
+    (run.folder.parent / "data").mkdir()
+    (run.folder.parent / "data" / "table.csv").write_text("1")
+    (run.folder / "data").symlink_to("../data")
+
+    def content():
+        files = [path for path in run.folder.parent.rglob("*") if path.is_file() and path.name != "script.py"]
+        return {path: path.read_text() for path in files}
+
+    return content
+
+
+HARMFUL = {
+    "truncates": "open('pixi.toml', 'w').close()",
+    "appends": "open(os.path.join(folder, 'deep', 'notes.md'), 'a').write('more')",
+    "writes through a link to a file": "open('linked.md', 'w').write('other')",
+    "writes through a link to a folder": "open('linked/notes.md', 'w').write('other')",
+    "writes through a link that leads out of the folder": "open('data/table.csv', 'w').write('other')",
+    "replaces": "os.replace(os.path.join(folder, 'pixi.toml'), os.path.join(folder, 'deep', 'notes.md'))",
+    "removes its folder": "shutil.rmtree(folder)",
+    "removes what is around its folder": "shutil.rmtree(os.path.dirname(os.path.dirname(folder)))",
+    "replaces its folder": "os.rename(folder, folder + '.old'), os.mkdir(folder)",
+    "adds": "open('new', 'w').write('x')",
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links of a folder's own need rights there")
+@pytest.mark.parametrize("harm", HARMFUL.values(), ids=HARMFUL)
+def test_the_learners_files_are_out_of_reach(run, learners_files, harm):
+    before = learners_files()
+    assert len(before) == 4
+    try:
+        run(f"import os, shutil\nfolder = os.path.dirname(os.path.abspath(__file__))\n{harm}")
+    except WorkshopError as removed:
+        assert "your own files are untouched" in removed.found and "script.py" in removed.next_step
+        assert harm.startswith(("shutil.rmtree", "os.re"))
+    assert learners_files() == before
+
+
+def test_a_script_that_removes_files_is_told_which(run):
     with pytest.raises(WorkshopError) as raised:
-        run("import shutil, os\nshutil.rmtree(os.path.dirname(__file__))")
-    assert "put back" in raised.value.found and "script.py" in raised.value.next_step
-    assert (run.folder / "pixi.toml").read_text() == "[workspace]\n"
-    assert (run.folder / "deep" / "notes.md").read_text() == "mine"
-    assert "rmtree" in (run.folder / "script.py").read_text()
-    assert sorted(p.name for p in run.folder.iterdir()) == ["deep", "pixi.toml", "script.py"]
+        run("import os\nos.remove('pixi.toml')")
+    assert raised.value.found == "pixi.toml removed; your own files are untouched"
 
 
-def test_what_is_saved_while_it_runs_stays(run):
-    """The learner may save a file at that moment: only what is gone is put back."""
-    run("import os\nopen(os.path.join(os.path.dirname(__file__), 'pixi.toml'), 'w').write('edited')")
-    assert (run.folder / "pixi.toml").read_text() == "edited"
+def test_the_copy_looks_like_the_original(run):
+    """To what a script may ask: its folder's name and the one around it, its siblings, `common/` two folders up."""
+    (run.folder / "deep").mkdir()
+    (run.folder / "deep" / "notes.md").write_text("mine")
+    (run.folder / "results" / "run").mkdir(parents=True)
+    (run.folder / "results" / "run" / "run.json").write_text("{}")
+    text = """
+import hashlib, os
+from pathlib import Path
+here = Path(__file__).resolve()
+print(here.parent.name, here.parent.parent.name, Path.cwd() == here.parent)
+print(sorted(str(path.relative_to(here.parent)) for path in here.parent.rglob("*") if path.is_file()))
+print((here.parents[2] / "common" / "workshop" / "__init__.py").is_file() or os.name == "nt")
+print(hashlib.sha256(here.read_bytes()).hexdigest())
+"""
+    assert run(text, PYTHONUTF8="1").stdout.splitlines() == [
+        "starter Übung 1 True",
+        str(["deep/notes.md", "pixi.toml", "script.py"]),
+        "True",
+        sha256_of(run.folder / "script.py"),
+    ]
+
+
+def test_what_it_says_names_the_learners_files(run):
+    done = run("import sys\nprint(__file__)\n1 / 0", PYTHONUTF8="1")
+    script = str(run.folder / "script.py")
+    assert done.stdout == f"{script}\n" and f'File "{script}", line 3' in done.stderr
+
+
+def test_a_script_that_is_named_from_its_own_folder(run, monkeypatch):
+    (run.folder / "script.py").write_text("import os\nprint(os.path.basename(os.getcwd()))")
+    monkeypatch.chdir(run.folder)
+    assert scripts.run(Path("script.py"), (), ENVIRONMENT).stdout == "starter\n"
+
+
+def test_with_another_interpreter(run):
+    (run.folder / "script.py").write_text("import sys\nprint(sys.flags.isolated, sys.argv[1:], __name__)")
+    for patches in ((), [inside.patch("one_experiment", seed=1)]):
+        done = scripts.run(run.folder / "script.py", ("a",), ENVIRONMENT, patches, (), (sys.executable, "-I"))
+        assert done.stdout == "1 ['a'] __main__\n", done.stderr
+
+
+def test_what_is_large_is_not_copied(run, monkeypatch):
+    monkeypatch.setattr(scripts, "COPIED_BYTES", 1000)
+    for name, size in (("small", 900), ("small-too", 50), ("weights.safetensors", 2000)):
+        (run.folder / name).write_bytes(bytes(size))
+    (run.folder / "broken").symlink_to("nowhere")
+    done = run("import os\nprint(sorted(os.listdir()))")
+    assert done.stdout == "['pixi.toml', 'script.py', 'small', 'small-too']\n"
+    monkeypatch.setattr(scripts, "COPIED_FILES", 0)
+    assert run("import os\nprint(sorted(os.listdir()))").stdout == "['script.py']\n"
+
+
+def test_nothing_of_the_copy_is_left(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = sorted(tmp_path.iterdir())
+    run("open('large', 'w').write('x')")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGSTOP")
+def test_a_stopped_script_ends_too(run, monkeypatch):
+    monkeypatch.setattr(scripts, "TIME_LIMIT", 1)
+    with pytest.raises(WorkshopError):
+        run("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)")
 
 
 @pytest.mark.skipif(not LINUX, reason="interpreters are forked on Linux alone")
 def test_without_its_server_a_script_runs_all_the_same(tmp_path):
     (tmp_path / "script.py").write_text("print('here')")
     for _ in range(2):
-        assert scripts.run(tmp_path / "script.py", (), ENVIRONMENT, "", ("no_such_module",)).stdout == "here\n"
+        assert scripts.run(tmp_path / "script.py", (), ENVIRONMENT, (), ("no_such_module",)).stdout == "here\n"
         process, _ = warm._servers[(ENVIRONMENT["PYTHONPATH"], "no_such_module")]
         process.kill()
         process.wait()
     too_long = ENVIRONMENT | {f"LONG{k}": "x" * 100_000 for k in range(4)}  # for one message
-    assert scripts.run(tmp_path / "script.py", (), too_long, "", ("json",)).stdout == "here\n"
+    assert scripts.run(tmp_path / "script.py", (), too_long, (), ("json",)).stdout == "here\n"
+
+
+CHECK = """
+import os, sys
+from pathlib import Path
+from workshop.checking import scripts
+scripts.run(Path(sys.argv[1]), [sys.argv[2]], dict(os.environ), (), sys.argv[3:])
+"""
+
+
+@pytest.mark.skipif(not LINUX, reason="elsewhere no process ends with another one")
+@pytest.mark.parametrize("modules", WAYS, ids=lambda modules: "warm" if modules else "fresh")
+def test_a_script_ends_with_the_check_that_is_killed(modules, tmp_path):
+    """One without an end would run for ever."""
+    script, mark = tmp_path / "starter" / "script.py", tmp_path / "mark"
+    script.parent.mkdir()
+    script.write_text("import os, sys\nprint(os.getpid(), file=open(sys.argv[1], 'w'), flush=True)\nwhile True: pass")
+    check = subprocess.Popen(
+        [sys.executable, "-c", CHECK, script, mark, *modules], env=ENVIRONMENT | {"TMPDIR": str(tmp_path)}
+    )
+    wait_until(lambda: mark.exists() and mark.read_text())
+    check.kill()
+    check.wait()
+    wait_until(lambda: has_ended(int(mark.read_text())))

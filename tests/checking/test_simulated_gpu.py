@@ -7,16 +7,16 @@ import pytest
 from conftest import ROOT
 
 from workshop import exercises
-from workshop.checking import checks, trainings
+from workshop.checking import checks, inside
 
-WITHOUT_DRIVER = Path(__file__).with_name("cuda_without_driver.py")
+WITHOUT_DRIVER = (str(Path(__file__).with_name("cuda_without_driver.py")), {})
 EXERCISES = {exercise.number: exercise for exercise in exercises.find_all(ROOT)}
 
 
 @pytest.fixture(params=["the build that is installed", "a build for CUDA without a driver"])
 def build(request):
-    """Code that runs in a script's interpreter before the GPU is simulated."""
-    return "" if request.param.startswith("the build") else f"import runpy\nrunpy.run_path({str(WITHOUT_DRIVER)!r})\n"
+    """Patches of a script's interpreter before the GPU is simulated."""
+    return [] if request.param.startswith("the build") else [WITHOUT_DRIVER]
 
 
 @pytest.fixture
@@ -26,8 +26,9 @@ def run(command, tmp_path):
     def go(framework, build, text, **moved):
         pytest.importorskip(framework)
         script = tmp_path / "script.py"
-        script.write_text(build + trainings.simulated_gpu(framework, **moved) + text)
-        return command(script, XLA_FLAGS="", JAX_PLATFORMS="")
+        script.write_text(text)
+        patches = [*build, inside.patch(f"simulated_gpu_{framework}", **moved)]
+        return command(*inside.words(patches), script, XLA_FLAGS="", JAX_PLATFORMS="")
 
     return go
 
@@ -38,8 +39,8 @@ def test_the_solution_holds_with_either_build(number, framework, build, variable
     monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
     real = checks.Workspace.run
 
-    def with_build(self, *words, before="", **more):
-        return real(self, *words, before=build + before, **more)
+    def with_build(self, *words, patches=(), **more):
+        return real(self, *words, patches=[*build, *patches], **more)
 
     monkeypatch.setattr(checks.Workspace, "run", with_build)
     exercise = EXERCISES[int(number[0])]
@@ -53,11 +54,10 @@ def test_the_stand_in_fails_as_the_build_for_cuda_does(command, tmp_path):
     pytest.importorskip("torch")
     script = tmp_path / "script.py"
     script.write_text(
-        f"import runpy\nrunpy.run_path({str(WITHOUT_DRIVER)!r})\n"
         "import torch\ntorch.cuda.is_available = lambda: True\n"
         "weight = torch.nn.Parameter(torch.ones(1))\nweight.sum().backward()\ntorch.optim.AdamW([weight]).step()\n"
     )
-    done = command(script)
+    done = command(*inside.words([WITHOUT_DRIVER]), script)
     if not hasattr(sys.modules.get("torch"), "accelerator"):
         pytest.skip("this PyTorch is older than torch.accelerator")
     assert done.returncode == 1 and "Found no NVIDIA driver" in done.stderr, done.stderr
@@ -68,10 +68,8 @@ def test_the_stand_in_for_the_plugin_fails_as_the_plugin_does(command, tmp_path)
     pytest.importorskip("jax")
     script = tmp_path / "script.py"
     for import_ours, logged in ("", True), ("from workshop.runs.frameworks import on_jax\n", False):
-        script.write_text(
-            f"import runpy\nrunpy.run_path({str(WITHOUT_DRIVER)!r})\n{import_ours}import jax\nprint(jax.devices('cpu'))\n"
-        )
-        done = command(script, JAX_PLATFORMS="")
+        script.write_text(f"{import_ours}import jax\nprint(jax.devices('cpu'))\n")
+        done = command(*inside.words([WITHOUT_DRIVER]), script, JAX_PLATFORMS="")
         assert done.returncode == 0 and "CpuDevice" in done.stdout, done.stderr
         assert ("Traceback" in done.stderr) == logged, done.stderr
 

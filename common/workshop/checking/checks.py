@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from pixi_workspace.fit import lockcheck
 from pixi_workspace.manifest.model import Feature
 from pixi_workspace.platforms import Platform
 from workshop import shell
-from workshop.checking import preload, scripts
+from workshop.checking import inside, preload, scripts
 from workshop.errors import WorkshopError
 
 PIXI_LIMIT = 60  # seconds for `pixi lock --check`, which takes one where nothing has to be fetched
@@ -86,14 +86,14 @@ class Workspace:
         self,
         script: str,
         *arguments: str,
-        before: str = "",
+        patches: Sequence[inside.Patch] = (),
         fresh: bool = False,
         interpreter: tuple[str, ...] = (),
         limit: float | None = None,
         **variables: str,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script of the workspace in this interpreter's environment, on one thread (with other load on the
-        machine, two are slower). before: code that runs in the interpreter first; variables: of its environment.
+        """Run a copy of a script of the workspace in this interpreter's environment, on one thread (with other load
+        on the machine, two are slower). patches: run in the interpreter first; variables: of its environment.
 
         fresh: in an interpreter of its own, and not in the fork of one that has imported the frameworks already.
         interpreter, limit: as in `scripts.run`.
@@ -105,7 +105,7 @@ class Workspace:
         environment = os.environ | settled | variables | {"PYTHONPATH": paths}
         path = self.folder / script
         modules = () if fresh else preload.modules_for(path)
-        return scripts.run(path, arguments, environment, before, modules, interpreter, limit)
+        return scripts.run(path, arguments, environment, patches, modules, interpreter, limit)
 
 
 def ask(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tuple[Check, Answer]]:

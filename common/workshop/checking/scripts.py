@@ -1,31 +1,31 @@
-"""Run a script of a workspace in a process of its own, and keep it from doing harm.
+"""Run a learner's script in a copy of its folder, in a process of its own, with limits.
 
 A script that loops, prints without end or removes what it lies in is something that people write on the way to a
-right one: it is stopped, its folder is as it was before, and a message says what it did.
+right one. It is stopped, a message explains what it did, and the learner's files are never within its reach.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-import signal
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from workshop import shell
-from workshop.checking import warm
+from workshop import shell, timeouts
+from workshop.checking import inside, warm
 from workshop.errors import WorkshopError
-from workshop.files import files_of, write_atomic
+from workshop.files import NOT_WORK
 
 TIME_LIMIT = 300  # seconds that one run of a script may take before it counts as not ending
 OUTPUT_LIMIT = 20 * 2**20  # bytes that a script may print; the trainings of the exercises print some hundred
-# What is kept of the files around a script while it runs: an exercise has ten, of a megabyte in all.
-KEPT_LIMIT, KEPT_FILES = 50 * 2**20, 1000
+# How much is copied of a script's folder: an exercise's holds ten files, of a megabyte in all.
+COPIED_BYTES, COPIED_FILES = 50 * 2**20, 1000
 READ = 2**16
 
 _running: set[int] = set()  # process groups, for `stop_all`
@@ -35,47 +35,109 @@ def run(
     script: Path,
     arguments: Sequence[str],
     environment: dict[str, str],
-    before: str = "",
+    patches: Sequence[inside.Patch] = (),
     modules: Sequence[str] = (),
     interpreter: Sequence[str] = (),
     limit: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `script` with this interpreter (or the command `interpreter`) and wait for it.
+    """Run a copy of `script`, in a copy of its folder, with this interpreter (or the command `interpreter`).
 
-    before: code that runs in the interpreter first. modules: with some, the process is forked from an interpreter
+    The copy's folder is the working directory, as for `python train.py`, and what the script prints names the
+    original's. patches: run in the interpreter first. modules: with some, the process is forked from an interpreter
     that has imported them (`workshop.checking.warm`, on Linux). Raises WorkshopError where the script does not end in
-    `limit` seconds (else TIME_LIMIT), prints more than OUTPUT_LIMIT, or has removed files beside it.
+    `limit` seconds (else TIME_LIMIT), prints more than OUTPUT_LIMIT, or removes files beside it.
     """
-    with _as_it_was(script):
+    with _copied(script) as copy:
         process = None
         if modules and not interpreter:
-            process = warm.fork(script, arguments, environment, before, modules)
+            process = warm.fork(copy, arguments, environment, patches, modules)
         if process is None:
-            process = _fresh(script, arguments, environment, before, interpreter or (sys.executable,))
+            process = _fresh(copy, arguments, environment, patches, interpreter)
         _running.add(process.pid)
         try:
-            return _followed(process, script, arguments, limit or TIME_LIMIT)
+            code, stdout, stderr = _followed(process, script, limit or TIME_LIMIT)
         finally:
-            _stop(process.pid)  # also what it has started and left behind
+            timeouts.end_group(process.pid)  # also what it has started and left behind
             _running.discard(process.pid)
+    stdout, stderr = (text.replace(str(copy.parent), str(script.parent)) for text in (stdout, stderr))
+    return subprocess.CompletedProcess([str(script), *arguments], code, stdout, stderr)
 
 
 def stop_all() -> None:
     """End every script that is running, as Ctrl-C does; for those who wait for them in other threads."""
     for pid in list(_running):
-        _stop(pid)
+        timeouts.end_group(pid)
+
+
+@contextmanager
+def _copied(script: Path) -> Iterator[Path]:
+    """A copy of the script in a copy of its folder, in a folder of the exercise's name that has `common/` beside it.
+
+    Raises WorkshopError at the end where the script has removed files from the copy: it would remove the learner's.
+    """
+    folder = script.parent.absolute()
+    with tempfile.TemporaryDirectory(prefix="workshop-copy-", ignore_cleanup_errors=True) as temporary:
+        root = Path(temporary).resolve()
+        into = root / (folder.parent.name or "exercise") / (folder.name or "starter")
+        into.mkdir(parents=True)
+        shutil.copy2(script, into)
+        names = [script.name, *_copy_files(folder, into)]
+        try:
+            (root / "common").symlink_to(Path(__file__).resolve().parents[2])
+        except OSError:
+            pass  # Windows allows links to few; PYTHONPATH names common/ too
+        yield into / script.name
+        lost = sorted({name for name in names if not os.path.lexists(into / name)})
+    if lost:
+        raise WorkshopError(
+            looked_at=f"a copy of the folder of {shell.relative(script)} after the script ran",
+            expected="the files that were there before",
+            found=f"{', '.join(lost[:3])}{' and others' if lost[3:] else ''} removed; your own files are untouched",
+            next_step=f"take the lines out of {script.name} that remove files",
+        )
+
+
+def _copy_files(folder: Path, into: Path) -> list[str]:
+    """Copy the files of a folder, but for environments, results and what exceeds the limits; their paths in it.
+
+    Links become copies of what they lead to, since a script that writes through one would reach the original.
+    """
+    names, room, seen = [], COPIED_BYTES, set()
+    for base, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if name not in NOT_WORK)
+        if (real := os.path.realpath(base)) in seen:  # a link to a folder that was copied, or to one around it
+            folders.clear()
+            continue
+        seen.add(real)
+        place = into / os.path.relpath(base, folder)
+        for name in sorted(files):
+            path = Path(base, name)
+            try:
+                if len(names) >= COPIED_FILES or not path.is_file() or path.stat().st_size > room:
+                    continue
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, place / name)
+                room -= path.stat().st_size
+            except OSError:
+                continue  # it cannot be read, or was removed this moment
+            names.append(os.path.relpath(place / name, into))
+        if len(names) >= COPIED_FILES:
+            break
+    return names
 
 
 def _fresh(
-    script: Path, arguments: Sequence[str], environment: dict[str, str], before: str, interpreter: Sequence[str]
+    script: Path,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    patches: Sequence[inside.Patch],
+    interpreter: Sequence[str],
 ) -> subprocess.Popen[bytes]:
-    command = [*interpreter, str(script), *arguments]
-    if before:
-        start = f"import runpy, sys\nsys.argv = sys.argv[1:]\nsys.path[0] = {str(script.parent)!r}\n"
-        start += f"{before}\nrunpy.run_path({str(script)!r}, run_name='__main__')\n"
-        command = [*interpreter, "-c", start, str(script), *arguments]
+    # Without a need for it not through `pixi run`, whose shell takes the brackets of JSON for a pattern.
+    start = inside.words(patches) if patches or not interpreter else []
     return subprocess.Popen(
-        command,
+        [*(interpreter or [sys.executable]), *start, str(script), *arguments],
+        cwd=script.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
@@ -84,20 +146,8 @@ def _fresh(
     )
 
 
-def _stop(pid: int) -> None:
-    try:
-        if os.name == "nt":
-            subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
-        else:
-            os.killpg(pid, signal.SIGKILL)
-    except OSError:
-        pass  # it has ended
-
-
-def _followed(
-    process: subprocess.Popen[bytes] | warm.Forked, script: Path, arguments: Sequence[str], limit: float
-) -> subprocess.CompletedProcess[str]:
-    """Read what the process prints until it ends, within the limits."""
+def _followed(process: subprocess.Popen[bytes] | warm.Forked, script: Path, limit: float) -> tuple[int, str, str]:
+    """Read what the process prints until it ends, within the limits: exit code, stdout and stderr."""
     texts: tuple[list[bytes], list[bytes]] = ([], [])
     left = [OUTPUT_LIMIT]
 
@@ -119,63 +169,21 @@ def _followed(
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
     if code is None:
-        _stop(process.pid)
+        timeouts.end_group(process.pid)
         if left[0] < 0:
-            found, advice = f"more than {OUTPUT_LIMIT // 2**20} MiB, so it was stopped", "look for a print in a loop"
             raise WorkshopError(
-                looked_at=f"what {shell.relative(script)} prints", expected="some lines", found=found, next_step=advice
+                looked_at=f"what {shell.relative(script)} prints",
+                expected="some lines",
+                found=f"more than {OUTPUT_LIMIT // 2**20} MiB, so it was stopped",
+                next_step="look for a print in a loop",
             )
-        expected, found = f"a script that ends within {limit:g} s", "still running, so it was stopped"
         raise WorkshopError(
-            looked_at=script, expected=expected, found=found, next_step="look for a loop that has no end"
+            looked_at=script,
+            expected=f"a script that ends within {limit:g} s",
+            found="still running, so it was stopped",
+            next_step="look for a loop that has no end",
         )
     for thread in threads:
         thread.join(timeout=2)  # a process that the script left behind may hold the pipes for ever
     stdout, stderr = (b"".join(text).decode("utf-8", errors="replace") for text in texts)
-    return subprocess.CompletedProcess([str(script), *arguments], code, stdout, stderr)
-
-
-@contextmanager
-def _as_it_was(script: Path) -> Iterator[None]:
-    """Put back the files that the script removes from its folder, and say so; a learner's work is in them.
-
-    Not those that have changed meanwhile: the learner may have saved one.
-    """
-    before = _content(script.parent)
-    yield
-    lost = [name for name in before if not os.path.lexists(script.parent / name)]
-    if lost:
-        for name in lost:
-            _put_back(script.parent / name, before[name])
-        raise WorkshopError(
-            looked_at=f"the folder of {shell.relative(script)} after it ran",
-            expected="the files that were there before",
-            found=f"{', '.join(lost[:3])}{' and others' if lost[3:] else ''} removed; put back",
-            next_step=f"take the lines out of {script.name} that remove files",
-        )
-
-
-def _content(folder: Path) -> dict[str, bytes]:
-    """What the files of a folder hold, by their path in it; not of links, and no more than KEPT_LIMIT."""
-    found, room = {}, KEPT_LIMIT
-    for name, path in itertools.islice(files_of(folder).items(), KEPT_FILES):
-        try:
-            if path.is_file() and not path.is_symlink() and (size := path.stat().st_size) <= room:
-                found[name] = path.read_bytes()
-                room -= size
-        except OSError:
-            pass  # it cannot be read, so it cannot be kept
-    return found
-
-
-def _put_back(path: Path, content: bytes) -> None:
-    """Write a file that is not there; one that is there again, because its owner saved it just now, stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.back")
-    write_atomic(beside, content)
-    try:
-        os.link(beside, path)
-    except FileExistsError:
-        pass
-    finally:
-        beside.unlink()
+    return code, stdout, stderr

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from workshop import shell
+from workshop.checking import inside
 from workshop.checking.checks import Answer, Workspace, fail, ok, skip
 from workshop.errors import WorkshopError
 from workshop.files import sha256_of
-from workshop.timeouts import complaint
+from workshop.timeouts import complaint, missing_module
 
 # Modules that an environment may lack through no fault of the script: not every environment has every framework.
 FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")
@@ -20,8 +21,8 @@ FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sk
 
 def missing_framework(run: subprocess.CompletedProcess[str]) -> str | None:
     """The framework that this environment lacks, where a script stopped for that; not a module that is misspelt."""
-    named = re.search(r"the package that brings the module '(\w+)'", run.stderr)
-    return named[1] if run.returncode and named and named[1] in FRAMEWORKS else None
+    module = missing_module(run)
+    return module if module in FRAMEWORKS else None
 
 
 # The shortest training that a check asks a classifier for.
@@ -56,17 +57,10 @@ def silent_about_gpu(workspace: Workspace, advice: str) -> Answer | None:
 SEEN_WITHOUT_GPU = "without a GPU that it can use it stops and says why (not seen here: a run on a GPU)"
 
 
-def simulated_gpu(framework: str, **moved: bool) -> str:
-    """Code that simulates a GPU for `torch` or `jax`. moved: what claims to be there once it is sent there."""
-    path = Path(__file__).with_name(f"simulated_gpu_{framework}.py")
-    settings = ", ".join(f"{name}={value}" for name, value in moved.items())
-    return f"import runpy\nrunpy.run_path({str(path)!r})['install']({settings})\n"
-
-
-def what_it_does(workspace: Workspace, place: Path, asked: str, before: str) -> str:
-    """What train.py does with `--device asked` where `before` simulates a GPU: stop, break, or train on cpu or cuda."""
+def what_it_does(workspace: Workspace, place: Path, asked: str, gpu: inside.Patch) -> str:
+    """What train.py does with `--device asked` where the patch `gpu` simulates a GPU: stop, break, or train on cpu or cuda."""
     run = workspace.run(
-        "train.py", *QUICK, "--output", str(place), "--device", asked, before=before, WORKSHOP_DEVICE=""
+        "train.py", *QUICK, "--output", str(place), "--device", asked, patches=[gpu], WORKSHOP_DEVICE=""
     )
     if run.returncode == 0:
         return f"train on {record_of(place)['device'].get('type')}"
@@ -74,40 +68,28 @@ def what_it_does(workspace: Workspace, place: Path, asked: str, before: str) -> 
     return f"break: {complaint(run)}" if broken else "stop"
 
 
-# Every image of the test set is another one, with another label. What is learnt from the training set stays.
-OTHER_TEST_SET = """
-import dataclasses
-from workshop.runs import data
-load = data.load
-
-def with_other_test_set(name):
-    found = load(name)
-    return dataclasses.replace(found, x_test=found.x_test[::-1].copy() // 2, y_test=(found.y_test + 1) % 10)
-
-data.load = with_other_test_set
-"""
-
-
-def same_weights_twice(workspace: Workspace, advice: str, before: str = "") -> Answer:
+def same_weights_twice(workspace: Workspace, advice: str, patches: Sequence[inside.Patch] = ()) -> Answer:
     """Two trainings with one seed write the same weights, one with another seed others; no test image is trained on.
 
-    before: code that runs in the interpreter first. The three runs lie in first/, again/ and other/ of the scratch.
+    patches: run in the interpreter first. The three runs lie in first/, again/ and other/ of the scratch.
     The second is fresh (the order of hashes, say, is the same in all forks of one interpreter), and its test set is
     another one: where its weights differ, a run with the real test set tells which of the two is the reason.
     """
     runs = (
-        ("first", "1", before, False),
-        ("again", "1", before + OTHER_TEST_SET, True),
-        ("other", "2", before, False),
-        ("once-more", "1", before, True),
+        ("first", "1", patches, False),
+        ("again", "1", [*patches, inside.patch("other_test_set")], True),
+        ("other", "2", patches, False),
+        ("once-more", "1", patches, True),
     )
     found: dict[str, str] = {}
-    for name, seed, code, fresh in runs:
+    for name, seed, patched, fresh in runs:
         if name == "once-more" and found["first"] == found["again"]:
             continue
         place = workspace.scratch / name
         words = (*QUICK, "--device", "cpu", "--seed", seed)
-        run = workspace.run("train.py", *words, "--output", str(place), before=code, fresh=fresh, WORKSHOP_DEVICE="")
+        run = workspace.run(
+            "train.py", *words, "--output", str(place), patches=patched, fresh=fresh, WORKSHOP_DEVICE=""
+        )
         if module := missing_framework(run):
             return skip(f"{module} is not in this environment")
         if run.returncode != 0:

@@ -4,6 +4,11 @@ Importing PyTorch or JAX takes seconds, and a check runs a script several times.
 each run is a fork of it, with an environment, arguments, output and random state of its own. What runs in a fork is
 what would run in a fresh interpreter, but for the addresses of objects and the order of hashes, which all forks share:
 where a check asks whether two runs agree, one of the two is fresh.
+
+The forkserver of `multiprocessing` is slower. A process has one, so that all frameworks are in every fork of it, and
+each fork imports this program's main module again. It starts with the environment of this process, in which
+OMP_NUM_THREADS would have to be set for the scripts' sake, and an import that fails with anything but an ImportError
+ends it.
 """
 
 from __future__ import annotations
@@ -14,7 +19,6 @@ import importlib
 import io
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -22,12 +26,15 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from workshop.checking import inside
+from workshop.checking.inside import start
 
 FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
-MESSAGE_LIMIT = 2**20  # bytes of one request: environment, arguments, code
+MESSAGE_LIMIT = 2**20  # bytes of one request: environment, arguments, patches
 
-_servers: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket] | None] = {}
+_servers: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
 _guard = threading.Lock()
 
 
@@ -36,35 +43,33 @@ class Forked:
 
     def __init__(self, pid: int, stdout: int, stderr: int, status: int) -> None:
         self.pid = pid
-        self.stdout, self.stderr = io.BufferedReader(io.FileIO(stdout)), io.BufferedReader(io.FileIO(stderr))
-        self._status = status
+        self.stdout, self.stderr, self._status = (open(pipe, "rb") for pipe in (stdout, stderr, status))
         os.set_blocking(status, False)
         self._code: int | None = None
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
-        if self._code is None and self._status >= 0:
-            try:
-                text = os.read(self._status, 64)
-            except BlockingIOError:
-                return None
-            os.close(self._status)
-            self._status = -1
-            self._code = int(text) if text else -signal.SIGKILL
+        if self._code is None and (text := self._status.read(64)) is not None:
+            self._code = int(text) if text else -signal.SIGKILL  # empty: whoever waits for it was killed
         return self._code
 
 
 def fork(
-    script: Path, arguments: Sequence[str], environment: dict[str, str], before: str, modules: Sequence[str]
+    script: Path,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    patches: Sequence[inside.Patch],
+    modules: Sequence[str],
 ) -> Forked | None:
-    """Run `script` in a fork of an interpreter that has imported `modules`; None where that cannot be done here."""
-    if sys.platform != "linux" or not (server := _server(environment, tuple(modules))):
+    """Run `script` in its folder, in a fork of an interpreter with `modules`; None where that cannot be done here."""
+    if sys.platform != "linux":
         return None
-    request = {"script": str(script), "arguments": list(arguments), "environment": environment, "before": before}
+    request = {"script": str(script), "arguments": arguments, "environment": environment, "patches": patches}
+    message = json.dumps(request).encode("utf-8", "surrogateescape")
     pipes = [os.pipe() for _ in range(3)]
     try:
-        message = json.dumps(request).encode("utf-8", "surrogateescape")
         with _guard:  # the answers come in the order of the requests
+            server = _server(environment, tuple(modules))
             socket.send_fds(server, [message], [write for _, write in pipes])
             pid = int(server.recv(64))
     except (OSError, ValueError):  # the server has ended, or the request is too large for one message
@@ -77,28 +82,23 @@ def fork(
     return Forked(pid, *(read for read, _ in pipes))
 
 
-def _server(environment: dict[str, str], modules: tuple[str, ...]) -> socket.socket | None:
+def _server(environment: dict[str, str], modules: tuple[str, ...]) -> socket.socket:
     """The channel to the server with these modules, which is started where there is none yet."""
-    key = (environment.get("PYTHONPATH", ""), *modules)
-    with _guard:
-        if key not in _servers:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            line = [sys.executable, "-m", "workshop.checking.warm", str(theirs.fileno()), *modules]
-            try:
-                process = subprocess.Popen(
-                    line,
-                    env=environment,
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-                _servers[key] = (process, ours)
-            except OSError:
-                _servers[key] = None
-            theirs.close()
-        return _servers[key] and _servers[key][1]
+    key = (environment["PYTHONPATH"], *modules)
+    if key not in _servers:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "workshop.checking.warm", str(theirs.fileno()), *modules],
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        _servers[key] = process, ours
+    return _servers[key][1]
 
 
 def serve(channel: socket.socket, modules: Sequence[str]) -> None:
@@ -117,13 +117,14 @@ def serve(channel: socket.socket, modules: Sequence[str]) -> None:
             return
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _run(channel, json.loads(message), *descriptors)
+            _attend(channel, json.loads(message), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _run(channel: socket.socket, request: dict, stdout: int, stderr: int, status: int) -> NoReturn:
-    """In a fork of the server: fork once more for the script, tell its number, wait for it and tell how it ended."""
+def _attend(channel: socket.socket, request: dict[str, Any], stdout: int, stderr: int, status: int) -> NoReturn:
+    """In a fork of the server: fork once more for the script, send its number, wait for it and write how it ended."""
+    start.end_with_parent()
     pid = os.fork()
     if pid:
         os.close(stdout)
@@ -141,19 +142,16 @@ def _run(channel: socket.socket, request: dict, stdout: int, stderr: int, status
     channel.close()
     os.environ.clear()
     os.environ.update(request["environment"])
+    os.chdir(os.path.dirname(request["script"]))
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # else every fork would go on from the state that the server had
-    script = request["script"]
-    sys.argv = [script, *request["arguments"]]
-    sys.path[0] = str(Path(script).parent)
-    _leave(_code_of(request["before"], script))
+    _leave(_exit_code(request["patches"], request["script"], request["arguments"]))
 
 
-def _code_of(before: str, script: str) -> int:
-    """Run the code and the script; the exit code that an interpreter would end with."""
+def _exit_code(patches: Sequence[inside.Patch], script: str, arguments: Sequence[str]) -> int:
+    """Run the patches and the script; the exit code that an interpreter would end with."""
     try:
-        exec(compile(before, "<before>", "exec"), {"__name__": "__main__"})
-        runpy.run_path(script, run_name="__main__")
+        start.run(patches, script, arguments)
     except SystemExit as ended:
         if ended.code is None or isinstance(ended.code, int):
             return ended.code or 0

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workshop import timeouts
 from workshop.errors import WorkshopError
 from workshop.jobs.stand_in import TASK
 
@@ -136,10 +137,7 @@ def rehearse(
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            try:
-                os.killpg(process.pid, signals.SIGKILL)
-            except ProcessLookupError:
-                pass
+            timeouts.end_group(process.pid)
             process.wait()
     text = (stage / "stderr").read_text(errors="replace") if code is not None else "it did not end"
     return Rehearsed(_calls(stage), code, text)

@@ -1,0 +1,43 @@
+"""What checks read in the last words of a script."""
+
+import subprocess
+
+import pytest
+
+from workshop.checking import trainings
+
+OURS = (
+    "looked at: the Python environment in /env\nexpected:  the package that brings the module 'MODULE'\n"
+    "found:     no such module: this environment was made without it\nnext:      name an environment that has it\n"
+)
+PYTHONS = (
+    'Traceback (most recent call last):\n  File "/starter/train.py", line 3, in <module>\n    import MODULE\n'
+    "ModuleNotFoundError: No module named 'MODULE'\n"
+)
+
+
+def ended(stderr, code=1):
+    return subprocess.CompletedProcess(["train.py"], code, "", stderr)
+
+
+@pytest.mark.parametrize("form", [OURS, PYTHONS], ids=["a message of ours", "a traceback"])
+def test_a_module_that_is_missing(form):
+    run = ended("a warning\n" + form.replace("MODULE", "jax"))
+    assert trainings.missing_framework(run) == "jax"
+    assert trainings.complaint(run) == "there is no module jax"
+    misspelt = ended(form.replace("MODULE", "tohrch"))
+    assert trainings.missing_framework(misspelt) is None
+    assert trainings.complaint(misspelt) == "there is no module tohrch"
+    part = ended(form.replace("MODULE", "flax.lynen"))  # Flax is there, so the script is wrong
+    assert trainings.missing_framework(part) is None
+
+
+def test_a_module_whose_absence_was_no_reason_to_fail():
+    caught = (
+        PYTHONS.replace("MODULE", "jax") + "\nDuring handling of the above exception, another exception occurred:\n"
+    )
+    for run in (ended(caught + "ValueError: no\n"), ended(PYTHONS.replace("MODULE", "jax"), code=0), ended("")):
+        assert trainings.missing_framework(run) is None
+    assert trainings.complaint(ended(caught + "ValueError: no\n")) == "ValueError: no"
+    assert trainings.complaint(ended("")) == "exit code 1, and no word why"
+    assert trainings.complaint(ended("looked at: x\nexpected:  y\nfound:     z\nnext:      w\n")) == "z"
