@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workshop import exercises, shell
+from workshop.checking import progress
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
 from workshop.files import files_of, sha256_of, write_atomic
@@ -139,8 +140,6 @@ def _kept(exercise: Exercise, there: dict[str, Path]) -> Path:
 
 def diff(number: int, spoil: bool) -> int:
     """Print how the learner's files differ from the solution's, once they pass (or with `spoil`); the exit code."""
-    from workshop.checking import progress
-
     exercise = exercises.exercise_of(number)
     if not spoil and not progress.all_pass(exercise):
         raise WorkshopError(
