@@ -3,3 +3,7 @@
 doctor.py    the report and its exit code
 machine.py   this machine as Pixi sees it; network.py: servers, asked with a deadline
 """
+
+from workshop.doctor.doctor import main
+
+__all__ = ["main"]
