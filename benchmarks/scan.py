@@ -25,7 +25,6 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import logging
 import platform
@@ -36,7 +35,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCES = ROOT / "tests/histfactory/scan_1Lbb_pyhf.json"
@@ -50,6 +48,7 @@ from workspace import apply_patch, digest, read_hypotheses, read_json
 
 from histfactory import compile_models
 from workshop import files
+from workshop.exercises import module_at
 from workshop.runs import device
 
 SIZES = {"synthetic 10 bins": (10, 2), "synthetic 50 bins": (50, 10), "synthetic 200 bins": (200, 30)}
@@ -136,13 +135,6 @@ def agreement(model: Model, limits: Limits, reference: Path) -> dict:
             f"1 and best: {below}"
         )
     return {"compared": len(off), "median_difference": statistics.median(off), "beyond_1e-4": apart}
-
-
-def module_at(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def prototype_of_workspaces(path: Path, workspace: dict, patchset: dict) -> Callable[[], np.ndarray]:

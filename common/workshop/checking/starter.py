@@ -10,7 +10,6 @@ import difflib
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -59,19 +58,10 @@ def _versions(folder: Path, name: str) -> Iterator[bytes]:
     """Versions of a file of an exercise, the likeliest first: on the disk, in the last commit, in those before."""
     if (content := _bytes(folder / name)) is not None:
         yield content
-    history = (_git(folder, "log", "--all", "--format=%H", "--", name) or b"").decode().split()
+    history = (shell.git(folder, "log", "--all", "--format=%H", "--", name) or "").split()
     for commit in ("HEAD", "@{upstream}", *history):
-        if content := _git(folder, "show", f"{commit}:./{name}"):
+        if content := shell.git_bytes(folder, "show", f"{commit}:./{name}"):
             yield content
-
-
-def _git(folder: Path, *words: str) -> bytes | None:
-    """What git prints in a folder; None where it fails."""
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def reset(number: int, yes: bool) -> int:

@@ -5,7 +5,6 @@ A definition is a header (`Bootstrap: docker`), sections (`%post`), and the same
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from workshop.containers import dockerfile, images, shellwords
 from workshop.containers.findings import SECRET_NAME, SECRET_VALUE, fits, one_environment
 from workshop.containers.images import Finding, activation_of
 from workshop.errors import WorkshopError
+from workshop.text import nearest
 
 HEADERS = (
     "bootstrap",
@@ -310,7 +310,7 @@ def _form(path: Path, stages: list[Stage]) -> Iterator[Finding]:
 
 
 def _near(word: str, known: tuple[str, ...]) -> str:
-    return next(iter(difflib.get_close_matches(word.lower(), known, 1, 0)), known[0])
+    return nearest(word.lower(), known, cutoff=0) or known[0]
 
 
 def _from_lock(path: Path, stages: list[Stage], stage: Stage, call: shellwords.PixiCall) -> Iterator[Finding]:

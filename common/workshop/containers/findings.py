@@ -21,6 +21,7 @@ from workshop.containers.images import (
     pixi_steps,
     stage_of,
 )
+from workshop.text import within
 
 SECRET_NAME = re.compile(
     r"(?i)(?:^|_)(?:\w*token|\w*secret|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credentials?)(?:_|$)"
@@ -241,12 +242,7 @@ def one_environment(
 
 def fits(said: str | None, wanted: str) -> bool:
     """Whether a version is `wanted` or newer; 12 is 12.0."""
-    try:
-        mine, least = ([int(part) for part in version.split(".")] for version in (said or "", wanted))
-    except ValueError:
-        return False
-    length = max(len(mine), len(least))
-    return mine + [0] * (length - len(mine)) >= least + [0] * (length - len(least))
+    return within(said or "", f">={wanted}")
 
 
 def _brings(image: Image, stage: Stage, names: tuple[str, ...], until: Step) -> bool:

@@ -3,7 +3,6 @@ holds in the last stage. `container_findings` asks the questions."""
 
 from __future__ import annotations
 
-import platform as machine
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from workshop.containers import dockerfile, shellwords
 from workshop.containers.dockerfile import Instruction, Stage, Step
 from workshop.containers.shellwords import PixiCall
 from workshop.errors import WorkshopError
+from workshop.hardware import subdir
 
 NAMES = ("Dockerfile", "Containerfile")
 
@@ -283,4 +283,4 @@ def activation_of(workspace: manifest.Manifest, environment: str, platform: Plat
 
 def this_subdir() -> str:
     """What conda calls a Linux image on this machine."""
-    return "linux-aarch64" if machine.machine().lower() in ("aarch64", "arm64") else "linux-64"
+    return "linux-aarch64" if (subdir() or "").endswith(("-aarch64", "-arm64")) else "linux-64"
