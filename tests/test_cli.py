@@ -1,9 +1,13 @@
 """The command line of `workshop`: which words are whose, and that every command's function takes its arguments."""
 
 import inspect
+import os
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
+from conftest import ROOT
 
 from workshop import cli
 from workshop.errors import Parser, WorkshopError
@@ -89,3 +93,22 @@ def test_a_word_is_put_right_only_where_it_is_not_known():
         parser.parse_args(["--epochs", "x", "--data", "digit"])
     with pytest.raises(WorkshopError, match=r"next:      train.py --help$"):
         parser.parse_args(["--epochs", "x", "--data", "digits"])
+
+
+def test_the_help_imports_nothing_that_takes_time():
+    """It should answer within 0.2 s; what it imports does not depend on how busy this machine is."""
+    code = "import sys\ntry:\n    import workshop.__main__\n    workshop.cli.main(['--help'])\nfinally:\n    print(*sys.modules)"
+    line = [sys.executable, "-c", code]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "common")}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: workshop" in done.stdout, done.stderr
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert {name for name in imported if name.startswith("workshop")} == {
+        "workshop",
+        "workshop.__main__",
+        "workshop.cli",
+        "workshop.errors",
+        "workshop.shell",
+        "workshop.text",
+    }
+    assert not imported & {"numpy", "torch", "rattler", "rich", "dataclasses", "pixi_workspace"}

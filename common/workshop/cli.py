@@ -58,10 +58,9 @@ def path(*names: str, metavar: str, help: str, **settings: Any) -> Argument:
 class Command(NamedTuple):
     """A command of `workshop`.
 
-    function: `module:name`; it gets the arguments by keyword and returns the exit code.
-    passed_on: the parameter that gets all words that are not the command's own, for the program that it calls.
-    own_come_first: whether the first word that is not the command's own begins those that are passed on. Otherwise the
-    command's own options may follow it.
+    function: `module:name`. It gets the arguments by keyword and returns the exit code.
+    passed_on: the parameter for all words that are not the command's own but meant for the program that it calls.
+    own_come_first: whether the command's own words end at the first other word. Otherwise own options may follow it.
     """
 
     help: str
@@ -242,6 +241,7 @@ def main(argv: list[str] | None = None) -> int:
         words = sys.argv[1:] if argv is None else argv
         workshop, parsers = build_parsers()
         if not words or words[0] not in parsers:
+            workshop.words = list(words)
             workshop.parse_known_args(words[:1])  # prints the help or the version, or raises WorkshopError
         name, own, others = words[0], words[1:], []
         command, parser = COMMANDS[name], parsers[name]
@@ -276,8 +276,8 @@ def split(parser: Parser, words: list[str], own_come_first: bool) -> tuple[list[
     `--` may be missing, since Pixi takes it away. argparse would take words out of the middle of those to pass on, such
     as `digits` in `container-run --data digits`, for the command's environment.
     """
-    has_value = {name: option.nargs != 0 for option in parser.arguments for name in option.option_strings}
-    positionals = sum(not argument.option_strings for argument in parser.arguments)
+    has_value = {name: action.nargs != 0 for action in parser.arguments for name in action.option_strings}
+    positionals = sum(not action.option_strings for action in parser.arguments)
     own, others, rest = [], [], list(words)
     while rest and rest[0] != "--" and not (own_come_first and others):
         word = rest.pop(0)

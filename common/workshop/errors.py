@@ -201,7 +201,7 @@ def _from_system(error: OSError) -> WorkshopError:
         errno.EPERM: "write to a folder of your own with --output",
         errno.EROFS: "write to a folder of your own with --output",
         errno.ENOTDIR: "name another folder with --output",
-    }.get(error.errno or 0, "look at the path above, mend it and run the same command again")
+    }.get(error.errno or 0, "look at the path above, fix it and run the same command again")
     reason = error.strerror or str(error) or type(error).__name__
     return WorkshopError(
         looked_at=what, expected="a file or folder that can be read and written", found=reason, next_step=advice
