@@ -305,6 +305,6 @@ def print_completion(shell: str) -> int:
     for parser in parsers.values():
         for action in parser.arguments:
             if action.metavar in kinds:
-                action.complete = kinds[action.metavar]  # where shtab looks for it
+                action.complete = kinds[action.metavar]  # type: ignore  # where shtab looks for it
     print(shtab.complete(workshop, shell=shell))
     return 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, TypeGuard
 
 from workshop import shell
 from workshop.text import nearest
@@ -37,12 +37,21 @@ class WorkshopError(Exception):
         return partial(type(self), **self.__dict__), ()
 
 
-def has_four_parts(error: BaseException) -> bool:
-    """Whether an error is a message for people: ours, or one of the libraries under `common/`, which know nothing of us."""
+class FourParts(Protocol):
+    """What a message for people has: WorkshopError, and the errors of the libraries beside this package."""
+
+    looked_at: str
+    expected: str
+    found: str
+    next_step: str
+
+
+def has_four_parts(error: object) -> TypeGuard[FourParts]:
+    """Whether an error is a message for people."""
     return all(hasattr(error, part) for part in ("looked_at", "expected", "found", "next_step"))
 
 
-def message_of(error: BaseException) -> str:
+def message_of(error: FourParts) -> str:
     """The four parts of an error, one a line."""
     return (
         f"looked at: {error.looked_at}\n"
@@ -141,7 +150,7 @@ def _first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _print_once(error: BaseException) -> None:
+def _print_once(error: FourParts) -> None:
     """Print the message; the other processes of torchrun, which mostly found the same, print one line each."""
     if _first_process():
         print(message_of(error), file=sys.stderr)

@@ -163,13 +163,12 @@ def hint(which: str, level: int | None) -> int:
             next_step=f"workshop hint {number}",
         )
     entry = _read(exercise).get(asked, NO_ENTRY)
-    if level is None:
-        earned = entry["asked_since_hint"] or entry["hints"] == 0
-        level = max(1, min(entry["hints"] + 1 if earned else entry["hints"], len(found.hints)))
+    earned = entry["hints"] + (1 if entry["asked_since_hint"] else 0)
+    shown = level or max(1, min(earned, len(found.hints)))
     report.say(f"{found.number}  {found.says}\n")
-    for k, text in enumerate(found.hints[:level], 1):
+    for k, text in enumerate(found.hints[:shown], 1):
         report.say(f"hint {k}:  {text}")
-    if level < len(found.hints):
+    if shown < len(found.hints):
         report.say(f"\nnext:    try it, then workshop check {number}; workshop hint {number} knows more after it")
     else:
         report.say(
@@ -178,7 +177,7 @@ def hint(which: str, level: int | None) -> int:
 
     def change(entries: dict[str, dict[str, Any]]) -> None:
         known = entries.get(asked, NO_ENTRY)
-        entries[asked] = known | {"hints": max(level, known["hints"]), "asked_since_hint": False}
+        entries[asked] = known | {"hints": max(shown, known["hints"]), "asked_since_hint": False}
 
     _update(exercise, change)
     return 0

@@ -143,8 +143,8 @@ def diff(number: int, spoil: bool) -> int:
     for name in sorted(mine.keys() & solution.keys()):
         if name.endswith(".lock"):
             continue  # what two solvers chose is no matter of taste, and thousands of lines
-        texts = [_lines(files[name]) for files in (mine, solution)]
-        for line in difflib.unified_diff(*texts, f"starter/{name}", f"solution/{name}", lineterm=""):
+        texts = _lines(mine[name]), _lines(solution[name])
+        for line in difflib.unified_diff(*texts, fromfile=f"starter/{name}", tofile=f"solution/{name}", lineterm=""):
             print(_coloured(line))
             same = False
     if same:

@@ -79,7 +79,7 @@ def _read_workspace(here: Checkout) -> None:
     name = "pixi.toml"
     try:
         found = manifest.load(manifest.find(here.root))
-        features = [feature for environment in found.environments.values() for feature in environment.features]
+        features = tuple(feature for environment in found.environments.values() for feature in environment.features)
         here.channels = satisfy_environment.channel_urls(satisfy_environment.channels_of(found, features), here.root)
         options = [found.pypi_options, *(feature.pypi_options for feature in found.features.values())]
         indexes = [url for option in options if option for url in (option.index_url, *option.extra_index_urls) if url]
