@@ -26,7 +26,6 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import logging
 import multiprocessing
@@ -39,7 +38,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCES = ROOT / "tests/histfactory/scan_1Lbb_pyhf.json"
@@ -53,6 +51,7 @@ from histfactory.inference import Limits, minima
 from histfactory.model import Model
 from histfactory.workspace import apply_patch
 from workshop import files, hardware
+from workshop.exercises import module_at
 
 SIZES = {"synthetic 10 bins": (10, 2), "synthetic 50 bins": (50, 10), "synthetic 200 bins": (200, 30)}
 
@@ -133,13 +132,6 @@ def agreement(model: Model, limits: Limits, reference: Path) -> dict:
             f"1 and best: {below}"
         )
     return {"compared": len(off), "median_difference": statistics.median(off), "beyond_1e-4": apart}
-
-
-def module_at(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def prototype_of_workspaces(path: Path, workspace: dict, patchset: dict) -> Callable[[], np.ndarray]:

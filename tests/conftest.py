@@ -1,6 +1,5 @@
 """What several tests share: the repository's root, a cache of their own, and the training script as a command."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -14,11 +13,13 @@ import pytest
 import reaper
 
 from workshop.checking import checks
+from workshop.exercises import module_at
 from workshop.runs import data
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTION = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
 STARTER = ROOT / "exercise-2-pytorch-cu12/starter/train.py"
+module_of = module_at  # a script as a module, whatever folder it lies in
 
 
 def pytest_addoption(parser):
@@ -207,14 +208,6 @@ def logits_in_numpy(tensors, images):
     x = np.maximum(conv(x, "conv2", 1, 2), 0).transpose(0, 2, 3, 1).reshape(len(x), -1)
     x = np.maximum(x @ tensors["fc1.weight"].T + tensors["fc1.bias"], 0)
     return x @ tensors["fc2.weight"].T + tensors["fc2.bias"]
-
-
-def module_of(path: Path):
-    """A script as a module, whatever folder it lies in."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def record_of(place: Path) -> dict:

@@ -366,7 +366,7 @@ def test_the_starter_runs_as_shipped(command, tmp_path):
         ("hint 2 --levl 3", "workshop hint 2 --level 3"),
         ("completion bas", "workshop completion bash"),
         ("frobnicate", "workshop --help"),
-        ("check 2 --frobnicate", "workshop --help"),
+        ("check 2 --frobnicate", "workshop check --help"),
         ("", "workshop --help"),
     ],
 )

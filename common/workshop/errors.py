@@ -5,26 +5,24 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import platform
-import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol, TypeGuard
 
 from workshop import shell
+from workshop.text import nearest
 
 
 class WorkshopError(Exception):
-    """A problem that the person at the keyboard can mend.
+    """A problem that the person at the keyboard can fix.
 
-    Every message has the same four parts, so that a beginner learns to read
-    them once: what was looked at, what was expected there, what was found, and
-    the next command to type.
+    Every message has the same four parts, so that a beginner learns to read them once: what was looked at, what was
+    expected there, what was found, and the next command to type.
     """
 
     def __init__(self, *, looked_at: object, expected: str, found: str, next_step: str) -> None:
@@ -39,12 +37,21 @@ class WorkshopError(Exception):
         return partial(type(self), **self.__dict__), ()
 
 
-def has_four_parts(error: BaseException) -> bool:
-    """Whether an error is a message for people: ours, or one of the libraries under `common/`, which know nothing of us."""
+class FourParts(Protocol):
+    """What a message for people has: WorkshopError, and the errors of the libraries beside this package."""
+
+    looked_at: str
+    expected: str
+    found: str
+    next_step: str
+
+
+def has_four_parts(error: object) -> TypeGuard[FourParts]:
+    """Whether an error is a message for people."""
     return all(hasattr(error, part) for part in ("looked_at", "expected", "found", "next_step"))
 
 
-def message_of(error: BaseException) -> str:
+def message_of(error: FourParts) -> str:
     """The four parts of an error, one a line."""
     return (
         f"looked at: {error.looked_at}\n"
@@ -55,47 +62,55 @@ def message_of(error: BaseException) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with its complaints as a message of four lines and exit code 1, as for every other mistake."""
+    """argparse, with its complaints as a message of four parts; a positional argument may follow the options.
+
+    prog: the command that is parsed; a script leaves it out. Options of other programs must not be among the words.
+    """
+
+    def __init__(self, prog: str | None = None, **settings: Any) -> None:
+        self.arguments: list[argparse.Action] = []
+        self.words = sys.argv[1:]
+        self.is_script = prog is None
+        super().__init__(prog=prog, **settings)
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """As argparse has it; the argument is also kept in `arguments`."""
+        self.arguments.append(super().add_argument(*names, **settings))
+        return self.arguments[-1]
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As argparse has it, for `check 2 --all PATH` too. Raises WorkshopError where the words make no sense."""
+        self.words = sys.argv[1:] if args is None else list(args)
+        return self.parse_intermixed_args(self.words, namespace)
 
     def error(self, message: str) -> NoReturn:
-        words = sys.argv[1:]
-        own = self.prog == os.path.basename(sys.argv[0])  # a script, and not one of the commands of `workshop`
-        said = f"{message} (typed: {' '.join(words) or 'nothing'})"
-        expected = " ".join(self.format_usage().removeprefix("usage:").split())
-        meant = self._meant(message, words)
-        if own:
-            advice = shell.script(Path(sys.argv[0]).resolve(), *(meant or ["--help"]))
-        else:
-            advice = shlex.join([self.prog.split()[0], *meant]) if meant else f"{self.prog} --help"
+        """Raise a WorkshopError, whose next step is the same command with the mistyped word put right, or the help."""
+        words = self._corrected() or ["--help"]
+        script = shell.script(Path(sys.argv[0]).resolve(), *words)
         raise WorkshopError(
-            looked_at=f"the command line of {self.prog}", expected=expected, found=said, next_step=advice
+            looked_at=f"the command line of {self.prog}",
+            expected=" ".join(self.format_usage().removeprefix("usage:").split()),
+            found=f"{message} (typed: {' '.join([self.prog, *self.words])})",
+            next_step=script if self.is_script else shlex.join([*self.prog.split(), *words]),
         )
 
-    def _meant(self, message: str, words: list[str]) -> list[str] | None:
-        """The words with the one that argparse does not know put right; None where no known one is like it."""
-        if choice := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
-            wrong, known = choice[1], re.findall(r"[^\s',]+", choice[2])
-        elif option := re.search(r"(?:unrecognized arguments:|what is) (--[^\s=?]+)", message):
-            wrong, known = option[1], [*self._option_string_actions]
-            if self._subparsers and words and words[0] in (commands := self._subparsers._group_actions[0].choices):
-                known = [*commands[words[0]]._option_string_actions]
-        else:
-            return None
-        import difflib
-
-        near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
-        at = next((i for i, word in enumerate(words) if word.partition("=")[0] == wrong), None)
-        if not near or at is None:
-            return None
-        return [*words[:at], words[at].replace(wrong, near[0], 1), *words[at + 1 :]]
+    def _corrected(self) -> list[str] | None:
+        """The words with the first one that is nearly an option or a choice put right; None where there is none."""
+        options = [name for argument in self.arguments for name in argument.option_strings]
+        choices = [choice for argument in self.arguments for choice in argument.choices or ()]
+        for place, word in enumerate(self.words):
+            name, sign, value = word.partition("=")
+            known = options if word.startswith("--") else [choice for choice in choices if isinstance(choice, str)]
+            if name not in known and (near := nearest(name, known)):
+                return [*self.words[:place], near + sign + value, *self.words[place + 1 :]]
+        return None
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn the problems of a command into one message on stderr and an exit code (1, or 130 for Ctrl-C).
+    """Turn the problems of a command into one message on stderr and an exit code: 1, or 130 for Ctrl-C.
 
-    Wrap the imports of a script and its `main()` in it. Errors that are not foreseen here keep their
-    traceback: they are our bugs, and a bug should be easy to report.
+    Errors that are not foreseen here keep their traceback: they are our bugs, and a bug should be easy to report.
     """
     try:
         yield
@@ -103,29 +118,31 @@ def explained() -> Iterator[None]:
         if _first_process():
             print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except ModuleNotFoundError as error:
-        _say(_missing(error))
-        sys.exit(1)
     except BrokenPipeError:
         # The reader of the pipe (`| head`) went away; a closed stderr keeps Python from complaining at exit.
         sys.stderr.close()
         sys.exit(1)
-    except OSError as error:
-        _say(_from_system(error))
-        sys.exit(1)
     except Exception as error:
-        if has_four_parts(error):
-            _say(error)
-            sys.exit(1)
-        # By name, since neither torch nor jax is imported for those who do not use it.
-        kind = type(error).__name__
-        if kind == "OutOfMemoryError":
-            _say(_out_of_memory(error))
-        elif kind in ("XlaRuntimeError", "JaxRuntimeError") and says_gpu_is_full(str(error)):
-            _say(_taken_by_xla(error))
-        else:
+        message = error if has_four_parts(error) else _foreseen(error)
+        if message is None:
             raise
+        _print_once(message)
         sys.exit(1)
+
+
+def _foreseen(error: Exception) -> WorkshopError | None:
+    """The message for an error of Python, of the system or of a full GPU; None for any other."""
+    if isinstance(error, ModuleNotFoundError):
+        return _missing(error)
+    if isinstance(error, OSError):
+        return _from_system(error)
+    # By name, since neither torch nor jax is imported for those who do not use it.
+    kind = type(error).__name__
+    if kind == "OutOfMemoryError":
+        return _gpu_is_full(error, of_jax=False)
+    if kind in ("XlaRuntimeError", "JaxRuntimeError") and says_gpu_is_full(str(error)):
+        return _gpu_is_full(error, of_jax=True)
+    return None
 
 
 def _first_process() -> bool:
@@ -133,27 +150,18 @@ def _first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _say(error: BaseException) -> None:
-    """The message, once: the other processes of torchrun, which mostly found the same, add a line each."""
+def _print_once(error: FourParts) -> None:
+    """Print the message; the other processes of torchrun, which mostly found the same, print one line each."""
     if _first_process():
         print(message_of(error), file=sys.stderr)
     else:
-        # torchrun ends all processes when one has ended: give the first one the time to say it in full.
+        # torchrun ends all processes when one has ended: give the first one the time to print it in full.
         time.sleep(2)
         print(f"process {os.environ.get('RANK', '')} stops: {error.looked_at}: {error.found}", file=sys.stderr)
 
 
-def _out_of_memory(error: RuntimeError) -> WorkshopError:
-    return WorkshopError(
-        looked_at="the memory of the GPU",
-        expected="room for data set, weights and one batch",
-        found=str(error).splitlines()[0] if str(error) else "out of memory",
-        next_step="`nvidia-smi` shows who uses it; wait, choose another one with CUDA_VISIBLE_DEVICES, or --device cpu",
-    )
-
-
 def says_gpu_is_full(report: str) -> bool:
-    """Whether JAX says that a GPU's memory is taken; a library that finds none left says so in words of its own."""
+    """Whether JAX reports that a GPU has no memory left; its libraries each have words of their own for it."""
     words = (
         "RESOURCE_EXHAUSTED",
         "OUT_OF_MEMORY",
@@ -167,43 +175,29 @@ def says_gpu_is_full(report: str) -> bool:
     return any(word in report for word in words)
 
 
-def _taken_by_xla(error: RuntimeError) -> WorkshopError:
+def _gpu_is_full(error: Exception, of_jax: bool) -> WorkshopError:
+    advice = "`nvidia-smi` shows who uses it; wait, choose another one with CUDA_VISIBLE_DEVICES, or --device cpu"
+    if of_jax:
+        advice = (
+            "where two processes share a GPU, set XLA_PYTHON_CLIENT_PREALLOCATE=false for both (or a share for each, "
+            "XLA_PYTHON_CLIENT_MEM_FRACTION=.4); `nvidia-smi` shows who uses it"
+        )
     return WorkshopError(
-        looked_at="the memory of the GPU, of which JAX takes three quarters when it starts",
+        looked_at="the memory of the GPU" + (", of which JAX takes three quarters when it starts" if of_jax else ""),
         expected="room for data set, weights and one batch",
-        found=str(error).splitlines()[0][:200],
-        next_step="where two processes share a GPU, set XLA_PYTHON_CLIENT_PREALLOCATE=false for both (or a share for "
-        "each, XLA_PYTHON_CLIENT_MEM_FRACTION=.4); `nvidia-smi` shows who uses it",
+        found=(str(error) or "out of memory").splitlines()[0][:200],
+        next_step=advice,
     )
 
 
 def _missing(error: ModuleNotFoundError) -> WorkshopError:
-    looked_at = f"the Python environment in {sys.prefix}"
-    expected = f"the package that brings the module {error.name!r}"
-    if error.name in ("jax", "jaxlib", "flax", "optax") and (where := _without_jax()):
-        advice = 'without Pixi PyPI has one: .venv/bin/pip install -e ".[cpu,test]"; or run it on x86-64 Linux or a Mac'
-        return WorkshopError(
-            looked_at=looked_at,
-            expected=expected,
-            found=f"no such module: no environment holds JAX on {where}",
-            next_step=advice,
-        )
     return WorkshopError(
-        looked_at=looked_at,
-        expected=expected,
-        found="no such module: this environment was made without it",
+        looked_at=f"the Python environment in {sys.prefix}",
+        expected=f"the package that contains the module {error.name!r}",
+        found="no such module in this environment",
         next_step="with Pixi: name an environment that has it, as in `pixi run -e cpu-jax ...`; "
         'without: .venv/bin/pip install -e ".[cpu,test]"',
     )
-
-
-def _without_jax() -> str | None:
-    """The platform, where conda-forge has no jaxlib (Windows), or no flax that the lock could hold (Linux on ARM)."""
-    if sys.platform == "win32":
-        return "Windows (conda-forge builds no jaxlib for win-64)"
-    if sys.platform == "linux" and platform.machine() == "aarch64":
-        return "Linux on ARM (no flax is locked for linux-aarch64)"
-    return None
 
 
 def _from_system(error: OSError) -> WorkshopError:
@@ -216,7 +210,7 @@ def _from_system(error: OSError) -> WorkshopError:
         errno.EPERM: "write to a folder of your own with --output",
         errno.EROFS: "write to a folder of your own with --output",
         errno.ENOTDIR: "name another folder with --output",
-    }.get(error.errno or 0, "look at the path above, mend it and run the same command again")
+    }.get(error.errno or 0, "look at the path above, fix it and run the same command again")
     reason = error.strerror or str(error) or type(error).__name__
     return WorkshopError(
         looked_at=what, expected="a file or folder that can be read and written", found=reason, next_step=advice

@@ -1,9 +1,10 @@
-"""Commands as a person in this folder would type them: the advice in messages has to work when it is pasted."""
+"""Commands as a person in this folder would type them, since the advice in messages must work when pasted; and git."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,3 +39,21 @@ def script(path: Path, *words: str) -> str:
         here = os.environ.get("LOCAL_WORLD_SIZE", "2")
         start += f" -m torch.distributed.run --nproc-per-node {here}"
     return " ".join([start, quoted(path), *map(shlex.quote, words)])
+
+
+def git_bytes(folder: Path, *words: str) -> bytes | None:
+    """What git prints to stdout in a folder; None where it fails, is missing or takes longer than 30 seconds."""
+    # Inside a git hook these variables name another checkout.
+    variables = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+    line = ["git", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(line, capture_output=True, timeout=30, env=variables)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def git(folder: Path, *words: str) -> str | None:
+    """`git_bytes` as text, without the white space around it."""
+    printed = git_bytes(folder, *words)
+    return None if printed is None else printed.decode("utf-8", "replace").strip()

@@ -180,25 +180,39 @@ def test_new_checks_after_a_pull_are_asked_again(clone):
     assert status(clone)["2.1"] == "changed"
 
 
-def test_an_edited_state_file_counts_no_more(clone):
+def test_what_is_damaged_in_a_state_file_is_dropped(clone, capsys):
     workshop(clone, "check", "2")
     path = clone / ".workshop" / "progress-2.json"
-    path.write_text(path.read_text().replace('"fail"', '"ok"'))
-    done = workshop(clone, "progress")
-    assert "0 of 7" in done.stdout and "edited or damaged" in done.stderr
+    sound = json.loads(path.read_text())
     for content in (
         "",
         "[]",
+        "[" * 100_000,
         '{"version": 1}',
         '{"version": 1, "checks": 3}',
-        '{"version": 9, "checks": {}}',
+        '{"version": 1, "checks": {"2.1": ["ok"]}}',
         "\x00\xff",
+        json.dumps(sound)[:-9],
+        *(
+            json.dumps(sound | {"checks": {"2.1": sound["checks"]["2.1"] | {key: value}}})
+            for key in ("status", "content", "hints", "asked_since_hint")
+            for value in (None, 7, "x" if key != "content" else [], {}, ["ok"])
+        ),
     ):
         path.write_bytes(content.encode("latin-1"))
-        done = workshop(clone, "progress")
-        assert done.returncode == 0 and "0 of 7" in done.stdout and "Traceback" not in done.stderr, content
+        assert set(progress.status_now(exercise_of(clone)).values()) == {"not asked"}, content
+        note = capsys.readouterr().err
+        assert note.count("note: ") == 1 and "is damaged" in note, content
+    done = workshop(clone, "hint", "2")  # which writes a sound one
+    assert done.returncode == 0 and "is damaged" in done.stderr and workshop(clone, "progress").stderr == ""
+    path.write_text('{"version": 9, "checks": {}}')  # of another release: not damaged, and does not count
+    assert workshop(clone, "progress").stderr == "" and set(status(clone).values()) == {"not asked"}
     workshop(clone, "check", "2")
     assert status(clone)["2.1"] == "fail"
+    damaged = sound["checks"] | {"2.2": {"status": "ok"}}
+    path.write_text(json.dumps(sound | {"checks": damaged}))
+    done = workshop(clone, "progress", "--json")
+    assert "is damaged" in done.stderr and json.loads(done.stdout)["exercises"][0]["checks"]["2.1"] == "fail"
 
 
 def test_another_workspace_is_no_progress(clone, tmp_path):

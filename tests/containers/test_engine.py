@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from pixi_workspace import manifest
+from workshop import shell
 from workshop.containers import engine, trials
 from workshop.files import sha256_of
 
@@ -185,9 +186,9 @@ def test_the_arguments_of_a_build(tmp_path):
     workspace = manifest.load(ROOT / "pixi.toml")
     given = engine.arguments(workspace, "cpu", ROOT)
     assert given["ENVIRONMENT"] == "cpu" and given["LOCK_SHA256"] == sha256_of(ROOT / "pixi.lock")
-    assert given["REVISION"][:40] == engine.git(ROOT, "rev-parse", "HEAD")
+    assert given["REVISION"][:40] == shell.git(ROOT, "rev-parse", "HEAD")
     assert "REVISION" not in engine.arguments(workspace, "cpu", tmp_path)  # not a checkout
-    moment = engine.git(ROOT, "log", "-1", "--format=%ct")
+    moment = shell.git(ROOT, "log", "-1", "--format=%ct")
     docker = engine.build_command(engine.Engine("docker", "docker", ""), DOCKERFILE, ROOT, "a:b", given)
     assert f"SOURCE_DATE_EPOCH={moment}" in docker and docker[-1] == str(ROOT)
     buildah = engine.build_command(engine.Engine("buildah", "buildah", ""), DOCKERFILE, ROOT, "a:b", given)

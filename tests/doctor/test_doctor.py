@@ -22,8 +22,10 @@ from hypothesis import strategies as st
 
 from pixi_workspace import disk, environments, needs
 from workshop import hardware, report, timeouts
-from workshop.doctor import doctor, machine, network
+from workshop.doctor import checkout, doctor, machine, network, tools
+from workshop.doctor import environments as doctor_environments
 from workshop.doctor.machine import Machine
+from workshop.text import within
 
 CPU_MIB = tomllib.loads((ROOT / "exercise-2-pytorch-cu12/exercise.toml").read_text())["download_mib"]["cpu"]
 # Words that must appear in no report: they are the person's.
@@ -317,7 +319,7 @@ def test_tls_that_is_opened_on_the_way_has_words_of_its_own(direct, certificate,
     with server(200, context=context) as url:
         found = network.reach(url, 5)
         assert found.answers is False and found.tls and "its certificate is not trusted here" in found.words
-        row = doctor._network_row("conda channel", url, (), found)
+        row = network.row(network.Server("conda channel", url), found)
         assert "SSL_CERT_FILE" in row.next_step
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
         assert network.reach(url, 5).answers is True  # and the advice helps
@@ -438,20 +440,19 @@ def test_manifests_and_locks_that_cannot_be_read(examine, workshop, tool, name):
 def test_pixis_of_all_kinds(workshop, tool, monkeypatch, script, said, step):
     monkeypatch.setenv("HOME", str(workshop))
     monkeypatch.delenv("PIXI_EXE", raising=False)
-    monkeypatch.setattr(doctor, "SILENCE", 1.0)
     tool("pixi", script)
-    row = doctor.tool_rows(doctor.read(workshop), doctor._version_said("pixi"), "2.39")[0]
+    row = tools.rows(checkout.read(workshop), tools.version_of("pixi", 1), "2.39")[0]
     assert said in row.found and row.next_step.startswith(step) and row.good is (not step)
 
 
 def test_a_pixi_that_the_terminal_does_not_find(workshop, tool, monkeypatch):
     monkeypatch.setenv("HOME", str(workshop))
     monkeypatch.delenv("PIXI_EXE", raising=False)
-    here = doctor.read(workshop)
-    assert doctor.tool_rows(here, doctor._version_said("pixi"), None)[0].found == "not found"
+    here = checkout.read(workshop)
+    assert tools.rows(here, tools.version_of("pixi", 1), None)[0].found == "not found"
     (workshop / ".pixi/bin").mkdir(parents=True)
     (workshop / ".pixi/bin/pixi").touch()
-    row = doctor.tool_rows(here, doctor._version_said("pixi"), None)[0]
+    row = tools.rows(here, tools.version_of("pixi", 1), None)[0]
     assert row.good is False and row.next_step == "open a new terminal"
 
 
@@ -464,7 +465,7 @@ def test_a_tool_may_say_anything(said):
         found = hardware.gpus()
         assert all(set(gpu) <= {"driver", "gpu", "compute_capability"} for gpu in found)
         assert machine._as_versions(text) is None or isinstance(machine._as_versions(text), dict)
-        version = doctor._version_said("sh")
+        version = tools.version_of("sh", 1)
         assert version == "" or version[0].isdecimal()
         assert machine.plain(text).isascii() and len(machine.plain(text)) <= 80
     finally:
@@ -473,7 +474,7 @@ def test_a_tool_may_say_anything(said):
 
 @given(st.from_regex(r"\A\d{1,4}(\.\d{1,4}){1,3}\Z"), st.text(alphabet="<>=!~,.0123456789* ", max_size=20))
 def test_any_version_and_any_constraint_compare(version, spec):
-    assert doctor.within(version, spec) in (True, False)
+    assert within(version, spec) in (True, False)
 
 
 @pytest.mark.parametrize(
@@ -487,10 +488,13 @@ def test_any_version_and_any_constraint_compare(version, spec):
         ("0.9.0", ">=0.71", False),
         ("0.100.0", ">=0.71", True),
         ("1.2.3", "==1.2", True),
+        ("12", ">=12.0", True),
+        ("12", ">12.0", False),
+        ("3.13.0rc1", ">=3.11", False),
     ],
 )
 def test_versions_are_compared_as_numbers(version, spec, good):
-    assert doctor.within(version, spec) is good
+    assert within(version, spec) is good
 
 
 # ---------------------------------------------------------------- the tools that hang, the driver
@@ -573,7 +577,7 @@ def test_cuda_is_what_the_drivers_library_says(libcuda, monkeypatch):
     monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "11.2")
     mine = machine.look(10)
     assert mine.virtual["__cuda"] == "11.2" and mine.overridden == ("CONDA_OVERRIDE_CUDA",)
-    assert "CONDA_OVERRIDE_CUDA is set" in " ".join(row.found for row in doctor.machine_rows(mine))
+    assert "CONDA_OVERRIDE_CUDA is set" in " ".join(row.found for row in machine.rows(mine))
 
 
 def test_a_drivers_library_that_hangs_is_passed_over(libcuda, monkeypatch):
@@ -587,7 +591,7 @@ def test_an_override_that_is_no_version(monkeypatch):
     monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "zaphod")
     mine = machine.look(10)
     assert mine.trouble == ("the value of __cuda is no number",) and mine.virtual and "__cuda" not in mine.virtual
-    assert not any("zaphod" in row.found for row in doctor.machine_rows(mine))
+    assert not any("zaphod" in row.found for row in machine.rows(mine))
 
 
 # ---------------------------------------------------------------- which environments run, and why not the others
@@ -609,7 +613,10 @@ def a_machine(subdir="linux-64", **virtual) -> Machine:
 
 def verdicts(places, mine, free=10**12) -> dict[str, tuple[bool | None, str]]:
     names = dict.fromkeys(place.environment for place in places)
-    return {n: doctor.runs_here([p for p in places if p.environment == n], mine, free, False)[:2] for n in names}
+    return {
+        n: doctor_environments.runs_here([p for p in places if p.environment == n], mine, free, False)[:2]
+        for n in names
+    }
 
 
 def running(found) -> set[str]:
@@ -680,7 +687,7 @@ def test_an_unknown_disk_is_said(workshop, monkeypatch):
 
     monkeypatch.setattr(shutil, "disk_usage", refuse)
     assert disk.free(workshop) is None
-    assert doctor.disk_rows(doctor.read(workshop))[0].good is None
+    assert doctor_environments.disk_rows(checkout.read(workshop))[0].good is None
 
 
 def test_a_full_disk_closes_the_way_with_pixi(examine, tool, workshop):
@@ -697,10 +704,10 @@ def test_a_platform_that_only_the_packages_let_in():
     conda, place = listed.conda, listed.place
 
     only_platform = place(conda("numpy", "2"), cuda="12.0")
-    good, words, _ = doctor.runs_here([only_platform], a_machine(), None, False)
+    good, words, _ = doctor_environments.runs_here([only_platform], a_machine(), None, False)
     assert good is False and "may install it with a mere warning" in words
     asks = place(conda("pytorch", "2", "cuda129_0", ("__cuda >=12.4",)), cuda="12.0")
-    good, words, _ = doctor.runs_here([asks], a_machine(__cuda="12.2"), None, False)
+    good, words, _ = doctor_environments.runs_here([asks], a_machine(__cuda="12.2"), None, False)
     assert good is False and "for CUDA 12.4" in words and "supports CUDA 12.2" in words
     assert needs.unmet(asks, {"__cuda": "12.4"}) == ([], [])
 

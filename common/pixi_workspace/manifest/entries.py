@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pixi_workspace import platforms
 from pixi_workspace.manifest.model import Channel
 from pixi_workspace.manifest.spec import conda_name, pypi_name
-from pixi_workspace.manifest.toml import ManifestError, check_keys, problem, take, take_table
+from pixi_workspace.manifest.toml import ManifestError, check_keys, nearest, problem, take, take_table
 from pixi_workspace.platforms import FRIENDLY, Platform, VirtualPackage
 
 UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1, "y": 31557600, "M": 2630016}
@@ -173,9 +171,3 @@ def read_cutoff(value: Any, where: str) -> datetime | None:
     except (TypeError, ValueError, KeyError, OverflowError):
         pass
     raise problem(where=where, expected='a date "2026-08-01", a time with its zone, or an age "7d"', found=f"{value!r}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""

@@ -18,12 +18,12 @@ from rattler import Version, VersionSpec
 from pixi_workspace import platforms
 from pixi_workspace.errors import WorkspaceError
 from pixi_workspace.manifest import tables
-from pixi_workspace.manifest.entries import check_system_requirements, nearest, read_cutoffs
+from pixi_workspace.manifest.entries import check_system_requirements, read_cutoffs
 from pixi_workspace.manifest.model import Environment, Feature, Head, Manifest, Target
 from pixi_workspace.manifest.options import join_options
 from pixi_workspace.manifest.platforms import migrate, validate_references
 from pixi_workspace.manifest.spec import CondaSpec, PypiSpec, check_specifiers, from_requirement
-from pixi_workspace.manifest.toml import PixiTooOld, check_keys, parse, problem, take, take_strings, take_table
+from pixi_workspace.manifest.toml import PixiTooOld, check_keys, nearest, parse, problem, take, take_strings, take_table
 from pixi_workspace.platforms import Platform
 
 # The Pixi that this agrees with; `requires-pixi` is compared with it, whatever Pixi is installed.

@@ -12,17 +12,20 @@ from typing import Any
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from pixi_workspace import platforms
-from pixi_workspace.manifest.entries import (
-    nearest,
-    read_channels,
-    read_cutoff,
-    read_platforms,
-    read_system_requirements,
-)
+from pixi_workspace.manifest.entries import read_channels, read_cutoff, read_platforms, read_system_requirements
 from pixi_workspace.manifest.model import Feature, Head, Target, Task
 from pixi_workspace.manifest.options import read_pypi_options
 from pixi_workspace.manifest.spec import check_location, conda_name, conda_spec, conda_table, pypi_table
-from pixi_workspace.manifest.toml import check_keys, problem, take, take_choice, take_strings, take_table, take_url
+from pixi_workspace.manifest.toml import (
+    check_keys,
+    nearest,
+    problem,
+    take,
+    take_choice,
+    take_strings,
+    take_table,
+    take_url,
+)
 
 HEAD_KEYS = (
     "name version description authors channels channel-priority solve-strategy platforms license license-file readme "

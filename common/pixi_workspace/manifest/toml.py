@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Iterable
 from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,9 +87,14 @@ def check_keys(table: dict[str, Any], allowed: str, where: str) -> None:
     known = allowed.split()
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise problem(where=where, expected="one of " + ", ".join(known), found=f"the unknown key '{key}'{hint}")
+            found = f"the unknown key '{key}'{nearest(key, known)}"
+            raise problem(where=where, expected="one of " + ", ".join(known), found=found)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def take(table: dict[str, Any], key: str, kind: type[T], where: str) -> T | None:

@@ -1,27 +1,29 @@
-"""`workshop progress` and `workshop hint`: what passed, for which content, and how much help was asked for.
+"""`workshop progress` and `workshop hint`: what passed, for which content, and how many hints were printed.
 
-An answer is remembered with its content: the sha256 over the files of the starter and the checks. After an edit or a
-`git pull` it counts no more, and does again when that content comes back before the check is asked about another. The
-file carries a checksum of each entry, so that an edited one is noticed and dropped.
+An answer is kept with its content: the sha256 over the files of the starter and the checks. It counts for that content
+alone: not after an edit or a `git pull`, but again when the content comes back before the check runs on another one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from workshop import exercises, report, shell
-from workshop.checking import starter
 from workshop.checking.checks import Answer, Check
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
-from workshop.files import sha256_of, write_atomic
+from workshop.files import files_of, sha256_of, write_atomic
 
 VERSION = 1
+# An entry before the first check, and what else an entry may hold.
+NO_ENTRY = {"status": "not asked", "content": "", "hints": 0, "asked_since_hint": True}
+STATUSES = ("ok", "fail", "skip", "not asked")
 
 
 def _file(exercise: Exercise) -> Path:
@@ -31,7 +33,7 @@ def _file(exercise: Exercise) -> Path:
 def content_of(exercise: Exercise) -> str:
     """sha256 over what an answer depends on: the files of the starter, and the checks themselves."""
     digest = hashlib.sha256()
-    files = starter.files_of(exercise.folder / "starter") | {"../checks.py": exercise.folder / "checks.py"}
+    files = files_of(exercise.folder / "starter") | {"../checks.py": exercise.folder / "checks.py"}
     for name, path in sorted(files.items()):
         try:
             digest.update(f"{name}\0{sha256_of(path)}\n".encode())
@@ -40,27 +42,31 @@ def content_of(exercise: Exercise) -> str:
     return digest.hexdigest()
 
 
-def _seal(number: str, entry: dict[str, Any]) -> str:
-    kept = {key: value for key, value in entry.items() if key != "seal"}
-    return hashlib.sha256(f"{number}{json.dumps(kept, sort_keys=True)}".encode()).hexdigest()[:16]
+def _is_sound(entry: Any) -> bool:
+    """Whether an entry is one that `remember` and `hint` write."""
+    return (
+        isinstance(entry, dict)
+        and entry.get("status") in STATUSES
+        and isinstance(entry.get("content"), str)
+        and entry.get("hints") in range(4)
+        and isinstance(entry.get("asked_since_hint"), bool)
+    )
 
 
 def _read(exercise: Exercise) -> dict[str, dict[str, Any]]:
-    """The entries by check, without those that were edited or damaged."""
+    """The entries by check; damaged ones are dropped, with one note."""
     path = _file(exercise)
     try:
         stored = json.loads(path.read_bytes())
         entries = stored["checks"] if stored["version"] == VERSION else {}
-        sound = {n: e for n, e in entries.items() if isinstance(e, dict) and e.get("seal") == _seal(n, e)}
+        sound = {number: entry for number, entry in entries.items() if _is_sound(entry)}
+        damaged = len(sound) < len(entries)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        entries, sound = {"": None}, {}
-    if len(sound) < len(entries):
-        print(
-            f"note: {shell.relative(path)} was edited or damaged; what is not sound in it counts no more",
-            file=sys.stderr,
-        )
+        sound, damaged = {}, True
+    if damaged:
+        print(f"note: {shell.relative(path)} is damaged; what cannot be read in it is dropped", file=sys.stderr)
     return sound
 
 
@@ -75,8 +81,7 @@ def _update(exercise: Exercise, change: Callable[[dict[str, dict[str, Any]]], No
         with FileLock(path.with_suffix(".lock"), timeout=10):
             entries = _read(exercise)
             change(entries)
-            sealed = {number: entry | {"seal": _seal(number, entry)} for number, entry in entries.items()}
-            text = json.dumps({"version": VERSION, "checks": sealed}, indent=1, sort_keys=True)
+            text = json.dumps({"version": VERSION, "checks": entries}, indent=1, sort_keys=True)
             write_atomic(path, f"{text}\n".encode())
     except (OSError, Timeout, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -88,13 +93,8 @@ def remember(exercise: Exercise, rows: list[tuple[Check, Answer]], content: str)
 
     def change(entries: dict[str, dict[str, Any]]) -> None:
         for check, answer in rows:
-            hints = entries.get(check.number, {}).get("hints", 0)
-            entries[check.number] = {
-                "status": answer.status,
-                "content": content,
-                "hints": hints,
-                "asked_since_hint": True,
-            }
+            entry = entries.get(check.number, NO_ENTRY)
+            entries[check.number] = entry | {"status": answer.status, "content": content, "asked_since_hint": True}
 
     _update(exercise, change)
 
@@ -104,15 +104,14 @@ def status_now(exercise: Exercise) -> dict[str, str]:
     entries, content = _read(exercise), content_of(exercise)
     found = {}
     for check in exercise.checks:
-        entry = entries.get(check.number)
-        if entry is None or entry["status"] == "not asked":  # a hint may come before the first check
-            found[check.number] = "not asked"
-        else:
-            found[check.number] = entry["status"] if entry["content"] == content else "changed"
+        entry = entries.get(check.number, NO_ENTRY)
+        counts = entry["content"] == content or entry["status"] == "not asked"
+        found[check.number] = entry["status"] if counts else "changed"
     return found
 
 
 def all_pass(exercise: Exercise) -> bool:
+    """Whether every check has passed with the files as they are now."""
     return set(status_now(exercise).values()) == {"ok"}
 
 
@@ -133,11 +132,21 @@ def show(as_json: bool) -> int:
     return 0
 
 
-def hint(number: int, check: str | None, level: int | None) -> int:
-    """Print a hint for a check of exercise `number` (the first that does not pass); 0.
+def hint(which: str, level: int | None) -> int:
+    """Print a hint for check `which` (`2.4`), or for the first check of exercise `which` (`2`) that does not pass; 0.
 
-    A hint beyond the first is earned by a `workshop check` since the last one, or asked for by its `level`.
+    A hint beyond the first is earned by a `workshop check` since the last one, or requested by its `level`. Raises
+    WorkshopError where there is no such exercise or check.
     """
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?", which):
+        raise WorkshopError(
+            looked_at="the number of the exercise",
+            expected="2, or 2.4 for one check",
+            found=repr(which),
+            next_step="workshop hint 2",
+        )
+    number, _, check = which.partition(".")
+    number = int(number)
     exercise = exercises.exercise_of(number)
     now = status_now(exercise)
     asked = f"{number}.{check}" if check else next((n for n, status in now.items() if status != "ok"), None)
@@ -153,15 +162,13 @@ def hint(number: int, check: str | None, level: int | None) -> int:
             found=asked,
             next_step=f"workshop hint {number}",
         )
-    fresh = {"status": "not asked", "content": "", "hints": 0, "asked_since_hint": True}
-    entry = _read(exercise).get(asked, fresh)
-    if level is None:
-        earned = entry["asked_since_hint"] or entry["hints"] == 0
-        level = max(1, min(entry["hints"] + 1 if earned else entry["hints"], len(found.hints)))
+    entry = _read(exercise).get(asked, NO_ENTRY)
+    earned = entry["hints"] + (1 if entry["asked_since_hint"] else 0)
+    shown = level or max(1, min(earned, len(found.hints)))
     report.say(f"{found.number}  {found.says}\n")
-    for k, text in enumerate(found.hints[:level], 1):
+    for k, text in enumerate(found.hints[:shown], 1):
         report.say(f"hint {k}:  {text}")
-    if level < len(found.hints):
+    if shown < len(found.hints):
         report.say(f"\nnext:    try it, then workshop check {number}; workshop hint {number} knows more after it")
     else:
         report.say(
@@ -169,8 +176,8 @@ def hint(number: int, check: str | None, level: int | None) -> int:
         )
 
     def change(entries: dict[str, dict[str, Any]]) -> None:
-        known = entries.get(asked, fresh)
-        entries[asked] = known | {"hints": max(level, known["hints"]), "asked_since_hint": False}
+        known = entries.get(asked, NO_ENTRY)
+        entries[asked] = known | {"hints": max(shown, known["hints"]), "asked_since_hint": False}
 
     _update(exercise, change)
     return 0

@@ -10,13 +10,13 @@ import difflib
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from workshop import exercises, shell
+from workshop.checking import progress
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
 from workshop.files import files_of, sha256_of, write_atomic
@@ -58,19 +58,10 @@ def _versions(folder: Path, name: str) -> Iterator[bytes]:
     """Versions of a file of an exercise, the likeliest first: on the disk, in the last commit, in those before."""
     if (content := _bytes(folder / name)) is not None:
         yield content
-    history = (_git(folder, "log", "--all", "--format=%H", "--", name) or b"").decode().split()
+    history = (shell.git(folder, "log", "--all", "--format=%H", "--", name) or "").split()
     for commit in ("HEAD", "@{upstream}", *history):
-        if content := _git(folder, "show", f"{commit}:./{name}"):
+        if content := shell.git_bytes(folder, "show", f"{commit}:./{name}"):
             yield content
-
-
-def _git(folder: Path, *words: str) -> bytes | None:
-    """What git prints in a folder; None where it fails."""
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def reset(number: int, yes: bool) -> int:
@@ -139,8 +130,6 @@ def _kept(exercise: Exercise, there: dict[str, Path]) -> Path:
 
 def diff(number: int, spoil: bool) -> int:
     """Print how the learner's files differ from the solution's, once they pass (or with `spoil`); the exit code."""
-    from workshop.checking import progress
-
     exercise = exercises.exercise_of(number)
     if not spoil and not progress.all_pass(exercise):
         raise WorkshopError(
@@ -154,8 +143,8 @@ def diff(number: int, spoil: bool) -> int:
     for name in sorted(mine.keys() & solution.keys()):
         if name.endswith(".lock"):
             continue  # what two solvers chose is no matter of taste, and thousands of lines
-        texts = [_lines(files[name]) for files in (mine, solution)]
-        for line in difflib.unified_diff(*texts, f"starter/{name}", f"solution/{name}", lineterm=""):
+        texts = _lines(mine[name]), _lines(solution[name])
+        for line in difflib.unified_diff(*texts, fromfile=f"starter/{name}", tofile=f"solution/{name}", lineterm=""):
             print(_coloured(line))
             same = False
     if same:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, inst
 from workshop.containers.build_rules import SECRET_NAME, SECRET_VALUE
 from workshop.containers.shellwords import PixiCall
 from workshop.rules import ERROR, Finding, Problem, Rule, findings_of
+from workshop.text import nearest
 
 # These build an image without another image.
 _WITHOUT_FROM = ("scratch", "debootstrap", "yum", "dnf", "zypper", "arch", "busybox")
@@ -65,7 +65,7 @@ def definition_findings(path: Path, environment: str | None = None) -> list[Find
 
 
 def _near(word: str, known: Sequence[str]) -> str:
-    return next(iter(difflib.get_close_matches(word.lower(), known, 1, 0)), known[0])
+    return nearest(word.lower(), known, cutoff=0) or known[0]
 
 
 def _unknown_agent(stage: Stage) -> Iterator[Problem]:

@@ -165,23 +165,17 @@ def fitting(environment: str, path: Path) -> manifest.Manifest:
 def arguments(workspace: manifest.Manifest, environment: str, root: Path) -> dict[str, str]:
     """The build arguments: the environment, the lock's sha256, and the commit, with `-dirty` if files differ from it."""
     found = {"ENVIRONMENT": environment, "LOCK_SHA256": sha256_of(workspace.path.with_name("pixi.lock"))}
-    commit = git(root, "rev-parse", "HEAD")
+    commit = shell.git(root, "rev-parse", "HEAD")
     if commit:
-        found["REVISION"] = commit + ("-dirty" if git(root, "status", "--porcelain", "--untracked-files=no") else "")
+        found["REVISION"] = commit + (
+            "-dirty" if shell.git(root, "status", "--porcelain", "--untracked-files=no") else ""
+        )
     return found
-
-
-def git(folder: Path, *words: str) -> str:
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def build_command(engine: Engine, path: Path, root: Path, tag: str, given: dict[str, str]) -> list[str]:
     """The command line that builds; every file of the image gets the time of the commit."""
-    moment = git(root, "log", "-1", "--format=%ct") or "0"
+    moment = shell.git(root, "log", "-1", "--format=%ct") or "0"
     build_args = [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
     if engine.name == "docker":
         more = ["build", "--build-arg", f"SOURCE_DATE_EPOCH={moment}"]

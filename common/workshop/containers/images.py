@@ -3,7 +3,6 @@ are copied, the last stage. The rules (`build_rules`, `last_stage_rules`, `conte
 
 from __future__ import annotations
 
-import platform as machine
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,8 @@ from workshop.containers import dockerfile, shellwords
 from workshop.containers.dockerfile import Instruction, Stage, Step
 from workshop.containers.shellwords import PixiCall
 from workshop.errors import WorkshopError
+from workshop.hardware import subdir
+from workshop.text import within
 
 NAMES = ("Dockerfile", "Containerfile")
 
@@ -288,12 +289,7 @@ def cuda_needed(platforms: list[Platform]) -> str | None:
 
 def is_at_least(version: str | None, minimum: str) -> bool:
     """Whether a version is `minimum` or newer (12 is 12.0); False for text that is no version."""
-    try:
-        ours, least = ([int(part) for part in text.split(".")] for text in (version or "", minimum))
-    except ValueError:
-        return False
-    length = max(len(ours), len(least))
-    return ours + [0] * (length - len(ours)) >= least + [0] * (length - len(least))
+    return within(version or "", f">={minimum}")
 
 
 def activation_of(workspace: manifest.Manifest, environment: str, platform: Platform) -> dict[str, str]:
@@ -308,4 +304,4 @@ def activation_of(workspace: manifest.Manifest, environment: str, platform: Plat
 
 def this_subdir() -> str:
     """The conda platform of Linux images on this machine."""
-    return "linux-aarch64" if machine.machine().lower() in ("aarch64", "arm64") else "linux-64"
+    return "linux-aarch64" if (subdir() or "").endswith(("-aarch64", "-arm64")) else "linux-64"

@@ -8,9 +8,12 @@ import platform
 import re
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 from workshop import hardware, timeouts
+from workshop.doctor.row import Row
 from workshop.hardware import glibc, plain, subdir, system
 
 # Rattler is what Pixi is built on: the same detection, in a process of its own, since a driver's library is loaded.
@@ -96,3 +99,37 @@ def _without_driver() -> dict[str, str]:
     }.get(platform.system(), {})
     said = {"__cuda": os.environ.get("CONDA_OVERRIDE_CUDA", "")}
     return {name: version for name, version in (found | said).items() if re.fullmatch(r"\d[\d.]*", version)}
+
+
+def rows(mine: Machine | None) -> list[Row]:
+    """System, architecture, C library, GPU, driver."""
+    row = partial(Row, group="machine")
+    if mine is None:
+        return [row(what="system", good=None, found="did not say within the time limit what it is")]
+    found = [
+        row(what="system", good=True, found=mine.system),
+        row(what="architecture", good=True, found=f"{plain(mine.architecture)}; Pixi's {mine.subdir}"),
+    ]
+    virtual = mine.virtual or {}
+    if (mine.subdir or "").startswith("linux"):
+        version = virtual.get("__glibc") or mine.glibc
+        none = "none: another C library, for which nothing is built"
+        found.append(row(what="glibc", good=bool(version), found=version or none))
+    found.append(row(what="GPU", good=bool(mine.gpus), found=_gpus_in_words(mine)))
+    cuda, driver = virtual.get("__cuda"), mine.gpus[0]["driver"] if mine.gpus else None
+    words = f"driver {driver}; " if driver else "no NVIDIA driver answers; "
+    words += f"CUDA {cuda} for Pixi (__cuda)" if cuda else "no CUDA for Pixi (no __cuda)"
+    found.append(row(what="driver", good=bool(cuda), found=words))
+    for name in mine.overridden:
+        words = f"{name} is set: Pixi takes its value, whatever the machine has"
+        found.append(row(what="override", good=None, found=words))
+    return found + [row(what="trouble", good=None, found=words) for words in mine.trouble]
+
+
+def _gpus_in_words(mine: Machine) -> str:
+    if not mine.gpus:
+        return "none that nvidia-smi knows of: the exercises run on the CPU"
+    kinds = Counter(
+        f"{gpu['gpu']}, compute capability {gpu.get('compute_capability') or 'not known'}" for gpu in mine.gpus
+    )
+    return "; ".join(f"{count} x {kind}" if count > 1 else kind for kind, count in kinds.items())

@@ -1,4 +1,4 @@
-"""Whether an address answers, in words that name nobody: no proxy, no password, no path of this machine.
+"""Which servers answer, in words that name nobody: no proxy, no password, no path of this machine.
 
 Proxies are those of the standard variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) and of the system's settings.
 """
@@ -15,6 +15,23 @@ import urllib.request
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pixi_workspace.pypi_index import DEFAULT_INDEX
+from workshop.doctor.checkout import LIGHT, Checkout
+from workshop.doctor.row import PIXI, PYTHON, Row
+from workshop.hardware import plain
+
+# The registry of the image that exercise 5 builds upon; its API answers 401 to those who have not logged in.
+CONTAINER_REGISTRY = "https://ghcr.io/v2/"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server to ask. needed: the routes that need it."""
+
+    what: str
+    url: str
+    needed: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class Reached:
@@ -25,8 +42,38 @@ class Reached:
     tls: bool = False
 
 
+def servers(here: Checkout) -> list[Server]:
+    """The servers to ask. None is needed for what is installed already."""
+    channel = () if here.has_environment(LIGHT) else (PIXI,)
+    package = () if here.has_packages() else (PYTHON,)
+    index = os.environ.get("PIP_INDEX_URL", "").strip() or DEFAULT_INDEX
+    return [
+        *(Server("conda channel", url, channel) for url in here.channels),
+        *(Server("wheel index", url) for url in here.indexes),
+        Server("Python packages", index, package),
+        Server("container registry", CONTAINER_REGISTRY),
+    ]
+
+
+def row(server: Server, found: Reached) -> Row:
+    """The line about a server."""
+    next_step = ""
+    if found.tls:
+        next_step = "set SSL_CERT_FILE to your organisation's certificates (Pixi reads it, too)"
+    elif found.answers is False:
+        next_step = "go online, have this server let through, or set HTTPS_PROXY to your proxy"
+    return Row(
+        group="network",
+        what=server.what,
+        good=found.answers,
+        found=f"{plain(host_of(server.url))}: {found.words}",
+        next_step=next_step,
+        needed=server.needed,
+    )
+
+
 class _Stay(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer; whereto it leads was not asked."""
+    """A redirect is an answer; the server that it names is not asked."""
 
     def redirect_request(self, *_: object) -> None:
         return None
@@ -36,7 +83,7 @@ def reach(url: str, seconds: float) -> Reached:
     """Whether the server of `url` answers; any HTTP status is an answer (401 says: log in). Raises nothing.
 
     seconds: of silence, for each step of the connection. Looking up a name in DNS may take longer, and so may a server
-    that sends a byte at a time: ask in a thread with a limit of its own (`tools.later`).
+    that sends a byte at a time: ask in a thread with a limit of its own (`timeouts.later`).
     """
     if not re.match(r"https?://\w", url) or host_of(url) == "?":
         return Reached(None, "not asked: no address of the web")

@@ -7,7 +7,6 @@ a warning; you notice either after a night in the queue. jobs.json contains the 
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 import re
 import shlex
@@ -18,6 +17,7 @@ from typing import Any
 
 from workshop import shell
 from workshop.errors import WorkshopError
+from workshop.text import nearest
 
 KNOWN = Path(__file__).with_name("jobs.json")
 # Variables that HTCondor defines for a submit file.
@@ -92,11 +92,6 @@ def text_of(path: Path, what: str) -> str:
     return text
 
 
-def _near(name: str, names: Any) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
-    return close[0] if close else ""
-
-
 def read_batch(path: Path) -> Batch:
     """The options of a batch script, as sbatch reads them: the #SBATCH lines above the first command.
 
@@ -165,7 +160,7 @@ def options_of(text: str, where: str) -> dict[str, str]:
             # As in getopt: any prefix that only one option has.
             fits = [name] if name in kinds else [other for other in kinds if other.startswith(name)]
             if len(fits) != 1 or not name:
-                near = " or ".join(f"--{other}" for other in fits[:3]) or f"--{_near(name, kinds)}".rstrip("-")
+                near = " or ".join(f"--{other}" for other in fits[:3]) or f"--{nearest(name, kinds) or ''}".rstrip("-")
                 found_ = (
                     f"--{name}, which sbatch does not know" if not fits else f"--{name}, of which there are several"
                 )
@@ -177,7 +172,7 @@ def options_of(text: str, where: str) -> dict[str, str]:
             name = letters[word[1]]
             equals, value = bool(word[2:]), word[2:]
         else:
-            near = _near(word.strip("-").split("=")[0], kinds)
+            near = nearest(word.strip("-").split("=")[0], kinds)
             raise WorkshopError(
                 looked_at=where,
                 expected="options of sbatch, which begin with -- or -",
@@ -256,7 +251,7 @@ def _refuse_unknown(path: Path, keys: dict[str, str], lines: dict[str, int], que
             key in table["keys"] or key.startswith(tuple(table["prefixes"])) or key.endswith(tuple(table["suffixes"]))
         )
         if not theirs and key not in used:
-            near = _near(key, table["keys"])
+            near = nearest(key, table["keys"])
             advice = f"{near} = ..." if near else f"take it out, or use it as $({key})"
             raise WorkshopError(
                 looked_at=f"{path.name}, line {lines[key]}",

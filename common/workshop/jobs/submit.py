@@ -35,16 +35,23 @@ ENVIRONMENTS = {
 
 
 def slurm_train(
-    environment: str, version: str, script: str, run: str | None, more: list[str], as_json: bool, **chosen: object
+    environment: str, version: str, seeds: bool, run: str | None, more: list[str], as_json: bool, **chosen: object
 ) -> int:
     """Submit train.sbatch or array.sbatch with sbatch, after a trial that queues nothing; the exit code.
 
-    run: the folder of the run; a task of an array puts -seedN behind it. chosen: data, seed, epochs and device of the
-    training, None where the script's own shall hold. more: options for sbatch. Raises WorkshopError where the job could
-    not be queued, or its folder is taken.
+    seeds: an array, with a task for each seed. run: the folder of the run; a task of an array puts -seedN behind it.
+    chosen: data, seed, epochs and device of the training, None where the script's own shall hold. more: options for
+    sbatch. Raises WorkshopError where the job could not be queued, or its folder is taken.
     """
+    if seeds and chosen["seed"] is not None:
+        raise WorkshopError(
+            looked_at="--seeds --seed",
+            expected="one of the two",
+            found="both",
+            next_step=f"workshop slurm-train --seed {chosen['seed']}",
+        )
     root = root_folder()
-    path = root / EXERCISE / version / f"{script}.sbatch"
+    path = root / EXERCISE / version / ("array.sbatch" if seeds else "train.sbatch")
     batch = batch_files.read_batch(path)
     command = _found("sbatch")
     options = batch.options | batch_files.options_of(shlex.join(more), "the options for sbatch")
@@ -54,7 +61,7 @@ def slurm_train(
     runs = []
     if run is not None:
         variables["RUN"] = str(_free(run))
-        runs = [str(_free(f"{run}-seed{task}")) for task in tasks] if script == "array" else [variables["RUN"]]
+        runs = [str(_free(f"{run}-seed{task}")) for task in tasks] if seeds else [variables["RUN"]]
     line = [command, *more, shell.relative(path) if root == Path.cwd() else str(path)]
     trial = _test_only(line, root, variables)
     if "test-only" in options:

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import gzip
 import hashlib
 import io
@@ -28,6 +27,7 @@ import platformdirs
 
 from workshop.errors import WorkshopError
 from workshop.files import write_atomic
+from workshop.text import nearest
 
 NAMES = ("digits", "digits-60k", "mnist", "fashion-mnist")
 DIGIT_CLASSES = tuple("0123456789")
@@ -126,12 +126,12 @@ def load(name: str) -> Dataset:
 def known_name(name: str) -> str:
     """`name`, if it is one of NAMES; else WorkshopError with the nearest one."""
     if name not in NAMES:
-        nearest = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.4)
+        near = nearest(name, NAMES, cutoff=0.4)
         raise WorkshopError(
             looked_at="the name of the data set (--data)",
             expected=f"one of {', '.join(NAMES)}",
-            found=f"{name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""),
-            next_step=f"--data {nearest[0] if nearest else 'digits-60k'}",
+            found=f"{name!r}" + (f"; did you mean {near!r}?" if near else ""),
+            next_step=f"--data {near or 'digits-60k'}",
         )
     return name
 

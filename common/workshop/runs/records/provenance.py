@@ -9,7 +9,6 @@ import hashlib
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from typing import Any
 
 from workshop.files import sha256_of
 from workshop.hardware import cpu_name, nvidia_smi, subdir
-from workshop.shell import relative
+from workshop.shell import git, relative
 
 # Variables that change which numbers come out: threads, libraries' algorithms, which GPU.
 NUMERIC_VARIABLES = (
@@ -86,21 +85,10 @@ def _git(script: Path) -> dict[str, Any] | None:
     built = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", os.environ.get("WORKSHOP_REVISION", ""))
     if built and script.is_relative_to(Path(os.environ.get("PIXI_PROJECT_ROOT", "/")).resolve()):
         return {"commit": built[1], "dirty": built[2] is not None}
-    # Inside a git hook these variables name another checkout.
-    variables = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
-
-    def ask(*words: str) -> str | None:
-        line = ["git", "-C", str(script.parent), *words]
-        try:
-            answer = subprocess.run(line, capture_output=True, text=True, timeout=20, env=variables)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
-    commit = ask("rev-parse", "HEAD")
-    if commit is None or ask("ls-files", "--error-unmatch", script.name) is None:
+    commit = git(script.parent, "rev-parse", "HEAD")
+    if commit is None or git(script.parent, "ls-files", "--error-unmatch", script.name) is None:
         return None
-    status = ask("status", "--porcelain")
+    status = git(script.parent, "status", "--porcelain")
     return {"commit": commit, "dirty": None if status is None else bool(status)}
 
 

@@ -1,0 +1,114 @@
+"""The command line of `workshop`: which words are whose, and that every command's function takes its arguments."""
+
+import inspect
+import os
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from conftest import ROOT
+
+from workshop import cli
+from workshop.errors import Parser, WorkshopError
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Parse a line and return what its function would have been called with: called("check 2 --all there")."""
+
+    def call(line):
+        seen = {}
+        module, _, function = cli.COMMANDS[line.split()[0]].function.partition(":")
+        monkeypatch.setattr(import_module(module), function, lambda **values: seen.update(values) or 0)
+        assert cli.main(line.split()) == 0
+        return seen
+
+    return call
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_function_takes_the_arguments_of_its_command(name):
+    command = cli.COMMANDS[name]
+    _, parsers = cli.build_parsers()
+    values = {argument.dest: argument.default for argument in parsers[name].arguments if argument.dest != "help"}
+    if command.passed_on:
+        values[command.passed_on] = []
+    module, _, function = command.function.partition(":")
+    inspect.signature(getattr(import_module(module), function)).bind(**values)  # TypeError where it does not
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("check 2 --all there", {"number": 2, "path": "there", "go_on": True}),
+        ("check --json 2 --hint 3 there", {"number": 2, "path": "there", "hints": 3, "as_json": True}),
+        ("check 2", {"path": None, "hints": 1}),
+        ("lock-check --json there", {"path": "there", "as_json": True}),
+        ("lock-check", {"path": "."}),
+        ("hint --level 2 2.4", {"which": "2.4", "level": 2}),
+        ("diff --spoil exercise-2-pytorch-cu12/", {"number": 2, "spoil": True}),
+        ("container-build --tag t cuda12 --file f", {"environment": "cuda12", "tag": "t", "file": "f"}),
+        ("container-test --engine podman cuda12", {"environment": "cuda12", "wanted": "podman"}),
+        ("container-check --environment cpu there", {"environment": "cpu", "path": "there"}),
+        ("container-run --tag t cuda12 --data digits", {"environment": "cuda12", "words": ["--data", "digits"]}),
+        ("container-run cuda12 --tag=t -- --tag u", {"environment": "cuda12", "tag": "t", "words": ["--tag", "u"]}),
+        ("container-run --data digits --tag t", {"environment": "cpu", "words": ["--data", "digits", "--tag", "t"]}),
+        ("container-run --tag t", {"environment": "cpu", "tag": "t", "words": []}),
+        ("slurm-train --seed 3 packed", {"environment": "packed", "seed": 3, "more": []}),
+        ("slurm-train --gres gpu:1 --seed 3", {"environment": "image", "seed": 3, "more": ["--gres", "gpu:1"]}),
+        ("slurm-train -p packed --time=9 python", {"environment": "python", "more": ["-p", "packed", "--time=9"]}),
+        ("slurm-train python -- --json", {"environment": "python", "as_json": False, "more": ["--json"]}),
+        ("htcondor-train a=1 --seed 2 -spool", {"seed": 2, "more": ["a=1", "-spool"]}),
+    ],
+)
+def test_whose_words_are_whose(called, line, expected):
+    values = called(line)
+    assert values | expected == values, values
+
+
+@pytest.mark.parametrize("line", ["check 2 there elsewhere", "check", "hint 2 --level 4", "lock-slice", "watch --x 2"])
+def test_words_that_make_no_sense(line, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(line.split())
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.endswith(f"next:      workshop {line.split()[0]} --help\n")
+
+
+def test_a_path_is_meant_from_where_it_was_typed(called, monkeypatch, tmp_path):
+    """Pixi runs its tasks in the folder of the workspace, and leaves the caller's in INIT_CWD."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INIT_CWD", "/elsewhere")
+    monkeypatch.setenv("PIXI_PROJECT_ROOT", str(tmp_path))
+    assert called("lock-check there")["path"] == "/elsewhere/there"
+    assert called("lock-check")["path"] == "."
+    assert called("check 2")["path"] is None
+
+
+def test_a_word_is_put_right_only_where_it_is_not_known():
+    parser = Parser(prog="train.py")
+    parser.add_argument("--data", choices=("digits", "mnist"))
+    parser.add_argument("--epochs", type=int)
+    with pytest.raises(WorkshopError, match=r"next:      train.py --epochs x --data digits$"):
+        parser.parse_args(["--epochs", "x", "--data", "digit"])
+    with pytest.raises(WorkshopError, match=r"next:      train.py --help$"):
+        parser.parse_args(["--epochs", "x", "--data", "digits"])
+
+
+def test_the_help_imports_nothing_that_takes_time():
+    """It should answer within 0.2 s; what it imports does not depend on how busy this machine is."""
+    code = "import sys\ntry:\n    import workshop.__main__\n    workshop.cli.main(['--help'])\nfinally:\n    print(*sys.modules)"
+    line = [sys.executable, "-c", code]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "common")}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: workshop" in done.stdout, done.stderr
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert {name for name in imported if name.startswith("workshop")} == {
+        "workshop",
+        "workshop.__main__",
+        "workshop.cli",
+        "workshop.errors",
+        "workshop.shell",
+        "workshop.text",
+    }
+    assert not imported & {"numpy", "torch", "rattler", "rich", "dataclasses", "pixi_workspace"}
