@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))  # a runner's own Python holds no package: only what needs none is imported
 from workshop.errors import WorkshopError, explained  # noqa: E402
-from workshop.files import sha256_of  # noqa: E402
+from workshop.support.files import sha256_of  # noqa: E402
 
 EXERCISE = "exercise-2-pytorch-cu12"
 SCRIPT = f"{EXERCISE}/solution/train.py"

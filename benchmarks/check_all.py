@@ -22,8 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
-from workshop import errors, files
+from workshop import errors
 from workshop.runs import device, options
+from workshop.support import files
 
 IMPORTS = ("torch", "jax", "flax.linen", "scipy.stats", "matplotlib.figure")
 # What `check-all` imports at least, whoever writes it: both frameworks twice.

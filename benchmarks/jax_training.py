@@ -39,11 +39,12 @@ from flax.training.train_state import TrainState
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
-from workshop import errors, files, shell
+from workshop import errors, shell
 from workshop.exercises import module_at
-from workshop.hardware import cpu_name
 from workshop.runs import data, options
 from workshop.runs.frameworks import on_jax
+from workshop.support import files
+from workshop.support.hardware import cpu_name
 
 ours = module_at(ROOT / "exercise-3-jax-cu118/solution/train.py")
 

@@ -50,8 +50,8 @@ from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
 from histfactory.inference import Limits, minima
 from histfactory.model import Model
 from histfactory.workspace import apply_patch
-from workshop import files, hardware
 from workshop.exercises import module_at
+from workshop.support import files, hardware
 
 SIZES = {"synthetic 10 bins": (10, 2), "synthetic 50 bins": (50, 10), "synthetic 200 bins": (200, 30)}
 

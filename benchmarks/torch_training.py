@@ -36,10 +36,11 @@ from torch.utils.data import DataLoader
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
-from workshop import errors, files
+from workshop import errors
 from workshop.exercises import module_at
-from workshop.hardware import cpu_name
 from workshop.runs import data, options
+from workshop.support import files
+from workshop.support.hardware import cpu_name
 
 ours = module_at(ROOT / "exercise-2-pytorch-cu12/solution/train.py")
 

@@ -14,8 +14,8 @@ from pixi_workspace.platforms import Platform
 from workshop import shell
 from workshop.checking import checks, trainings
 from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
-from workshop.files import sha256_of
 from workshop.runs.records import crate
+from workshop.support.files import sha256_of
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEELS = ("torch", "torchvision")  # what shall come as wheels; torch is what conda-forge calls pytorch

@@ -8,7 +8,7 @@ from workshop import containers, jobs
 from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
 from workshop.containers import Image
 from workshop.errors import WorkshopError
-from workshop.rules import Finding, Rule, findings_of
+from workshop.support.rules import Finding, Rule, findings_of
 
 
 def files(workspace: Workspace, definitions: bool) -> list[Path]:

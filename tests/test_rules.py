@@ -1,6 +1,6 @@
 """The loop over the rules."""
 
-from workshop.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
+from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 
 
 def negative(number):

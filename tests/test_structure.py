@@ -15,14 +15,16 @@ MODULES = set(FILES.values())
 MAY_IMPORT = {
     "pixi_workspace": set(),
     "histfactory": set(),
-    "workshop": set(),
-    "workshop.runs": {"workshop"},
-    "workshop.checking": {"workshop", "workshop.runs", "workshop.containers", "pixi_workspace"},
-    "workshop.containers": {"workshop", "pixi_workspace"},
-    "workshop.jobs": {"workshop", "workshop.checking", "workshop.containers", "pixi_workspace"},
-    "workshop.doctor": {"workshop", "pixi_workspace"},
+    "workshop": {"workshop.support"},
+    "workshop.support": {"workshop"},
+    "workshop.runs": {"workshop", "workshop.support", "histfactory"},
+    "workshop.scan": {"workshop", "workshop.support", "workshop.runs", "histfactory"},
+    "workshop.checking": {"workshop", "workshop.support", "workshop.runs", "workshop.containers", "pixi_workspace"},
+    "workshop.containers": {"workshop", "workshop.support", "pixi_workspace"},
+    "workshop.jobs": {"workshop", "workshop.support", "workshop.checking", "workshop.containers", "pixi_workspace"},
+    "workshop.doctor": {"workshop", "workshop.support", "pixi_workspace"},
 }
-COMMANDS = {"workshop.cli", "workshop.__main__", "workshop.workspaces", "workshop.scan"}  # they may use everything
+COMMANDS = {"workshop.cli", "workshop.__main__", "workshop.workspaces"}  # they may use everything
 
 
 def imports(path, module):

@@ -18,7 +18,7 @@ from conftest import ROOT, module_of, record_of
 from pixi_workspace import lock_slice, manifest
 from workshop import exercises
 from workshop.errors import WorkshopError
-from workshop.files import sha256_of
+from workshop.support.files import sha256_of
 
 yaml = pytest.importorskip("ruamel.yaml", reason="the workflows are read with ruamel.yaml: install the extra test")
 

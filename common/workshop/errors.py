@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeGuard
 
 from workshop import shell
-from workshop.text import nearest
+from workshop.support.text import nearest
 
 
 class WorkshopError(Exception):

@@ -12,8 +12,8 @@ from pixi_workspace import environments as environments_of
 from pixi_workspace.environments import asked
 from pixi_workspace.fit import lockcheck
 from pixi_workspace.needs import Place
-from workshop import report
-from workshop.files import write_atomic
+from workshop.support import report
+from workshop.support.files import write_atomic
 
 INDENT = 23  # room for linux-aarch64-cuda12, the longest name of a platform
 NOTHING_ODD = "nothing odd: no CPU build where a platform declares CUDA, no CUDA build where it declares none"

@@ -107,8 +107,7 @@ def train(run: runs.Training) -> None:
     make_deterministic(run.seed)
     device = run.torch_device()
     data = run.load_data()
-    arrays = data.x_train, data.y_train, data.x_test, data.y_test
-    images, labels, test_images, test_labels = (torch.from_numpy(array).to(device) for array in arrays)
+    images, labels, test_images, test_labels = (torch.from_numpy(array).to(device) for array in data.arrays)
     batch_size = DIGITS_BATCH_SIZE if run.data_name == "digits" else BATCH_SIZE
     network = Net().to(device, memory_format=torch.channels_last)
     optimizer, schedule = make_optimizer(network, run.n_epochs * (len(images) // batch_size))

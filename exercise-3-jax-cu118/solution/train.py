@@ -103,8 +103,7 @@ def train(run: runs.Training) -> None:
     make_deterministic()
     device = run.jax_device()
     data = run.load_data()
-    arrays = data.x_train, data.y_train, data.x_test, data.y_test
-    images, labels, test_images, test_labels = (jax.device_put(array, device) for array in arrays)
+    images, labels, test_images, test_labels = (jax.device_put(array, device) for array in data.arrays)
     batch_size = DIGITS_BATCH_SIZE if run.data_name == "digits" else BATCH_SIZE
     steps = run.n_epochs * (len(images) // batch_size)
     state = jax.device_put(begin(run.seed, steps), device)

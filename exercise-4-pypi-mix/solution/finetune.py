@@ -32,8 +32,7 @@ def finetune(run: runs.Training) -> None:
     device = run.torch_device()
     data = run.parent.data()
     run.dataset = data = data if data.name.endswith(TURNED) else data.turned()
-    arrays = data.x_train, data.y_train, data.x_test, data.y_test
-    images, labels, test_images, test_labels = (torch.from_numpy(array).to(device) for array in arrays)
+    images, labels, test_images, test_labels = (torch.from_numpy(array).to(device) for array in data.arrays)
     network = trained_network(run.parent).to(device)
     run.assert_on(device, images=images, **dict(network.named_parameters()))
     batch_size = DIGITS_BATCH_SIZE if data.name == "digits" + TURNED else BATCH_SIZE

@@ -27,8 +27,7 @@ def train(run: runs.Training) -> None:
     one_process.make_deterministic(run.seed)
     device = run.torch_device()
     data = run.load_data()
-    arrays = data.x_train, data.y_train, data.x_test, data.y_test
-    images, labels, test_images, test_labels = (torch.from_numpy(array).to(device) for array in arrays)
+    images, labels, test_images, test_labels = (torch.from_numpy(array).to(device) for array in data.arrays)
     batch_size = one_process.DIGITS_BATCH_SIZE if run.data_name == "digits" else one_process.BATCH_SIZE
     if batch_size % run.world:
         raise WorkshopError(

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from workshop import report
+from workshop.support import report
 
 TEXT = """\
 fail 2.3  the environment for a GPU asks for a build that was made for CUDA 12, and for no other

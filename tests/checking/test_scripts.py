@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from workshop.checking import inside, scripts, warm
 from workshop.errors import WorkshopError
-from workshop.files import sha256_of
+from workshop.support.files import sha256_of
 
 LINUX = sys.platform == "linux"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "common")}

@@ -12,7 +12,7 @@ from conftest import ROOT
 from pixi_workspace import manifest
 from workshop import shell
 from workshop.containers import engine, trials
-from workshop.files import sha256_of
+from workshop.support.files import sha256_of
 
 DOCKERFILE = ROOT / "exercise-5-container/solution/Dockerfile"
 

@@ -20,8 +20,8 @@ import room
 from conftest import ROOT, record_of, sha_of
 
 from workshop.containers import engine
-from workshop.files import sha256_of
 from workshop.runs import data
+from workshop.support.files import sha256_of
 
 pytestmark = [
     pytest.mark.system("installs Buildah and Podman, and mounts images"),

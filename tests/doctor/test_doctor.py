@@ -21,11 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixi_workspace import disk, environments, needs
-from workshop import hardware, report, timeouts
 from workshop.doctor import checkout, doctor, machine, network, tools
 from workshop.doctor import environments as doctor_environments
 from workshop.doctor.machine import Machine
-from workshop.text import within
+from workshop.support import hardware, report, timeouts
+from workshop.support.text import within
 
 CPU_MIB = tomllib.loads((ROOT / "exercise-2-pytorch-cu12/exercise.toml").read_text())["download_mib"]["cpu"]
 # Words that must appear in no report: they are the person's.

@@ -13,9 +13,9 @@ from mutations.exercise_4 import INDEX
 
 from workshop import errors, exercises
 from workshop.checking import checks
-from workshop.files import sha256_of
 from workshop.runs import data, weights
 from workshop.runs.records import crate, parent, record
+from workshop.support.files import sha256_of
 
 torch = pytest.importorskip("torch", reason="exercise 4 needs torch: install the extra cpu")
 

@@ -12,7 +12,7 @@ from pixi_workspace.fit import lockcheck
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import exercises
 from workshop.checking import checks, starter
-from workshop.files import sha256_of
+from workshop.support.files import sha256_of
 
 EXERCISES = exercises.find_all(ROOT)
 

@@ -14,9 +14,9 @@ from conftest import ROOT, record_of
 
 from pixi_workspace import lock
 from workshop.errors import WorkshopError
-from workshop.files import sha256_of, write_atomic
 from workshop.runs import data, weights
 from workshop.runs.records import provenance, record
+from workshop.support.files import sha256_of, write_atomic
 
 
 def test_a_real_run_fits_the_schema(one_epoch):

@@ -7,10 +7,11 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from workshop import exercises, report
+from workshop import exercises
 from workshop.checking import checks, progress
 from workshop.checking.checks import Workspace
 from workshop.errors import WorkshopError
+from workshop.support import report
 
 
 def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int = 1) -> int:

@@ -25,10 +25,10 @@ from workshop.checking import checks, scripts, starter, trainings
 from workshop.checking.checks import Answer, Workspace, fail, ok, skip
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
-from workshop.files import files_of, sha256_of
-from workshop.hardware import nvidia_smi
-from workshop.report import STYLES
 from workshop.runs.frameworks.device import CPU_BUILD
+from workshop.support.files import files_of, sha256_of
+from workshop.support.hardware import nvidia_smi
+from workshop.support.report import STYLES
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from workshop.errors import WorkshopError
-from workshop.hardware import cpu_name
+from workshop.support.hardware import cpu_name
 
 # What an interpreter imports before it is forked for a script that names a framework; with them, what every run needs.
 HEAVY = {

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workshop import exercises, report, shell
+from workshop import exercises, shell
 from workshop.checking.checks import Answer, Check
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
-from workshop.files import files_of, sha256_of, write_atomic
+from workshop.support import report
+from workshop.support.files import files_of, sha256_of, write_atomic
 
 VERSION = 1
 # An entry before the first check, and what else an entry may hold.

@@ -17,10 +17,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from workshop import shell, timeouts
+from workshop import shell
 from workshop.checking import inside, warm
 from workshop.errors import WorkshopError
-from workshop.files import NOT_WORK
+from workshop.support import timeouts
+from workshop.support.files import NOT_WORK
 
 TIME_LIMIT = 300  # seconds that one run of a script may take before it counts as not ending
 OUTPUT_LIMIT = 20 * 2**20  # bytes that a script may print; the trainings of the exercises print some hundred

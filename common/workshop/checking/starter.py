@@ -19,7 +19,7 @@ from workshop import exercises, shell
 from workshop.checking import progress
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
-from workshop.files import files_of, sha256_of, write_atomic
+from workshop.support.files import files_of, sha256_of, write_atomic
 
 
 def is_shipped(exercise: Exercise) -> bool:

@@ -12,8 +12,8 @@ from workshop import shell
 from workshop.checking import inside
 from workshop.checking.checks import Answer, Workspace, fail, ok, skip
 from workshop.errors import WorkshopError
-from workshop.files import sha256_of
-from workshop.timeouts import complaint, missing_module
+from workshop.support.files import sha256_of
+from workshop.support.timeouts import complaint, missing_module
 
 # Modules that an environment may lack through no fault of the script: not every environment has every framework.
 FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")

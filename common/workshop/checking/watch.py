@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from workshop import exercises
 from workshop.checking import check
-from workshop.files import files_of
+from workshop.support.files import files_of
 
 EVERY = 0.5  # seconds between two looks; by looking, since file events do not reach network disks and containers
 QUIET = 0.3  # seconds without a change before a save counts as done: editors write in several steps

@@ -3,7 +3,7 @@
 dockerfile.py, shellwords.py    parsers: instructions and stages; the words of a shell command
 apptainer.py                    parser: the stages and sections of an Apptainer definition
 images.py                       the image that a Dockerfile makes: its last stage, its install step, its activation
-build_rules.py, last_stage_rules.py, content_rules.py, definition_rules.py    the rules (workshop.rules)
+build_rules.py, last_stage_rules.py, content_rules.py, definition_rules.py    the rules (workshop.support.rules)
 check.py, engine.py, trials.py  the commands: `container-check`; `container-build` and `-run`; `container-test`
 
 A file is read with `load_image` (a Dockerfile) or `read_definition`; each `..._findings` function applies some rules.
@@ -17,7 +17,7 @@ from workshop.containers.content_rules import content_findings, python_path_find
 from workshop.containers.definition_rules import definition_findings
 from workshop.containers.images import Image, environment_argument, load_image
 from workshop.containers.last_stage_rules import activation_findings, last_stage_findings
-from workshop.rules import Finding
+from workshop.support.rules import Finding
 
 __all__ = [
     "RULES",

@@ -23,7 +23,7 @@ from workshop.containers.images import (
     stage_of,
 )
 from workshop.containers.shellwords import PixiCall
-from workshop.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
+from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 
 SECRET_NAME = re.compile(
     r"(?i)(?:^|_)(?:\w*token|\w*secret|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credentials?)(?:_|$)"

@@ -17,7 +17,7 @@ from workshop.containers.definition_rules import definition_findings
 from workshop.containers.images import Image, load_image
 from workshop.containers.last_stage_rules import activation_findings, last_stage_findings
 from workshop.errors import WorkshopError, message_of
-from workshop.rules import Finding
+from workshop.support.rules import Finding
 
 STARTER = "exercise-5-container/starter"
 # Every rule, in the order in which `container-check` reports what it finds.

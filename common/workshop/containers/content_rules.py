@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from workshop.containers import dockerfile
 from workshop.containers.dockerfile import Instruction, Step
 from workshop.containers.images import Image, copy_of
-from workshop.rules import ERROR, Finding, Problem, Rule, findings_of
+from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
 
 # A RUN with one of these may create any file; which ones is not known here.
 _BRINGS = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")

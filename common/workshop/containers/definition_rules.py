@@ -13,8 +13,8 @@ from workshop.containers import dockerfile, images, shellwords
 from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, installs, load
 from workshop.containers.build_rules import SECRET_NAME, SECRET_VALUE
 from workshop.containers.shellwords import PixiCall
-from workshop.rules import ERROR, Finding, Problem, Rule, findings_of
-from workshop.text import nearest
+from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
+from workshop.support.text import nearest
 
 # These build an image without another image.
 _WITHOUT_FROM = ("scratch", "debootstrap", "yum", "dnf", "zypper", "arch", "busybox")

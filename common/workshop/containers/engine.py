@@ -20,8 +20,8 @@ from pixi_workspace.manifest.platforms import platforms_of
 from workshop import exercises, shell
 from workshop.containers import images
 from workshop.errors import WorkshopError
-from workshop.files import sha256_of
-from workshop.hardware import nvidia_smi
+from workshop.support.files import sha256_of
+from workshop.support.hardware import nvidia_smi
 
 ENGINES = ("docker", "podman", "buildah")
 NAME = "reproducible-ml"

@@ -18,8 +18,8 @@ from workshop.containers import dockerfile, shellwords
 from workshop.containers.dockerfile import Instruction, Stage, Step
 from workshop.containers.shellwords import PixiCall
 from workshop.errors import WorkshopError
-from workshop.hardware import subdir
-from workshop.text import within
+from workshop.support.hardware import subdir
+from workshop.support.text import within
 
 NAMES = ("Dockerfile", "Containerfile")
 

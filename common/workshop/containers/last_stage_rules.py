@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from workshop.containers import dockerfile, shellwords
 from workshop.containers.dockerfile import Instruction, Stage
 from workshop.containers.images import Image, Install, activation_of, copies
-from workshop.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
+from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 
 BUILD_TOOLS = frozenset(
     "build-essential gcc g++ clang make cmake ninja-build gfortran python3-dev python-dev gcc-c++ rustc cargo".split()

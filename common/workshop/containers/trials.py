@@ -24,8 +24,8 @@ from workshop.containers.engine import (
     with_image,
 )
 from workshop.errors import WorkshopError
-from workshop.files import sha256_of
-from workshop.timeouts import complaint
+from workshop.support.files import sha256_of
+from workshop.support.timeouts import complaint
 
 
 @dataclass(frozen=True)

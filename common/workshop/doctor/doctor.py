@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 
-from workshop import report, timeouts
 from workshop.doctor import checkout, environments, judgement, machine, network, printing, tools
 from workshop.doctor.row import Row
+from workshop.support import report, timeouts
 
 DEADLINE = 7.0  # seconds for everything that may hang: driver, tools, network
 SILENCE = 4.0  # seconds without a word from a server or a tool

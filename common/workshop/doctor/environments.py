@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pixi_workspace import disk
-from workshop import report
 from workshop.doctor.checkout import LIGHT, Checkout
 from workshop.doctor.machine import Machine
 from workshop.doctor.row import PIXI, Row
+from workshop.support import report
 
 
 class Verdict(NamedTuple):

@@ -12,9 +12,9 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
-from workshop import hardware, timeouts
 from workshop.doctor.row import Row
-from workshop.hardware import glibc, plain, subdir, system
+from workshop.support import hardware, timeouts
+from workshop.support.hardware import glibc, plain, subdir, system
 
 # Rattler is what Pixi is built on: the same detection, in a process of its own, since a driver's library is loaded.
 DETECT = """

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pixi_workspace.pypi_index import DEFAULT_INDEX
 from workshop.doctor.checkout import LIGHT, Checkout
 from workshop.doctor.row import PIXI, PYTHON, Row
-from workshop.hardware import plain
+from workshop.support.hardware import plain
 
 # The registry of the image that exercise 5 builds upon; its API answers 401 to those who have not logged in.
 CONTAINER_REGISTRY = "https://ghcr.io/v2/"

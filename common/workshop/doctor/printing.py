@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from workshop import report
 from workshop.doctor.machine import Machine
 from workshop.doctor.row import PIXI, PYTHON, Row
+from workshop.support import report
 
 INDENT = 25  # columns before what was found
 

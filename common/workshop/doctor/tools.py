@@ -10,10 +10,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from workshop import timeouts
 from workshop.doctor.checkout import Checkout
 from workshop.doctor.row import PIXI, PYTHON, Row
-from workshop.text import within
+from workshop.support import timeouts
+from workshop.support.text import within
 
 INSTALL_PIXI = {
     "nt": 'powershell -ExecutionPolicy ByPass -c "irm -useb https://pixi.sh/install.ps1 | iex"',

@@ -6,7 +6,7 @@ job.py           the jobs of a learner: their files and their rehearsals
 slurm_rules.py, htcondor_rules.py, training_rules.py    what checks 5.6 to 5.9 require of them
 submit.py        the commands: `slurm-train` and `htcondor-train`
 
-A check asks the rules of a job in order, with `workshop.rules.findings_of`, and stops at the first finding.
+A check asks the rules of a job in order, with `workshop.support.rules.findings_of`, and stops at the first finding.
 """
 
 from workshop.jobs.htcondor_rules import SCRIPT_RULES, SUBMIT_RULES

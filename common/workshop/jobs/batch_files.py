@@ -17,7 +17,7 @@ from typing import Any
 
 from workshop import shell
 from workshop.errors import WorkshopError
-from workshop.text import nearest
+from workshop.support.text import nearest
 
 KNOWN = Path(__file__).with_name("jobs.json")
 # Variables that HTCondor defines for a submit file.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from workshop.jobs import batch_files
 from workshop.jobs.job import CHECKPOINT, CondorJob
 from workshop.jobs.training_rules import training_problems
-from workshop.rules import ERROR, Problem, Rule
+from workshop.support.rules import ERROR, Problem, Rule
 
 LEAST_CAPABILITY = 7.5  # where conda-forge's PyTorch for CUDA 12.9 begins
 

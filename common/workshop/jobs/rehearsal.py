@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workshop import timeouts
 from workshop.errors import WorkshopError
 from workshop.jobs.stand_in import TASK
+from workshop.support import timeouts
 
 NAMES = (
     "python python3 apptainer singularity podman docker srun pixi uv torchrun timeout scontrol sbatch scancel squeue "

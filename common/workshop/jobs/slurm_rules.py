@@ -9,7 +9,7 @@ from workshop.jobs import batch_files, rehearsal
 from workshop.jobs.job import CHECKPOINT, ArrayJob, BatchJob
 from workshop.jobs.rehearsal import Rehearsed
 from workshop.jobs.training_rules import training_problems
-from workshop.rules import ERROR, Problem, Rule
+from workshop.support.rules import ERROR, Problem, Rule
 
 LEAST_MEMORY = 512  # MiB; the training needs about 400 on a CPU and 1,500 with CUDA
 LEAST_NOTICE = 10  # seconds before the end of the job

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from workshop.jobs import rehearsal
 from workshop.jobs.rehearsal import Rehearsed
-from workshop.rules import Problem
+from workshop.support.rules import Problem
 
 
 def training_problems(rehearsed: Rehearsed, script: str) -> Iterator[Problem]:

@@ -26,8 +26,8 @@ import numpy as np
 import platformdirs
 
 from workshop.errors import WorkshopError
-from workshop.files import write_atomic
-from workshop.text import nearest
+from workshop.support.files import write_atomic
+from workshop.support.text import nearest
 
 NAMES = ("digits", "digits-60k", "mnist", "fashion-mnist")
 DIGIT_CLASSES = tuple("0123456789")
@@ -94,6 +94,11 @@ class Dataset:
             y_train=self.y_train.astype(np.int64),
             y_test=self.y_test.astype(np.int64),
         )
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Images and labels to train with, then those to test with."""
+        return self.x_train, self.y_train, self.x_test, self.y_test
 
     def turned(self) -> Dataset:
         """The same images, 28x28 and turned to the left by a quarter: a task that weights for these do not know yet."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workshop.files import write_atomic
+from workshop.support.files import write_atomic
 
 BLUE, ORANGE, GREY = "#0b5fa5", "#c2410c", "#6b7280"  # told apart in print and by colour-blind readers
 

@@ -19,9 +19,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workshop.hardware import cpu_name
 from workshop.runs.frameworks import device
 from workshop.runs.records import parent, record
+from workshop.support.hardware import cpu_name
 
 if TYPE_CHECKING:
     import jax

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from workshop.errors import WorkshopError
-from workshop.files import write_atomic
+from workshop.support.files import write_atomic
 
 
 def content_sha256(tensors: dict[str, np.ndarray]) -> str:

@@ -24,11 +24,11 @@ import numpy as np
 
 from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
 from workshop.errors import Parser, WorkshopError
-from workshop.hardware import cpu_name
 from workshop.runs import search
 from workshop.runs.options import whole_number
 from workshop.runs.records import record
 from workshop.scan import fitting, published
+from workshop.support.hardware import cpu_name
 
 SEED = 20
 EXERCISE = "exercise-1-scipy"

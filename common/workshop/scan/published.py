@@ -10,8 +10,8 @@ from pathlib import Path
 
 from histfactory import digest, read_json
 from workshop.errors import WorkshopError
-from workshop.files import write_atomic
 from workshop.runs.data import cache_folder
+from workshop.support.files import write_atomic
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ import numpy as np
 
 from workshop import shell
 from workshop.errors import WorkshopError, says_gpu_is_full
-from workshop.hardware import cpu_name, nvidia_smi
 from workshop.runs.frameworks.device import CPU_BUILD, gpu_is_missing, wanted
 from workshop.runs.records import provenance
+from workshop.support.hardware import cpu_name, nvidia_smi
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "safetensors", "matplotlib", "scikit-learn")  # for run.json
 # Where the packages keep the versions that they were built for: PyPI's plugins of today, then conda-forge's jaxlib.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from workshop.errors import WorkshopError
-from workshop.hardware import cpu_name, nvidia_smi
 from workshop.runs.frameworks.device import CPU_BUILD, gpu_is_missing, process, wanted
+from workshop.support.hardware import cpu_name, nvidia_smi
 
 PACKAGES = (
     "torch",

@@ -12,10 +12,10 @@ import numpy as np
 
 from workshop import shell
 from workshop.errors import WorkshopError
-from workshop.files import sha256_of
 from workshop.runs import data, weights
 from workshop.runs.data import Dataset
 from workshop.runs.records import record
+from workshop.support.files import sha256_of
 
 WEIGHTS = "weights.safetensors"
 TRAIN = "pixi run train-torch -- --data digits"  # makes a run to continue

@@ -9,11 +9,11 @@ import numpy as np
 
 from workshop import shell
 from workshop.errors import WorkshopError
-from workshop.files import sha256_of, write_atomic
 from workshop.runs import weights
 from workshop.runs.data import Dataset
 from workshop.runs.records import parent, provenance, record
 from workshop.runs.run import Run
+from workshop.support.files import sha256_of, write_atomic
 
 LOGITS = "logits.safetensors"
 

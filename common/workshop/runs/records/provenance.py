@@ -16,9 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workshop.files import sha256_of
-from workshop.hardware import cpu_name, nvidia_smi, subdir
 from workshop.shell import git, relative
+from workshop.support.files import sha256_of
+from workshop.support.hardware import cpu_name, nvidia_smi, subdir
 
 # Variables that change which numbers come out: threads, libraries' algorithms, which GPU.
 NUMERIC_VARIABLES = (

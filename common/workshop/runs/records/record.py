@@ -20,9 +20,9 @@ from typing import Any
 
 from workshop import shell
 from workshop.errors import WorkshopError
-from workshop.files import sha256_of, write_atomic
 from workshop.runs import stopping
 from workshop.runs.records import crate, provenance
+from workshop.support.files import sha256_of, write_atomic
 
 SCHEMA = "reproducible-ml-workflows/run/1"
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")

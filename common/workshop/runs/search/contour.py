@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workshop.files import write_atomic
+from workshop.support.files import write_atomic
 
 LEVEL = 0.05  # excluded at 95 % confidence: CLs below this
 BLUE, ORANGE, BAND = "#0b5fa5", "#c2410c", "#fde68a"

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from workshop.files import write_atomic
 from workshop.runs.search import contour
+from workshop.support.files import write_atomic
 
 SCHEMA = "reproducible-ml-workflows/limits/1"
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 
-from workshop import timeouts
+from workshop.support import timeouts
 
 
 def gpus(seconds: float = 10) -> list[dict[str, str]]:
