@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "workshop.scan": {"workshop", "workshop.support", "workshop.runs", "histfactory"},
     "workshop.checking": {"workshop", "workshop.support", "workshop.runs", "workshop.containers", "pixi_workspace"},
     "workshop.containers": {"workshop", "workshop.support", "pixi_workspace"},
-    "workshop.jobs": {"workshop", "workshop.support", "workshop.checking", "workshop.containers", "pixi_workspace"},
+    "workshop.jobs": {"workshop", "workshop.support"},
     "workshop.doctor": {"workshop", "workshop.support", "pixi_workspace"},
 }
 COMMANDS = {"workshop.cli", "workshop.__main__", "workshop.workspaces"}  # they may use everything
