@@ -268,7 +268,11 @@ def build_parsers() -> tuple[Parser, dict[str, Parser]]:
     parsers = {}
     for name, command in COMMANDS.items():
         parsers[name] = commands.add_parser(
-            name, help=command.help, description=command.help, allow_abbrev=not command.passed_on
+            name,
+            help=command.help,
+            description=command.help,
+            allow_abbrev=not command.passed_on,
+            add_help=bool(command.arguments) or not command.passed_on,  # a command without its own passes --help on too
         )
         for names, settings in command.arguments:
             parsers[name].add_argument(*names, **settings)

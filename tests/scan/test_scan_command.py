@@ -225,6 +225,13 @@ def test_bad_options(words: list[str], part: str, tmp_path: Path, message_of_com
     assert not (tmp_path / "out").exists()
 
 
+def test_help_lists_the_options(capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["scan", "--help"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0 and all(option in printed for option in ("--workspace", "--likelihood", "--workers"))
+
+
 def test_files_that_are_no_workspace(tmp_path: Path, message_of_command) -> None:
     good = gzip.compress(json.dumps(generated()[0]).encode())
     (tmp_path / "cut.json.gz").write_bytes(good[: len(good) // 2])
