@@ -109,6 +109,7 @@ def test_the_help_imports_nothing_that_takes_time():
         "workshop.cli",
         "workshop.errors",
         "workshop.shell",
+        "workshop.support",
         "workshop.support.text",
     }
     assert not imported & {"numpy", "torch", "rattler", "rich", "dataclasses", "pixi_workspace"}

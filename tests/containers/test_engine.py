@@ -79,7 +79,7 @@ def test_a_failed_build_is_one_message(path, refused, said, advice):
 
 def test_environments_that_do_not_fit(path, refused, monkeypatch):
     there = path(podman="echo 5.0")
-    refused(workshop(there, "container-build", "gpu"), "one of default, cpu, cuda12", "'gpu'")
+    refused(workshop(there, "container-build", "gpu"), "one of default, cpu, cpu-jax, cuda12", "'gpu'")
     monkeypatch.setattr(engine.images, "this_subdir", lambda: "linux-aarch64")
     assert engine.fitting("cpu", DOCKERFILE)
     with pytest.raises(engine.WorkshopError, match="one for linux-aarch64"):

@@ -50,9 +50,9 @@ class Container:
         return None if expected(output) else output[:200]
 
 
-def trial(environment: str, tag: str | None, engine: str | None, file: str | None) -> int:
+def trial(environment: str, tag: str | None, wanted: str | None, file: str | None) -> int:
     """Print the trials of an image; exit code 0, or 1 where one fails. Raises WorkshopError as `trials` does."""
-    rows = trials(environment, tag, engine, file)
+    rows = trials(environment, tag, wanted, file)
     for name, problem in rows:
         print(f"{'ok  ' if problem is None else 'fail'}  {name}" + (f": {problem}" if problem else ""), flush=True)
     failed = sum(problem is not None for _, problem in rows)
@@ -60,12 +60,12 @@ def trial(environment: str, tag: str | None, engine: str | None, file: str | Non
     return 1 if failed else 0
 
 
-def trials(environment: str, tag: str | None, engine: str | None, file: str | None) -> list[tuple[str, str | None]]:
+def trials(environment: str, tag: str | None, wanted: str | None, file: str | None) -> list[tuple[str, str | None]]:
     """(what should hold, the problem or None) of each trial. Raises WorkshopError where there is no engine or no image."""
     path = the_file(file)
     workspace = images.nearest_manifest(path.parent)
     tag = tag or f"{NAME}:{environment}"
-    usable = with_image(tag, engine)
+    usable = with_image(tag, wanted)
     flags = gpu_flags(usable, environment, workspace)
     health = health_words(path, environment)
     lock = sha256_of(workspace.path.with_name("pixi.lock")) if workspace else ""
