@@ -83,7 +83,7 @@ def test_environments_that_do_not_fit(path, refused, monkeypatch):
     monkeypatch.setattr(engine.images, "this_subdir", lambda: "linux-aarch64")
     assert engine.fitting("cpu", DOCKERFILE)
     with pytest.raises(engine.WorkshopError, match="one for linux-aarch64"):
-        engine.fitting("cuda12", DOCKERFILE)
+        engine.fitting("cuda118-jax", DOCKERFILE)
     refused(workshop(there, "container-build", "--file", "README"), "no such file")
     refused(workshop(there, "container-build", "--build-arg", "x"), "NAME=VALUE")
 
