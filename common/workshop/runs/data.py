@@ -402,7 +402,7 @@ def _download(name: str, folder: Path) -> None:
 
 def _retrieve(name: str, file: str, beside: Path, folder: Path) -> Path:
     """One file of a data set, in the folder `beside`, from the first mirror that has it."""
-    # Imported here because only a download needs them, and they take as long as NumPy.
+    # Imported here because only a download needs them.
     import pooch
     import requests
 
