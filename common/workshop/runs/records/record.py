@@ -21,7 +21,7 @@ from typing import Any
 from workshop import shell
 from workshop.errors import WorkshopError
 from workshop.runs import stopping
-from workshop.runs.records import crate, provenance
+from workshop.runs.records import provenance
 from workshop.support.files import sha256_of, write_atomic
 
 SCHEMA = "reproducible-ml-workflows/run/1"
@@ -52,6 +52,9 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
     the newest interrupted one there that no other process is at. Raises WorkshopError where the place is taken,
     is a file, cannot be written, another process is at work there, or there is nothing to resume.
     """
+    # Imported here, since it takes 0.2 s, and before the work: a missing package should not cost the results of a run.
+    from workshop.runs.records import crate  # noqa: F401
+
     path = Path(script).resolve()
     origin = provenance.origin(path)  # before anything is made: the script may be edited while it runs
     home = results(path, exercise)
@@ -255,6 +258,8 @@ def finish(run: Folder, packages: tuple[str, ...], **said: Any) -> Path:
     packages: names of the installed packages whose versions matter. said: seed, determinism, device, dataset,
     metrics and what else the schema allows; values are JSON. Raises WorkshopError for NaN or infinite numbers.
     """
+    from workshop.runs.records import crate
+
     outputs = [
         {"path": p.relative_to(run.folder).as_posix(), "sha256": sha256_of(p), "bytes": p.stat().st_size}
         for p in sorted(run.folder.rglob("*"))
