@@ -36,7 +36,7 @@ def main(
     Exit codes: 0; 1 for a problem; 85 after a signal that asked to stop, with a checkpoint; 130 after Ctrl-C.
     """
     with errors.explained(), ExitStack() as stack:
-        arguments = options.read(description, epochs is not None, parents, add_options)
+        arguments = options.read(description, epochs is not None, parents, add_options, seed)
         if not distributed and processes.together():
             raise WorkshopError(
                 looked_at="torchrun",

@@ -35,11 +35,13 @@ def read(
     training: bool,
     parents: tuple[str, ...] = (),
     add_options: Callable[[argparse.ArgumentParser], None] | None = None,
+    seed: int = 0,
 ) -> argparse.Namespace:
     """The arguments of a script; None for what was not given.
 
     training: it has data, epochs, a device and checkpoints. parents: it continues a run instead, of these exercises,
-    whose data and (without training) seed it takes over. add_options: adds the script's own options.
+    whose data and (without training) seed it takes over. add_options: adds the script's own options. seed: the default
+    one, for the help.
     """
     parser = Parser(description=description.splitlines()[0], allow_abbrev=False)
     if parents:
@@ -51,7 +53,7 @@ def read(
         parser.add_argument("--epochs", type=whole_number("--epochs", 1), metavar="N", help="passes over the images")
     if training or not parents:
         parser.add_argument(
-            "--seed", type=whole_number("--seed", 0), metavar="N", help="of all that is random (default 0)"
+            "--seed", type=whole_number("--seed", 0), metavar="N", help=f"of all that is random (default {seed})"
         )
     if training or parents:
         names = ", ".join(device.CHOICES)
