@@ -170,8 +170,9 @@ def without(tmp_path, monkeypatch):
         shadow = tmp_path / "shadow"
         shadow.mkdir()
         for name in frameworks:
-            (shadow / f"{name}.py").write_text(f"raise ModuleNotFoundError('No {name}', name='{name}')\n")
-        for package in ("workshop", "pixi_workspace"):
+            text = f'raise ModuleNotFoundError("No module named {name!r}", name={name!r})\n'
+            (shadow / f"{name}.py").write_text(text)
+        for package in ("workshop", "pixi_workspace", "histfactory"):
             (shadow / package).symlink_to(ROOT / "common" / package)
         monkeypatch.setattr(checks, "__file__", str(shadow / "x" / "y" / "z.py"))  # which gives a script its PYTHONPATH
 

@@ -136,8 +136,9 @@ def test_check_all_notices_a_solution_that_does_not_hold(variables, command, tmp
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     script = tmp_path / "exercise-2-pytorch-cu12" / "solution" / "train.py"
     unseeded = script.read_text().replace("torch.manual_seed(seed)", "torch.seed()")
-    touched = "        (record.Path(__file__).parent / 'log.txt').touch()\n        begin = "
-    script.write_text(unseeded.replace("        begin = ", touched))
+    begin = "    make_deterministic(run.seed)\n"
+    assert begin in unseeded
+    script.write_text(unseeded.replace(begin, f"    open({str(script.parent / 'log.txt')!r}, 'w').close()\n{begin}"))
     (tmp_path / "exercise-2-pytorch-cu12" / "starter" / "notes.md").write_text("TODO(2.9)")
     done = command("-m", "workshop", "check-all", "--json", cwd=tmp_path)
     said = json.loads(done.stdout)
