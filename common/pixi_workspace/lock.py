@@ -290,7 +290,10 @@ def _entries(text: str) -> _Entries:
     return _Entries(environments, purls, indexes)
 
 
-class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # a PyYAML without libyaml has no C loaders
+_Base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # a PyYAML without libyaml has no C loaders
+
+
+class _Loader(_Base):
     """Keeps each scalar as it is written. Only texts are needed here, and finding their types would take time."""
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: object) -> None:

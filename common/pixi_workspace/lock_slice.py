@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from rattler import MatchSpec
 
 from pixi_workspace import lock as locks
@@ -56,7 +56,7 @@ def cut(whole: Manifest, part: Manifest) -> bytes:
     text = path.read_text(encoding="utf-8")
     head, _, blocks = text.partition("\npackages:\n")
     record_of = {block.split("\n", 1)[0]: block for block in re.split(r"^- ", blocks, flags=re.MULTILINE) if block}
-    channels = re.search(r"^    channels:\n(?:    - .*\n)+", head, re.MULTILINE)[0]
+    channels = _found(r"^    channels:\n(?:    - .*\n)+", head)
 
     rows, names = {}, {}
     for platform in part.platforms:
@@ -87,8 +87,8 @@ def cut(whole: Manifest, part: Manifest) -> bytes:
             used |= keys
             if any(p.kind == "pypi" for p in packages):
                 mapped |= keys
-                block = re.search(rf"^  {re.escape(source)}:\n(?:    .*\n)+", head, re.MULTILINE)[0]
-                indexes = re.search(r"^    indexes:\n(?:    - .*\n)+", block, re.MULTILINE)[0]
+                block = _found(rf"^  {re.escape(source)}:\n(?:    .*\n)+", head)
+                indexes = _found(r"^    indexes:\n(?:    - .*\n)+", block)
         environments += f"  {environment}:\n{channels}{indexes}    packages:\n"
         for name in sorted(listed):
             environments += f"      {name}:\n" + "".join(f"      - {key}\n" for key in listed[name])
@@ -99,6 +99,13 @@ def cut(whole: Manifest, part: Manifest) -> bytes:
     packages = "".join(f"- {block}" for block in kept.values())
     version = f"version: {lock.version}\n"
     return f"{version}platforms:\n{platforms}environments:\n{environments}packages:\n{packages}".encode()
+
+
+def _found(pattern: str, text: str) -> str:
+    """The first part of a lock that matches. Pixi writes every part that is looked for."""
+    found = re.search(pattern, text, re.MULTILINE)
+    assert found is not None, pattern
+    return found[0]
 
 
 def _same_platform(whole: Manifest, platform: Platform) -> Platform | None:
@@ -115,6 +122,7 @@ def _needed(
     specs = [spec.match_spec() for several in asked.values() for spec in several]
     from_pypi = manifests.pypi_specs(part, environment, platform)
     same = _same_platform(whole, platform)
+    assert same is not None  # `cut` has refused what the whole does not have
     unmet = {}
     # First the environment of the same name, then the others in the order of the manifest.
     for name in sorted(whole.environments, key=lambda n: n != environment):
@@ -143,9 +151,9 @@ def _needed(
     )
 
 
-def _wheels(held: dict[str, LockedPackage], names: list[str]) -> list[LockedPackage]:
+def _wheels(held: dict[NormalizedName, LockedPackage], names: list[str]) -> list[LockedPackage]:
     """The PyPI packages that `names` need, themselves included. What conda provides is no wheel of the lock."""
-    seen: set[str] = set()
+    seen: set[NormalizedName] = set()
     while names:
         name = canonicalize_name(names.pop())
         if name not in seen and name in held:

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,10 +40,14 @@ class WorkshopError(Exception):
 class FourParts(Protocol):
     """What a message for people has: WorkshopError, and the errors of the libraries beside this package."""
 
-    looked_at: str
-    expected: str
-    found: str
-    next_step: str
+    @property
+    def looked_at(self) -> str: ...
+    @property
+    def expected(self) -> str: ...
+    @property
+    def found(self) -> str: ...
+    @property
+    def next_step(self) -> str: ...
 
 
 def has_four_parts(error: object) -> TypeGuard[FourParts]:
@@ -78,7 +82,7 @@ class Parser(argparse.ArgumentParser):
         self.arguments.append(super().add_argument(*names, **settings))
         return self.arguments[-1]
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """As argparse has it, for `check 2 --all PATH` too. Raises WorkshopError where the words make no sense."""
         self.words = sys.argv[1:] if args is None else list(args)
         return self.parse_intermixed_args(self.words, namespace)

@@ -59,8 +59,8 @@ def lines(found: list[Place], sizes: dict[str, int | None]) -> list[str]:
     blocks: dict[str, list[str]] = {}
     for name in dict.fromkeys(place.environment for place in found):
         text = [line for place in found if place.environment == name for line in _of_platform(place)]
-        if sizes[name] is not None:
-            text.append(f"  installed here       {report.mebibytes(sizes[name])}, measured")
+        if (size := sizes[name]) is not None:
+            text.append(f"  installed here       {report.mebibytes(size)}, measured")
         blocks.setdefault("\n".join(text), []).append(name)
     printed = [line for text, names in blocks.items() for line in (", ".join(names), *text.split("\n"), "")]
     unknown = "Installed size: unknown until an environment is installed here, since a lock holds the size of what is "
@@ -109,8 +109,9 @@ def driver(place: Place, lowest: str, built: str | None) -> str:
     number = needs.driver_for(lowest)
     linux = f" (Linux: {number} or newer)" if number else " (newer than the table of this check)"
     said = f"any that supports CUDA {lowest}{linux}: {who}" if lowest != "0" else f"any: {who}"
-    older = built and built != "0" and needs.Version(lowest) < needs.Version(built)
-    if older and (full := needs.driver_for(built)):
+    if not built or built == "0" or needs.Version(lowest) >= needs.Version(built):
+        return said
+    if full := needs.driver_for(built):
         said += f". All that CUDA {built} can: {full} or newer"
         if base := needs.MINOR_VERSION_COMPATIBILITY.get(built.split(".")[0]):
             said += f"; from {base} on without what is compiled on the spot (PTX), by minor version compatibility"

@@ -308,7 +308,7 @@ def _walk_pypi(
             walk.add_pypi(
                 f"the locked PyPI package does not meet what {origin} asks for: {wrong}", spec.name, wanted, package
             )
-        if markers is None:
+        if python is None or markers is None:
             walk.add("PyPI packages are locked without a Python to install them with", spec.name, spec, package)
             return
         if spec.name not in walk.reached_pypi:

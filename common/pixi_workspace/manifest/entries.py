@@ -68,13 +68,11 @@ def _platform(value: Any, where: str) -> Platform:
         if key.lower() == "__archspec" and build and build not in platforms.ARCHSPEC_NAMES:
             raise _unknown_archspec(build, where)
         declared.append(VirtualPackage(key.lower(), version, build))
-    if subdir is None and name is None:
+    subdir = name if subdir is None else subdir
+    if subdir is None:
         raise problem(where=where, expected="a name or a platform in every table", found=f"{value!r}")
-    if not platforms.is_subdir(subdir if subdir is not None else name):
-        raise problem(
-            where=where, expected="a conda subdir as `platform`", found=f"'{subdir if subdir is not None else name}'"
-        )
-    subdir = subdir if subdir is not None else name
+    if not platforms.is_subdir(subdir):
+        raise problem(where=where, expected="a conda subdir as `platform`", found=f"'{subdir}'")
     name = platforms.derived_name(subdir, declared) if name is None else name
     wrong = platforms.name_problem(name)
     if wrong:
@@ -149,13 +147,16 @@ def read_cutoffs(root: dict[str, Any], key: str) -> dict[str, datetime]:
     """`[exclude-newer]` and `[pypi-exclude-newer]`: a date for each package."""
     table = take_table(root, key, "")
     name = pypi_name if key.startswith("pypi") else conda_name
-    return {name(k, f"[{key}]"): read_cutoff(v, f"[{key}] {k}") for k, v in table.items()}
+    return {name(k, f"[{key}]"): _cutoff(v, f"[{key}] {k}") for k, v in table.items()}
 
 
 def read_cutoff(value: Any, where: str) -> datetime | None:
+    """`exclude-newer`, or None where it is not given."""
+    return None if value is None else _cutoff(value, where)
+
+
+def _cutoff(value: Any, where: str) -> datetime:
     """A date (the whole day counts), a time, or an age such as `7d`; UTC."""
-    if value is None:
-        return None
     try:
         if re.fullmatch(r"(\s*\d+\s*[A-Za-z]+)+\s*", value):
             seconds = 0

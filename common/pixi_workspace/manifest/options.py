@@ -75,7 +75,10 @@ def _overlay(base: PypiOptions, over: PypiOptions, overrides: dict[str, PypiSpec
     def first(key: str) -> Any:
         return getattr(over, key) if getattr(over, key) is not None else getattr(base, key)
 
-    everything = base.no_build is True or over.no_build is True
+    if base.no_build is True or over.no_build is True:
+        no_build = True
+    else:
+        no_build = (base.no_build or frozenset()) | (over.no_build or frozenset())
     return replace(
         base,
         index_url=first("index_url"),
@@ -84,6 +87,6 @@ def _overlay(base: PypiOptions, over: PypiOptions, overrides: dict[str, PypiSpec
         skip_wheel_filename_check=first("skip_wheel_filename_check"),
         extra_index_urls=tuple(dict.fromkeys((*base.extra_index_urls, *over.extra_index_urls))),
         find_links=tuple(dict.fromkeys((*base.find_links, *over.find_links))),
-        no_build=everything or frozenset(base.no_build or ()) | frozenset(over.no_build or ()),
+        no_build=no_build,
         overrides=tuple(overrides.items()),
     )

@@ -197,10 +197,10 @@ def _read_environments(table: dict, features: dict[str, Feature], head: Head) ->
         names = take_strings(value, "features", where)
         if names is None and group is None and not own:
             raise problem(where=where, expected="features, a solve-group or content of its own", found="none")
-        used = []
+        names, used = names or [], []
         if own:
             used.append(replace(tables.read_feature(name, own, f"environments.{name}", head), inline=True))
-        for feature in names or []:
+        for feature in names:
             if feature not in features:
                 near = nearest(feature, features)
                 raise problem(
@@ -329,8 +329,8 @@ def _merge(manifest: Manifest, environment: str, platform: Platform | None, of: 
             continue
         here: dict[str, tuple] = {}
         for target in feature.targets:
-            general = target.selector is None
-            if general or (platform is not None and platforms.selector_matches(target.selector, platform)):
+            selector = target.selector
+            if selector is None or (platform is not None and platforms.selector_matches(selector, platform)):
                 here.update(of(target))
         for name, specs in here.items():
             held = merged.setdefault(name, [])

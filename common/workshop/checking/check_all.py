@@ -97,6 +97,7 @@ def judged(exercises: list[Exercise], live: bool) -> list[Row]:
     order = sorted(range(len(jobs)), key=lambda number: jobs[number][1] is not solution_holds)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool, ExitStack() as screen:
         waiting = {pool.submit(work, number) for number in order}
+        shown = None
         try:
             if live:
                 from rich.live import Live
@@ -106,7 +107,7 @@ def judged(exercises: list[Exercise], live: bool) -> list[Row]:
                 done, waiting = wait(waiting, timeout=0.5 if live else None, return_when=FIRST_COMPLETED)
                 for one in done:
                     one.result()
-                if live:
+                if shown is not None:
                     shown.update(table(), refresh=True)
         except BaseException:  # Ctrl-C: those that wait shall not begin, and those that run shall end
             pool.shutdown(wait=False, cancel_futures=True)

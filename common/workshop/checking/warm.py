@@ -157,8 +157,8 @@ def _exit_code(patches: Sequence[inside.Patch], script: str, arguments: Sequence
             return ended.code or 0
         print(ended.code, file=sys.stderr)
         return 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
 
@@ -168,7 +168,8 @@ def _leave(code: int) -> NoReturn:
 
     In a fork that copies all of their memory, which takes longer than a training of one epoch.
     """
-    threading._shutdown()  # waits for threads; it and the next are what the interpreter calls at its end
+    # What the interpreter calls at its end, and typeshed leaves out since it is private. It waits for threads.
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()
     # What was written to files that nobody has closed; text first, which goes through a buffer of bytes.
     unclosed = [thing for thing in gc.get_objects() if issubclass(type(thing), FILES)]

@@ -148,6 +148,7 @@ def parse(text: str, path: Path) -> list[Instruction]:
         if not joined.strip():
             continue
         head = re.match(r"\s*(\S+)\s*(.*)", joined, re.DOTALL)
+        assert head is not None  # the line is not blank
         name, rest = head[1].upper(), head[2].strip()
         if name not in INSTRUCTIONS:
             raise _problem(path, start + 1, "an instruction such as FROM, COPY or RUN", repr(head[1][:60]))
@@ -250,11 +251,11 @@ def expand(word: str, values: Mapping[str, str], unset: set[str] | None = None) 
 def _value(found: re.Match[str], values: Mapping[str, str], unset: set[str] | None) -> str:
     name, operator, operand = found[1] or found[2], found[3] or "", found[4] or ""
     value = values.get(name)
-    there = value is not None and (value != "" or not operator.startswith(":"))
+    given = None if value == "" and operator.startswith(":") else value
     if operator in (":-", "-"):
-        return value if there else expand(operand, values, unset)
+        return expand(operand, values, unset) if given is None else given
     if operator in (":+", "+"):
-        return expand(operand, values, unset) if there else ""
+        return "" if given is None else expand(operand, values, unset)
     if value is None and unset is not None:
         unset.add(name)
     value = value or ""

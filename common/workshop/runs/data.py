@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -146,7 +147,7 @@ def content_sha256(arrays: tuple[np.ndarray, ...]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
@@ -236,7 +237,7 @@ def _source_digits() -> tuple[np.ndarray, ...]:
     on, then 300 to test, 30 of each class."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()
     order = np.argsort(_random_words(SPLIT_SEED, len(digits.target)), kind="stable")
     images, labels = digits.images.astype(np.uint8)[order], digits.target.astype(np.uint8)[order]
     test = np.zeros(len(labels), bool)
@@ -411,9 +412,10 @@ def _retrieve(name: str, file: str, beside: Path, folder: Path) -> Path:
     for mirror in MIRRORS[name]:
         host = urlsplit(mirror).hostname
         try:
-            downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
+            downloader: Any = pooch.HTTPDownloader(timeout=TIMEOUT)  # which pooch's type of a downloader leaves out
             return Path(pooch.retrieve(mirror + file, DOWNLOADED[name][file], file, beside, downloader=downloader))
         except requests.HTTPError as error:
+            assert error.response is not None  # it is the answer of a server
             problems.append(f"{host} answered {error.response.status_code} {error.response.reason}")
         except requests.Timeout:
             problems.append(f"{host} did not answer within {TIMEOUT} seconds")

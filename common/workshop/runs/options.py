@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from workshop.errors import Parser, WorkshopError
 from workshop.runs import data
@@ -67,7 +68,7 @@ def read(
     return parser.parse_args()
 
 
-def settle(arguments: argparse.Namespace, checkpoint: dict[str, object] | None, epochs: int | dict[str, int]) -> None:
+def settle(arguments: argparse.Namespace, checkpoint: Mapping[str, Any] | None, epochs: int | dict[str, int]) -> None:
     """Fill in what was not given: from the checkpoint when resuming, else the defaults.
 
     epochs: how many, or how many for each data set.

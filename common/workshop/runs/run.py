@@ -24,8 +24,9 @@ from workshop.runs.records import parent, record
 from workshop.support.hardware import cpu_name
 
 if TYPE_CHECKING:
-    import jax
     import torch
+
+    from workshop.runs.frameworks import on_jax
 
 
 class AnyRun:
@@ -77,7 +78,7 @@ class AnyRun:
         self._device = on_torch.choose(self.arguments.device, device.process("LOCAL_RANK"))
         return self._device
 
-    def jax_device(self) -> jax.Device:
+    def jax_device(self) -> on_jax.Device:
         """As `torch_device`, for JAX; call it before anything else touches JAX."""
         from workshop.runs.frameworks import on_jax
 
@@ -85,11 +86,11 @@ class AnyRun:
         self._device = on_jax.choose(self.arguments.device)
         return self._device
 
-    def assert_on(self, where: torch.device | jax.Device, **tensors: Any) -> None:
+    def assert_on(self, where: torch.device | on_jax.Device, **tensors: Any) -> None:
         """Raise WorkshopError unless all tensors (with JAX: all arrays of all trees) are on the device `where`."""
         _framework_of(where).assert_on(where, **tensors)
 
-    def describe(self, where: torch.device | jax.Device) -> dict[str, Any]:
+    def describe(self, where: torch.device | on_jax.Device) -> dict[str, Any]:
         """The device for run.json: type, name, and for a GPU driver, compute capability and CUDA versions."""
         return _framework_of(where).describe(where)
 

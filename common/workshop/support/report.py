@@ -37,7 +37,9 @@ def put(lines: list[str]) -> None:
         return
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
-        before, word, after = re.match(r"( *)(\S*)(.*)", line).groups()
+        parts = re.match(r"( *)(\S*)(.*)", line)
+        assert parts is not None  # each of the three may be empty
+        before, word, after = parts.groups()
         console.print(Text.assemble(before, (word, COLOURS.get(word, "")), after))
 
 
@@ -66,6 +68,7 @@ def say(text: str) -> None:
             console.print(Text.assemble(command[1], (command[2], "bold")))
             continue
         head = _HEAD.match(line)
+        assert head is not None  # a head may be empty
         first, *more = beside(head[0].rstrip(), line[head.end() :], head.end())
         word = head[1] or ""
         console.print(Text.assemble((word, STYLES.get(word, "")), first[len(word) :]))

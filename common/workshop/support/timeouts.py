@@ -32,6 +32,7 @@ def output_of(command: list[str], seconds: float, **variables: str) -> str | Non
         )
     except (OSError, ValueError):
         return None
+    assert process.stdout is not None  # a pipe
     said = answer(later(process.stdout.read, LARGEST), until)
     try:
         code = process.wait(max(0, until - time.monotonic())) if said is not None and len(said) < LARGEST else None
@@ -39,8 +40,9 @@ def output_of(command: list[str], seconds: float, **variables: str) -> str | Non
         code = None
     if code is None:
         end_group(process.pid)  # not waited for: a driver that hangs keeps it for ever
-    complete = said is not None and (code == 0 or len(said) == LARGEST)
-    return said.decode("utf-8", "replace") if complete else None
+    if said is None or (code != 0 and len(said) != LARGEST):
+        return None
+    return said.decode("utf-8", "replace")
 
 
 def complaint(process: subprocess.CompletedProcess[str]) -> str:

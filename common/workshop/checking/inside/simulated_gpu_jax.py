@@ -25,15 +25,15 @@ def install(moved: bool) -> None:
     jax.config.update("jax_platforms", "cpu")
     real_devices, real_put, real_describe = jax.devices, jax.device_put, on_jax.describe
 
-    def halves() -> tuple[jax.Device, jax.Device]:
+    def halves() -> tuple[on_jax.Device, on_jax.Device]:
         cpu, gpu = real_devices("cpu")
         return cpu, gpu
 
-    def devices(backend: str | None = None) -> list[jax.Device]:
+    def devices(backend: str | None = None) -> list[on_jax.Device]:
         cpu, gpu = halves()
         return [gpu] if backend in ("cuda", "gpu") else [cpu]
 
-    def describe(device: jax.Device) -> dict[str, object]:
+    def describe(device: on_jax.Device) -> dict[str, object]:
         return {"type": "cuda", "name": "simulated"} if device == halves()[1] else real_describe(device)
 
     jax.devices = devices

@@ -10,17 +10,20 @@ import importlib.util
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
-import jaxlib
 import numpy as np
+from jaxlib.version import __version__ as jaxlib_version
 
 from workshop import shell
 from workshop.errors import WorkshopError, says_gpu_is_full
 from workshop.runs.frameworks.device import CPU_BUILD, gpu_is_missing, wanted
 from workshop.runs.records import provenance
 from workshop.support.hardware import cpu_name, nvidia_smi
+
+# JAX takes its devices out of a compiled module without types.
+Device: TypeAlias = jax.Device  # pyright: ignore[reportInvalidTypeForm]
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "safetensors", "matplotlib", "scikit-learn")  # for run.json
 # Where the packages keep the versions that they were built for: PyPI's plugins of today, then conda-forge's jaxlib.
@@ -31,7 +34,7 @@ CUDA_MODULES = ("jax_cuda13_plugin", "jax_cuda12_plugin", "jaxlib.cuda")
 logging.getLogger("jax._src.xla_bridge").addFilter(lambda message: not message.exc_info)
 
 
-def choose(requested: str) -> jax.Device:
+def choose(requested: str) -> Device:
     """The device for `--device requested`: the first GPU, or the CPU where that is what was asked for.
 
     With `auto`, a GPU is taken where JAX can use one. Raises WorkshopError where a GPU is asked for, by the command
@@ -49,7 +52,7 @@ def choose(requested: str) -> jax.Device:
     raise gpu_is_missing(requested, f"JAX {jax.__version__}", obstacle)
 
 
-def gpu() -> tuple[jax.Device | None, str]:
+def gpu() -> tuple[Device | None, str]:
     """The first GPU that JAX can use, or None and the reason in plain words."""
     try:
         found = jax.devices("cuda")[0]
@@ -59,9 +62,9 @@ def gpu() -> tuple[jax.Device | None, str]:
         report = " ".join(str(error).split())
     versions = cuda_versions()
     if not any(map(_is_there, CUDA_MODULES)):
-        return None, f"jaxlib {jaxlib.__version__} {CPU_BUILD}: no GPU can be used in this environment"
+        return None, f"jaxlib {jaxlib_version} {CPU_BUILD}: no GPU can be used in this environment"
     for_cuda = versions.get("cuda_of_build", "of an unknown version")
-    built = f"jaxlib {jaxlib.__version__} was built for CUDA {for_cuda}"
+    built = f"jaxlib {jaxlib_version} was built for CUDA {for_cuda}"
     driver = nvidia_smi().get("driver")
     if driver is None:
         return None, f"{built}, and no NVIDIA driver answers on this machine (`nvidia-smi` is not found or fails)"
@@ -119,7 +122,7 @@ def _is_there(module: str) -> bool:
         return False
 
 
-def assert_on(device: jax.Device, **trees: Any) -> None:
+def assert_on(device: Device, **trees: Any) -> None:
     """Raise WorkshopError unless every array of every tree lies on `device`: the proof that the run is where it says."""
     for name, tree in trees.items():
         for array in jax.tree_util.tree_leaves(tree):
@@ -133,7 +136,7 @@ def assert_on(device: jax.Device, **trees: Any) -> None:
                 )
 
 
-def describe(device: jax.Device) -> dict[str, Any]:
+def describe(device: Device) -> dict[str, Any]:
     """The device for the run record: type and name; for a GPU also driver, compute capability and CUDA versions."""
     if device.platform == "cpu":
         return {"type": "cpu", "name": cpu_name(), "threads": threads()}
@@ -153,9 +156,9 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def remarks(device: jax.Device) -> list[str]:
+def remarks(device: Device) -> list[str]:
     """One line to print before a training: jax and jaxlib, and on a GPU the CUDA that each part was built for."""
-    line = f"jax {jax.__version__}, jaxlib {jaxlib.__version__}"
+    line = f"jax {jax.__version__}, jaxlib {jaxlib_version}"
     if device.platform == "cpu":
         return [line]
     found = {"cuda_of_build": "unknown", "cudnn_of_build": "unknown", "cuda_of_driver": "unknown"} | cuda_versions()
@@ -165,12 +168,12 @@ def remarks(device: jax.Device) -> list[str]:
     ]
 
 
-def what_bits_depend_on(device: jax.Device) -> dict[str, Any]:
+def what_bits_depend_on(device: Device) -> dict[str, Any]:
     """Besides seed, data and script: what has to be the same for a resumed run to end in the same bits."""
     described = describe(device)
     packages = {name: provenance.installed(name) for name in ("flax", "optax")}
     where = {"device": described["name"]} | ({"threads": described["threads"]} if "threads" in described else {})
-    return {**where, "jax": jax.__version__, "jaxlib": jaxlib.__version__, **packages}
+    return {**where, "jax": jax.__version__, "jaxlib": jaxlib_version, **packages}
 
 
 def determinism() -> dict[str, Any]:
@@ -216,7 +219,7 @@ def params_of(tensors: dict[str, np.ndarray]) -> dict[str, dict[str, dict[str, n
     return {"params": layers}
 
 
-def device_of(state: Any) -> jax.Device:
+def device_of(state: Any) -> Device:
     """Where the arrays of a tree are (the first of them)."""
     return next(iter(jax.tree_util.tree_leaves(state)[0].devices()))
 
