@@ -68,7 +68,7 @@ def test_the_bindings_take_a_misspelt_key_and_we_do_not(tmp_path):
         (("request_memory", "requestmemory"), "request_memory = ..."),
         (("universe        =", "univers ="), "universe = ..."),
         (("log    =", "logs   ="), "log = ..."),
-        (("queue\n", ""), "nothing would be submitted"),
+        (("queue\n", ""), "no job would be submitted"),
         (("SEED=$(seed)", "SEED=$(sead)"), "$(sead)"),
         (("universe        = container", "universe container"), "key = value"),
     ],
