@@ -7,7 +7,7 @@ import pytest
 from workshop.checking import trainings
 
 OURS = (
-    "looked at: the Python environment in /env\nexpected:  the package that brings the module 'MODULE'\n"
+    "looked at: the Python environment in /env\nexpected:  the package that contains the module 'MODULE'\n"
     "found:     no such module: this environment was made without it\nnext:      name an environment that has it\n"
 )
 PYTHONS = (
@@ -39,5 +39,5 @@ def test_a_module_whose_absence_was_no_reason_to_fail():
     for run in (ended(caught + "ValueError: no\n"), ended(PYTHONS.replace("MODULE", "jax"), code=0), ended("")):
         assert trainings.missing_framework(run) is None
     assert trainings.complaint(ended(caught + "ValueError: no\n")) == "ValueError: no"
-    assert trainings.complaint(ended("")) == "exit code 1, and no word why"
+    assert trainings.complaint(ended("")) == "exit code 1, and no message"
     assert trainings.complaint(ended("looked at: x\nexpected:  y\nfound:     z\nnext:      w\n")) == "z"

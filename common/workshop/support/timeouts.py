@@ -58,7 +58,7 @@ def missing_module(process: subprocess.CompletedProcess[str]) -> str | None:
     """The module for whose absence a program failed, by Python's own words or by ours; None if it failed otherwise."""
     last = process.stderr.rstrip().rpartition("\n")[2]  # an error further up was caught, or led to another one
     named = re.match(r"ModuleNotFoundError: No module named '([^']+)'", last)
-    named = named or re.search(r"the package that brings the module '([^']+)'", process.stderr)
+    named = named or re.search(r"the package that contains the module '([^']+)'", process.stderr)
     return named[1] if process.returncode and named else None
 
 
