@@ -132,7 +132,7 @@ def assert_on(device: Device, **trees: Any) -> None:
                     looked_at=f"the arrays of {name}",
                     expected=f"on {device}",
                     found=f"on {there}",
-                    next_step="move them there: jax.device_put(..., dev)",
+                    next_step="move them there: jax.device_put(..., device)",
                 )
 
 
