@@ -119,7 +119,7 @@ def has_environments(workspace: Workspace) -> Answer:
             next_step="move that line into [feature.NAME.activation.env] of the feature for the GPU",
         )
     silent = not promises_gpu(workspace, gpu[0][0])
-    note = f'; {gpu[0][0]} does not set WORKSHOP_DEVICE = "cuda", so say --device cuda when you train' if silent else ""
+    note = f'; {gpu[0][0]} does not set WORKSHOP_DEVICE = "cuda", so add --device cuda when you train' if silent else ""
     return ok(f"{gpu[0][0]} on {gpu[0][1]}, {cpu[0][0]} on {cpu[0][1]}{note}")
 
 

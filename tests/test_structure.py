@@ -1,4 +1,4 @@
-"""Imports go one way, and no package is a heap: the structure that README.md and DESIGN describe, read off the code."""
+"""Imports go one way, and no package is a heap: the structure that README.md describes, read off the code."""
 
 import ast
 import functools

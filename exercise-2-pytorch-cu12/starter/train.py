@@ -73,8 +73,8 @@ def make_optimizer(network: nn.Module, steps: int) -> tuple[torch.optim.AdamW, O
     return optimizer, OneCycleLR(optimizer, LR, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False)
 
 
-def in_hardware(device: torch.device) -> torch.dtype:
-    """bfloat16 where the GPU has it in hardware (emulated it would be slower than float32)."""
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the GPU computes in it, else float32 (emulated, bfloat16 would be slower than that)."""
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_bf16 else torch.float32
 
@@ -84,7 +84,7 @@ def train_epoch(
 ) -> list[Tensor]:
     """One pass over the images; the loss of every step, still on the device: nothing waits for it inside."""
     losses = []
-    dtype = in_hardware(images.device)
+    dtype = compute_dtype(images.device)
     for batch in batches:
         with torch.autocast(images.device.type, dtype, enabled=dtype == torch.bfloat16):
             loss = F.cross_entropy(network(to_input(images[batch])), labels[batch])
@@ -114,7 +114,7 @@ def train(run: runs.Training) -> None:
     network = Net().to(device, memory_format=torch.channels_last)
     optimizer, schedule = make_optimizer(network, run.n_epochs * (len(images) // batch_size))
     # TODO(2.6): and make sure that images and weights are there: run.assert_on(device, images=images, **dict(network.named_parameters()))
-    run.note(batch_size=batch_size, lr=LR, warm_up=WARM_UP, weight_decay=WEIGHT_DECAY, dtype=str(in_hardware(device)))
+    run.note(batch_size=batch_size, lr=LR, warm_up=WARM_UP, weight_decay=WEIGHT_DECAY, dtype=str(compute_dtype(device)))
 
     for _ in run.epochs(network, optimizer, schedule):
         batches = run.batches(len(images), batch_size)

@@ -31,7 +31,9 @@ def finetune(run: runs.Training) -> None:
     make_deterministic(run.seed)
     device = run.torch_device()
     data = run.parent.data()
-    run.dataset = data = data if data.name.endswith(TURNED) else data.turned()
+    if not data.name.endswith(TURNED):  # the data of a finetuned run are turned already
+        data = data.turned()
+    run.dataset = data
     images, labels, test_images, test_labels = (torch.from_numpy(array).to(device) for array in data.arrays)
     network = trained_network(run.parent).to(device)
     run.assert_on(device, images=images, **dict(network.named_parameters()))

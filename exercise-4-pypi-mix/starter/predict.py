@@ -102,8 +102,8 @@ def predict(run: runs.Run) -> None:
     run.assert_on(device, images=images, **dict(network.named_parameters()))
 
     logits = logits_of(network, images).cpu().numpy()
-    other = run.arguments.compare and prediction.read(run.arguments.compare, run, data, logits)
-    comparison = other and compare(logits, other.logits)
+    other = prediction.read(run.arguments.compare, run, data, logits) if run.arguments.compare else None
+    comparison = compare(logits, other.logits) if other else None
     prediction.finish(run, data, logits, other, comparison)
     if comparison and not comparison["inside"]:
         raise SystemExit(1)

@@ -34,17 +34,24 @@ def train(run: runs.Training) -> None:
             looked_at="torchrun",
             expected=f"a number of processes that divides the batch of {batch_size}",
             found=f"{run.world} processes",
-            next_step="torchrun --nproc-per-node 2",
+            next_step=f"torchrun --nproc-per-node 2 {Path(__file__).name}",
         )
     network = one_process.Net().to(device, memory_format=torch.channels_last)
     optimizer, schedule = one_process.make_optimizer(network, run.n_epochs * (len(images) // batch_size))
     run.assert_on(device, images=images, **dict(network.named_parameters()))
-    run.note(batch_size=batch_size, lr=one_process.LR, warm_up=one_process.WARM_UP)
+    run.note(
+        batch_size=batch_size,
+        lr=one_process.LR,
+        warm_up=one_process.WARM_UP,
+        weight_decay=one_process.WEIGHT_DECAY,
+        dtype=str(one_process.compute_dtype(device)),
+    )
 
     # It holds the same weights as `network`, and averages their gradients over the processes in every backward pass.
     shared = DistributedDataParallel(network) if run.world > 1 else network
     for _ in run.epochs(network, optimizer, schedule):
-        # This process's share of each batch: no image goes to two processes.
+        # This process's share of each batch: no image goes to two processes. The losses in the figure are those of the
+        # first process's share; the accuracy is that of all test images.
         batches = (batch[run.rank :: run.world] for batch in run.batches(len(images), batch_size))
         losses = one_process.train_epoch(shared, optimizer, schedule, images, labels, batches)
         run.log(losses, one_process.confusion(network, test_images, test_labels))

@@ -49,7 +49,7 @@ MISTAKES = {
     "a tolerance of equal bits": ("4.5", [("predict.py", "TOLERANCE = 1e-5", "TOLERANCE = 1e-8")]),
     "no reason": ("4.5", [("predict.py", "REASON = (", 'REASON = "because it works"\n_ = (')]),
     "the verdict has no exit code": ("4.5", [("predict.py", "        raise SystemExit(1)", "        pass")]),
-    "no comparison at all": ("4.5", [("predict.py", "other = run.arguments.compare and", "other = False and")]),
+    "no comparison at all": ("4.5", [("predict.py", "if run.arguments.compare else None", "if False else None")]),
 }
 
 # Other correct answers: manifest and lock, without the script.

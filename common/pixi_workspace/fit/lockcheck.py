@@ -73,6 +73,7 @@ def judge(path: Path | str) -> Verdict:
         return refused("lock-error", error)
     try:
         reasons, notes = satisfy.check(manifest, lock)
+        warnings = tuple(stricter(manifest, lock))
     except Exception as error:  # files of other people hold things that nobody thought of
         raise WorkspaceError(
             looked_at=lock_path,
@@ -87,7 +88,7 @@ def judge(path: Path | str) -> Verdict:
         lock=lock_path,
         next_step="pixi lock" if reasons else "pixi run --locked, or nothing",
         notes=(*manifest.notes, *notes),
-        warnings=tuple(stricter(manifest, lock)),
+        warnings=warnings,
     )
 
 
@@ -123,12 +124,12 @@ def _suspicions(package: LockedPackage, channels: list[str]) -> list[tuple[str, 
     if package.kind == "pypi" and not package.url.startswith("direct+"):
         # A lock of version 7 leaves the index out where it is the default one; older locks never name it.
         index = package.index or (locks.DEFAULT_INDEX if package.lock_version >= 7 else None)
-        if index is not None and not _same_house(package.url, index):
+        if index is not None and not _same_host_family(package.url, index):
             found.append(("the wheel comes from another host than its index", index))
     return found
 
 
-def _same_house(url: str, index: str) -> bool:
+def _same_host_family(url: str, index: str) -> bool:
     """Whether a file lies with its index: the same last two parts of the host name, or the index's known file store."""
     host, wanted = urlsplit(url).hostname or "", urlsplit(index).hostname or ""
     if wanted == urlsplit(locks.DEFAULT_INDEX).hostname and host == satisfy_pypi.DEFAULT_INDEX_FILES:

@@ -1,7 +1,7 @@
 """Does a lock satisfy a manifest? The rules of Pixi 0.77, in its order: environments, platforms, solve groups.
 
 Everything found is returned, not only the first thing, so that a person can mend all of it in one go. The functions
-want a lock whose platforms carry the manifest's names (`lock.align`).
+require a lock whose platforms have the names of the manifest (`lock.align`).
 """
 
 from __future__ import annotations

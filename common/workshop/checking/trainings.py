@@ -115,15 +115,15 @@ def same_weights_twice(workspace: Workspace, advice: str, patches: Sequence[insi
         return fail(
             looked_at="weights.safetensors of two runs, the second with another test set",
             expected="the same bytes",
-            found="other weights: what is tested on decides what is learnt",
-            next_step="train on x_train and y_train alone; x_test and y_test are for the accuracy",
+            found="other weights: the test images take part in the training",
+            next_step="train on images and labels alone; test_images and test_labels are for the accuracy",
         )
     if found["first"] == found["other"]:
         return fail(
             looked_at="weights of --seed 1 and --seed 2",
             expected="different ones",
             found="the same",
-            next_step="seed with args.seed, no constant",
+            next_step="seed with run.seed: a constant is in its place",
         )
     return ok(f"two runs with one seed write the same weights ({found['first'][:12]}), another seed others")
 

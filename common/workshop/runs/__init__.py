@@ -4,10 +4,11 @@
     Run, Training   what that function gets: arguments, data, device, epochs, `finish`    (run.py, training.py)
 
     data.py         the data sets: the same bytes on every machine
-    frameworks/     PyTorch and JAX: device, state, flags
-    record.py       the folder: `<run>.partial/` until it is complete; provenance.py, crate.py: what describes it
-    weights.py      tensors in a file that knows its checksum; parent.py: a finished run that another continues
-    figures.py      loss curve, confusion matrix; options.py: the command line; stopping.py: signals
+    options.py      the command line; stopping.py: signals
+    weights.py      tensors in a file that knows its checksum; figures.py: loss curve, confusion matrix
+    frameworks/     PyTorch and JAX: device, state, flags; several processes
+    records/        the folder of a run: `<run>.partial/` until it is complete, run.json, the crate; runs to continue
+    search/         the search that exercise 1 analyses, and its limits
 
 No file here imports PyTorch or JAX before a script asks for its device, and none reads a Pixi workspace.
 """

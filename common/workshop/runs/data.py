@@ -295,7 +295,7 @@ def _enlarge(images: np.ndarray) -> np.ndarray:
 def _augment(fine: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """n images (n, 28, 28) uint8 and their labels, drawn from the enlarged sources.
 
-    Fixed point with 12 binary digits: ONE stands for 1. A rotation by the small angle t is written with
+    Fixed point with 12 binary digits: `one` stands for 1. A rotation by the small angle t is written with
     sine t and cosine 1 - t**2 / 2. Bell-shaped numbers are sums of four uniform ones.
     """
     one = 1 << 12
@@ -308,12 +308,12 @@ def _augment(fine: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[n
         centred = draws[:, first : first + 4].sum(axis=1) - 2 * 65535
         return (centred * deviation * 1774 // 1024) >> 16  # 1774/1024 = 1/0.577
 
-    angle, shear = bell(1, 614), bell(5, 410)  # 0.15 rad and 0.1, in 1/ONE
-    shift = np.stack([bell(9, 5325), bell(13, 5325)], axis=1)  # 1.3 output pixels, in 1/ONE
-    scale = 1352 + (draws[:, 17] * 491 >> 16)  # source pixels an output pixel: 0.33 to 0.45, in 1/ONE
+    angle, shear = bell(1, 614), bell(5, 410)  # 0.15 rad and 0.1, in 1/one
+    shift = np.stack([bell(9, 5325), bell(13, 5325)], axis=1)  # 1.3 output pixels, in 1/one
+    scale = 1352 + (draws[:, 17] * 491 >> 16)  # source pixels an output pixel: 0.33 to 0.45, in 1/one
     cosine = one - (angle * angle >> 13)
     matrix = np.stack([np.stack([cosine, shear - angle], 1), np.stack([angle, cosine], 1)], 1)  # (n, 2, 2)
-    matrix = matrix * scale[:, None, None] * STEPS >> 12  # subpixels an output pixel, in 1/ONE
+    matrix = matrix * scale[:, None, None] * STEPS >> 12  # subpixels an output pixel, in 1/one
 
     # Output pixel p (row, column, doubled and centred: -27..27) reads subpixel centre + matrix (p / 2 - shift).
     centre = FINE * one // 2

@@ -53,6 +53,6 @@ def main(
             function(Run(exercise, arguments, folder, source))
             return
         stop_signal = stack.enter_context(stopping.listening())
-        folder = stack.enter_context(record.running(exercise, script, arguments, device.process("RANK")))
+        folder = stack.enter_context(record.running(exercise, script, arguments, processes.rank()))
         rank, world = stack.enter_context(processes.joined(arguments.device)) if distributed else (0, 1)
-        function(Training(exercise, arguments, folder, source, epochs, stop_signal, rank, world))
+        function(Training(exercise, arguments, folder, source, epochs, stop_signal, rank, world, seed))

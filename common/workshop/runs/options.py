@@ -68,13 +68,15 @@ def read(
     return parser.parse_args()
 
 
-def settle(arguments: argparse.Namespace, checkpoint: Mapping[str, Any] | None, epochs: int | dict[str, int]) -> None:
+def settle(
+    arguments: argparse.Namespace, checkpoint: Mapping[str, Any] | None, epochs: int | dict[str, int], seed: int = 0
+) -> None:
     """Fill in what was not given: from the checkpoint when resuming, else the defaults.
 
     epochs: how many, or how many for each data set.
     """
     known = checkpoint or {}
-    arguments.seed = known.get("seed", 0) if arguments.seed is None else arguments.seed
+    arguments.seed = known.get("seed", seed) if arguments.seed is None else arguments.seed
     if isinstance(epochs, int):
         arguments.epochs = epochs
         return

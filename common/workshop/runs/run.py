@@ -90,17 +90,12 @@ class AnyRun:
         """Raise WorkshopError unless all tensors (with JAX: all arrays of all trees) are on the device `where`."""
         _framework_of(where).assert_on(where, **tensors)
 
-    def describe(self, where: torch.device | on_jax.Device) -> dict[str, Any]:
-        """The device for run.json: type, name, and for a GPU driver, compute capability and CUDA versions."""
-        return _framework_of(where).describe(where)
-
     def _write(self, packages: tuple[str, ...], **content: Any) -> Path:
-        """run.json and the crate; the folder in its place. Device and flags are recorded as they are, unless given."""
+        """run.json and the crate; the folder in its place. Device and flags are recorded as they are."""
         if self._framework:
-            where = content.get("device") or self._framework.describe(self._device)
-            content |= {"device": where, "determinism": self._framework.determinism()}
+            content |= {"device": self._framework.describe(self._device), "determinism": self._framework.determinism()}
         else:
-            content = {"device": {"type": "cpu", "name": cpu_name()}, "determinism": {}} | content
+            content |= {"device": {"type": "cpu", "name": cpu_name()}, "determinism": {}}
         if self.parent:
             content["parent"] = self.parent.about()
         assert self._folder is not None

@@ -2,9 +2,9 @@
 
 Slurm and HTCondor announce the end of a job by a signal, some time before they kill it. What a training does then:
 
-    with stopping.listening() as asked:
-        for epoch in range(done, epochs):
-            stopping.stop_if(asked(), epoch, epochs)
+    with stopping.listening() as stop_signal:
+        for epoch in range(epochs_done, n_epochs):
+            stopping.stop_if(stop_signal(), epoch, n_epochs)
             ...                                       # one epoch, and its checkpoint
 """
 
@@ -29,18 +29,18 @@ SAME_REQUEST = 1.0
 
 @contextmanager
 def listening() -> Iterator[Callable[[], str | None]]:
-    """In the block, SIGTERM and SIGUSR1 are requests to stop; what it gives says which has come, None before one has.
+    """In the block, SIGTERM and SIGUSR1 are requests to stop. Yields a function: the name of the signal received, or None.
 
-    A second request, more than SAME_REQUEST after the first, ends the block at once by SystemExit(EXIT_CODE): whoever
-    asks twice has no time for the rest of the epoch.
+    A second request, more than SAME_REQUEST after the first, ends the block at once by SystemExit(EXIT_CODE): someone
+    who asks twice cannot wait for the rest of the epoch.
     """
-    asked: list[tuple[str, float]] = []
+    received: list[tuple[str, float]] = []
 
     def note(number: int, _frame: object) -> None:
         now = time.monotonic()
-        if not asked:
-            asked.append((signal.Signals(number).name, now))
-        elif now - asked[0][1] > SAME_REQUEST:
+        if not received:
+            received.append((signal.Signals(number).name, now))
+        elif now - received[0][1] > SAME_REQUEST:
             raise SystemExit(EXIT_CODE)
 
     before = {}
@@ -48,11 +48,11 @@ def listening() -> Iterator[Callable[[], str | None]]:
         if number := getattr(signal, name, None):
             before[number] = signal.signal(number, note)
     try:
-        yield lambda: asked[0][0] if asked else None
+        yield lambda: received[0][0] if received else None
     finally:
         for number, handler in before.items():
             if signal.getsignal(number) is not signal.SIG_IGN:  # else no_more() has been called
-                signal.signal(number, signal.SIG_IGN if asked else handler)  # it is ending: no request is heard
+                signal.signal(number, signal.SIG_IGN if received else handler)  # it is ending: no request is heard
 
 
 def no_more() -> None:
@@ -67,11 +67,11 @@ def no_more() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
-def stop_if(asked: str | None, done: int, epochs: int) -> None:
-    """Between two epochs: where a signal has asked for it, say what is kept and raise SystemExit(EXIT_CODE)."""
-    if asked is None:
+def stop_if(stop_signal: str | None, epochs_done: int, n_epochs: int) -> None:
+    """Between two epochs: if a signal asked for it, print what is kept and raise SystemExit(EXIT_CODE)."""
+    if stop_signal is None:
         return
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, the first one speaks
-        kept = f"{done} of {epochs} epochs are done and kept" if done else "no epoch was done yet"
-        print(f"stopped by {asked}: {kept}; exit code {EXIT_CODE}", file=sys.stderr, flush=True)
+        kept = f"{epochs_done} of {n_epochs} epochs are done and kept" if epochs_done else "no epoch was done yet"
+        print(f"stopped by {stop_signal}: {kept}; exit code {EXIT_CODE}", file=sys.stderr, flush=True)
     raise SystemExit(EXIT_CODE)

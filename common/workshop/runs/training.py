@@ -36,10 +36,11 @@ class Training(AnyRun):
         stop_signal: Callable[[], str | None] = lambda: None,
         rank: int = 0,
         world: int = 1,
+        seed: int = 0,
     ) -> None:
         self.rank, self.world, self._stop_signal = rank, world, stop_signal
         self._checkpoint = _load_checkpoint(folder) if getattr(arguments, "resume", False) else None
-        options.settle(arguments, self._checkpoint and self._checkpoint[1], epochs)
+        options.settle(arguments, self._checkpoint and self._checkpoint[1], epochs, seed)
         super().__init__(exercise, arguments, folder, source)
         self.data_name: str = source.said["dataset"]["name"] if source else arguments.data
         self.dataset: data.Dataset  # set by load_data, or by a script that makes its own
@@ -51,7 +52,6 @@ class Training(AnyRun):
         self._resumed: list[int] = []
         self._state: tuple[Any, ...] = ()  # what a checkpoint holds: network, optimizer and schedule, or a tree of JAX
         self._epoch, self._began = 0, 0.0
-        self._where: Any = None  # the device that the weights are on
         self._about: dict[str, Any] = {}  # what a checkpoint must agree with
 
     def load_data(self) -> data.Dataset:
@@ -162,7 +162,6 @@ class Training(AnyRun):
             network=about["network"],
             dataset={"name": dataset.name, "sha256": dataset.sha256, "train": len(dataset.y_train), "test": n},
             metrics=metrics,
-            device=framework.describe(framework.device_of(network)),
             processes=self.world,
             hyperparameters={"epochs": self.n_epochs} | self._hyperparameters,
             resumed_after_epochs=self._resumed,
@@ -178,7 +177,7 @@ class Training(AnyRun):
 
     def _checked(self, tensors: dict[str, np.ndarray], where: Any) -> tuple[dict[str, np.ndarray], dict] | None:
         """Arrays and table of the checkpoint, if the run is resumed; refused where it belongs to another run."""
-        self._where = where
+        self._device = where
         self._about = {
             "network": weights.network_of(tensors),
             "data": self.dataset.name,
@@ -212,13 +211,13 @@ class Training(AnyRun):
     def _announce(self) -> None:
         if self.rank > 0:
             return
-        described = self._framework.describe(self._where)
+        described = self._framework.describe(self._device)
         print(
             f"{self.exercise}: {self.dataset.name} on {described['type']} ({described['name']}), "
             f"epochs: {self.n_epochs}, seed: {self.seed}",
             flush=True,
         )
-        for line in self._framework.remarks(self._where):
+        for line in self._framework.remarks(self._device):
             print(line, flush=True)
 
 

@@ -15,6 +15,12 @@ def together() -> bool:
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ) and process("WORLD_SIZE", 1) > 1
 
 
+def rank() -> int:
+    """The number of this process among those of torchrun; 0 where torchrun started no group, whatever RANK says."""
+    number = process("RANK")  # read in any case: a RANK that is no number is refused
+    return number if together() else 0
+
+
 @contextmanager
 def joined(requested: str) -> Iterator[tuple[int, int]]:
     """In the block the processes form a group; (rank of this one, their number). nccl on GPUs, gloo on the CPU.
@@ -22,7 +28,7 @@ def joined(requested: str) -> Iterator[tuple[int, int]]:
     requested: as in `--device`; each process gets a GPU of its own (LOCAL_RANK). One process alone is (0, 1).
     """
     if not together():
-        yield process("RANK"), 1
+        yield 0, 1
         return
     import torch
     import torch.distributed as dist

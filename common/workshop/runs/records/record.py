@@ -91,7 +91,7 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
 
 @contextmanager
 def running(exercise: str, script: str, args: Any, rank: int = 0) -> Iterator[Folder | None]:
-    """`start` with a script's arguments (`options.training`, or at least seed and output), and `abandon` if the block ends in an error or Ctrl-C.
+    """`start` with a script's arguments (`options.read`, or at least seed and output); `abandon` if the block ends in an error or Ctrl-C.
 
     None in the processes of torchrun other than the first (rank 0), which alone writes.
     """
