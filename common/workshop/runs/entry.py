@@ -47,7 +47,7 @@ def main(
         source = parent.chosen(arguments.run, exercise, script, parents) if parents else None
         if epochs is None:
             if source:
-                seed = source.said["seed"]
+                seed = source.record["seed"]
             arguments.seed = seed if getattr(arguments, "seed", None) is None else arguments.seed
             folder = stack.enter_context(record.running(exercise, script, arguments))
             function(Run(exercise, arguments, folder, source))

@@ -42,7 +42,7 @@ class Training(AnyRun):
         self._checkpoint = _load_checkpoint(folder) if getattr(arguments, "resume", False) else None
         options.settle(arguments, self._checkpoint and self._checkpoint[1], epochs, seed)
         super().__init__(exercise, arguments, folder, source)
-        self.data_name: str = source.said["dataset"]["name"] if source else arguments.data
+        self.data_name: str = source.record["dataset"]["name"] if source else arguments.data
         self.dataset: data.Dataset  # set by load_data, or by a script that makes its own
         self.n_epochs: int = arguments.epochs
         self._losses = np.empty(0, np.float32)

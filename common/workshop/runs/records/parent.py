@@ -36,12 +36,12 @@ class Parent:
     """A run whose files are those that its record names. sha256: of its run.json."""
 
     folder: Path
-    said: dict[str, Any]
+    record: dict[str, Any]
     sha256: str
 
     def data(self) -> Dataset:
         """The data set that the run was trained on, with images (n, 28, 28). Raises WorkshopError where it is another here."""
-        said = self.said["dataset"]
+        said = self.record["dataset"]
         found = data.load(said["name"])
         if found.sha256 != said["sha256"]:
             raise WorkshopError(
@@ -60,7 +60,7 @@ class Parent:
 
     def must_reach(self, accuracy: float, n: int) -> float:
         """The accuracy that the run recorded. Raises WorkshopError where its weights reach another one here, on n images."""
-        stated = next((m["value"] for m in self.said["metrics"] if m["name"] == "test_accuracy"), None)
+        stated = next((m["value"] for m in self.record["metrics"] if m["name"] == "test_accuracy"), None)
         if stated is None or abs(stated - accuracy) > record.proportion_tolerance(accuracy, n)["absolute"]:
             raise WorkshopError(
                 looked_at=self.folder / "run.json",
@@ -72,16 +72,16 @@ class Parent:
 
     def about(self) -> dict[str, str]:
         """What a run that builds on this one says of it."""
-        return {"exercise": self.said["exercise"], "run": self.folder.name, "sha256": self.sha256}
+        return {"exercise": self.record["exercise"], "run": self.folder.name, "sha256": self.sha256}
 
     def output(self, name: str) -> Path:
         """A file of the run. Raises WorkshopError where the run has none of that name."""
-        if not any(output["path"] == name for output in self.said["outputs"]):
-            held = ", ".join(output["path"] for output in self.said["outputs"])
+        if not any(output["path"] == name for output in self.record["outputs"]):
+            held = ", ".join(output["path"] for output in self.record["outputs"])
             raise WorkshopError(
                 looked_at=self.folder,
                 expected=f"a run with {name}",
-                found=f"a run of {self.said['exercise']} with {held}",
+                found=f"a run of {self.record['exercise']} with {held}",
                 next_step="name another run",
             )
         return self.folder / name
@@ -194,9 +194,9 @@ def weights_of(parent: Parent, again: str) -> dict[str, np.ndarray]:
     """
     path = parent.output(WEIGHTS)
     tensors, about = weights.load(path, again)
-    dataset = parent.said["dataset"]
+    dataset = parent.record["dataset"]
     for key, value in (
-        ("network", parent.said["network"]),
+        ("network", parent.record["network"]),
         ("data", dataset["name"]),
         ("data_sha256", dataset["sha256"]),
     ):
@@ -204,7 +204,7 @@ def weights_of(parent: Parent, again: str) -> dict[str, np.ndarray]:
             raise WorkshopError(
                 looked_at=path,
                 expected=f"{key}: {value}, as run.json has it",
-                found=f"{key}: {about.get(key, 'not said')}",
+                found=f"{key}: {about.get(key, 'missing')}",
                 next_step=again,
             )
     return tensors

@@ -61,7 +61,7 @@ def finish(
     predicted = logits.argmax(1)
     accuracy, n = float((predicted == dataset.y_test).mean()), len(dataset.y_test)
     stated = run.parent.must_reach(accuracy, n)
-    source = run.parent.said
+    source = run.parent.record
     used = sha256_of(run.parent.folder / parent.WEIGHTS)
     about = {"network": source["network"], "data": dataset.name, "data_sha256": dataset.sha256, "weights": used}
     weights.save(run.folder / LOGITS, {"logits": logits}, about)
@@ -75,7 +75,7 @@ def finish(
             "with": other.source.about(),
             "same_weights": other.weights == used,
             **comparison,
-            "packages": provenance.versions_that_differ(software, other.source.said),
+            "packages": provenance.versions_that_differ(software, other.source.record),
         }
         content = {"comparison": comparison, "exit_status": 0 if comparison["inside"] else 1}
     tolerance = record.proportion_tolerance(accuracy, n)

@@ -252,10 +252,10 @@ def _resume_command(run: Folder) -> str:
     return shell.script(run.script, *words, "--resume")
 
 
-def finish(run: Folder, packages: tuple[str, ...], **said: Any) -> Path:
+def finish(run: Folder, packages: tuple[str, ...], **content: Any) -> Path:
     """Describe every file in run.json and ro-crate-metadata.json, then move the folder to its place; the place.
 
-    packages: names of the installed packages whose versions matter. said: seed, determinism, device, dataset,
+    packages: names of the installed packages whose versions matter. content: seed, determinism, device, dataset,
     metrics and what else the schema allows; values are JSON. Raises WorkshopError for NaN or infinite numbers.
     """
     from workshop.runs.records import crate
@@ -274,7 +274,7 @@ def finish(run: Folder, packages: tuple[str, ...], **said: Any) -> Path:
         **run.origin,
         **provenance.software(packages),
         "variables": provenance.variables(),
-        **said,
+        **content,
         "outputs": outputs,
     }
     try:
