@@ -69,9 +69,15 @@ def install(images: bool, weights: bool) -> None:
     on_torch.cuda_obstacle = lambda *_: None
     on_torch.describe = lambda device: {"type": "cuda", "name": NAME} if device.type == "cuda" else describe(device)
     for name, simulated in {
-        "is_available": True, "device_count": 1, "current_device": 0, "set_device": None, "synchronize": None,
-        "get_device_name": NAME, "get_device_capability": CAPABILITY, "is_bf16_supported": False,
-    }.items():  # fmt: skip
+        "is_available": True,
+        "device_count": 1,
+        "current_device": 0,
+        "set_device": None,
+        "synchronize": None,
+        "get_device_name": NAME,
+        "get_device_capability": CAPABILITY,
+        "is_bf16_supported": False,
+    }.items():
         for_scripts(torch.cuda, name, simulated)
     accelerator = getattr(torch, "accelerator", None)
     for name, simulated in {
