@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
 from workshop import errors
-from workshop.runs import device, options
+from workshop.runs import options
 from workshop.support import files
+from workshop.support.hardware import cpu_name
 
 IMPORTS = ("torch", "jax", "flax.linen", "scipy.stats", "matplotlib.figure")
 # What `check-all` imports at least, whoever writes it: both frameworks twice.
@@ -77,7 +78,7 @@ def main() -> None:
     found = {
         "what": "wall-clock seconds of workshop check-all, and of fresh interpreters that import one module",
         "n": n,
-        "machine": {"cpu": device.cpu_name(), "cpu_count": os.cpu_count(), "python": platform.python_version()},
+        "machine": {"cpu": cpu_name(), "cpu_count": os.cpu_count(), "python": platform.python_version()},
         "import_s": imports,
         "import_median_s": medians,
         "check_all": {"first": first, "again": again},
