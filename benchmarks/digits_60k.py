@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "common"))
 import numpy as np
 import sklearn.datasets  # noqa: F401  (its import is no part of the measurement)
 
-from workshop.runs import data, device
+from workshop.runs import data
+from workshop.support.hardware import cpu_name
 
 seconds = []
 for _ in range(5):
@@ -23,4 +24,4 @@ print(
     f"digits-60k: {statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), n = {len(seconds)}, ",
     end="",
 )
-print(f"NumPy {np.__version__}, {device.cpu_name()}")
+print(f"NumPy {np.__version__}, {cpu_name()}")
