@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from workshop.runs import data
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTION = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
 STARTER = ROOT / "exercise-2-pytorch-cu12/starter/train.py"
+DATA = ROOT / "tests" / "data"  # its README.md describes each file
 module_of = module_at  # a script as a module, whatever folder it lies in
 
 
@@ -76,6 +78,16 @@ def pytest_xdist_make_scheduler(config, log):
             return file if file.endswith(IN_ONE_PROCESS) else nodeid
 
     return ByTestOrFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def written_by_pixi(tmp_path_factory) -> Path:
+    """The workspaces of tests/data/written-by-pixi, each a folder with its manifest and its lock."""
+    folder = tmp_path_factory.mktemp("data") / "written-by-pixi"
+    shutil.copytree(DATA / "written-by-pixi", folder)
+    with tarfile.open(folder / "locks.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 @pytest.fixture(scope="session")

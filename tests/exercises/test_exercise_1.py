@@ -17,7 +17,6 @@ from workshop.runs.records import record
 
 pytest.importorskip("jsonpatch", reason="the fits need jsonpatch: install the extra cpu")
 FOLDER = ROOT / "exercise-1-scipy"
-SHARED = ROOT.parent / "shared"
 EXERCISE = next(exercise for exercise in exercises.find_all(ROOT) if exercise.number == 1)
 
 
@@ -62,9 +61,11 @@ def test_two_builds_of_one_package_are_noticed(learner, tmp_path):
     assert found["1.5"].status == "fail" and "one build of it" in found["1.5"].expected, found["1.5"]
 
 
-@pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")
-def test_what_pixis_own_commands_write_passes(tmp_path):
-    found = answers(EXERCISE, SHARED / "written-by-pixi" / "ex1", tmp_path)
+@pytest.mark.parametrize(
+    "name", ["exercise-1", "exercise-1-inline", "exercise-1-starter-by-hand", "exercise-1-starter-by-commands"]
+)
+def test_what_pixi_writes_passes(written_by_pixi, tmp_path, name):
+    found = answers(EXERCISE, written_by_pixi / name, tmp_path)
     assert [found[f"1.{k}"].status for k in range(1, 6)] == ["ok"] * 5, found
 
 

@@ -14,7 +14,6 @@ from workshop import exercises
 from workshop.checking import check_all, checks
 
 FOLDER = ROOT / "exercise-2-pytorch-cu12"
-SHARED = ROOT.parent / "shared"
 EXERCISE = next(exercise for exercise in exercises.find_all(ROOT) if exercise.number == 2)
 
 
@@ -85,9 +84,9 @@ def test_copies_of_a_folder_beside_the_exercises(command, tmp_path, refused):
     refused(command("-m", "workshop", "check", "2", cwd=tmp_path), "exercise-2-copy", "rename the copy")
 
 
-@pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")
-def test_what_pixis_own_commands_write_passes(tmp_path):
-    found = answers(EXERCISE, SHARED / "written-by-pixi" / "ex2", tmp_path)
+@pytest.mark.parametrize("name", ["exercise-2", "exercise-2-starter-by-hand", "exercise-2-starter-by-commands"])
+def test_what_pixi_writes_passes(written_by_pixi, tmp_path, name):
+    found = answers(EXERCISE, written_by_pixi / name, tmp_path)
     assert [found[f"2.{k}"].status for k in range(1, 6)] == ["ok"] * 5, found
 
 

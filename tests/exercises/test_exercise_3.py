@@ -15,8 +15,6 @@ from workshop import exercises
 from workshop.checking import checks
 
 FOLDER = ROOT / "exercise-3-jax-cu118"
-WRITTEN = ROOT / "tests" / "data" / "exercise-3-written-by-pixi"
-SHARED = ROOT.parent / "shared"
 EXERCISE = next(exercise for exercise in exercises.find_all(ROOT) if exercise.number == 3)
 
 
@@ -71,24 +69,10 @@ def test_a_workspace_from_elsewhere_is_not_compared_with_ours(tmp_path, learner)
 
 
 @pytest.fixture
-def by_pixi(tmp_path):
-    """The starter finished as its page says, and `pixi lock`: by_pixi("by-hand") is its folder (tests/data/README.md)."""
-
-    def folder(way):
-        made = tmp_path / "learner" / way
-        made.mkdir(parents=True)
-        shutil.copy(WRITTEN / f"{way}.toml", made / "pixi.toml")
-        shutil.copy(WRITTEN / "pixi.lock", made / "pixi.lock")
-        return made
-
-    return folder
-
-
-@pytest.fixture
-def shipped_then(monkeypatch):
+def shipped_then(written_by_pixi, monkeypatch):
     """Checks that compare with the lock which the starter had when Pixi wrote those: theirs, without what was added."""
     module = module_of(FOLDER / "checks.py")
-    lock = locks.read(WRITTEN / "pixi.lock")
+    lock = locks.read(written_by_pixi / "exercise-3-starter-by-hand" / "pixi.lock")
     old = {p.name for p in lock.platforms if "__cuda=11.8" not in p.virtual_packages}
     environments = {
         name: replace(e, packages={row: found for row, found in e.packages.items() if row in old})
@@ -101,9 +85,9 @@ def shipped_then(monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["by-hand", "by-commands"])
-def test_what_pixi_locks_for_a_learner_passes(by_pixi, shipped_then, tmp_path, way):
+def test_what_pixi_locks_for_a_learner_passes(written_by_pixi, shipped_then, tmp_path, way):
     """`default` on the new platform holds another Python than the solution's: nothing was locked there before."""
-    workspace = checks.Workspace(by_pixi(way), tmp_path / "scratch")
+    workspace = checks.Workspace(written_by_pixi / f"exercise-3-starter-{way}", tmp_path / "scratch")
     found = {check.number: answer for check, answer in checks.ask(tuple(shipped_then.CHECKS), workspace)}
     assert {number: found[number].status for number in ("3.1", "3.2", "3.3", "3.4")} == dict.fromkeys(
         ("3.1", "3.2", "3.3", "3.4"), "ok"
@@ -112,8 +96,8 @@ def test_what_pixi_locks_for_a_learner_passes(by_pixi, shipped_then, tmp_path, w
 
 
 @pytest.mark.parametrize("name", ["default", "jax"])
-def test_a_package_that_changed_on_an_old_platform_does_not(by_pixi, shipped_then, tmp_path, name):
-    workspace = checks.Workspace(by_pixi("by-hand"), tmp_path / "scratch")
+def test_a_package_that_changed_on_an_old_platform_does_not(written_by_pixi, shipped_then, tmp_path, name):
+    workspace = checks.Workspace(written_by_pixi / "exercise-3-starter-by-hand", tmp_path / "scratch")
     environment = workspace.lock.environments[name]
     first, *others = environment.packages["linux-64"]
     environment.packages["linux-64"] = (replace(first, version="0.0.1"), *others)
@@ -142,10 +126,9 @@ def test_the_shipped_lock_is_found_when_the_learner_has_written_another(tmp_path
     assert judged().status == "skip" and "cannot tell" in judged().found
 
 
-@pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")
-def test_what_pixis_own_commands_write(tmp_path):
+def test_what_pixis_own_commands_write(written_by_pixi, tmp_path):
     """The platform passes. The feature is empty there: Pixi cannot solve it beside the Python of exercise 2."""
-    found = answers(EXERCISE, SHARED / "written-by-pixi" / "ex3", tmp_path)
+    found = answers(EXERCISE, written_by_pixi / "exercise-3", tmp_path)
     assert found["3.1"].status == "ok"
     assert found["3.2"].status == "fail" and found["3.2"].found == "none"
 

@@ -20,7 +20,6 @@ from workshop.support.files import sha256_of
 torch = pytest.importorskip("torch", reason="exercise 4 needs torch: install the extra cpu")
 
 FOLDER = ROOT / "exercise-4-pypi-mix"
-SHARED = ROOT.parent / "shared"
 EXERCISE = next(exercise for exercise in exercises.find_all(ROOT) if exercise.number == 4)
 PREDICT, FINETUNE = FOLDER / "solution/predict.py", FOLDER / "solution/finetune.py"
 JAX_SCRIPT = ROOT / "exercise-3-jax-cu118/solution/train.py"
@@ -405,10 +404,9 @@ def test_an_index_beside_each_package_is_right_but_for_the_lock(learner, tmp_pat
     assert "out-of-date" in found["4.4"].found
 
 
-@pytest.mark.skipif(not (SHARED / "written-by-pixi").exists(), reason="../shared is not here")
-def test_what_pixis_own_commands_write_passes(tmp_path):
+def test_what_pixis_own_commands_write_passes(written_by_pixi, tmp_path):
     """Its manifest; there is no lock beside it."""
-    found = answers(EXERCISE, SHARED / "written-by-pixi" / "ex4", tmp_path)
+    found = answers(EXERCISE, written_by_pixi / "exercise-4", tmp_path)
     assert [found[f"4.{k}"].status for k in (1, 2, 3)] == ["ok"] * 3, found
     assert found["4.4"].status == "fail" and "no pixi.lock" in found["4.4"].found
     assert found["4.5"].status == "skip"

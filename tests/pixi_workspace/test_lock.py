@@ -12,7 +12,6 @@ from pixi_workspace import lock as locks
 from pixi_workspace import manifest as manifests
 from pixi_workspace import platforms
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 URL = "https://conda.anaconda.org/conda-forge/noarch/tzdata-2025c-hc9c84f9_1.conda"
 RECORD = (
     f"- conda: {URL}\n  sha256: {'a' * 64}\n  md5: {'b' * 32}\n  license: LicenseRef-Public-Domain\n  size: 119135\n"
@@ -28,11 +27,8 @@ def read(folder: Path, text: str) -> locks.Lock:
 
 
 @pytest.fixture(scope="module")
-def sketch() -> locks.Lock:
-    path = SHARED / "manifest-sketch.lock"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    return locks.read(path)
+def sketch(written_by_pixi) -> locks.Lock:
+    return locks.read(written_by_pixi / "sketch" / "pixi.lock")
 
 
 def test_records(sketch):
@@ -52,7 +48,7 @@ def test_records(sketch):
 
 
 def test_platforms_are_found_by_content_not_by_name(sketch):
-    manifest = manifests.load(SHARED / "manifest-sketch.toml")
+    manifest = manifests.load(sketch.path.with_name("pixi.toml"))
     assert {p.name for p in sketch.platforms} >= {"p1", "p2", "linux-64"}
     aligned = locks.align(sketch, manifest.platforms)
     cuda12, cuda118 = manifest.platforms[:2]

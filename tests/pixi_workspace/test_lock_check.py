@@ -1,7 +1,7 @@
 """`workshop lock-check` against the verdicts of the real `pixi lock --check`, and against Pixi's source.
 
-The 66 verdicts of `../shared/pixi-verdicts.json` were given by Pixi 0.77.0. The cases below them were decided by
-reading the source of that version; each names the file and line that settles it (paths below `crates/`).
+Pixi 0.77.0 gave the verdicts in tests/data/pixi-verdicts.json. The cases below them were decided by reading the source
+of that version; each names the file and line that settles it (paths below `crates/`).
 """
 
 # ruff: noqa: E501 - the cases are tables, one case a line
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import DATA, ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -24,10 +25,9 @@ from pixi_workspace.fit import lockcheck, satisfy_pypi
 from pixi_workspace.fit.satisfy_pypi import DEFAULT_INDEX_FILES
 from pixi_workspace.lock import DEFAULT_INDEX
 
-REPO = Path(__file__).resolve().parents[2]
-SHARED = REPO.parent / "shared"
-VERDICTS = SHARED / "pixi-verdicts.json"
-WRITTEN = SHARED / "written-by-pixi"
+# Edits that Pixi accepts and `lock-check` warns about, with a word of the warning.
+WARNED = {"lock-sha-dropped": "sha256", "lock-url-other": "channels"}
+VERDICTS = json.loads((DATA / "pixi-verdicts.json").read_text(encoding="utf-8"))
 WORDS = {"up-to-date", "out-of-date", "manifest-error", "lock-error", "pixi-too-old"}
 
 UP, OUT, MANIFEST, LOCK, OLD = "up-to-date", "out-of-date", "manifest-error", "lock-error", "pixi-too-old"
@@ -130,16 +130,10 @@ def say(folder: Path) -> str:
 # --- what the real Pixi said -------------------------------------------------------------------------------------
 
 
-def seen_cases() -> list:
-    if not VERDICTS.exists():
-        return [pytest.param(None, marks=pytest.mark.skip(reason=f"{VERDICTS} is not here"))]
-    return [pytest.param(case, id=case["id"]) for case in json.loads(VERDICTS.read_text())["cases"]]
-
-
-@pytest.mark.parametrize("case", seen_cases())
-def test_agrees_with_the_real_pixi(case, tmp_path):
-    seen = json.loads(VERDICTS.read_text())
-    files = {"pixi.toml": (SHARED / seen["manifest"]).read_text(), "pixi.lock": (SHARED / seen["lock"]).read_text()}
+@pytest.mark.parametrize("case", VERDICTS["cases"], ids=lambda case: case["id"])
+def test_agrees_with_the_real_pixi(case, written_by_pixi, tmp_path):
+    folder = written_by_pixi.parent / VERDICTS["workspace"]
+    files = {name: (folder / name).read_text(encoding="utf-8") for name in ("pixi.toml", "pixi.lock")}
     for edit in case["edits"]:
         if "find" in edit:
             files[edit["file"]] = edited(files[edit["file"]], edit["find"], edit["replace"])
@@ -148,29 +142,28 @@ def test_agrees_with_the_real_pixi(case, tmp_path):
         else:
             files[edit["file"]] = files[edit["file"]][: int(len(files[edit["file"]]) * edit["keep"])]
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8", newline="")
     verdict = lockcheck.judge(tmp_path)
     assert verdict.verdict == case["verdict"], lockcheck.to_text(verdict)
     assert bool(verdict.reasons) == (verdict.verdict != UP)
-    # Where Pixi looks away, the warnings do not.
-    stricter = {"lock-sha-dropped": "sha256", "lock-url-other": "channels"}
-    if verdict.verdict == UP:
-        assert bool(verdict.warnings) == (case["id"] in stricter), lockcheck.to_text(verdict)
-    assert stricter.get(case["id"], "") in " ".join(w.message for w in verdict.warnings)
+    warnings = " ".join(warning.message for warning in verdict.warnings)
+    if case["id"] in WARNED:
+        assert WARNED[case["id"]] in warnings, lockcheck.to_text(verdict)
+    elif verdict.verdict == UP:
+        assert not warnings, lockcheck.to_text(verdict)
 
 
-@pytest.mark.parametrize("name", ["ex1", "ex2", "ex3"])
-def test_what_pixi_wrote_is_up_to_date(name):
-    if not WRITTEN.exists():
-        pytest.skip(f"{WRITTEN} is not here")
-    verdict = lockcheck.judge(WRITTEN / name)
+WITH_LOCK = sorted({folder.name for folder in (DATA / "written-by-pixi").iterdir() if folder.is_dir()} - {"exercise-4"})
+
+
+@pytest.mark.parametrize("name", WITH_LOCK)
+def test_what_pixi_wrote_is_up_to_date(written_by_pixi, name):
+    verdict = lockcheck.judge(written_by_pixi / name)
     assert (verdict.verdict, verdict.warnings) == (UP, ()), lockcheck.to_text(verdict)
 
 
-def test_the_manifest_with_pypi_index_is_read():
-    if not WRITTEN.exists():
-        pytest.skip(f"{WRITTEN} is not here")
-    verdict = lockcheck.judge(WRITTEN / "ex4")  # without a lock
+def test_the_manifest_with_pypi_index_is_read(written_by_pixi):
+    verdict = lockcheck.judge(written_by_pixi / "exercise-4")  # without a lock
     assert verdict.verdict == OUT and "no pixi.lock" in verdict.reasons[0].message
 
 
@@ -1100,7 +1093,7 @@ def test_warnings_leave_the_verdict_alone(tmp_path):
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    env = {**os.environ, "PYTHONPATH": str(REPO / "common"), "PYTHONIOENCODING": "utf-8"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "common"), "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
         [sys.executable, "-m", "workshop", "lock-check", *arguments],
         cwd=cwd,
@@ -1184,7 +1177,7 @@ def test_nothing_of_the_machine_is_loaded():
     """A check has to answer at once: no torch, jax or numpy comes in with it."""
     code = "import sys, pixi_workspace.fit.lockcheck; sys.exit(bool({'torch', 'jax', 'numpy', 'scipy'} & set(sys.modules)))"
     assert (
-        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(REPO / "common")}).returncode
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "common")}).returncode
         == 0
     )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import DATA
 
 from pixi_workspace import manifest as manifests
 from pixi_workspace.manifest.platforms import platforms_of
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 HEAD = '[workspace]\nchannels = ["conda-forge"]\nplatforms = ["linux-64", "win-64"]\n'
 
 
@@ -29,10 +29,7 @@ def names(manifest: manifests.Manifest, environment: str) -> list[str]:
 
 
 def test_the_sketch():
-    path = SHARED / "manifest-sketch.toml"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    manifest = manifests.load(path)
+    manifest = manifests.load(DATA / "written-by-pixi" / "sketch" / "pixi.toml")
     assert manifest.name == "reproducible-ml-workflows" and manifest.notes == ()
     assert names(manifest, "cuda12") == ["linux-64-cuda12"]
     assert names(manifest, "cpu") == ["linux-64", "linux-aarch64", "osx-arm64", "win-64"]

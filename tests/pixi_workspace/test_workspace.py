@@ -1,18 +1,17 @@
 """The root workspace: `pixi.toml` and `pixi.lock` belong together.
 
-With py-rattler alone, without a network. Until the two files stand at the root, the sketch of `../shared` is held to
-the same rules.
+With py-rattler alone, without a network.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+import json
+import tomllib
 from urllib.parse import urlsplit
 
+import jsonschema
 import pytest
+from conftest import DATA, ROOT
 from rattler import LockFile, MatchSpec, Version
 
 from pixi_workspace import lock as locks
@@ -20,33 +19,20 @@ from pixi_workspace import manifest as manifests
 from pixi_workspace.fit import lockcheck
 from pixi_workspace.manifest.platforms import platforms_of
 
-REPO = Path(__file__).resolve().parents[2]
-SHARED = REPO.parent / "shared"
+MANIFESTS = [ROOT / "pixi.toml", *sorted(ROOT.glob("exercise-*/*/pixi.toml"))]
 CONDA_FORGE = "https://conda.anaconda.org/conda-forge/"
 CUDA_OF = {"cuda12": "cuda12", "cuda12-torch": "cuda12", "cuda118-jax": "cuda118"}
 BUILDS = {"cuda12": ("pytorch", "libtorch"), "cuda12-torch": ("pytorch", "libtorch"), "cuda118-jax": ("jaxlib",)}
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    if (REPO / "pixi.toml").exists() and (REPO / "pixi.lock").exists():
-        return REPO
-    if not (SHARED / "manifest-sketch.toml").exists():
-        pytest.skip("neither pixi.toml and pixi.lock at the root nor ../shared is here")
-    folder = tmp_path_factory.mktemp("sketch")
-    shutil.copy(SHARED / "manifest-sketch.toml", folder / "pixi.toml")
-    shutil.copy(SHARED / "manifest-sketch.lock", folder / "pixi.lock")
-    return folder
+def manifest() -> manifests.Manifest:
+    return manifests.load(ROOT / "pixi.toml")
 
 
 @pytest.fixture(scope="module")
-def manifest(root) -> manifests.Manifest:
-    return manifests.load(root / "pixi.toml")
-
-
-@pytest.fixture(scope="module")
-def lock(root, manifest) -> locks.Lock:
-    return locks.align(locks.read(root / "pixi.lock"), manifest.platforms)
+def lock(manifest) -> locks.Lock:
+    return locks.align(locks.read(ROOT / "pixi.lock"), manifest.platforms)
 
 
 def everywhere(manifest):
@@ -55,8 +41,8 @@ def everywhere(manifest):
             yield environment.name, platform
 
 
-def test_the_lock_is_up_to_date_and_nothing_is_suspicious(root):
-    verdict = lockcheck.judge(root)
+def test_the_lock_is_up_to_date_and_nothing_is_suspicious():
+    verdict = lockcheck.judge(ROOT)
     assert (verdict.verdict, verdict.reasons, verdict.warnings) == ("up-to-date", (), ()), lockcheck.to_text(verdict)
 
 
@@ -149,17 +135,22 @@ def test_every_task_says_what_it_does(manifest):
         assert task.default_environment is None or task.default_environment in manifest.environments, name
 
 
-def test_the_lock_is_written_as_pixi_writes_it(root, tmp_path):
+def test_the_lock_is_written_as_pixi_writes_it(tmp_path):
     """rattler writes the file back byte for byte: nobody edited it by hand."""
-    LockFile.from_path(root / "pixi.lock").to_path(tmp_path / "pixi.lock")
-    assert (tmp_path / "pixi.lock").read_bytes() == (root / "pixi.lock").read_bytes()
+    LockFile.from_path(ROOT / "pixi.lock").to_path(tmp_path / "pixi.lock")
+    assert (tmp_path / "pixi.lock").read_bytes() == (ROOT / "pixi.lock").read_bytes()
 
 
-def test_the_manifest_fits_pixis_schema(root):
-    if not (SHARED / "pixi-schema.json").exists():
-        pytest.skip("../shared/pixi-schema.json is not here")
-    pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
-    # It reads TOML by tomllib, so a manifest that needs TOML 1.1 fails here too, which is what we want of ours.
-    command = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SHARED / "pixi-schema.json"), "pixi.toml"]
-    found = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert found.returncode == 0, found.stdout + found.stderr
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.relative_to(ROOT).as_posix())
+def test_every_manifest_fits_pixis_schema(path):
+    """Read with tomllib, so that a manifest that needs TOML 1.1 fails, which Pixi reads and few other programs do."""
+    validator = jsonschema.Draft7Validator(json.loads((DATA / "pixi-schema.json").read_text(encoding="utf-8")))
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    assert [error.message for error in validator.iter_errors(document)] == []
+
+
+def test_the_schema_refuses_a_misspelt_key():
+    validator = jsonschema.Draft7Validator(json.loads((DATA / "pixi-schema.json").read_text(encoding="utf-8")))
+    document = tomllib.loads((ROOT / "pixi.toml").read_text(encoding="utf-8"))
+    document["workspace"]["chanels"] = document["workspace"].pop("channels")
+    assert any("chanels" in error.message for error in validator.iter_errors(document))
