@@ -7,9 +7,10 @@ from pathlib import Path
 from pixi_workspace.manifest import conda_specs, pypi_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import shell
-from workshop.checking import checks, inside
-from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
-from workshop.checking.trainings import complaint, missing_framework, record_of, sha_of
+from workshop.checking import checks
+from workshop.checking.checks import Check, Result, Workspace, fail, ok, skip
+from workshop.checking.patches import patch
+from workshop.checking.trainings import complaint, missing_framework, output_sha256, read_record
 
 SCRIPT = "exclusion.py"
 SOLUTION = Path(__file__).resolve().parent / "solution"
@@ -19,7 +20,7 @@ CLS_TOLERANCE = 1e-9
 COLUMNS = ("observed", *(f"expected at {n:+d} sigma" for n in range(-2, 3)))
 
 
-def has_platforms(workspace: Workspace) -> Answer:
+def has_platforms(workspace: Workspace) -> Result:
     subdirs = {p.subdir for p in workspace.manifest.platforms}
     missing = [name for system, name in SYSTEMS.items() if not any(s.startswith(f"{system}-") for s in subdirs)]
     if missing:
@@ -54,7 +55,7 @@ def holders_of_pytest(workspace: Workspace) -> list[str]:
     return found
 
 
-def has_test_feature(workspace: Workspace) -> Answer:
+def has_test_feature(workspace: Workspace) -> Result:
     where = f"the features of {workspace.manifest.path.name}"
     holders = holders_of_pytest(workspace)
     if not holders:
@@ -86,7 +87,7 @@ def pairs(workspace: Workspace) -> list[tuple[str, str]]:
     return found
 
 
-def has_environments(workspace: Workspace) -> Answer:
+def has_environments(workspace: Workspace) -> Result:
     where = f"[environments] in {workspace.manifest.path.name}"
     everything = workspace.manifest.environments
     found = pairs(workspace)
@@ -117,12 +118,12 @@ def has_environments(workspace: Workspace) -> Answer:
     )
 
 
-def has_task(workspace: Workspace) -> Answer:
-    return checks.task_running(workspace, ("exclusion", "scan"), "limits")
+def has_task(workspace: Workspace) -> Result:
+    return checks.has_task_running(workspace, ("exclusion", "scan"), "limits")
 
 
-def is_locked(workspace: Workspace) -> Answer:
-    if problem := checks.stale(workspace):
+def is_locked(workspace: Workspace) -> Result:
+    if problem := checks.problem_with_lock(workspace):
         return problem
     for work, test in pairs(workspace):
         here, there = (workspace.lock.environments[name].packages for name in (work, test))
@@ -141,10 +142,10 @@ def is_locked(workspace: Workspace) -> Answer:
 
 
 # The experiment of both runs is the same, however a script seeds its own: CLs alone is compared.
-ONE_EXPERIMENT = (inside.patch("one_experiment", seed=3),)
+ONE_EXPERIMENT = (patch("fixed_experiment", seed=3),)
 
 
-def run_with(workspace: Workspace, name: str, seed: int, patches: tuple = ()) -> dict | Answer:
+def run_with(workspace: Workspace, name: str, seed: int, patches: tuple = ()) -> dict | Result:
     """The record of a run of the script with `seed`, in the folder `name` of the scratch; or why there is none."""
     words = ("--seed", str(seed))
     place = str(workspace.scratch / name)
@@ -156,18 +157,18 @@ def run_with(workspace: Workspace, name: str, seed: int, patches: tuple = ()) ->
         return fail(
             looked_at=f"{SCRIPT} --seed {seed}", expected="a run that ends well", found=complaint(run), next_step=again
         )
-    return record_of(workspace.scratch / name)
+    return read_record(workspace.scratch / name)
 
 
-def is_reproducible(workspace: Workspace) -> Answer:
-    if missing := checks.no_script(workspace, SCRIPT):
+def is_reproducible(workspace: Workspace) -> Result:
+    if missing := checks.problem_with_script(workspace, SCRIPT):
         return missing
     found = {}
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
         record = run_with(workspace, name, seed)
-        if isinstance(record, Answer):
+        if isinstance(record, Result):
             return record
-        found[name] = sha_of(record, "limits.json")
+        found[name] = output_sha256(record, "limits.json")
     if found["first"] != found["again"]:
         return fail(
             looked_at="limits.json of two runs with --seed 1",
@@ -204,17 +205,17 @@ def limits_of(place) -> dict[str, list[float]]:
         ) from error
 
 
-def has_right_limits(workspace: Workspace) -> Answer:
+def has_right_limits(workspace: Workspace) -> Result:
     """Against the solution, on one experiment."""
-    if missing := checks.no_script(workspace, SCRIPT):
+    if missing := checks.problem_with_script(workspace, SCRIPT):
         return missing
     record = run_with(workspace, "learner", 3, ONE_EXPERIMENT)
-    if isinstance(record, Answer):
+    if isinstance(record, Result):
         return record
     reference = Workspace(SOLUTION, workspace.scratch / "reference")
     reference.scratch.mkdir(exist_ok=True)
     wanted = run_with(reference, "solution", 3, ONE_EXPERIMENT)
-    if isinstance(wanted, Answer):
+    if isinstance(wanted, Result):
         return wanted
     found, right = limits_of(workspace.scratch / "learner"), limits_of(reference.scratch / "solution")
     if missing := sorted(set(right) - set(found)):

@@ -3,8 +3,9 @@
 from pixi_workspace.manifest import conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import shell
-from workshop.checking import checks, inside, trainings
-from workshop.checking.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu
+from workshop.checking import checks, trainings
+from workshop.checking.checks import Check, Result, Workspace, declared_cuda, fail, ok, requires_gpu
+from workshop.checking.patches import patch
 
 TORCH = ("pytorch", "pytorch-cpu", "pytorch-gpu")
 
@@ -26,8 +27,8 @@ def torch_places(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]:
     return found
 
 
-def has_cuda_platform(workspace: Workspace) -> Answer:
-    declared = {p.name: cuda_of(p) for p in workspace.manifest.platforms}
+def has_cuda_platform(workspace: Workspace) -> Result:
+    declared = {p.name: declared_cuda(p) for p in workspace.manifest.platforms}
     with_cuda = {name: version for name, version in declared.items() if version}
     if not with_cuda:
         return fail(
@@ -55,10 +56,10 @@ def has_cuda_platform(workspace: Workspace) -> Answer:
     return ok(", ".join(f"{name} (cuda {version})" for name, version in with_cuda.items()))
 
 
-def has_features(workspace: Workspace) -> Answer:
+def has_features(workspace: Workspace) -> Result:
     """In two places of the manifest, be they features or the targets of one: PyTorch for the CPU, and for the GPU."""
     for_cpu, for_gpu, where = [], [], f"the features of {workspace.manifest.path.name}"
-    for feature in checks.features_of(workspace):
+    for feature in checks.all_features(workspace):
         for number, target in enumerate(feature.targets):
             specs: dict[str, list[str]] = {}
             for table in target.dependencies.values():
@@ -92,8 +93,8 @@ def has_features(workspace: Workspace) -> Answer:
     return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}")
 
 
-def has_environments(workspace: Workspace) -> Answer:
-    with_driver = {p.name for p in workspace.manifest.platforms if cuda_of(p)}
+def has_environments(workspace: Workspace) -> Result:
+    with_driver = {p.name for p in workspace.manifest.platforms if declared_cuda(p)}
     gpu = [place for place in torch_places(workspace, gpu=True) if place[1] in with_driver]
     cpu = [place for place in torch_places(workspace, gpu=False) if place[1] not in with_driver]
     names = ", ".join(workspace.manifest.environments)
@@ -111,24 +112,24 @@ def has_environments(workspace: Workspace) -> Answer:
             found=f"{names}: none of them",
             next_step="pixi workspace environment add cpu --feature cpu",
         )
-    if wrong := next((name for name, _ in cpu if promises_gpu(workspace, name)), None):
+    if wrong := next((name for name, _ in cpu if requires_gpu(workspace, name)), None):
         return fail(
             looked_at=f"the environment {wrong}",
             expected="for the CPU, so without WORKSHOP_DEVICE",
             found='WORKSHOP_DEVICE = "cuda" on activation: it would stop on every laptop',
             next_step="move that line into [feature.NAME.activation.env] of the feature for the GPU",
         )
-    silent = not promises_gpu(workspace, gpu[0][0])
+    silent = not requires_gpu(workspace, gpu[0][0])
     note = f'; {gpu[0][0]} does not set WORKSHOP_DEVICE = "cuda", so add --device cuda when you train' if silent else ""
     return ok(f"{gpu[0][0]} on {gpu[0][1]}, {cpu[0][0]} on {cpu[0][1]}{note}")
 
 
-def has_task(workspace: Workspace) -> Answer:
-    return checks.task_running(workspace, ("train",), "train")
+def has_task(workspace: Workspace) -> Result:
+    return checks.has_task_running(workspace, ("train",), "train")
 
 
-def is_locked(workspace: Workspace) -> Answer:
-    if problem := checks.stale(workspace):
+def is_locked(workspace: Workspace) -> Result:
+    if problem := checks.problem_with_lock(workspace):
         return problem
     for gpu in (True, False):
         for name, platform in torch_places(workspace, gpu):
@@ -164,15 +165,17 @@ SIMULATIONS = {
 }
 
 
-def insists_on_device(workspace: Workspace) -> Answer:
+def insists_on_device(workspace: Workspace) -> Result:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
     advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(2.6): device = run.torch_device()"
-    if answer := checks.no_script(workspace, "train.py") or trainings.silent_about_gpu(workspace, advice):
-        return answer
+    if result := checks.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
+        workspace, advice
+    ):
+        return result
     for name, (moved, asked, wanted) in SIMULATIONS.items():
         place = workspace.scratch / name.replace(" ", "-")
-        gpu = inside.patch("simulated_gpu_torch", **moved)
-        found = trainings.what_it_does(workspace, place, asked, gpu)
+        gpu = patch("simulated_gpu_torch", **moved)
+        found = trainings.action_on_simulated_gpu(workspace, place, asked, gpu)
         if found != wanted:
             return fail(
                 looked_at=f"train.py where the GPU is only simulated: {name}",
@@ -180,11 +183,11 @@ def insists_on_device(workspace: Workspace) -> Answer:
                 found=f"it did {found}",
                 next_step="TODO(2.6): run.assert_on(device, images=images, **dict(network.named_parameters()))",
             )
-    return ok(trainings.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
+    return ok(trainings.SUMMARY_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
 
-def is_reproducible(workspace: Workspace) -> Answer:
-    return checks.no_script(workspace, "train.py") or trainings.same_weights_twice(
+def is_reproducible(workspace: Workspace) -> Result:
+    return checks.problem_with_script(workspace, "train.py") or trainings.same_seed_same_weights(
         workspace, "TODO(2.7): torch.manual_seed(seed) before the network is made"
     )
 

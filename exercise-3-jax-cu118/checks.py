@@ -9,8 +9,9 @@ from pixi_workspace.manifest import conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import identity, parse_locked
 from workshop import exercises, shell
-from workshop.checking import checks, inside, starter, trainings
-from workshop.checking.checks import Answer, Check, Workspace, cuda_of, fail, ok, promises_gpu, skip
+from workshop.checking import checks, starter, trainings
+from workshop.checking.checks import Check, Result, Workspace, declared_cuda, fail, ok, requires_gpu, skip
+from workshop.checking.patches import patch
 from workshop.errors import WorkshopError
 
 HERE = Path(__file__).resolve().parent
@@ -19,11 +20,11 @@ ADD = 'pixi add --no-install --feature cuda118 python=3.11 "cuda-version=11.8.*"
 
 
 def for_cuda118(platform) -> bool:
-    return (cuda_of(platform) or "").split(".")[0] == "11"
+    return (declared_cuda(platform) or "").split(".")[0] == "11"
 
 
-def has_cuda118_platform(workspace: Workspace) -> Answer:
-    declared = {p.name: cuda_of(p) for p in workspace.manifest.platforms}
+def has_cuda118_platform(workspace: Workspace) -> Result:
+    declared = {p.name: declared_cuda(p) for p in workspace.manifest.platforms}
     if found := next((p.name for p in workspace.manifest.platforms if for_cuda118(p)), None):
         return ok(f"{found} (cuda {declared[found]})")
     return fail(
@@ -39,11 +40,11 @@ def builds_of(spec) -> str:
     return str(spec.fields.get("build", ""))
 
 
-def has_frozen_jax(workspace: Workspace) -> Answer:
+def has_frozen_jax(workspace: Workspace) -> Result:
     """In some feature: jaxlib with a build for CUDA, and not for another CUDA than 11; flax and optax beside it."""
     where = f"the features of {workspace.manifest.path.name}"
     without_build = None
-    for feature in checks.features_of(workspace):
+    for feature in checks.all_features(workspace):
         specs = {
             name: spec
             for target in feature.targets
@@ -101,7 +102,7 @@ def exclude_each_other(specs: list) -> bool:
     return not any(all(spec.matches(version) for spec in wanted) for version in candidates)
 
 
-def has_environment(workspace: Workspace) -> Answer:
+def has_environment(workspace: Workspace) -> Result:
     where = f"[environments] in {workspace.manifest.path.name}"
     places = frozen_places(workspace)
     if not places:
@@ -122,7 +123,7 @@ def has_environment(workspace: Workspace) -> Answer:
             next_step=f'move python = "3.12.*" from [dependencies] into the features cpu, cuda12 and jax, '
             f'or {name} = {{ features = ["cuda118"], no-default-feature = true }} with all that train.py needs',
         )
-    silent = "" if promises_gpu(workspace, name) else f'; {name} does not set WORKSHOP_DEVICE = "cuda"'
+    silent = "" if requires_gpu(workspace, name) else f'; {name} does not set WORKSHOP_DEVICE = "cuda"'
     return ok(f"{name} on {platform}{silent}")
 
 
@@ -145,8 +146,8 @@ def shipped_lock(scratch: Path) -> locks.Lock:
     return locks.read(path)
 
 
-def what_changed(workspace: Workspace) -> Answer | str:
-    """A failed answer where a package that the starter came with is locked otherwise now; else some words.
+def what_changed(workspace: Workspace) -> Result | str:
+    """A failed result where a package that the starter came with is locked otherwise now; else some words.
 
     Compared are the pairs of environment and platform that the starter's lock had. What is locked for the platform
     that this exercise adds is new in every environment, and the solver's choice.
@@ -181,8 +182,8 @@ def what_changed(workspace: Workspace) -> Answer | str:
     return f"the packages of {', '.join(KEPT)} are those of before"
 
 
-def is_locked(workspace: Workspace) -> Answer:
-    if problem := checks.stale(workspace):
+def is_locked(workspace: Workspace) -> Result:
+    if problem := checks.problem_with_lock(workspace):
         return problem
     if not (places := frozen_places(workspace)):
         return has_environment(workspace)
@@ -202,23 +203,25 @@ def is_locked(workspace: Workspace) -> Answer:
                 next_step=ADD,
             )
     compared = what_changed(workspace)
-    if isinstance(compared, Answer):
+    if isinstance(compared, Result):
         return compared
     return ok(f"jaxlib {held['jaxlib'].version} {held['jaxlib'].build}; {compared}")
 
 
-def insists_on_device(workspace: Workspace) -> Answer:
+def insists_on_device(workspace: Workspace) -> Result:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
     advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(3.5): device = run.jax_device()"
-    if answer := checks.no_script(workspace, "train.py") or trainings.silent_about_gpu(workspace, advice):
-        return answer
+    if result := checks.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
+        workspace, advice
+    ):
+        return result
     for name, moved, wanted in (
         ("arrays that stayed on the CPU", False, "stop"),
         ("arrays on the GPU", True, "train on cuda"),
     ):
         place = workspace.scratch / name.replace(" ", "-")
-        gpu = inside.patch("simulated_gpu_jax", moved=moved)
-        found = trainings.what_it_does(workspace, place, "cuda", gpu)
+        gpu = patch("simulated_gpu_jax", moved=moved)
+        found = trainings.action_on_simulated_gpu(workspace, place, "cuda", gpu)
         if found != wanted:
             return fail(
                 looked_at=f"train.py where the GPU is only simulated: {name}",
@@ -226,27 +229,27 @@ def insists_on_device(workspace: Workspace) -> Answer:
                 found=f"it did {found}",
                 next_step="TODO(3.5): run.assert_on(device, images=images, state=state)",
             )
-    return ok(trainings.SEEN_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
+    return ok(trainings.SUMMARY_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
 
 STEPS = 46  # of one epoch of digits: 1,497 images in batches of 32
 
 
-def is_reproducible(workspace: Workspace) -> Answer:
-    count = inside.patch("count_passes", file=str(workspace.scratch / "count"))
-    return checks.no_script(workspace, "train.py") or trainings.same_weights_twice(
+def is_reproducible(workspace: Workspace) -> Result:
+    count = patch("count_network_calls", file=str(workspace.scratch / "count"))
+    return checks.problem_with_script(workspace, "train.py") or trainings.same_seed_same_weights(
         workspace, "TODO(3.6): jax.random.PRNGKey(seed) in `begin`", patches=[count]
     )
 
 
-def is_compiled(workspace: Workspace) -> Answer:
-    if missing := checks.no_script(workspace, "train.py"):
+def is_compiled(workspace: Workspace) -> Result:
+    if missing := checks.problem_with_script(workspace, "train.py"):
         return missing
     count = workspace.scratch / "count"
     if not count.exists() or count.read_text() == "0":  # check 3.6 leaves it there; 0: without Flax, say
-        answer = is_reproducible(workspace)
-        if answer.status == "skip" or not count.exists():
-            return answer
+        result = is_reproducible(workspace)
+        if result.status == "skip" or not count.exists():
+            return result
     times = int(count.read_text())
     if times >= STEPS:
         return fail(

@@ -13,7 +13,7 @@ from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform
 from workshop import shell
 from workshop.checking import checks, trainings
-from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
+from workshop.checking.checks import Check, Result, Workspace, fail, ok, skip
 from workshop.runs.records import crate
 from workshop.support.files import sha256_of
 
@@ -52,7 +52,7 @@ def index_variant(urls: tuple[str, ...]) -> str | None:
     return next((found[1] for url in urls if (found := re.search(r"/whl/(?:test/|nightly/)?(cu\d+|cpu)\b", url))), None)
 
 
-def has_cuda_index(workspace: Workspace) -> Answer:
+def has_cuda_index(workspace: Workspace) -> Result:
     where = f"pypi-dependencies in {workspace.manifest.path.name}"
     places = mixed_places(workspace)
     if not places:
@@ -77,7 +77,7 @@ def has_cuda_index(workspace: Workspace) -> Answer:
     return ok(", ".join(f"{name}: {variant}" for name, variant in variants.items()))
 
 
-def is_pinned(workspace: Workspace) -> Answer:
+def is_pinned(workspace: Workspace) -> Result:
     places = mixed_places(workspace)
     if not places:
         return has_cuda_index(workspace)
@@ -97,7 +97,7 @@ def is_pinned(workspace: Workspace) -> Answer:
     return ok(", ".join(said))
 
 
-def has_one_world_each(workspace: Workspace) -> Answer:
+def has_one_world_each(workspace: Workspace) -> Result:
     """By what is asked for: torch and torchvision as wheels, the rest from conda-forge, nothing from both."""
     places = mixed_places(workspace)
     if not places:
@@ -141,8 +141,8 @@ def pypi_names(package: LockedPackage) -> set[str]:
     return {CONDA_NAMES.get(package.name, str(canonicalize_name(package.name)))}
 
 
-def is_locked(workspace: Workspace) -> Answer:
-    if problem := checks.stale(workspace):
+def is_locked(workspace: Workspace) -> Result:
+    if problem := checks.problem_with_lock(workspace):
         return problem
     places = mixed_places(workspace)
     if not places:
@@ -229,8 +229,8 @@ def shifted(run: Path, place: Path, relative: float) -> Path:
     return place
 
 
-def tells_near_from_far(workspace: Workspace) -> Answer:
-    if missing := checks.no_script(workspace, "predict.py"):
+def tells_near_from_far(workspace: Workspace) -> Result:
+    if missing := checks.problem_with_script(workspace, "predict.py"):
         return missing
     trainer = Workspace(ROOT / "exercise-2-pytorch-cu12" / "solution", workspace.scratch)
     trained, here = workspace.scratch / "trained", workspace.scratch / "here"
@@ -267,7 +267,7 @@ def tells_near_from_far(workspace: Workspace) -> Answer:
                 found=f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [trainings.complaint(run)])[-1][:120]}",
                 next_step="TODO(4.5): TOLERANCE = 1e-5, between the rounding of float32 and any real difference",
             )
-    reason = str(trainings.record_of(place).get("comparison", {}).get("tolerance", {}).get("reason", ""))
+    reason = str(trainings.read_record(place).get("comparison", {}).get("tolerance", {}).get("reason", ""))
     if len(reason.split()) < 5 or "TODO" in reason:
         return fail(
             looked_at="the reason of the tolerance, in run.json",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from workshop import containers, jobs
-from workshop.checking.checks import Answer, Check, Workspace, fail, ok, skip
+from workshop.checking.checks import Check, Result, Workspace, fail, ok, skip
 from workshop.containers import Image
 from workshop.errors import WorkshopError
 from workshop.support.rules import Finding, Rule, findings_of
@@ -46,13 +46,13 @@ def images_of(workspace: Workspace) -> list[Image]:
     return [image, *(containers.load_image(found[0], name) for name in gpu[:1] if name != image.environment)]
 
 
-def answer(found: list[Finding], summary: str) -> Answer:
+def answer(found: list[Finding], summary: str) -> Result:
     """The first of the findings, errors before advice, as a failed check; ok without any."""
     first = next(iter(sorted(found, key=lambda finding: finding.level != "error")), None)
     return ok(summary) if first is None else failed(first)
 
 
-def failed(finding: Finding) -> Answer:
+def failed(finding: Finding) -> Result:
     return fail(
         looked_at=finding.looked_at,
         expected=finding.expected,
@@ -61,19 +61,19 @@ def failed(finding: Finding) -> Answer:
     )
 
 
-def bases_are_pinned(workspace: Workspace) -> Answer:
+def bases_are_pinned(workspace: Workspace) -> Result:
     image = images_of(workspace)[0]
     outside = dict.fromkeys(stage.base.partition("@")[0] for stage in image.stages if stage.parent is None)
     return answer([f for f in containers.base_findings(image) if f.name != "stage-unknown"], ", ".join(outside))
 
 
-def installs_the_lock(workspace: Workspace) -> Answer:
+def installs_the_lock(workspace: Workspace) -> Result:
     seen = images_of(workspace)
     found = [finding for image in seen for finding in containers.lock_findings(image)]
     return answer(found, f"pixi install --locked of {' or '.join(str(image.environment) for image in seen)}")
 
 
-def ends_small(workspace: Workspace) -> Answer:
+def ends_small(workspace: Workspace) -> Result:
     seen = images_of(workspace)
     found = [
         finding for image in seen for finding in containers.base_findings(image) if finding.name == "stage-unknown"
@@ -83,7 +83,7 @@ def ends_small(workspace: Workspace) -> Answer:
     return answer(found, f"the environment at its path, user {seen[0].final.user}, none of Pixi")
 
 
-def is_activated(workspace: Workspace) -> Answer:
+def is_activated(workspace: Workspace) -> Result:
     seen = images_of(workspace)
     found = [finding for image in seen for finding in containers.activation_findings(image)]
     found += containers.python_path_findings(seen[0])
@@ -91,7 +91,7 @@ def is_activated(workspace: Workspace) -> Answer:
     return answer(found, f"PATH, CONDA_PREFIX and the manifest's variables by ENV{gpu}")
 
 
-def is_defined_for_apptainer(workspace: Workspace) -> Answer:
+def is_defined_for_apptainer(workspace: Workspace) -> Result:
     definitions = files(workspace, definitions=True)
     if not definitions:
         advice = put_back(workspace, "apptainer.def")
@@ -112,7 +112,7 @@ def is_defined_for_apptainer(workspace: Workspace) -> Answer:
 
 def job_answer(
     job: Any, reading: Sequence[Rule[Any]], rehearsing: Sequence[Rule[Any]], summary: Callable[[], str]
-) -> Answer:
+) -> Result:
     """The first problem of a job's files, or else of its rehearsed script."""
     for finding in findings_of([job], reading):
         return failed(finding)
@@ -123,7 +123,7 @@ def job_answer(
     return ok(summary())
 
 
-def asks_for_resources(workspace: Workspace) -> Answer:
+def asks_for_resources(workspace: Workspace) -> Result:
     job = jobs.BatchJob(workspace.folder, workspace.scratch)
 
     def summary() -> str:
@@ -133,7 +133,7 @@ def asks_for_resources(workspace: Workspace) -> Answer:
     return job_answer(job, jobs.REQUEST_RULES, jobs.TRAINING_RULES, summary)
 
 
-def survives_its_end(workspace: Workspace) -> Answer:
+def survives_its_end(workspace: Workspace) -> Result:
     job = jobs.BatchJob(workspace.folder, workspace.scratch)
 
     def summary() -> str:
@@ -142,7 +142,7 @@ def survives_its_end(workspace: Workspace) -> Answer:
     return job_answer(job, jobs.SIGNAL_RULES, jobs.END_RULES, summary)
 
 
-def has_a_task_for_each_seed(workspace: Workspace) -> Answer:
+def has_a_task_for_each_seed(workspace: Workspace) -> Result:
     job = jobs.ArrayJob(workspace.folder, workspace.scratch)
 
     def summary() -> str:
@@ -153,7 +153,7 @@ def has_a_task_for_each_seed(workspace: Workspace) -> Answer:
     return job_answer(job, jobs.ARRAY_RULES, jobs.TASK_RULES, summary)
 
 
-def survives_eviction(workspace: Workspace) -> Answer:
+def survives_eviction(workspace: Workspace) -> Result:
     job = jobs.CondorJob(workspace.folder, workspace.scratch)
 
     def summary() -> str:

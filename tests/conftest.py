@@ -194,12 +194,12 @@ def without(tmp_path, monkeypatch):
 def answers(exercise, folder, tmp_path) -> dict:
     """What each check of an exercise answers about a folder, by its number."""
     workspace = checks.Workspace(folder, tmp_path / "scratch")
-    return {check.number: answer for check, answer in checks.ask(exercise.checks, workspace)}
+    return {check.number: answer for check, answer in checks.run_checks(exercise.checks, workspace)}
 
 
-def first_failure(exercise, folder, tmp_path) -> tuple[str | None, checks.Answer | None]:
+def first_failure(exercise, folder, tmp_path) -> tuple[str | None, checks.Result | None]:
     """The number of the first check that fails, and its answer, which has all four parts of a message."""
-    for check, answer in checks.ask(exercise.checks, checks.Workspace(folder, tmp_path / "scratch")):
+    for check, answer in checks.run_checks(exercise.checks, checks.Workspace(folder, tmp_path / "scratch")):
         if answer.status == "fail":
             for part in (answer.looked_at, answer.expected, answer.found, answer.next_step):
                 assert part, answer

@@ -1,4 +1,4 @@
-"""Makes a build for the CPU behave like one for CUDA on a machine without a driver: a patch, as in checking/inside.
+"""Makes a build for the CPU behave like one for CUDA on a machine without a driver: a patch, as in checking/patches.
 
 PyPI's PyTorch for Linux is such a build, and so is JAX with its CUDA plugin. The stand-ins raise what those raise there.
 """

@@ -68,7 +68,7 @@ def exercise(request):
 
 def asked(exercise, folder):
     """Ask every check; each answer is one, and says all that a person needs."""
-    for check, answer in checks.ask(exercise.checks, checks.Workspace(folder, folder / "scratch")):
+    for check, answer in checks.run_checks(exercise.checks, checks.Workspace(folder, folder / "scratch")):
         assert answer.status in ("ok", "fail", "skip") and answer.found, (check.number, answer)
         if answer.status == "fail":
             assert answer.looked_at and answer.expected and answer.next_step, answer
@@ -113,8 +113,8 @@ JSON = st.recursive(
 def test_what_a_script_may_leave_as_its_record(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
     try:
-        found = trainings.record_of(tmp_path)
-        trainings.sha_of(found, "weights.safetensors")
+        found = trainings.read_record(tmp_path)
+        trainings.output_sha256(found, "weights.safetensors")
     except WorkshopError as error:
         assert error.found and error.next_step
 
@@ -126,7 +126,7 @@ def test_and_as_its_weights(tmp_path, content):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
     try:
-        answer = trainings.unreadable(tmp_path, trainings.sha256_of(path))
+        answer = trainings.problem_with_weights(tmp_path, trainings.sha256_of(path))
         assert answer is None or answer.status == "fail"
     except WorkshopError as error:
         assert error.found and error.next_step
@@ -141,4 +141,4 @@ def test_and_what_somebody_may_leave_as_our_memory(tmp_path, content):
     exercise.__dict__["checks"] = EXERCISES[0].checks
     progress._file(exercise).parent.mkdir(exist_ok=True)
     progress._file(exercise).write_bytes(content)
-    assert set(progress.status_now(exercise).values()) == {"not asked"}
+    assert set(progress.current_status(exercise).values()) == {"not asked"}

@@ -70,7 +70,7 @@ def exercise_of(clone):
 def answers(number, status="ok"):
     """Rows as a check leaves them."""
     listed = next(e for e in exercises.find_all(ROOT) if e.number == number).checks
-    return [(check, checks.Answer(status, "seen")) for check in listed]
+    return [(check, checks.Result(status, "seen")) for check in listed]
 
 
 # ---------------------------------------------------------------- hint
@@ -104,7 +104,7 @@ def test_the_hint_is_for_the_first_check_that_does_not_pass(clone):
     solve(clone, "pixi.lock")
     solve(clone, "train.py")
     one = exercise_of(clone)
-    progress.remember(one, answers(2), progress.content_of(one))
+    progress.record_results(one, answers(2), progress.content_hash(one))
     assert "all checks of exercise 2 pass" in workshop(clone, "hint", "2").stdout
 
 
@@ -200,7 +200,7 @@ def test_what_is_damaged_in_a_state_file_is_dropped(clone, capsys):
         ),
     ):
         path.write_bytes(content.encode("latin-1"))
-        assert set(progress.status_now(exercise_of(clone)).values()) == {"not asked"}, content
+        assert set(progress.current_status(exercise_of(clone)).values()) == {"not asked"}, content
         note = capsys.readouterr().err
         assert note.count("note: ") == 1 and "is damaged" in note, content
     done = workshop(clone, "hint", "2")  # which writes a sound one
@@ -224,8 +224,8 @@ def test_another_workspace_is_no_progress(clone, tmp_path):
 
 def test_two_terminals_at_once_do_not_lose_answers(clone):
     one = exercise_of(clone)
-    content, rows = progress.content_of(one), answers(2)
-    threads = [threading.Thread(target=progress.remember, args=(one, [row], content)) for row in rows]
+    content, rows = progress.content_hash(one), answers(2)
+    threads = [threading.Thread(target=progress.record_results, args=(one, [row], content)) for row in rows]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -327,7 +327,7 @@ def test_killed_at_any_moment_nothing_is_lost(clone):
         for name, text in (("pixi.toml", "my manifest"), ("train.py", "my script"), ("extra.txt", "my notes")):
             assert any((place / name).exists() and (place / name).read_text() == text for place in whole), name
         assert workshop(clone, "reset", "2", "--yes").returncode == 0
-        assert starter.is_shipped(exercise_of(clone))
+        assert starter.is_as_shipped(exercise_of(clone))
         shutil.rmtree(clone / ".workshop", ignore_errors=True)
 
 
@@ -351,7 +351,7 @@ def test_the_solution_is_shown_to_those_who_passed(clone, refused):
     assert "starter/pixi.toml" in done.stdout and "starter/pixi.lock" not in done.stdout
     solve(clone, "pixi.toml", "pixi.lock", "train.py")
     one = exercise_of(clone)
-    progress.remember(one, answers(2), progress.content_of(one))
+    progress.record_results(one, answers(2), progress.content_hash(one))
     assert workshop(clone, "diff", "2").stdout == "no difference\n"
     (clone / EXERCISE / "starter" / "train.py").write_bytes(b"\xff binary")
     assert workshop(clone, "diff", "2", "--spoil").returncode == 0

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from workshop.checking import inside, scripts, warm
+from workshop.checking import fork_server, scripts
+from workshop.checking.patches import patch
 from workshop.errors import WorkshopError
 from workshop.support.files import sha256_of
 
@@ -249,7 +250,7 @@ def test_a_script_that_is_named_from_its_own_folder(run, monkeypatch):
 
 def test_with_another_interpreter(run):
     (run.folder / "script.py").write_text("import sys\nprint(sys.flags.isolated, sys.argv[1:], __name__)")
-    for patches in ((), [inside.patch("one_experiment", seed=1)]):
+    for patches in ((), [patch("fixed_experiment", seed=1)]):
         done = scripts.run(run.folder / "script.py", ("a",), ENVIRONMENT, patches, (), (sys.executable, "-I"))
         assert done.stdout == "1 ['a'] __main__\n", done.stderr
 
@@ -284,7 +285,7 @@ def test_without_its_server_a_script_runs_all_the_same(tmp_path):
     (tmp_path / "script.py").write_text("print('here')")
     for _ in range(2):
         assert scripts.run(tmp_path / "script.py", (), ENVIRONMENT, (), ("no_such_module",)).stdout == "here\n"
-        process, _ = warm._servers[(ENVIRONMENT["PYTHONPATH"], "no_such_module")]
+        process, _ = fork_server._servers[(ENVIRONMENT["PYTHONPATH"], "no_such_module")]
         process.kill()
         process.wait()
     too_long = ENVIRONMENT | {f"LONG{k}": "x" * 100_000 for k in range(4)}  # for one message

@@ -7,7 +7,8 @@ import pytest
 from conftest import ROOT
 
 from workshop import exercises
-from workshop.checking import checks, inside
+from workshop.checking import checks
+from workshop.checking.patches import arguments_for, patch
 
 WITHOUT_DRIVER = (str(Path(__file__).with_name("cuda_without_driver.py")), {})
 EXERCISES = {exercise.number: exercise for exercise in exercises.find_all(ROOT)}
@@ -27,8 +28,8 @@ def run(command, tmp_path):
         pytest.importorskip(framework)
         script = tmp_path / "script.py"
         script.write_text(text)
-        patches = [*build, inside.patch(f"simulated_gpu_{framework}", **moved)]
-        return command(*inside.words(patches), script, XLA_FLAGS="", JAX_PLATFORMS="")
+        patches = [*build, patch(f"simulated_gpu_{framework}", **moved)]
+        return command(*arguments_for(patches), script, XLA_FLAGS="", JAX_PLATFORMS="")
 
     return go
 
@@ -45,7 +46,7 @@ def test_the_solution_holds_with_either_build(number, framework, build, variable
     monkeypatch.setattr(checks.Workspace, "run", with_build)
     exercise = EXERCISES[int(number[0])]
     check = next(check for check in exercise.checks if check.number == number)
-    answer = check.judge(checks.Workspace(exercise.folder / "solution", tmp_path / "scratch"))
+    answer = check.run(checks.Workspace(exercise.folder / "solution", tmp_path / "scratch"))
     assert answer.status == "ok", answer
 
 
@@ -57,7 +58,7 @@ def test_the_stand_in_fails_as_the_build_for_cuda_does(command, tmp_path):
         "import torch\ntorch.cuda.is_available = lambda: True\n"
         "weight = torch.nn.Parameter(torch.ones(1))\nweight.sum().backward()\ntorch.optim.AdamW([weight]).step()\n"
     )
-    done = command(*inside.words([WITHOUT_DRIVER]), script)
+    done = command(*arguments_for([WITHOUT_DRIVER]), script)
     if not hasattr(sys.modules.get("torch"), "accelerator"):
         pytest.skip("this PyTorch is older than torch.accelerator")
     assert done.returncode == 1 and "Found no NVIDIA driver" in done.stderr, done.stderr
@@ -69,7 +70,7 @@ def test_the_stand_in_for_the_plugin_fails_as_the_plugin_does(command, tmp_path)
     script = tmp_path / "script.py"
     for import_ours, logged in ("", True), ("from workshop.runs.frameworks import on_jax\n", False):
         script.write_text(f"{import_ours}import jax\nprint(jax.devices('cpu'))\n")
-        done = command(*inside.words([WITHOUT_DRIVER]), script, JAX_PLATFORMS="")
+        done = command(*arguments_for([WITHOUT_DRIVER]), script, JAX_PLATFORMS="")
         assert done.returncode == 0 and "CpuDevice" in done.stdout, done.stderr
         assert ("Traceback" in done.stderr) == logged, done.stderr
 

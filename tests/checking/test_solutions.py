@@ -44,5 +44,5 @@ def test_what_holds_is_said_with_the_names_of_the_solution(number, tmp_path):
         pytest.skip("this check tries a job script, by bash")
     exercise = next(e for e in exercises.find_all(ROOT) if e.number == int(number[0]))
     check = next(check for check in exercise.checks if check.number == number)
-    answer = check.judge(checks.Workspace(exercise.folder / "solution", tmp_path / "scratch"))
+    answer = check.run(checks.Workspace(exercise.folder / "solution", tmp_path / "scratch"))
     assert (answer.status, answer.found) == ("ok", SAYS[number])

@@ -46,7 +46,7 @@ def test_pixi_has_the_last_word_on_a_lock(pixi, monkeypatch, tmp_path, script, s
     folder = tmp_path / "learner" / "solution"
     shutil.copytree(EXERCISE_2.folder / "solution", folder)
     before = (folder / "pixi.lock").read_bytes()
-    judge = next(check.judge for check in EXERCISE_2.checks if check.number == "2.5")
+    judge = next(check.run for check in EXERCISE_2.checks if check.number == "2.5")
     answer = judge(checks.Workspace(folder, tmp_path / "scratch"))
     assert answer.status == status, answer
     assert answer.status == "ok" or "pixi lock --check" in answer.found
@@ -61,7 +61,7 @@ def test_a_lock_that_we_find_stale_is_not_asked_about(pixi, tmp_path):
     (folder / "pixi.toml").write_text(
         (folder / "pixi.toml").read_text().replace('safetensors = ">=0.5"', 'safetensors = ">=9"')
     )
-    judge = next(check.judge for check in EXERCISE_2.checks if check.number == "2.5")
+    judge = next(check.run for check in EXERCISE_2.checks if check.number == "2.5")
     assert judge(checks.Workspace(folder, tmp_path / "scratch")).status == "fail"
     with pytest.raises(FileNotFoundError):
         calls()
@@ -84,11 +84,11 @@ def test_the_environments_for_a_gpu_are_run_through_pixi(pixi, monkeypatch, numb
         return real(exercise, arguments, interpreter)
 
     monkeypatch.setattr(check_all, "run_and_judge", judged)
-    rows = list(check_all.gpu_runs(exercise))
+    rows = list(check_all.solution_runs_on_gpu(exercise))
     named = [name for name in exercise.about["environments"] if not name.startswith("cpu")]
     assert [row.what for row in rows] == [f"solution runs on the GPU, in {name}" for name in named]
     for row, call, name in zip(rows, calls(), named, strict=True):
-        assert row.answer.status == "fail" and "the stand-in trains nothing" in row.answer.found
+        assert row.result.status == "fail" and "the stand-in trains nothing" in row.result.found
         assert f"run --locked --manifest-path {ROOT / 'pixi.toml'} -e {name} python" in call
         assert "--device cuda" in call and "train.py" in call
 
@@ -98,9 +98,9 @@ def test_without_pixi_it_says_how(monkeypatch):
     monkeypatch.setattr(check_all.shutil, "which", lambda _: None)
     said = checks.fail(looked_at="torch", expected="a build for CUDA", found=check_all.CPU_BUILD, next_step="pixi run")
     monkeypatch.setattr(check_all, "run_and_judge", lambda *_: said)
-    rows = list(check_all.gpu_runs(EXERCISE_2))
-    assert {row.answer.status for row in rows} == {"skip"}
-    assert "pixi run -e cuda12 check-all" in rows[0].answer.found
+    rows = list(check_all.solution_runs_on_gpu(EXERCISE_2))
+    assert {row.result.status for row in rows} == {"skip"}
+    assert "pixi run -e cuda12 check-all" in rows[0].result.found
 
 
 @pytest.mark.parametrize("number", [2, 3, 4])

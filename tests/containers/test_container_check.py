@@ -66,7 +66,7 @@ def accepted(folder, text, name="Containerfile"):
     if name != "apptainer.def":
         (folder / "Dockerfile").unlink(missing_ok=True)
     (folder / name).write_text(text)
-    asked = checks.ask(EXERCISE.checks, checks.Workspace(folder))
+    asked = checks.run_checks(EXERCISE.checks, checks.Workspace(folder))
     return [(check.number, answer) for check, answer in asked if answer.status != "ok"]
 
 
@@ -249,7 +249,9 @@ def test_what_is_set_over_a_base_of_nvidias_counts(clone):
 def test_a_definition_from_the_image_alone_is_not_from_the_lock(clone):
     (clone.folder / "apptainer.def").unlink()
     found = [
-        answer for _, answer in checks.ask(EXERCISE.checks, checks.Workspace(clone.folder)) if answer.status == "fail"
+        answer
+        for _, answer in checks.run_checks(EXERCISE.checks, checks.Workspace(clone.folder))
+        if answer.status == "fail"
     ]
     assert [answer.found for answer in found] == ["no call of Pixi in %post"]
 

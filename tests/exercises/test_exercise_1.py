@@ -121,10 +121,10 @@ def test_an_edited_starter_is_not_the_instructors_concern(tmp_path):
     if done.returncode:
         pytest.skip("this copy is no git checkout")
     exercise = next(e for e in exercises.find_all(clone) if e.number == 1)
-    assert next(check_all.starter_fails(exercise)).answer.status == "ok"
+    assert next(check_all.starter_fails(exercise)).result.status == "ok"
     with open(exercise.folder / "starter" / "pixi.toml", "a") as file:
         file.write("# mine\n")
-    assert next(check_all.starter_fails(exercise)).answer.status == "skip"
+    assert next(check_all.starter_fails(exercise)).result.status == "skip"
 
 
 def test_the_script_writes_the_limits_of_the_command(command, tmp_path):

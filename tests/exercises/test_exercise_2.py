@@ -120,7 +120,7 @@ def test_the_table_fits_80_columns_and_is_plain_where_it_is_piped(capsys, monkey
     broken = checks.fail(
         looked_at="train.py", expected="one thing", found="another thing " * 20, next_step="python train.py"
     )
-    rows = [check_all.Row(2, f"solution: {check.number} {check.says}", broken, 1.0) for check in EXERCISE.checks]
+    rows = [check_all.Row(2, f"solution: {check.number} {check.requirement}", broken, 1.0) for check in EXERCISE.checks]
     check_all.show(
         [*rows, check_all.Row(2, "GPU", checks.skip("no GPU here"), 0.0)], {"ok": 0, "fail": 7, "skip": 1}, 1.0
     )

@@ -32,7 +32,7 @@ def test_the_starter_is_exercise_2_with_jax_beside_it():
 def test_the_shipped_starter_fails_in_its_script_too(tmp_path, trains):
     """Its manifest: tests/exercises/test_exercises.py. Its keys and its step are the mistakes `no seed` and `not compiled`."""
     workspace = checks.Workspace(FOLDER / "starter", tmp_path / "scratch")
-    answer = next(check.judge(workspace) for check in EXERCISE.checks if check.number == "3.5")
+    answer = next(check.run(workspace) for check in EXERCISE.checks if check.number == "3.5")
     assert answer.status == "fail" and answer.found == "it trained on the CPU and said nothing"
     starter = (FOLDER / "starter" / "train.py").read_text()
     for wrong in ("PRNGKey(np.random.randint(2**31))", "    return train_step\n"):
@@ -88,7 +88,7 @@ def shipped_then(written_by_pixi, monkeypatch):
 def test_what_pixi_locks_for_a_learner_passes(written_by_pixi, shipped_then, tmp_path, way):
     """`default` on the new platform holds another Python than the solution's: nothing was locked there before."""
     workspace = checks.Workspace(written_by_pixi / f"exercise-3-starter-{way}", tmp_path / "scratch")
-    found = {check.number: answer for check, answer in checks.ask(tuple(shipped_then.CHECKS), workspace)}
+    found = {check.number: answer for check, answer in checks.run_checks(tuple(shipped_then.CHECKS), workspace)}
     assert {number: found[number].status for number in ("3.1", "3.2", "3.3", "3.4")} == dict.fromkeys(
         ("3.1", "3.2", "3.3", "3.4"), "ok"
     ), found

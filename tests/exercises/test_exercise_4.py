@@ -375,7 +375,7 @@ def test_two_worlds_and_two_runtimes_in_a_lock_are_found(learner, tmp_path):
     (place,) = [name for name in workspace.lock.environments if name == "pypi-mixed"]
     held = workspace.lock.environments[place].packages["linux-64-cuda12"]
     numpy = next(package for package in held if package.name == "numpy")
-    judge = next(check.judge for check in EXERCISE.checks if check.number == "4.4")
+    judge = next(check.run for check in EXERCISE.checks if check.number == "4.4")
     for extra, words in (
         (dataclasses.replace(numpy, name="cuda-cudart"), "one CUDA runtime"),
         (

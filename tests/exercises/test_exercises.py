@@ -147,7 +147,7 @@ def test_the_sizes_in_exercise_toml_are_those_of_the_lock(exercise, whole):
 def test_a_shipped_starter_fails_every_check(exercise, tmp_path):
     """Each starter is unsolved in every respect; the checks that train are asked where the exercise's own tests do."""
     found = {}
-    for check, answer in checks.ask(
+    for check, answer in checks.run_checks(
         exercise.checks[:4], checks.Workspace(exercise.folder / "starter", tmp_path / "scratch")
     ):
         found[check.number] = answer.status

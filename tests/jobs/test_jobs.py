@@ -27,14 +27,14 @@ class Jobs:
 def test_the_solution_passes_and_the_starter_fails_every_check(tmp_path):
     for name, wanted in (("solution", "ok"), ("starter", "fail")):
         workspace = checks.Workspace(FOLDER / name, tmp_path / name)
-        found = {check.number: answer for check, answer in checks.ask(Jobs.checks, workspace)}
+        found = {check.number: answer for check, answer in checks.run_checks(Jobs.checks, workspace)}
         assert {answer.status for answer in found.values()} == {wanted}, found
 
 
 @needs_bash
 def test_a_rehearsal_leaves_the_learners_files_as_they_are(learner, tmp_path):
     before = {path.name: path.read_bytes() for path in learner.folder.iterdir() if path.is_file()}
-    list(checks.ask(Jobs.checks, checks.Workspace(learner.folder, tmp_path / "scratch")))
+    list(checks.run_checks(Jobs.checks, checks.Workspace(learner.folder, tmp_path / "scratch")))
     assert {path.name: path.read_bytes() for path in learner.folder.iterdir()} == before
 
 
@@ -145,7 +145,7 @@ def test_other_correct_job_files_pass(learner, tmp_path, name):
         shutil.copy(FOLDER / "solution" / "train.sbatch", learner.folder / "whole.sbatch")
         learner("array.sbatch", "solution/train.sbatch", "solution/whole.sbatch")
     workspace = checks.Workspace(learner.folder, tmp_path / "scratch")
-    found = {check.number: answer for check, answer in checks.ask(Jobs.checks, workspace)}
+    found = {check.number: answer for check, answer in checks.run_checks(Jobs.checks, workspace)}
     assert {answer.status for answer in found.values()} == {"ok"}, found
 
 

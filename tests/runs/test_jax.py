@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, module_of, record_of, sha_of
 
 from workshop import errors
-from workshop.checking import inside
+from workshop.checking.patches import arguments_for, patch
 from workshop.runs import data, weights
 from workshop.runs.frameworks import device
 from workshop.runs.records import record
@@ -262,7 +262,7 @@ def test_other_words_of_the_command_line(command, refused, tmp_path):
 
 def test_it_trains_where_the_gpu_is_only_simulated_and_says_so(command, tmp_path):
     """The path of a GPU, on the second half of this processor: arrays are sent there, asserted, and named."""
-    patched = inside.words([inside.patch("simulated_gpu_jax", moved=True)])
+    patched = arguments_for([patch("simulated_gpu_jax", moved=True)])
     words = ("--data", "digits", "--epochs", 1, "--device", "cuda", "--output", tmp_path / "run")
     done = command(*patched, SCRIPT, *words)
     assert done.returncode == 0, done.stderr

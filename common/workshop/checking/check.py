@@ -30,40 +30,40 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
             found="no such folder",
             next_step=f"workshop check {number}",
         )
-    content = progress.content_of(exercise)  # before anything is looked at: it may be edited meanwhile
+    content = progress.content_hash(exercise)  # before anything is looked at: it may be edited meanwhile
     workspace = Workspace(folder.resolve())
     rows = []
     try:
-        for check, answer in checks.ask(exercise.checks, workspace):
-            rows.append((check, answer))
+        for check, result in checks.run_checks(exercise.checks, workspace):
+            rows.append((check, result))
             if not as_json:
-                report.say(f"{answer.status:5}{check.number}  {check.says}")
-                if answer.status == "fail":
+                report.say(f"{result.status:5}{check.number}  {check.requirement}")
+                if result.status == "fail":
                     problem = WorkshopError(
-                        looked_at=answer.looked_at,
-                        expected=answer.expected,
-                        found=answer.found,
-                        next_step=answer.next_step,
+                        looked_at=result.looked_at,
+                        expected=result.expected,
+                        found=result.found,
+                        next_step=result.next_step,
                     )
-                    said = "".join(f"\nhint:      {hint}" for hint in check.hints[:hints])
+                    hint_lines = "".join(f"\nhint:      {hint}" for hint in check.hints[:hints])
                     more = "" if hints == len(check.hints) else f"  (more: --hint {hints + 1})"
-                    report.say(f"\n{str(problem)}{said}{more}\n")
+                    report.say(f"\n{str(problem)}{hint_lines}{more}\n")
                 else:
-                    report.say(f"          {answer.found}")
-            if answer.status == "fail" and not go_on:
+                    report.say(f"          {result.found}")
+            if result.status == "fail" and not go_on:
                 break
     finally:
         shutil.rmtree(workspace.scratch, ignore_errors=True)
     if path is None:
-        progress.remember(exercise, rows, content)
+        progress.record_results(exercise, rows, content)
     # Of the manifest only where it can be read: what else there is to say about it, a check has said.
     notes = workspace.manifest.notes if "manifest" in vars(workspace) else ()
-    counts = {status: sum(answer.status == status for _, answer in rows) for status in ("ok", "fail", "skip")}
+    counts = {status: sum(result.status == status for _, result in rows) for status in ("ok", "fail", "skip")}
     if as_json:
-        listed = [{"number": check.number, "says": check.says, **asdict(answer)} for check, answer in rows]
+        listed = [{"number": check.number, "says": check.requirement, **asdict(result)} for check, result in rows]
         left = len(exercise.checks) - len(rows)
-        said = {"exercise": number, "counts": counts | {"not asked": left}, "notes": notes, "checks": listed}
-        print(json.dumps(said, indent=2))
+        document = {"exercise": number, "counts": counts | {"not asked": left}, "notes": notes, "checks": listed}
+        print(json.dumps(document, indent=2))
     else:
         for note in notes:
             report.say(f"note: {note}")

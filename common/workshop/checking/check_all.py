@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from pixi_workspace.errors import WorkspaceError
 from workshop import exercises, shell
 from workshop.checking import checks, scripts, starter, trainings
-from workshop.checking.checks import Answer, Workspace, fail, ok, skip
+from workshop.checking.checks import Result, Workspace, fail, ok, skip
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
 from workshop.runs.frameworks.device import CPU_BUILD
@@ -40,107 +40,117 @@ INSTALL_LIMIT = 3600  # seconds for a GPU environment of some gigabytes that is 
 class Row:
     exercise: int
     what: str
-    answer: Answer
+    result: Result
     seconds: float
 
 
 def main(only: int | None, as_json: bool) -> int:
     """Look at the exercises (all, or number `only`), print the table or JSON, return the exit code."""
     root = exercises.root_folder()
-    found = exercises.find_all(root)
-    if only is not None and only not in [exercise.number for exercise in found]:
-        numbers = ", ".join(str(exercise.number) for exercise in found)
+    available = exercises.find_all(root)
+    if only is not None and only not in [exercise.number for exercise in available]:
+        numbers = ", ".join(str(exercise.number) for exercise in available)
         raise WorkshopError(
             looked_at="--exercise", expected=f"one of {numbers}", found=str(only), next_step="workshop check-all"
         )
-    chosen = [exercise for exercise in found if only in (None, exercise.number)]
-    before, begin = content_of(root), time.perf_counter()
-    rows = judged(chosen, live=not as_json and sys.stdout.isatty())
+    chosen = [exercise for exercise in available if only in (None, exercise.number)]
+    before, begin = file_hashes(root), time.perf_counter()
+    rows = collect_rows(chosen, live=not as_json and sys.stdout.isatty())
     if only is None:
-        rows.append(Row(0, "the tree is as it was before", unchanged(before, content_of(root)), 0.0))
-    counts = {status: sum(row.answer.status == status for row in rows) for status in ("ok", "fail", "skip")}
+        rows.append(Row(0, "the tree is as it was before", compare_hashes(before, file_hashes(root)), 0.0))
+    counts = {status: sum(row.result.status == status for row in rows) for status in ("ok", "fail", "skip")}
     seconds = time.perf_counter() - begin
     if as_json:
         listed = [
-            {"exercise": r.exercise or None, "what": r.what, "seconds": round(r.seconds, 2), **asdict(r.answer)}
+            {"exercise": r.exercise or None, "what": r.what, "seconds": round(r.seconds, 2), **asdict(r.result)}
             for r in rows
         ]
-        said = {"passed": counts["fail"] == 0, "counts": counts, "seconds": round(seconds, 1), "rows": listed}
-        print(json.dumps(said, indent=2))
+        document = {"passed": counts["fail"] == 0, "counts": counts, "seconds": round(seconds, 1), "rows": listed}
+        print(json.dumps(document, indent=2))
     else:
         show(rows, counts, seconds)
     return 1 if counts["fail"] else 0
 
 
-def judged(exercises: list[Exercise], live: bool) -> list[Row]:
+def collect_rows(exercises: list[Exercise], live: bool) -> list[Row]:
     """All rows, in the order of the exercises; with `live`, a line an exercise that tells what is under way."""
     jobs = [
         (exercise, job)
         for exercise in exercises
-        for job in (furniture_fits, solution_runs, solution_holds, starter_fails, gpu_runs, image_runs)
+        for job in (
+            todos_match_checks,
+            solution_runs,
+            solution_passes_checks,
+            starter_fails,
+            solution_runs_on_gpu,
+            image_trains,
+        )
     ]
     rows: list[list[Row]] = [[] for _ in jobs]
-    under_way: dict[int, str] = {}  # what each job is at
+    running: dict[int, str] = {}  # what each job is at
 
-    def work(number: int) -> None:
+    def run_job(number: int) -> None:
         exercise, job = jobs[number]
-        under_way[number] = job.__name__.replace("_", " ")
+        running[number] = job.__name__.replace("_", " ")
         try:
             rows[number].extend(job(exercise))
         finally:
-            del under_way[number]
+            del running[number]
 
     def table() -> Table:
-        return progress_table(jobs, rows, under_way)
+        return progress_table(jobs, rows, running)
 
     # The scripts are processes of one thread each, so threads are enough to keep the cores busy. Long jobs first.
-    order = sorted(range(len(jobs)), key=lambda number: jobs[number][1] is not solution_holds)
+    order = sorted(range(len(jobs)), key=lambda number: jobs[number][1] is not solution_passes_checks)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool, ExitStack() as screen:
-        waiting = {pool.submit(work, number) for number in order}
-        shown = None
+        waiting = {pool.submit(run_job, number) for number in order}
+        live_table = None
         try:
             if live:
                 from rich.live import Live
 
-                shown = screen.enter_context(Live(table(), auto_refresh=False, transient=True))
+                live_table = screen.enter_context(Live(table(), auto_refresh=False, transient=True))
             while waiting:
-                done, waiting = wait(waiting, timeout=0.5 if live else None, return_when=FIRST_COMPLETED)
-                for one in done:
-                    one.result()
-                if shown is not None:
-                    shown.update(table(), refresh=True)
+                finished, waiting = wait(waiting, timeout=0.5 if live else None, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                if live_table is not None:
+                    live_table.update(table(), refresh=True)
         except BaseException:  # Ctrl-C: those that wait shall not begin, and those that run shall end
             pool.shutdown(wait=False, cancel_futures=True)
             scripts.stop_all()
             raise
-    return [row for found in rows for row in found]
+    return [row for job_rows in rows for row in job_rows]
 
 
-def content_of(root: Path) -> dict[str, str]:
+def file_hashes(root: Path) -> dict[str, str]:
     """sha256 of every file that belongs to the workshop, by its path."""
-    places = [*root.glob("exercise-*"), root / "common", root / "tests", root / "docs", root / "benchmarks"]
-    named = {
-        f"{place.name}/{name}": path for place in places if place.is_dir() for name, path in files_of(place).items()
+    folders = [*root.glob("exercise-*"), root / "common", root / "tests", root / "docs", root / "benchmarks"]
+    paths = {
+        f"{folder.name}/{name}": path
+        for folder in folders
+        if folder.is_dir()
+        for name, path in files_of(folder).items()
     }
-    named |= {path.name: path for path in root.iterdir() if path.is_file()}
-    return {name: sha256_of(path) for name, path in named.items() if path.is_file() and not path.is_symlink()}
+    paths |= {path.name: path for path in root.iterdir() if path.is_file()}
+    return {name: sha256_of(path) for name, path in paths.items() if path.is_file() and not path.is_symlink()}
 
 
-def unchanged(before: dict[str, str], after: dict[str, str]) -> Answer:
+def compare_hashes(before: dict[str, str], after: dict[str, str]) -> Result:
     """Whether the files are the same; else which are not."""
     differ = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if not differ:
         return ok(f"{len(before)} files, the same bytes")
-    named = ", ".join(differ[:3]) + (f" and {len(differ) - 3} more" if differ[3:] else "")
+    names = ", ".join(differ[:3]) + (f" and {len(differ) - 3} more" if differ[3:] else "")
     return fail(
         looked_at="the files of the workshop",
         expected="the same before and after",
-        found=f"{named}: another content",
+        found=f"{names}: another content",
         next_step="git status",
     )
 
 
-def furniture_fits(exercise: Exercise) -> Iterator[Row]:
+def todos_match_checks(exercise: Exercise) -> Iterator[Row]:
     """TODOs and hints; a check for each TODO of the starter and a TODO for each check, three hints that say something."""
     begin = time.perf_counter()
     folder = exercise.folder / "starter"
@@ -151,37 +161,37 @@ def furniture_fits(exercise: Exercise) -> Iterator[Row]:
     numbers = {check.number for check in exercise.checks}
     what = "each TODO has its check, each check its TODO and three hints"
     where = f"the TODOs in {shell.relative(folder)}"
-    if not starter.is_shipped(exercise):
-        answer = skip("the starter was edited here")
+    if not starter.is_as_shipped(exercise):
+        result = skip("the starter was edited here")
     elif todos != numbers:
         found = ", ".join(sorted(todos ^ numbers))
-        answer = fail(
+        result = fail(
             looked_at=where,
             expected="a TODO(N.k) for each check and a check for each TODO",
             found=f"{found} on one side only",
             next_step=f"git diff -- {shell.quoted(exercise.folder)}",
         )
     elif poor := [c.number for c in exercise.checks if len(c.hints) != 3 or not all(len(h) > 20 for h in c.hints)]:
-        answer = fail(
+        result = fail(
             looked_at=f"the hints of {poor[0]}",
             expected="three, each a sentence",
             found="fewer, or an empty one",
             next_step=shell.quoted(exercise.folder / "checks.py"),
         )
     else:
-        answer = ok(f"{len(numbers)} TODOs, {len(numbers)} checks, {3 * len(numbers)} hints")
-    yield Row(exercise.number, what, answer, time.perf_counter() - begin)
+        result = ok(f"{len(numbers)} TODOs, {len(numbers)} checks, {3 * len(numbers)} hints")
+    yield Row(exercise.number, what, result, time.perf_counter() - begin)
 
 
 def solution_runs(exercise: Exercise) -> Iterator[Row]:
     """The solution's script, once, on the CPU; its metric against the floor in exercise.toml."""
     if "check_all" in exercise.about:
         begin = time.perf_counter()
-        answer = run_and_judge(exercise, exercise.about["check_all"]["arguments"])
-        yield Row(exercise.number, "solution runs on the CPU", answer, time.perf_counter() - begin)
+        result = run_and_judge(exercise, exercise.about["check_all"]["arguments"])
+        yield Row(exercise.number, "solution runs on the CPU", result, time.perf_counter() - begin)
 
 
-def gpu_runs(exercise: Exercise) -> Iterator[Row]:
+def solution_runs_on_gpu(exercise: Exercise) -> Iterator[Row]:
     """The same on the GPU, where there is one: here, else in the exercise's environments for a GPU."""
     what = "solution runs on the GPU"
     arguments = exercise.about.get("check_all", {}).get("arguments", [])
@@ -192,22 +202,22 @@ def gpu_runs(exercise: Exercise) -> Iterator[Row]:
         return
     arguments = ["cuda" if word == "cpu" else word for word in arguments]
     begin = time.perf_counter()
-    answer = run_and_judge(exercise, arguments)
-    if CPU_BUILD not in answer.found:
-        yield Row(exercise.number, what, answer, time.perf_counter() - begin)
+    result = run_and_judge(exercise, arguments)
+    if CPU_BUILD not in result.found:
+        yield Row(exercise.number, what, result, time.perf_counter() - begin)
         return
     manifest = exercises.root_folder() / "pixi.toml"
     for name in (name for name in exercise.about["environments"] if "cuda" in name or "mixed" in name):
         begin = time.perf_counter()
         if pixi := shutil.which("pixi"):
             line = (pixi, "run", "--locked", "--manifest-path", str(manifest), "-e", name, "python")
-            answer = run_and_judge(exercise, arguments, line)
+            result = run_and_judge(exercise, arguments, line)
         else:
-            answer = skip(f"what is installed here is for the CPU; try pixi run -e {name} check-all")
-        yield Row(exercise.number, f"{what}, in {name}", answer, time.perf_counter() - begin)
+            result = skip(f"what is installed here is for the CPU; try pixi run -e {name} check-all")
+        yield Row(exercise.number, f"{what}, in {name}", result, time.perf_counter() - begin)
 
 
-def image_runs(exercise: Exercise) -> Iterator[Row]:
+def image_trains(exercise: Exercise) -> Iterator[Row]:
     """The exercise's image, tried where an engine has it; building one takes longer than all else here."""
     if "image" not in exercise.about:
         return
@@ -217,54 +227,54 @@ def image_runs(exercise: Exercise) -> Iterator[Row]:
     try:
         tried = trials.trials(environment, None, None, str(exercise.folder / "solution" / "Dockerfile"))
     except engine.NoEngine:
-        answer = skip("no container engine answers here")
+        result = skip("no container engine answers here")
     except engine.NoImage as error:
-        answer = skip(f"no image yet: {error.next_step}")
+        result = skip(f"no image yet: {error.next_step}")
     except (WorkshopError, WorkspaceError) as error:
-        answer = fail(looked_at=error.looked_at, expected=error.expected, found=error.found, next_step=error.next_step)
+        result = fail(looked_at=error.looked_at, expected=error.expected, found=error.found, next_step=error.next_step)
     else:
         wrong = [f"{name}: {problem}" for name, problem in tried if problem is not None]
         again = f"workshop container-build {environment}, then workshop container-test {environment}"
         image = f"{engine.NAME}:{environment}"
-        answer = ok(f"{len(tried)} trials of {image}")
+        result = ok(f"{len(tried)} trials of {image}")
         if wrong:
-            answer = fail(
+            result = fail(
                 looked_at=f"the image {image}", expected="every trial passes", found="; ".join(wrong), next_step=again
             )
-    yield Row(exercise.number, "the image trains", answer, time.perf_counter() - begin)
+    yield Row(exercise.number, "the image trains", result, time.perf_counter() - begin)
 
 
-def run_and_judge(exercise: Exercise, arguments: list[str], interpreter: tuple[str, ...] = ()) -> Answer:
+def run_and_judge(exercise: Exercise, arguments: list[str], interpreter: tuple[str, ...] = ()) -> Result:
     """Run the solution's script, after the run that it goes on from, and judge what it has left.
 
     interpreter: the command to run it with, where it is not this one; it may have to install an environment first.
     """
-    wanted = exercise.about["check_all"]
+    settings = exercise.about["check_all"]
     workspace = Workspace(exercise.folder / "solution")
-    place, parent = workspace.scratch / "run", workspace.scratch / "parent"
+    output, parent = workspace.scratch / "run", workspace.scratch / "parent"
     other = {"interpreter": interpreter, "limit": INSTALL_LIMIT} if interpreter else {}
     try:
-        if "parent" in wanted:
-            script, *words = wanted["parent"]
+        if "parent" in settings:
+            script, *words = settings["parent"]
             words = ["cuda" if word == "cpu" and "cuda" in arguments else word for word in words]
             path = str(exercise.folder.parent / script)
             run = workspace.run(path, *words, "--output", str(parent), WORKSHOP_DEVICE="", **other)
             if run.returncode != 0:
                 return judge_run(exercise, workspace, run, parent)
         words = [word.replace("{parent}", str(parent)) for word in arguments]
-        run = workspace.run(wanted["script"], *words, "--output", str(place), WORKSHOP_DEVICE="", **other)
-        return judge_run(exercise, workspace, run, place)
+        run = workspace.run(settings["script"], *words, "--output", str(output), WORKSHOP_DEVICE="", **other)
+        return judge_run(exercise, workspace, run, output)
     except (WorkshopError, WorkspaceError) as error:
         return fail(looked_at=error.looked_at, expected=error.expected, found=error.found, next_step=error.next_step)
     finally:
         shutil.rmtree(workspace.scratch, ignore_errors=True)
 
 
-def judge_run(exercise: Exercise, workspace: Workspace, run, place) -> Answer:
+def judge_run(exercise: Exercise, workspace: Workspace, run, folder) -> Result:
     """A finished run: its files are those of its record, and its metric reaches the floor."""
-    wanted = exercise.about["check_all"]
-    script = workspace.folder / wanted["script"]
-    words = [word for word in wanted["arguments"] if word != "{parent}"]  # without one it takes the newest
+    settings = exercise.about["check_all"]
+    script = workspace.folder / settings["script"]
+    words = [word for word in settings["arguments"] if word != "{parent}"]  # without one it takes the newest
     again = shell.script(script, *words)
     if run.returncode != 0:
         if module := trainings.missing_framework(run):
@@ -275,36 +285,35 @@ def judge_run(exercise: Exercise, workspace: Workspace, run, place) -> Answer:
             found=f"exit code {run.returncode}: {trainings.complaint(run)}",
             next_step=again,
         )
-    record = trainings.record_of(place)
+    record = trainings.read_record(folder)
     for output in record["outputs"]:
-        if sha256_of(place / output["path"]) != output["sha256"]:
+        if sha256_of(folder / output["path"]) != output["sha256"]:
             return fail(
-                looked_at=place / output["path"],
+                looked_at=folder / output["path"],
                 expected=f"sha256 {output['sha256']}",
                 found="another one",
                 next_step=again,
             )
     metrics = {metric["name"]: metric["value"] for metric in record["metrics"]}
-    value = metrics.get(wanted["metric"])
-    said = f"{wanted['metric']} {value}"
-    if value is None or not value >= wanted["at_least"]:
+    value = metrics.get(settings["metric"])
+    if value is None or not value >= settings["at_least"]:
         return fail(
-            looked_at=place / "run.json",
-            expected=f"{wanted['metric']} of {wanted['at_least']} or more",
-            found=said,
+            looked_at=folder / "run.json",
+            expected=f"{settings['metric']} of {settings['at_least']} or more",
+            found=f"{settings['metric']} {value}",
             next_step=again,
         )
-    return ok(f"{wanted['metric']} {value:.4g} (at least {wanted['at_least']}) on {record['device']['type']}")
+    return ok(f"{settings['metric']} {value:.4g} (at least {settings['at_least']}) on {record['device']['type']}")
 
 
-def solution_holds(exercise: Exercise) -> Iterator[Row]:
+def solution_passes_checks(exercise: Exercise) -> Iterator[Row]:
     """Every check on the solution."""
     workspace = Workspace(exercise.folder / "solution")
     begin = time.perf_counter()
     try:
-        for check, answer in checks.ask(exercise.checks, workspace):
+        for check, result in checks.run_checks(exercise.checks, workspace):
             now = time.perf_counter()
-            yield Row(exercise.number, f"solution: {check.number} {check.says}", answer, now - begin)
+            yield Row(exercise.number, f"solution: {check.number} {check.requirement}", result, now - begin)
             begin = now
     finally:
         shutil.rmtree(workspace.scratch, ignore_errors=True)
@@ -312,31 +321,31 @@ def solution_holds(exercise: Exercise) -> Iterator[Row]:
 
 def starter_fails(exercise: Exercise) -> Iterator[Row]:
     """The shipped starter fails first at the check that exercise.toml names, with the hint that a learner would see."""
-    wanted = exercise.about["starter_fails_at"]
-    what = f"starter fails first at {wanted}"
+    expected = exercise.about["starter_fails_at"]
+    what = f"starter fails first at {expected}"
     folder, begin = exercise.folder / "starter", time.perf_counter()
-    if not starter.is_shipped(exercise):
+    if not starter.is_as_shipped(exercise):
         yield Row(exercise.number, what, skip("the starter was edited here"), 0.0)
         return
     workspace = Workspace(folder)
     try:
-        asked = checks.ask(exercise.checks, workspace)
-        first = next((check for check, answer in asked if answer.status == "fail"), None)
+        results = checks.run_checks(exercise.checks, workspace)
+        first = next((check for check, result in results if result.status == "fail"), None)
     finally:
         shutil.rmtree(workspace.scratch, ignore_errors=True)
-    if first and first.number == wanted:
-        answer = ok(f"hint: {first.hints[0]}")
+    if first and first.number == expected:
+        result = ok(f"hint: {first.hints[0]}")
     else:
-        answer = fail(
+        result = fail(
             looked_at=folder,
-            expected=f"a first failure at {wanted}",
+            expected=f"a first failure at {expected}",
             found=f"at {first.number}" if first else "no failure",
             next_step=f"starter_fails_at in {shell.quoted(exercise.folder / 'exercise.toml')}",
         )
-    yield Row(exercise.number, what, answer, time.perf_counter() - begin)
+    yield Row(exercise.number, what, result, time.perf_counter() - begin)
 
 
-def progress_table(jobs: list, rows: list[list[Row]], under_way: dict[int, str]) -> Table:
+def progress_table(jobs: list, rows: list[list[Row]], running: dict[int, str]) -> Table:
     """One line an exercise, while it lasts: how many rows there are by status, and what is under way."""
     from rich.table import Table
     from rich.text import Text
@@ -344,11 +353,11 @@ def progress_table(jobs: list, rows: list[list[Row]], under_way: dict[int, str])
     table = Table("ex.", *STYLES, "now", box=None, pad_edge=False)
     for exercise in dict.fromkeys(exercise.number for exercise, _ in jobs):
         mine = [number for number, (of, _) in enumerate(jobs) if of.number == exercise]
-        found = [row.answer.status for number in mine for row in rows[number]]
-        doing = [text for number, text in list(under_way.items()) if number in mine]
+        found = [row.result.status for number in mine for row in rows[number]]
+        now = [text for number, text in list(running.items()) if number in mine]
         counts = {status: found.count(status) for status in STYLES}
         numbers = (Text(str(n), style=STYLES[status] if n else "dim") for status, n in counts.items())
-        table.add_row(str(exercise), *numbers, Text(", ".join(doing), overflow="ellipsis", no_wrap=True))
+        table.add_row(str(exercise), *numbers, Text(", ".join(now), overflow="ellipsis", no_wrap=True))
     return table
 
 
@@ -362,16 +371,16 @@ def show(rows: list[Row], counts: dict[str, int], seconds: float) -> None:
     table = Table("ex.", "what holds", "", "found", box=None, pad_edge=False)
     table.add_column("s", justify="right")
     for row in rows:
-        word = Text(row.answer.status, style=STYLES[row.answer.status])
-        table.add_row(str(row.exercise or ""), Text(row.what), word, Text(row.answer.found), f"{row.seconds:.1f}")
+        word = Text(row.result.status, style=STYLES[row.result.status])
+        table.add_row(str(row.exercise or ""), Text(row.what), word, Text(row.result.found), f"{row.seconds:.1f}")
     console.print(table)
     for row in rows:
-        if row.answer.status == "fail":
-            answer = row.answer
+        if row.result.status == "fail":
+            result = row.result
             problem = WorkshopError(
-                looked_at=answer.looked_at, expected=answer.expected, found=answer.found, next_step=answer.next_step
+                looked_at=result.looked_at, expected=result.expected, found=result.found, next_step=result.next_step
             )
             where = f"exercise {row.exercise}: " if row.exercise else ""
             console.print(Text(f"\n{where}{row.what}\n{str(problem)}"))
-    said = f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped, in {seconds:.0f} s"
-    console.print(f"\n{said}", highlight=False)
+    summary = f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped, in {seconds:.0f} s"
+    console.print(f"\n{summary}", highlight=False)

@@ -23,14 +23,15 @@ from pixi_workspace.fit import lockcheck
 from pixi_workspace.manifest.model import Feature
 from pixi_workspace.platforms import Platform
 from workshop import shell
-from workshop.checking import inside, preload, scripts
+from workshop.checking import preload, scripts
+from workshop.checking.patches import Patch
 from workshop.errors import WorkshopError
 
 PIXI_LIMIT = 60  # seconds for `pixi lock --check`, which takes one where nothing has to be fetched
 
 
 @dataclass(frozen=True)
-class Answer:
+class Result:
     """What a check found. status: ok, fail or skip (a skip is never a pass)."""
 
     status: str
@@ -40,16 +41,16 @@ class Answer:
     next_step: str = ""
 
 
-def ok(found: str) -> Answer:
-    return Answer("ok", found)
+def ok(found: str) -> Result:
+    return Result("ok", found)
 
 
-def skip(reason: str) -> Answer:
-    return Answer("skip", reason)
+def skip(reason: str) -> Result:
+    return Result("skip", reason)
 
 
-def fail(*, looked_at: object, expected: str, found: str, next_step: str) -> Answer:
-    return Answer("fail", found, str(looked_at), expected, next_step)
+def fail(*, looked_at: object, expected: str, found: str, next_step: str) -> Result:
+    return Result("fail", found, str(looked_at), expected, next_step)
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ class Check:
     """number: `2.4`, that of the TODO. says: what holds. hints: from a nudge to nearly the answer."""
 
     number: str
-    says: str
+    requirement: str
     hints: tuple[str, str, str]
-    judge: Callable[[Workspace], Answer]
+    run: Callable[[Workspace], Result]
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Workspace:
         self,
         script: str,
         *arguments: str,
-        patches: Sequence[inside.Patch] = (),
+        patches: Sequence[Patch] = (),
         fresh: bool = False,
         interpreter: tuple[str, ...] = (),
         limit: float | None = None,
@@ -99,42 +100,42 @@ class Workspace:
         interpreter, limit: as in `scripts.run`.
         """
         common = str(Path(__file__).resolve().parents[2])
-        settled = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
-        settled |= preload.variables()
+        defaults = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+        defaults |= preload.variables()
         paths = os.pathsep.join(filter(None, [common, variables.get("PYTHONPATH")]))
-        environment = os.environ | settled | variables | {"PYTHONPATH": paths}
+        environment = os.environ | defaults | variables | {"PYTHONPATH": paths}
         path = self.folder / script
         modules = () if fresh else preload.modules_for(path)
         return scripts.run(path, arguments, environment, patches, modules, interpreter, limit)
 
 
-def ask(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tuple[Check, Answer]]:
-    """Each check and its answer, in order; whoever listens stops when they have heard enough."""
-    told = set()
+def run_checks(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tuple[Check, Result]]:
+    """Each check and its result, in order; whoever listens stops when they have heard enough."""
+    reported = set()
     for check in checks:
         try:
-            answer = check.judge(workspace)
+            result = check.run(workspace)
         except (WorkshopError, WorkspaceError) as error:
-            answer = fail(
+            result = fail(
                 looked_at=error.looked_at, expected=error.expected, found=error.found, next_step=error.next_step
             )
         except Exception as error:  # what people leave in files and outputs is more than anybody foresees
             found = f"something that this check does not understand ({type(error).__name__}: {error})"
-            answer = fail(
-                looked_at=check.says,
+            result = fail(
+                looked_at=check.requirement,
                 expected="a manifest, a lock and results as the starter has them",
                 found=found,
                 next_step="compare with the solution; and please report it",
             )
-        if answer.status == "fail":
-            answer = replace(answer, next_step=_in_folder(answer.next_step, workspace.folder))
-            message = (answer.looked_at, answer.expected, answer.found)
-            answer = skip("stopped by what is said above") if message in told else answer
-            told.add(message)
-        yield check, answer
+        if result.status == "fail":
+            result = replace(result, next_step=_run_in_folder(result.next_step, workspace.folder))
+            message = (result.looked_at, result.expected, result.found)
+            result = skip("stopped by what is said above") if message in reported else result
+            reported.add(message)
+        yield check, result
 
 
-def _in_folder(advice: str, folder: Path) -> str:
+def _run_in_folder(advice: str, folder: Path) -> str:
     """Commands about a manifest or a lock are for the folder where it lies, not for the one that a person is in.
 
     In brackets, so that the person stays where `pixi run check` works.
@@ -145,24 +146,24 @@ def _in_folder(advice: str, folder: Path) -> str:
     return f"(cd {shell.quoted(folder)} && {advice})"
 
 
-def features_of(workspace: Workspace) -> list[Feature]:
+def all_features(workspace: Workspace) -> list[Feature]:
     """All features of the manifest, also those that are written on an environment."""
     environments = workspace.manifest.environments.values()
     return [*workspace.manifest.features.values(), *(feature for e in environments for feature in e.features)]
 
 
-def cuda_of(platform: Platform) -> str | None:
+def declared_cuda(platform: Platform) -> str | None:
     """The CUDA version that a platform declares, as in `12.0`."""
     return platform.version_of("__cuda")
 
 
-def promises_gpu(workspace: Workspace, environment: str) -> bool:
+def requires_gpu(workspace: Workspace, environment: str) -> bool:
     """Whether activating the environment sets WORKSHOP_DEVICE=cuda."""
     features = workspace.manifest.environments[environment].features
     return any(target.activation_env.get("WORKSHOP_DEVICE") == "cuda" for f in features for target in f.targets)
 
 
-def no_script(workspace: Workspace, script: str) -> Answer | None:
+def problem_with_script(workspace: Workspace, script: str) -> Result | None:
     """Without its script an exercise's own folder fails, and a workspace from elsewhere is not judged; None with it."""
     path = workspace.folder / script
     if path.is_file():
@@ -178,7 +179,7 @@ def no_script(workspace: Workspace, script: str) -> Answer | None:
     return skip(f"no {script} in {workspace.folder.name}")
 
 
-def task_running(workspace: Workspace, scripts: tuple[str, ...], name: str) -> Answer:
+def has_task_running(workspace: Workspace, scripts: tuple[str, ...], name: str) -> Result:
     """A task that has Python run one of `scripts` (stems of file names): by name, by -m, or by a task's argument."""
     tasks = workspace.manifest.tasks()
     for task in tasks.values():
@@ -198,16 +199,16 @@ def task_running(workspace: Workspace, scripts: tuple[str, ...], name: str) -> A
     )
 
 
-def stale(workspace: Workspace) -> Answer | None:
-    """The failed answer where the workspace's lock does not fit its manifest; None where it does.
+def problem_with_lock(workspace: Workspace) -> Result | None:
+    """The failed result where the workspace's lock does not fit its manifest; None where it does.
 
     With `pixi` on the PATH, `pixi lock --check` has the last word: its failure counts, whatever we think.
     """
     verdict = workspace.verdict
     path = workspace.manifest.path.with_name("pixi.lock")
     if verdict.verdict == "up-to-date":
-        said = pixi_says_stale(workspace)
-        return fail(looked_at=path, expected="up-to-date", found=said, next_step="pixi lock") if said else None
+        problem = stale_according_to_pixi(workspace)
+        return fail(looked_at=path, expected="up-to-date", found=problem, next_step="pixi lock") if problem else None
     reason = verdict.reasons[0].message if verdict.reasons else verdict.verdict
     return fail(
         looked_at=path, expected="up-to-date", found=f"{verdict.verdict}: {reason}", next_step=verdict.next_step
@@ -217,7 +218,7 @@ def stale(workspace: Workspace) -> Answer | None:
 PIXI_STALE = "lock file not up-to-date with the workspace"  # as Pixi 0.77 says it
 
 
-def pixi_says_stale(workspace: Workspace) -> str | None:
+def stale_according_to_pixi(workspace: Workspace) -> str | None:
     """What `pixi lock --check` says against the lock; None where it is content, is not there, or cannot say.
 
     With --dry-run, since Pixi 0.77 rewrites a lock that it finds stale. Without a network it cannot solve anew, and
@@ -230,7 +231,7 @@ def pixi_says_stale(workspace: Workspace) -> str | None:
     variables = {key: value for key, value in os.environ.items() if not key.startswith("PIXI_")}
     line = [pixi, "lock", "--check", "--dry-run", "--manifest-path", str(workspace.manifest.path)]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             line,
             capture_output=True,
             encoding="utf-8",
@@ -241,4 +242,4 @@ def pixi_says_stale(workspace: Workspace) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return f"pixi lock --check: {PIXI_STALE}" if done.returncode != 0 and PIXI_STALE in done.stderr else None
+    return f"pixi lock --check: {PIXI_STALE}" if process.returncode != 0 and PIXI_STALE in process.stderr else None

@@ -15,7 +15,7 @@ from workshop.errors import WorkshopError
 from workshop.support.hardware import cpu_name
 
 # What an interpreter imports before it is forked for a script that names a framework; with them, what every run needs.
-HEAVY = {
+FRAMEWORK_MODULES = {
     # _inductor, and with it sympy, is what the first optimizer and use_deterministic_algorithms import: more than torch.
     "torch": ("torch", "torch.nn.parallel", "torch._inductor", "safetensors.numpy"),
     "jax": ("jax", "flax.linen", "optax", "safetensors.numpy"),
@@ -31,7 +31,7 @@ FOR_EVERY_RUN = (
     "rich.progress",
 )
 
-COMPILED_LIMIT = 64 * 2**20  # bytes; what one script compiles comes to 0.2 MiB
+CACHE_LIMIT = 64 * 2**20  # bytes; what one script compiles comes to 0.2 MiB
 
 
 def modules_for(script: Path) -> tuple[str, ...]:
@@ -40,22 +40,22 @@ def modules_for(script: Path) -> tuple[str, ...]:
         text = script.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ()
-    named = [name for name in HEAVY if re.search(rf"^\s*(import|from) {name}\b", text, re.MULTILINE)]
-    heavy = [module for name in named for module in HEAVY[name]] if named else WITHOUT_FRAMEWORK
+    named = [name for name in FRAMEWORK_MODULES if re.search(rf"^\s*(import|from) {name}\b", text, re.MULTILINE)]
+    heavy = [module for name in named for module in FRAMEWORK_MODULES[name]] if named else WITHOUT_FRAMEWORK
     return (*FOR_EVERY_RUN, *heavy)
 
 
 def variables() -> dict[str, str]:
     """The environment variables by which JAX keeps what it compiles: for seconds, what then runs for a moment."""
     return {
-        "JAX_COMPILATION_CACHE_DIR": compiled(),
+        "JAX_COMPILATION_CACHE_DIR": compilation_cache(),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_COMPILATION_CACHE_MAX_SIZE": str(COMPILED_LIMIT),
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(CACHE_LIMIT),
     }
 
 
 @cache
-def compiled() -> str:
+def compilation_cache() -> str:
     """The folder for what JAX compiles: in the cache of this kind of processor, whose code runs on no other.
 
     Where that cannot be written, one that lives as long as this process.

@@ -1,6 +1,6 @@
 """`workshop progress` and `workshop hint`: what passed, for which content, and how many hints were printed.
 
-An answer is kept with its content: the sha256 over the files of the starter and the checks. It counts for that content
+An result is kept with its content: the sha256 over the files of the starter and the checks. It counts for that content
 alone: not after an edit or a `git pull`, but again when the content comes back before the check runs on another one.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from workshop import exercises, shell
-from workshop.checking.checks import Answer, Check
+from workshop.checking.checks import Check, Result
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
 from workshop.support import report
@@ -23,7 +23,7 @@ from workshop.support.files import files_of, sha256_of, write_atomic
 
 VERSION = 1
 # An entry before the first check, and what else an entry may hold.
-NO_ENTRY = {"status": "not asked", "content": "", "hints": 0, "asked_since_hint": True}
+EMPTY_ENTRY = {"status": "not asked", "content": "", "hints": 0, "asked_since_hint": True}
 STATUSES = ("ok", "fail", "skip", "not asked")
 
 
@@ -31,8 +31,8 @@ def _file(exercise: Exercise) -> Path:
     return exercise.folder.parent / ".workshop" / f"progress-{exercise.number}.json"
 
 
-def content_of(exercise: Exercise) -> str:
-    """sha256 over what an answer depends on: the files of the starter, and the checks themselves."""
+def content_hash(exercise: Exercise) -> str:
+    """sha256 over what an result depends on: the files of the starter, and the checks themselves."""
     digest = hashlib.sha256()
     files = files_of(exercise.folder / "starter") | {"../checks.py": exercise.folder / "checks.py"}
     for name, path in sorted(files.items()):
@@ -43,7 +43,7 @@ def content_of(exercise: Exercise) -> str:
     return digest.hexdigest()
 
 
-def _is_sound(entry: Any) -> bool:
+def _is_valid(entry: Any) -> bool:
     """Whether an entry is one that `remember` and `hint` write."""
     return (
         isinstance(entry, dict)
@@ -60,20 +60,20 @@ def _read(exercise: Exercise) -> dict[str, dict[str, Any]]:
     try:
         stored = json.loads(path.read_bytes())
         entries = stored["checks"] if stored["version"] == VERSION else {}
-        sound = {number: entry for number, entry in entries.items() if _is_sound(entry)}
-        damaged = len(sound) < len(entries)
+        valid = {number: entry for number, entry in entries.items() if _is_valid(entry)}
+        damaged = len(valid) < len(entries)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        sound, damaged = {}, True
+        valid, damaged = {}, True
     if damaged:
         print(f"note: {shell.relative(path)} is damaged; what cannot be read in it is dropped", file=sys.stderr)
-    return sound
+    return valid
 
 
 def _update(exercise: Exercise, change: Callable[[dict[str, dict[str, Any]]], None]) -> None:
     """Change the entries and write them. Two terminals at once do not lose each other's; a file that cannot be
-    written is a note, since an answer is worth more than its memory."""
+    written is a note, since an result is worth more than its memory."""
     from filelock import FileLock, Timeout
 
     path = _file(exercise)
@@ -89,23 +89,23 @@ def _update(exercise: Exercise, change: Callable[[dict[str, dict[str, Any]]], No
         print(f"note: {shell.relative(path)} could not be written ({reason})", file=sys.stderr)
 
 
-def remember(exercise: Exercise, rows: list[tuple[Check, Answer]], content: str) -> None:
+def record_results(exercise: Exercise, rows: list[tuple[Check, Result]], content: str) -> None:
     """Keep what the checks have answered about `content`."""
 
     def change(entries: dict[str, dict[str, Any]]) -> None:
-        for check, answer in rows:
-            entry = entries.get(check.number, NO_ENTRY)
-            entries[check.number] = entry | {"status": answer.status, "content": content, "asked_since_hint": True}
+        for check, result in rows:
+            entry = entries.get(check.number, EMPTY_ENTRY)
+            entries[check.number] = entry | {"status": result.status, "content": content, "asked_since_hint": True}
 
     _update(exercise, change)
 
 
-def status_now(exercise: Exercise) -> dict[str, str]:
+def current_status(exercise: Exercise) -> dict[str, str]:
     """For each check `ok`, `fail` or `skip` with the files as they are now, `changed` since, or `not asked`."""
-    entries, content = _read(exercise), content_of(exercise)
+    entries, content = _read(exercise), content_hash(exercise)
     found = {}
     for check in exercise.checks:
-        entry = entries.get(check.number, NO_ENTRY)
+        entry = entries.get(check.number, EMPTY_ENTRY)
         counts = entry["content"] == content or entry["status"] == "not asked"
         found[check.number] = entry["status"] if counts else "changed"
     return found
@@ -113,12 +113,12 @@ def status_now(exercise: Exercise) -> dict[str, str]:
 
 def all_pass(exercise: Exercise) -> bool:
     """Whether every check has passed with the files as they are now."""
-    return set(status_now(exercise).values()) == {"ok"}
+    return set(current_status(exercise).values()) == {"ok"}
 
 
 def show(as_json: bool) -> int:
     """Print what passes in every exercise; 0."""
-    rows = [(exercise, status_now(exercise)) for exercise in exercises.find_all(exercises.root_folder())]
+    rows = [(exercise, current_status(exercise)) for exercise in exercises.find_all(exercises.root_folder())]
     if as_json:
         listed = [{"exercise": e.number, "title": e.about["title"], "checks": now} for e, now in rows]
         print(json.dumps({"exercises": listed}, indent=2))
@@ -146,30 +146,32 @@ def hint(which: str, level: int | None) -> int:
             found=repr(which),
             next_step="workshop hint 2",
         )
-    number, _, check = which.partition(".")
+    number, _, check_number = which.partition(".")
     number = int(number)
     exercise = exercises.exercise_of(number)
-    now = status_now(exercise)
-    asked = f"{number}.{check}" if check else next((n for n, status in now.items() if status != "ok"), None)
-    if asked is None:
+    now = current_status(exercise)
+    chosen = (
+        f"{number}.{check_number}" if check_number else next((n for n, status in now.items() if status != "ok"), None)
+    )
+    if chosen is None:
         report.say(f"all checks of exercise {number} pass; workshop diff {number} shows the solution beside yours")
         return 0
-    found = next((c for c in exercise.checks if c.number == asked), None)
-    if found is None:
+    check = next((c for c in exercise.checks if c.number == chosen), None)
+    if check is None:
         known = ", ".join(c.number for c in exercise.checks)
         raise WorkshopError(
             looked_at="the number of the check",
             expected=f"one of {known}",
-            found=asked,
+            found=chosen,
             next_step=f"workshop hint {number}",
         )
-    entry = _read(exercise).get(asked, NO_ENTRY)
+    entry = _read(exercise).get(chosen, EMPTY_ENTRY)
     earned = entry["hints"] + (1 if entry["asked_since_hint"] else 0)
-    shown = level or max(1, min(earned, len(found.hints)))
-    report.say(f"{found.number}  {found.says}\n")
-    for k, text in enumerate(found.hints[:shown], 1):
+    shown = level or max(1, min(earned, len(check.hints)))
+    report.say(f"{check.number}  {check.requirement}\n")
+    for k, text in enumerate(check.hints[:shown], 1):
         report.say(f"hint {k}:  {text}")
-    if shown < len(found.hints):
+    if shown < len(check.hints):
         report.say(f"\nnext:    try it, then workshop check {number}; workshop hint {number} knows more after it")
     else:
         report.say(
@@ -177,8 +179,8 @@ def hint(which: str, level: int | None) -> int:
         )
 
     def change(entries: dict[str, dict[str, Any]]) -> None:
-        known = entries.get(asked, NO_ENTRY)
-        entries[asked] = known | {"hints": max(shown, known["hints"]), "asked_since_hint": False}
+        known = entries.get(chosen, EMPTY_ENTRY)
+        entries[chosen] = known | {"hints": max(shown, known["hints"]), "asked_since_hint": False}
 
     _update(exercise, change)
     return 0

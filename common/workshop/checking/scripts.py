@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workshop import shell
-from workshop.checking import inside, warm
+from workshop.checking import fork_server
+from workshop.checking.patches import Patch, arguments_for
 from workshop.errors import WorkshopError
 from workshop.support import timeouts
 from workshop.support.files import NOT_WORK
@@ -36,7 +37,7 @@ def run(
     script: Path,
     arguments: Sequence[str],
     environment: dict[str, str],
-    patches: Sequence[inside.Patch] = (),
+    patches: Sequence[Patch] = (),
     modules: Sequence[str] = (),
     interpreter: Sequence[str] = (),
     limit: float | None = None,
@@ -45,18 +46,18 @@ def run(
 
     The copy's folder is the working directory, as for `python train.py`, and what the script prints names the
     original's. patches: run in the interpreter first. modules: with some, the process is forked from an interpreter
-    that has imported them (`workshop.checking.warm`, on Linux). Raises WorkshopError where the script does not end in
+    that has imported them (`workshop.checking.fork_server`, on Linux). Raises WorkshopError where the script does not end in
     `limit` seconds (else TIME_LIMIT), prints more than OUTPUT_LIMIT, or removes files beside it.
     """
-    with _copied(script) as copy:
+    with _working_copy(script) as copy:
         process = None
         if modules and not interpreter:
-            process = warm.fork(copy, arguments, environment, patches, modules)
+            process = fork_server.fork(copy, arguments, environment, patches, modules)
         if process is None:
-            process = _fresh(copy, arguments, environment, patches, interpreter)
+            process = _start(copy, arguments, environment, patches, interpreter)
         _running.add(process.pid)
         try:
-            code, stdout, stderr = _followed(process, script, limit or TIME_LIMIT)
+            code, stdout, stderr = _wait_for(process, script, limit or TIME_LIMIT)
         finally:
             timeouts.end_group(process.pid)  # also what it has started and left behind
             _running.discard(process.pid)
@@ -71,7 +72,7 @@ def stop_all() -> None:
 
 
 @contextmanager
-def _copied(script: Path) -> Iterator[Path]:
+def _working_copy(script: Path) -> Iterator[Path]:
     """A copy of the script in a copy of its folder, in a folder of the exercise's name that has `common/` beside it.
 
     Raises WorkshopError at the end where the script has removed files from the copy: it would remove the learner's.
@@ -79,63 +80,63 @@ def _copied(script: Path) -> Iterator[Path]:
     folder = script.parent.absolute()
     with tempfile.TemporaryDirectory(prefix="workshop-copy-", ignore_cleanup_errors=True) as temporary:
         root = Path(temporary).resolve()
-        into = root / (folder.parent.name or "exercise") / (folder.name or "starter")
-        into.mkdir(parents=True)
-        shutil.copy2(script, into)
-        names = [script.name, *_copy_files(folder, into)]
+        target = root / (folder.parent.name or "exercise") / (folder.name or "starter")
+        target.mkdir(parents=True)
+        shutil.copy2(script, target)
+        names = [script.name, *_copy_files(folder, target)]
         try:
             (root / "common").symlink_to(Path(__file__).resolve().parents[2])
         except OSError:
             pass  # Windows allows links to few; PYTHONPATH names common/ too
-        yield into / script.name
-        lost = sorted({name for name in names if not os.path.lexists(into / name)})
-    if lost:
+        yield target / script.name
+        removed = sorted({name for name in names if not os.path.lexists(target / name)})
+    if removed:
         raise WorkshopError(
             looked_at=f"a copy of the folder of {shell.relative(script)} after the script ran",
             expected="the files that were there before",
-            found=f"{', '.join(lost[:3])}{' and others' if lost[3:] else ''} removed; your own files are untouched",
+            found=f"{', '.join(removed[:3])}{' and others' if removed[3:] else ''} removed; your own files are untouched",
             next_step=f"take the lines out of {script.name} that remove files",
         )
 
 
-def _copy_files(folder: Path, into: Path) -> list[str]:
+def _copy_files(folder: Path, target: Path) -> list[str]:
     """Copy the files of a folder, but for environments, results and what exceeds the limits; their paths in it.
 
     Links become copies of what they lead to, since a script that writes through one would reach the original.
     """
-    names, room, seen = [], COPIED_BYTES, set()
+    names, bytes_left, visited = [], COPIED_BYTES, set()
     for base, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if name not in NOT_WORK)
-        if (real := os.path.realpath(base)) in seen:  # a link to a folder that was copied, or to one around it
+        if (real := os.path.realpath(base)) in visited:  # a link to a folder that was copied, or to one around it
             folders.clear()
             continue
-        seen.add(real)
-        place = into / os.path.relpath(base, folder)
+        visited.add(real)
+        subfolder = target / os.path.relpath(base, folder)
         for name in sorted(files):
             path = Path(base, name)
             try:
-                if len(names) >= COPIED_FILES or not path.is_file() or path.stat().st_size > room:
+                if len(names) >= COPIED_FILES or not path.is_file() or path.stat().st_size > bytes_left:
                     continue
-                place.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, place / name)
-                room -= path.stat().st_size
+                subfolder.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, subfolder / name)
+                bytes_left -= path.stat().st_size
             except OSError:
                 continue  # it cannot be read, or was removed this moment
-            names.append(os.path.relpath(place / name, into))
+            names.append(os.path.relpath(subfolder / name, target))
         if len(names) >= COPIED_FILES:
             break
     return names
 
 
-def _fresh(
+def _start(
     script: Path,
     arguments: Sequence[str],
     environment: dict[str, str],
-    patches: Sequence[inside.Patch],
+    patches: Sequence[Patch],
     interpreter: Sequence[str],
 ) -> subprocess.Popen[bytes]:
     # Without a need for it not through `pixi run`, whose shell takes the brackets of JSON for a pattern.
-    start = inside.words(patches) if patches or not interpreter else []
+    start = arguments_for(patches) if patches or not interpreter else []
     return subprocess.Popen(
         [*(interpreter or [sys.executable]), *start, str(script), *arguments],
         cwd=script.parent,
@@ -147,17 +148,19 @@ def _fresh(
     )
 
 
-def _followed(process: subprocess.Popen[bytes] | warm.Forked, script: Path, limit: float) -> tuple[int, str, str]:
+def _wait_for(
+    process: subprocess.Popen[bytes] | fork_server.ForkedRun, script: Path, limit: float
+) -> tuple[int, str, str]:
     """Read what the process prints until it ends, within the limits: exit code, stdout and stderr."""
     texts: tuple[list[bytes], list[bytes]] = ([], [])
-    left = [OUTPUT_LIMIT]
+    bytes_left = [OUTPUT_LIMIT]
 
-    def read(pipe, into: list[bytes]) -> None:
+    def read(pipe, chunks: list[bytes]) -> None:
         while chunk := pipe.read1(READ):
-            left[0] -= len(chunk)
-            if left[0] < 0:
+            bytes_left[0] -= len(chunk)
+            if bytes_left[0] < 0:
                 return
-            into.append(chunk)
+            chunks.append(chunk)
 
     threads = [
         threading.Thread(target=read, args=pair, daemon=True)
@@ -165,13 +168,13 @@ def _followed(process: subprocess.Popen[bytes] | warm.Forked, script: Path, limi
     ]
     for thread in threads:
         thread.start()
-    end, pause = time.monotonic() + limit, 0.002
-    while (code := process.poll()) is None and left[0] >= 0 and time.monotonic() < end:
+    deadline, pause = time.monotonic() + limit, 0.002
+    while (code := process.poll()) is None and bytes_left[0] >= 0 and time.monotonic() < deadline:
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
     if code is None:
         timeouts.end_group(process.pid)
-        if left[0] < 0:
+        if bytes_left[0] < 0:
             raise WorkshopError(
                 looked_at=f"what {shell.relative(script)} prints",
                 expected="some lines",

@@ -22,16 +22,16 @@ from workshop.exercises import Exercise
 from workshop.support.files import files_of, sha256_of, write_atomic
 
 
-def is_shipped(exercise: Exercise) -> bool:
+def is_as_shipped(exercise: Exercise) -> bool:
     """Whether the starter is as it was shipped, file by file."""
-    found = files_of(exercise.folder / "starter")
+    files = files_of(exercise.folder / "starter")
     try:
-        return {name: sha256_of(path) for name, path in found.items()} == exercise.about["starter"]
+        return {name: sha256_of(path) for name, path in files.items()} == exercise.about["starter"]
     except OSError:
         return False
 
 
-def shipped(exercise: Exercise) -> dict[str, bytes]:
+def shipped_files(exercise: Exercise) -> dict[str, bytes]:
     """The content of the shipped starter, by file: from the starter itself, or from the history of the checkout.
 
     Raises WorkshopError where a file is neither there nor in the history.
@@ -56,7 +56,7 @@ def shipped_file(exercise: Exercise, name: str) -> bytes:
 
 def _versions(folder: Path, name: str) -> Iterator[bytes]:
     """Versions of a file of an exercise, the likeliest first: on the disk, in the last commit, in those before."""
-    if (content := _bytes(folder / name)) is not None:
+    if (content := _read_bytes(folder / name)) is not None:
         yield content
     history = (shell.git(folder, "log", "--all", "--format=%H", "--", name) or "").split()
     for commit in ("HEAD", "@{upstream}", *history):
@@ -72,12 +72,12 @@ def reset(number: int, yes: bool) -> int:
     """
     exercise = exercises.exercise_of(number)
     folder = exercise.folder / "starter"
-    if is_shipped(exercise):
+    if is_as_shipped(exercise):
         print(f"{shell.relative(folder)} is as it was shipped: nothing to do")
         return 0
-    content, there = shipped(exercise), files_of(folder)
-    differ = [name for name, path in there.items() if content.get(name) != _bytes(path)]
-    print(f"to be put back in {shell.relative(folder)}: {', '.join(differ + sorted(content.keys() - there.keys()))}")
+    content, current = shipped_files(exercise), files_of(folder)
+    differ = [name for name, path in current.items() if content.get(name) != _read_bytes(path)]
+    print(f"to be put back in {shell.relative(folder)}: {', '.join(differ + sorted(content.keys() - current.keys()))}")
     if not yes:
         if not sys.stdin.isatty():
             raise WorkshopError(
@@ -93,35 +93,35 @@ def reset(number: int, yes: bool) -> int:
         if answer.strip().lower() not in ("y", "yes"):
             print("nothing was changed")
             return 1
-    if there:
-        print(f"your version: {shell.relative(_kept(exercise, there))}")
+    if current:
+        print(f"your version: {shell.relative(_back_up(exercise, current))}")
     for name, text in content.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / name, text)
         if text.startswith(b"#!") and name.endswith((".sh", ".py")) and not (folder / name).stat().st_mode & 0o100:
             (folder / name).chmod(0o755)  # an executable, as git has it
-    for name in there.keys() - content.keys():
+    for name in current.keys() - content.keys():
         (folder / name).unlink(missing_ok=True)
     print(f"{shell.relative(folder)} is as it was shipped")
     return 0
 
 
-def _bytes(path: Path) -> bytes | None:
+def _read_bytes(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except OSError:  # a link to nowhere, a socket
         return None
 
 
-def _kept(exercise: Exercise, there: dict[str, Path]) -> Path:
+def _back_up(exercise: Exercise, files: dict[str, Path]) -> Path:
     """A dated copy of the files, whole or not there at all; its folder."""
-    home = exercise.folder.parent / ".workshop" / "backups"
+    backups = exercise.folder.parent / ".workshop" / "backups"
     stem = f"{exercise.folder.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     number = 1
-    while (final := home / (stem if number == 1 else f"{stem}-{number}")).exists():
+    while (final := backups / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
     partial = final.with_name(f"{final.name}.{os.getpid()}.partial")
-    for name, path in there.items():
+    for name, path in files.items():
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, partial / name, follow_symlinks=False)
     os.rename(partial, final)
@@ -143,7 +143,7 @@ def diff(number: int, spoil: bool) -> int:
     for name in sorted(mine.keys() & solution.keys()):
         if name.endswith(".lock"):
             continue  # what two solvers chose is no matter of taste, and thousands of lines
-        texts = _lines(mine[name]), _lines(solution[name])
+        texts = _read_lines(mine[name]), _read_lines(solution[name])
         for line in difflib.unified_diff(*texts, fromfile=f"starter/{name}", tofile=f"solution/{name}", lineterm=""):
             print(_coloured(line))
             same = False
@@ -152,7 +152,7 @@ def diff(number: int, spoil: bool) -> int:
     return 0
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 

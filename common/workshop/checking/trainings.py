@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from workshop import shell
-from workshop.checking import inside
-from workshop.checking.checks import Answer, Workspace, fail, ok, skip
+from workshop.checking.checks import Result, Workspace, fail, ok, skip
+from workshop.checking.patches import Patch, patch
 from workshop.errors import WorkshopError
 from workshop.support.files import sha256_of
 from workshop.support.timeouts import complaint, missing_module
@@ -29,24 +29,26 @@ def missing_framework(run: subprocess.CompletedProcess[str]) -> str | None:
 QUICK = ("--data", "digits", "--epochs", "1")
 
 
-def silent_about_gpu(workspace: Workspace, advice: str) -> Answer | None:
+def problem_with_gpu_request(workspace: Workspace, advice: str) -> Result | None:
     """With WORKSHOP_DEVICE=cuda a training script ends on a GPU, or says why it has none.
 
-    The failed or skipped answer where it does neither; None where it does.
+    The failed or skipped result where it does neither; None where it does.
     """
-    place = workspace.scratch / "device"
-    run = workspace.run("train.py", *QUICK, "--output", str(place), WORKSHOP_DEVICE="cuda")
+    folder = workspace.scratch / "device"
+    run = workspace.run("train.py", *QUICK, "--output", str(folder), WORKSHOP_DEVICE="cuda")
     if module := missing_framework(run):
         return skip(f"{module} is not in this environment")
-    seen = "train.py with WORKSHOP_DEVICE=cuda"
+    looked_at = "train.py with WORKSHOP_DEVICE=cuda"
     if run.returncode == 0:
-        if record_of(place)["device"].get("type") == "cuda":
+        if read_record(folder)["device"].get("type") == "cuda":
             return None
-        wanted = "a run on a GPU, or a message and exit code 1 where there is none"
-        return fail(looked_at=seen, expected=wanted, found="it trained on the CPU and said nothing", next_step=advice)
+        expected = "a run on a GPU, or a message and exit code 1 where there is none"
+        return fail(
+            looked_at=looked_at, expected=expected, found="it trained on the CPU and said nothing", next_step=advice
+        )
     if "Traceback" in run.stderr or "GPU" not in run.stderr:
         return fail(
-            looked_at=seen,
+            looked_at=looked_at,
             expected="a message that says why the GPU cannot be used",
             found=complaint(run),
             next_step=advice,
@@ -54,21 +56,21 @@ def silent_about_gpu(workspace: Workspace, advice: str) -> Answer | None:
     return None
 
 
-SEEN_WITHOUT_GPU = "without a GPU that it can use it stops and says why (not seen here: a run on a GPU)"
+SUMMARY_WITHOUT_GPU = "without a GPU that it can use it stops and says why (not seen here: a run on a GPU)"
 
 
-def what_it_does(workspace: Workspace, place: Path, asked: str, gpu: inside.Patch) -> str:
-    """What train.py does with `--device asked` where the patch `gpu` simulates a GPU: stop, break, or train on cpu or cuda."""
+def action_on_simulated_gpu(workspace: Workspace, folder: Path, requested: str, gpu: Patch) -> str:
+    """What train.py does with `--device requested` where the patch `gpu` simulates a GPU: stop, break, or train on cpu or cuda."""
     run = workspace.run(
-        "train.py", *QUICK, "--output", str(place), "--device", asked, patches=[gpu], WORKSHOP_DEVICE=""
+        "train.py", *QUICK, "--output", str(folder), "--device", requested, patches=[gpu], WORKSHOP_DEVICE=""
     )
     if run.returncode == 0:
-        return f"train on {record_of(place)['device'].get('type')}"
+        return f"train on {read_record(folder)['device'].get('type')}"
     broken = "Traceback" in run.stderr and "AssertionError" not in run.stderr
     return f"break: {complaint(run)}" if broken else "stop"
 
 
-def same_weights_twice(workspace: Workspace, advice: str, patches: Sequence[inside.Patch] = ()) -> Answer:
+def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[Patch] = ()) -> Result:
     """Two trainings with one seed write the same weights, one with another seed others; no test image is trained on.
 
     patches: run in the interpreter first. The three runs lie in first/, again/ and other/ of the scratch.
@@ -77,18 +79,18 @@ def same_weights_twice(workspace: Workspace, advice: str, patches: Sequence[insi
     """
     runs = (
         ("first", "1", patches, False),
-        ("again", "1", [*patches, inside.patch("other_test_set")], True),
+        ("again", "1", [*patches, patch("changed_test_set")], True),
         ("other", "2", patches, False),
         ("once-more", "1", patches, True),
     )
     found: dict[str, str] = {}
-    for name, seed, patched, fresh in runs:
+    for name, seed, run_patches, fresh in runs:
         if name == "once-more" and found["first"] == found["again"]:
             continue
-        place = workspace.scratch / name
+        folder = workspace.scratch / name
         words = (*QUICK, "--device", "cpu", "--seed", seed)
         run = workspace.run(
-            "train.py", *words, "--output", str(place), patches=patched, fresh=fresh, WORKSHOP_DEVICE=""
+            "train.py", *words, "--output", str(folder), patches=run_patches, fresh=fresh, WORKSHOP_DEVICE=""
         )
         if module := missing_framework(run):
             return skip(f"{module} is not in this environment")
@@ -100,8 +102,8 @@ def same_weights_twice(workspace: Workspace, advice: str, patches: Sequence[insi
                 found=complaint(run),
                 next_step=again,
             )
-        found[name] = sha_of(record_of(place), "weights.safetensors")
-        if missing := unreadable(place, found[name]):
+        found[name] = output_sha256(read_record(folder), "weights.safetensors")
+        if missing := problem_with_weights(folder, found[name]):
             return missing
     if found["first"] != found.get("once-more", found["first"]):
         both = f"sha256 {found['first'][:12]} and {found['once-more'][:12]}"
@@ -123,22 +125,22 @@ def same_weights_twice(workspace: Workspace, advice: str, patches: Sequence[insi
             looked_at="weights of --seed 1 and --seed 2",
             expected="different ones",
             found="the same",
-            next_step="seed with run.seed: a constant is in its place",
+            next_step="seed with run.seed: the starter has a constant there",
         )
     return ok(f"two runs with one seed write the same weights ({found['first'][:12]}), another seed others")
 
 
-def unreadable(place: Path, sha256: str) -> Answer | None:
-    """The failed answer where the weights of a run are not those that run.json names, or cannot be loaded."""
+def problem_with_weights(folder: Path, sha256: str) -> Result | None:
+    """The failed result where the weights of a run are not those that run.json names, or cannot be loaded."""
     from workshop.runs import weights
 
-    path, advice = place / "weights.safetensors", "keep the line run.finish(...), which writes them"
+    path, advice = folder / "weights.safetensors", "keep the line run.finish(...), which writes them"
     try:
-        if (real := sha256_of(path)) != sha256:
+        if (found := sha256_of(path)) != sha256:
             return fail(
                 looked_at="weights.safetensors",
                 expected=f"sha256 {sha256[:12]}, as run.json says",
-                found=real[:12],
+                found=found[:12],
                 next_step=advice,
             )
         tensors, _ = weights.load(path, advice)
@@ -156,25 +158,25 @@ def unreadable(place: Path, sha256: str) -> Answer | None:
     )
 
 
-def record_of(place: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
     """The run.json of a run that a check has just made. Raises WorkshopError where there is none that can be read."""
     try:
-        found = json.loads((place / "run.json").read_text(encoding="utf-8"))
-        for output in found["outputs"]:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        for output in record["outputs"]:
             if not (isinstance(output["path"], str) and isinstance(output["sha256"], str)):
                 raise TypeError("an output without path and sha256")
-        return found
+        return record
     except (OSError, ValueError, KeyError, TypeError) as error:
-        why = "no run.json" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+        reason = "no run.json" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
         raise WorkshopError(
             looked_at="what the script left in the folder named by --output",
             expected="a finished run with its run.json",
-            found=why,
+            found=reason,
             next_step="keep the last line, runs.main(...), and run.finish(...): they write the run",
         ) from error
 
 
-def sha_of(record: dict[str, Any], name: str) -> str:
+def output_sha256(record: dict[str, Any], name: str) -> str:
     """The sha256 of an output. Raises WorkshopError where the run did not write it."""
     for output in record["outputs"]:
         if output.get("path") == name:

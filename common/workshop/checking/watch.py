@@ -12,11 +12,12 @@ from workshop import exercises
 from workshop.checking import check
 from workshop.support.files import files_of
 
-EVERY = 0.5  # seconds between two looks; by looking, since file events do not reach network disks and containers
-QUIET = 0.3  # seconds without a change before a save counts as done: editors write in several steps
+# Seconds between two looks at the files: file events do not work on network disks and in containers.
+POLL_INTERVAL = 0.5
+SETTLE_TIME = 0.3  # seconds without a change before a save counts as complete: editors write in several steps
 
 
-def _seen(folder: Path) -> dict[str, tuple[int, int]]:
+def _snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     """Time and size of every file of the starter."""
     found = {}
     for name, path in files_of(folder).items():
@@ -32,15 +33,15 @@ def main(number: int) -> NoReturn:
     """Check the starter of exercise `number`, again whenever a file is saved, until Ctrl-C."""
     folder = exercises.exercise_of(number).folder / "starter"
     while True:
-        seen = _seen(folder)
+        before_save = _snapshot(folder)
         if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             print("\x1b[2J\x1b[3J\x1b[H", end="")
         else:
             print(f"--- {time.strftime('%H:%M:%S')}")
         check.main(number, None, go_on=False, as_json=False)
         print(f"watching {folder.name}/ of exercise {number}; Ctrl-C ends it", flush=True)
-        while _seen(folder) == seen:
-            time.sleep(EVERY)
+        while _snapshot(folder) == before_save:
+            time.sleep(POLL_INTERVAL)
         before = None
-        while before != (before := _seen(folder)):
-            time.sleep(QUIET)
+        while before != (before := _snapshot(folder)):
+            time.sleep(SETTLE_TIME)

@@ -28,17 +28,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workshop.checking import inside
-from workshop.checking.inside import start
+from workshop.checking.patches import Patch, run_script
 
 FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 MESSAGE_LIMIT = 2**20  # bytes of one request: environment, arguments, patches
 
 _servers: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
-_guard = threading.Lock()
+_request_lock = threading.Lock()
 
 
-class Forked:
+class ForkedRun:
     """A forked run, with what `subprocess.Popen` offers to those who read and wait."""
 
     def __init__(self, pid: int, stdout: int, stderr: int, status: int) -> None:
@@ -58,9 +57,9 @@ def fork(
     script: Path,
     arguments: Sequence[str],
     environment: dict[str, str],
-    patches: Sequence[inside.Patch],
+    patches: Sequence[Patch],
     modules: Sequence[str],
-) -> Forked | None:
+) -> ForkedRun | None:
     """Run `script` in its folder, in a fork of an interpreter with `modules`; None where that cannot be done here."""
     if sys.platform != "linux":
         return None
@@ -68,7 +67,7 @@ def fork(
     message = json.dumps(request).encode("utf-8", "surrogateescape")
     pipes = [os.pipe() for _ in range(3)]
     try:
-        with _guard:  # the answers come in the order of the requests
+        with _request_lock:  # the answers come in the order of the requests
             server = _server(environment, tuple(modules))
             socket.send_fds(server, [message], [write for _, write in pipes])
             pid = int(server.recv(64))
@@ -79,7 +78,7 @@ def fork(
     finally:
         for _, write in pipes:
             os.close(write)
-    return Forked(pid, *(read for read, _ in pipes))
+    return ForkedRun(pid, *(read for read, _ in pipes))
 
 
 def _server(environment: dict[str, str], modules: tuple[str, ...]) -> socket.socket:
@@ -89,7 +88,7 @@ def _server(environment: dict[str, str], modules: tuple[str, ...]) -> socket.soc
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "workshop.checking.warm", str(theirs.fileno()), *modules],
+                [sys.executable, "-m", "workshop.checking.fork_server", str(theirs.fileno()), *modules],
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -117,22 +116,22 @@ def serve(channel: socket.socket, modules: Sequence[str]) -> None:
             return
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _attend(channel, json.loads(message), *descriptors)
+            _handle_request(channel, json.loads(message), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _attend(channel: socket.socket, request: dict[str, Any], stdout: int, stderr: int, status: int) -> NoReturn:
+def _handle_request(channel: socket.socket, request: dict[str, Any], stdout: int, stderr: int, status: int) -> NoReturn:
     """In a fork of the server: fork once more for the script, send its number, wait for it and write how it ended."""
-    start.end_with_parent()
+    run_script.end_with_parent()
     pid = os.fork()
     if pid:
         os.close(stdout)
         os.close(stderr)
         channel.send(str(pid).encode())
         channel.close()
-        _, ended = os.waitpid(pid, 0)
-        os.write(status, str(os.waitstatus_to_exitcode(ended)).encode())
+        _, wait_status = os.waitpid(pid, 0)
+        os.write(status, str(os.waitstatus_to_exitcode(wait_status)).encode())
         os._exit(0)
     os.setsid()
     os.dup2(stdout, 1)
@@ -145,17 +144,17 @@ def _attend(channel: socket.socket, request: dict[str, Any], stdout: int, stderr
     os.chdir(os.path.dirname(request["script"]))
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # else every fork would go on from the state that the server had
-    _leave(_exit_code(request["patches"], request["script"], request["arguments"]))
+    _exit(_exit_code(request["patches"], request["script"], request["arguments"]))
 
 
-def _exit_code(patches: Sequence[inside.Patch], script: str, arguments: Sequence[str]) -> int:
+def _exit_code(patches: Sequence[Patch], script: str, arguments: Sequence[str]) -> int:
     """Run the patches and the script; the exit code that an interpreter would end with."""
     try:
-        start.run(patches, script, arguments)
-    except SystemExit as ended:
-        if ended.code is None or isinstance(ended.code, int):
-            return ended.code or 0
-        print(ended.code, file=sys.stderr)
+        run_script.run(patches, script, arguments)
+    except SystemExit as error:
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+        print(error.code, file=sys.stderr)
         return 1
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
@@ -163,7 +162,7 @@ def _exit_code(patches: Sequence[inside.Patch], script: str, arguments: Sequence
     return 0
 
 
-def _leave(code: int) -> NoReturn:
+def _exit(code: int) -> NoReturn:
     """End as an interpreter does, but for one thing: it would take apart every module that the server has imported.
 
     In a fork that copies all of their memory, which takes longer than a training of one epoch.

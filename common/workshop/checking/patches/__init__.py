@@ -1,10 +1,10 @@
 """Files that run in the interpreter of a learner's script, before the script does.
 
-start.py                 runs the patches named on its command line, then the script
+run_script.py                 runs the patches named on its command line, then the script
 simulated_gpu_torch.py   a GPU that is only simulated, for PyTorch; simulated_gpu_jax.py: for JAX
-other_test_set.py        the data set has other test images and labels
-one_experiment.py        all generators of NumPy start from one seed
-count_passes.py          how often Python walks through a network of Flax
+changed_test_set.py        the data set has other test images and labels
+fixed_experiment.py        all generators of NumPy start from one seed
+count_network_calls.py          how often Python walks through a network of Flax
 
 A patch is a file with a function `install`. It replaces functions of a library or of `workshop.runs` in that one
 process, so that a check can see what the script does in a situation that this machine does not offer. Patches run by
@@ -29,6 +29,6 @@ def patch(name: str, **settings: Any) -> Patch:
     return str(FOLDER / f"{name}.py"), settings
 
 
-def words(patches: Sequence[Patch]) -> list[str]:
+def arguments_for(patches: Sequence[Patch]) -> list[str]:
     """What to put between an interpreter and the script on a command line, so that the patches run first."""
-    return [str(FOLDER / "start.py"), json.dumps(patches)]
+    return [str(FOLDER / "run_script.py"), json.dumps(patches)]
