@@ -32,7 +32,7 @@ def _file(exercise: Exercise) -> Path:
 
 
 def content_hash(exercise: Exercise) -> str:
-    """sha256 over what an result depends on: the files of the starter, and the checks themselves."""
+    """sha256 over what a result depends on: the files of the starter, and the checks themselves."""
     digest = hashlib.sha256()
     files = files_of(exercise.folder / "starter") | {"../checks.py": exercise.folder / "checks.py"}
     for name, path in sorted(files.items()):
@@ -73,7 +73,7 @@ def _read(exercise: Exercise) -> dict[str, dict[str, Any]]:
 
 def _update(exercise: Exercise, change: Callable[[dict[str, dict[str, Any]]], None]) -> None:
     """Change the entries and write them. Two terminals at once do not lose each other's; a file that cannot be
-    written is a note, since an result is worth more than its memory."""
+    written is a note, since a result is worth more than its memory."""
     from filelock import FileLock, Timeout
 
     path = _file(exercise)
