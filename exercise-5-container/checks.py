@@ -42,7 +42,7 @@ def images_of(workspace: Workspace) -> list[Image]:
     if containers.environment_argument(image) is None:
         return [image]
     known = image.workspace.environments
-    gpu = [name for name in ("cuda12", *known) if name in known and containers.load_image(found[0], name).cuda]
+    gpu = [name for name in ("cuda12", *known) if name in known and containers.load_image(found[0], name).required_cuda]
     return [image, *(containers.load_image(found[0], name) for name in gpu[:1] if name != image.environment)]
 
 
@@ -80,14 +80,14 @@ def ends_small(workspace: Workspace) -> Result:
     ]
     found += [finding for image in seen for finding in containers.last_stage_findings(image)]
     found += containers.content_findings(seen[0])
-    return answer(found, f"the environment at its path, user {seen[0].final.user}, none of Pixi")
+    return answer(found, f"the environment at its path, user {seen[0].final_stage.user}, none of Pixi")
 
 
 def is_activated(workspace: Workspace) -> Result:
     seen = images_of(workspace)
     found = [finding for image in seen for finding in containers.activation_findings(image)]
     found += containers.python_path_findings(seen[0])
-    gpu = next((f", and for {image.environment} the host's driver" for image in seen if image.cuda), "")
+    gpu = next((f", and for {image.environment} the host's driver" for image in seen if image.required_cuda), "")
     return answer(found, f"PATH, CONDA_PREFIX and the manifest's variables by ENV{gpu}")
 
 
@@ -98,9 +98,11 @@ def is_defined_for_apptainer(workspace: Workspace) -> Result:
         return fail(
             looked_at=workspace.folder, expected="an Apptainer definition (*.def)", found="none", next_step=advice
         )
-    variants = [(file, name) for file in definitions for name in dict.fromkeys((None, containers.for_gpu(file)))]
+    variants = [
+        (file, name) for file in definitions for name in dict.fromkeys((None, containers.gpu_environment(file)))
+    ]
     found = [finding for file, name in variants for finding in containers.definition_findings(file, name)]
-    if not found and not any(containers.installs(containers.read_definition(file)) for file in definitions):
+    if not found and not any(containers.find_install(containers.read_definition(file)) for file in definitions):
         return fail(
             looked_at=definitions[0],
             expected="a definition that installs from the lock",

@@ -78,7 +78,7 @@ WORKSPACE = path(
 ENVIRONMENT = argument("environment", nargs="?", default="cpu", metavar="ENVIRONMENT", help="cpu (default) or cuda12")
 TAG = argument("--tag", metavar="TAG", help="name of the image (default reproducible-ml:ENVIRONMENT)")
 ENGINE = argument(
-    "--engine", dest="wanted", choices=("docker", "podman", "buildah"), help="default: the first that answers"
+    "--engine", dest="engine_name", choices=("docker", "podman", "buildah"), help="default: the first that answers"
 )
 DOCKERFILE = path("--file", metavar="FILE", help="the Dockerfile (default: exercise 5's solution)")
 # The options of slurm-train and htcondor-train have other names than those of sbatch and condor_submit.
@@ -191,7 +191,7 @@ COMMANDS = {
     ),
     "container-test": Command(
         "try the image: user, content, health, a training without network",
-        "workshop.containers.trials:trial",
+        "workshop.containers.image_checks:main",
         (ENVIRONMENT, TAG, ENGINE, DOCKERFILE),
     ),
     "lock-slice": Command(

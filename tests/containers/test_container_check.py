@@ -242,7 +242,7 @@ def test_what_is_set_over_a_base_of_nvidias_counts(clone):
     _, changes = CORRECT["a base of NVIDIA's, which sets its own variables"]
     for find, replace in (*changes, ("WORKSHOP_DEVICE=cuda\n", "WORKSHOP_DEVICE=cuda NVIDIA_VISIBLE_DEVICES=void\n")):
         clone("Dockerfile", find, replace)
-    found = check.look(clone.folder / "Dockerfile", "cuda12")
+    found = check.check_file(clone.folder / "Dockerfile", "cuda12")
     assert [(finding.name, finding.found) for finding in found] == [("gpu-variables", "void")]
 
 
@@ -373,10 +373,10 @@ def test_files_of_other_people(tmp_path):
     """A workspace with nothing but a manifest; a file without any workspace around it."""
     (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["osx-arm64"]\n')
     (tmp_path / "Dockerfile").write_text("FROM a:1\nCOPY pixi.toml pixi.lock ./\nRUN pixi install --locked\n")
-    names = [finding.name for finding in check.look(tmp_path / "Dockerfile", None)]
+    names = [finding.name for finding in check.check_file(tmp_path / "Dockerfile", None)]
     assert "environment-platform" in names and "one-stage" in names and "environment-fixed" not in names
     (tmp_path / "pixi.toml").unlink()
-    names = [finding.name for finding in check.look(tmp_path / "Dockerfile", None)]
+    names = [finding.name for finding in check.check_file(tmp_path / "Dockerfile", None)]
     assert "environment-platform" not in names and "one-stage" in names
 
 
@@ -417,7 +417,7 @@ def test_no_bytes_bring_a_traceback(tmp_path):
             path = tmp_path / name
             path.write_bytes(sample)
             try:
-                for finding in check.look(path, None):
+                for finding in check.check_file(path, None):
                     assert finding.looked_at and finding.expected and finding.next_step, (number, finding)
             except WorkshopError as error:
                 assert str(error).count("\n") >= 3
@@ -506,7 +506,7 @@ def test_no_odd_argument_brings_a_traceback(tmp_path):
                 text = f"{start}{name} {odd}\n{chance.choice(endings)}"
                 path.write_text(text)
                 try:
-                    check.look(path, chance.choice((None, "default")))
+                    check.check_file(path, chance.choice((None, "default")))
                 except WorkshopError as error:
                     assert str(error).count("\n") >= 3
                 except Exception as error:

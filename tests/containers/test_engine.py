@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from pixi_workspace import manifest
 from workshop import shell
-from workshop.containers import engine, trials
+from workshop.containers import engine, image_checks
 from workshop.support.files import sha256_of
 
 DOCKERFILE = ROOT / "exercise-5-container/solution/Dockerfile"
@@ -80,10 +80,10 @@ def test_a_failed_build_is_one_message(path, refused, said, advice):
 def test_environments_that_do_not_fit(path, refused, monkeypatch):
     there = path(podman="echo 5.0")
     refused(workshop(there, "container-build", "gpu"), "one of default, cpu, cpu-jax, cuda12", "'gpu'")
-    monkeypatch.setattr(engine.images, "this_subdir", lambda: "linux-aarch64")
-    assert engine.fitting("cpu", DOCKERFILE)
+    monkeypatch.setattr(engine.images, "image_subdir", lambda: "linux-aarch64")
+    assert engine.workspace_with("cpu", DOCKERFILE)
     with pytest.raises(engine.WorkshopError, match="one for linux-aarch64"):
-        engine.fitting("cuda118-jax", DOCKERFILE)
+        engine.workspace_with("cuda118-jax", DOCKERFILE)
     refused(workshop(there, "container-build", "--file", "README"), "no such file")
     refused(workshop(there, "container-build", "--build-arg", "x"), "NAME=VALUE")
 
@@ -108,7 +108,7 @@ def test_a_health_check_that_is_no_json_is_one_message(path, refused, tmp_path):
     refused(workshop(path(podman="echo 5.0"), "container-test", "--file", file), "line 2", "double quotes", "['python'")
     for command, words in (('CMD ["a", "b"]', ["a", "b"]), ("cmd a CMD b", ["sh", "-c", "a CMD b"]), ("NONE", [])):
         file.write_text(f"FROM a\n{said}{command}\n")
-        assert trials.health_words(file, "cpu") == words
+        assert image_checks.health_words(file, "cpu") == words
 
 
 def test_the_results_folder(path, refused, tmp_path):
@@ -184,10 +184,10 @@ def test_the_exit_codes_that_say_what_to_do_next_come_through(path, tmp_path, co
 
 def test_the_arguments_of_a_build(tmp_path):
     workspace = manifest.load(ROOT / "pixi.toml")
-    given = engine.arguments(workspace, "cpu", ROOT)
+    given = engine.build_arguments(workspace, "cpu", ROOT)
     assert given["ENVIRONMENT"] == "cpu" and given["LOCK_SHA256"] == sha256_of(ROOT / "pixi.lock")
     assert given["REVISION"][:40] == shell.git(ROOT, "rev-parse", "HEAD")
-    assert "REVISION" not in engine.arguments(workspace, "cpu", tmp_path)  # not a checkout
+    assert "REVISION" not in engine.build_arguments(workspace, "cpu", tmp_path)  # not a checkout
     moment = shell.git(ROOT, "log", "-1", "--format=%ct")
     docker = engine.build_command(engine.Engine("docker", "docker", ""), DOCKERFILE, ROOT, "a:b", given)
     assert f"SOURCE_DATE_EPOCH={moment}" in docker and docker[-1] == str(ROOT)

@@ -221,11 +221,11 @@ def image_trains(exercise: Exercise) -> Iterator[Row]:
     """The exercise's image, tried where an engine has it; building one takes longer than all else here."""
     if "image" not in exercise.about:
         return
-    from workshop.containers import engine, trials
+    from workshop.containers import engine, image_checks
 
     environment, begin = exercise.about["image"], time.perf_counter()
     try:
-        tried = trials.trials(environment, None, None, str(exercise.folder / "solution" / "Dockerfile"))
+        tried = image_checks.image_checks(environment, None, None, str(exercise.folder / "solution" / "Dockerfile"))
     except engine.NoEngine:
         result = skip("no container engine answers here")
     except engine.NoImage as error:
@@ -235,11 +235,11 @@ def image_trains(exercise: Exercise) -> Iterator[Row]:
     else:
         wrong = [f"{name}: {problem}" for name, problem in tried if problem is not None]
         again = f"workshop container-build {environment}, then workshop container-test {environment}"
-        image = f"{engine.NAME}:{environment}"
-        result = ok(f"{len(tried)} trials of {image}")
+        image = f"{engine.IMAGE_NAME}:{environment}"
+        result = ok(f"{len(tried)} checks of {image}")
         if wrong:
             result = fail(
-                looked_at=f"the image {image}", expected="every trial passes", found="; ".join(wrong), next_step=again
+                looked_at=f"the image {image}", expected="every check of the image passes", found="; ".join(wrong), next_step=again
             )
     yield Row(exercise.number, "the image trains", result, time.perf_counter() - begin)
 

@@ -4,15 +4,15 @@ dockerfile.py, shellwords.py    parsers: instructions and stages; the words of a
 apptainer.py                    parser: the stages and sections of an Apptainer definition
 images.py                       the image that a Dockerfile makes: its last stage, its install step, its activation
 build_rules.py, last_stage_rules.py, content_rules.py, definition_rules.py    the rules (workshop.support.rules)
-check.py, engine.py, trials.py  the commands: `container-check`; `container-build` and `-run`; `container-test`
+check.py, engine.py, image_checks.py  the commands: `container-check`; `container-build` and `-run`; `container-test`
 
 A file is read with `load_image` (a Dockerfile) or `read_definition`; each `..._findings` function applies some rules.
 """
 
-from workshop.containers.apptainer import for_gpu, installs
+from workshop.containers.apptainer import find_install, gpu_environment
 from workshop.containers.apptainer import read as read_definition
 from workshop.containers.build_rules import base_findings, lock_findings
-from workshop.containers.check import RULES, is_container_file, is_definition, look
+from workshop.containers.check import RULES, check_file, is_container_file, is_definition
 from workshop.containers.content_rules import content_findings, python_path_findings
 from workshop.containers.definition_rules import definition_findings
 from workshop.containers.images import Image, environment_argument, load_image
@@ -28,14 +28,14 @@ __all__ = [
     "content_findings",
     "definition_findings",
     "environment_argument",
-    "for_gpu",
-    "installs",
+    "gpu_environment",
+    "find_install",
     "is_container_file",
     "is_definition",
     "last_stage_findings",
     "load_image",
     "lock_findings",
-    "look",
+    "check_file",
     "python_path_findings",
     "read_definition",
 ]

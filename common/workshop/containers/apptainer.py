@@ -50,7 +50,7 @@ class Stage:
     sections: list[Section] = field(default_factory=list)
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         return f"{self.file}, line {self.line}"
 
     def text(self, name: str) -> str:
@@ -67,7 +67,7 @@ class Stage:
                         yield origin, words[0], words[1] if len(words) > 1 else words[0]
 
 
-def read(path: Path, given: Mapping[str, str] | None = None, fill: bool = True) -> list[Stage]:
+def read(path: Path, build_args: Mapping[str, str] | None = None, fill: bool = True) -> list[Stage]:
     """The stages of a definition, with the build arguments `given` and the defaults of %arguments filled in; without
     `fill`, its arguments stay as {{NAME}}. Raises WorkshopError for a file that is no definition."""
     try:
@@ -84,22 +84,22 @@ def read(path: Path, given: Mapping[str, str] | None = None, fill: bool = True) 
             next_step="name another file",
         ) from error
     defaults = dict(re.findall(r"^\s*([A-Za-z_]\w*)=(.*?)\s*$", _arguments(text), re.MULTILINE))
-    values = defaults | dict(given or {}) if fill else {}
-    text = re.sub(_ARGUMENT, lambda found: values.get(found[1], f"{{{{{found[1]}}}}}"), text)
+    values = defaults | dict(build_args or {}) if fill else {}
+    text = re.sub(_ARGUMENT, lambda match: values.get(match[1], f"{{{{{match[1]}}}}}"), text)
     stages: list[Stage] = []
-    name, rest, begun, lines = "", "", 0, []
+    name, rest, first_line, lines = "", "", 0, []
 
     def close() -> None:
         if name:
-            stages[-1].sections.append(Section(name, rest, "\n".join(lines), begun))
+            stages[-1].sections.append(Section(name, rest, "\n".join(lines), first_line))
 
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()
-        if head := re.fullmatch(r"bootstrap\s*:\s*(.*)", stripped, re.IGNORECASE):
+        if match := re.fullmatch(r"bootstrap\s*:\s*(.*)", stripped, re.IGNORECASE):
             if stages:
                 close()
             name, lines = "", []
-            stages.append(Stage(path.name, {"bootstrap": head[1].partition("#")[0].strip()}, number))
+            stages.append(Stage(path.name, {"bootstrap": match[1].partition("#")[0].strip()}, number))
         elif section := re.match(r"%([A-Za-z]\w*)\s*(.*)", stripped):
             if not stages:
                 raise WorkshopError(
@@ -109,7 +109,7 @@ def read(path: Path, given: Mapping[str, str] | None = None, fill: bool = True) 
                     next_step="begin with Bootstrap: docker",
                 )
             close()
-            name, rest, begun, lines = section[1].lower(), section[2], number, []
+            name, rest, first_line, lines = section[1].lower(), section[2], number, []
         elif name:
             lines.append(line)
         elif stages and (key := re.fullmatch(r"([A-Za-z]\w*)\s*:\s*(.*)", stripped)):
@@ -137,13 +137,15 @@ def _arguments(text: str) -> str:
     )
 
 
-def installs(stages: list[Stage]) -> tuple[Stage, shellwords.PixiCall] | None:
+def find_install(stages: list[Stage]) -> tuple[Stage, shellwords.PixiCall] | None:
     """The stage whose %post installs an environment with Pixi, and that call; of all of them, the one activated."""
     for stage in stages:
         for call in shellwords.pixi_calls(stage.text("post"), {}):
-            if call.does in shellwords.INSTALLING:
-                active = images.activated(shellwords.exports(stages[-1].text("environment")))
-                return stage, replace(call, environment=active) if call.environment == shellwords.ALL else call
+            if call.command in shellwords.INSTALL_COMMANDS:
+                active = images.activated_environment(shellwords.exports(stages[-1].text("environment")))
+                return stage, replace(
+                    call, environment=active
+                ) if call.environment == shellwords.ALL_ENVIRONMENTS else call
     return None
 
 
@@ -152,11 +154,11 @@ def load(path: Path, environment: str | None = None) -> list[Stage]:
 
     Raises WorkshopError if the definition installs another environment by a name that no argument changes.
     """
-    install = installs(stages := read(path))
+    install = find_install(stages := read(path))
     if environment is None or install is None or install[1].environment == environment:
         return stages
-    written = installs(read(path, fill=False))
-    argument = _ARGUMENT.search(written[1].environment) if written else None
+    unfilled = find_install(read(path, fill=False))
+    argument = _ARGUMENT.search(unfilled[1].environment) if unfilled else None
     if argument is None:
         raise WorkshopError(
             looked_at=path,
@@ -167,14 +169,14 @@ def load(path: Path, environment: str | None = None) -> list[Stage]:
     return read(path, {argument[1]: environment})
 
 
-def for_gpu(path: Path) -> str | None:
+def gpu_environment(path: Path) -> str | None:
     """The manifest's first environment that needs a driver on Linux; None if no argument can choose it."""
-    install, workspace = installs(read(path, fill=False)), images.nearest_manifest(path.parent)
+    install, workspace = find_install(read(path, fill=False)), images.nearest_manifest(path.parent)
     if install is None or workspace is None or not _ARGUMENT.search(install[1].environment):
         return None
-    known = workspace.environments
+    environments = workspace.environments
 
     def needs_gpu(name: str) -> bool:
-        return images.cuda_needed(images.linux_platforms(workspace, name)) is not None
+        return images.required_cuda(images.linux_platforms(workspace, name)) is not None
 
-    return next((name for name in ("cuda12", *known) if name in known and needs_gpu(name)), None)
+    return next((name for name in ("cuda12", *environments) if name in environments and needs_gpu(name)), None)

@@ -15,12 +15,12 @@ from workshop.containers.images import (
     Image,
     Install,
     copies,
-    copy_of,
     environment_argument,
+    find_stage,
     is_at_least,
     mounts,
+    parse_copy,
     pixi_steps,
-    stage_of,
 )
 from workshop.containers.shellwords import PixiCall
 from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
@@ -38,7 +38,7 @@ _SECRET_FILES = (
     "*key[-_.]*.pem"
 ).split()
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_MOUNT_SECRET = "RUN --mount=type=secret,id=... gives it to one step and leaves nothing in the image"
+_SECRET_ADVICE = "RUN --mount=type=secret,id=... gives it to one step and leaves nothing in the image"
 
 
 def base_findings(image: Image) -> list[Finding]:
@@ -65,13 +65,13 @@ class Base:
     stages: the stages that a FROM with a variable may have meant, where `name` is none of them.
     """
 
-    where: str
+    location: str
     name: str
     unset: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
 
     @property
-    def is_outside(self) -> bool:
+    def is_external(self) -> bool:
         """Whether a registry has to provide it."""
         return not self.unset and not self.stages and self.name != "scratch"
 
@@ -93,30 +93,30 @@ def bases(image: Image) -> Iterator[Base]:
     for stage in image.stages:
         if stage.parent is None:
             where = f"{image.path.name}, line {stage.line}: FROM"
-            yield Base(where, stage.base, stage.unset, _stages_meant(image, stage.line))
+            yield Base(where, stage.base, stage.unset, _possible_stages(image, stage.line))
     for stage in image.stages:
         for step, origin, _, _ in copies(stage):
-            if origin and stage_of(image, origin) is None:
-                yield Base(image.where(step.instruction), origin)
+            if origin and find_stage(image, origin) is None:
+                yield Base(image.location(step.instruction), origin)
         for step in stage.steps:
             for origin in (mount["from"] for mount in mounts(step) if mount.get("from")):
-                if stage_of(image, origin.lower()) is None:
-                    yield Base(image.where(step.instruction), origin)
+                if find_stage(image, origin.lower()) is None:
+                    yield Base(image.location(step.instruction), origin)
 
 
-def _stages_meant(image: Image, line: int) -> tuple[str, ...]:
+def _possible_stages(image: Image, line: int) -> tuple[str, ...]:
     """The stages runtime-... that FROM runtime-${ENVIRONMENT} in this line may mean."""
-    written = next((i.words[0] for i in image.instructions if i.name == "FROM" and i.line == line), "")
-    beginning, variable, _ = written.partition("$")
-    if not beginning or not variable:
+    word = next((i.words[0] for i in image.instructions if i.name == "FROM" and i.line == line), "")
+    prefix, variable, _ = word.partition("$")
+    if not prefix or not variable:
         return ()
-    return tuple(stage.name for stage in image.stages if stage.name.startswith(beginning.lower()))
+    return tuple(stage.name for stage in image.stages if stage.name.startswith(prefix.lower()))
 
 
 def _base_without_value(base: Base) -> Iterator[Problem]:
     if base.unset:
         yield Problem(
-            looked_at=base.where,
+            looked_at=base.location,
             expected="a value for every argument in FROM",
             found=f"{base.unset[0]} has no value",
             next_step=f"ARG {base.unset[0]}=... with a value, above the first FROM",
@@ -126,7 +126,7 @@ def _base_without_value(base: Base) -> Iterator[Problem]:
 def _unknown_stage(base: Base) -> Iterator[Problem]:
     if base.stages and not base.unset:
         yield Problem(
-            looked_at=base.where,
+            looked_at=base.location,
             expected=f"one of the stages {', '.join(base.stages)}",
             found=base.name,
             next_step=f"FROM ... AS {base.name}",
@@ -134,10 +134,10 @@ def _unknown_stage(base: Base) -> Iterator[Problem]:
 
 
 def _latest(base: Base) -> Iterator[Problem]:
-    if base.is_outside and base.tag == "latest":
+    if base.is_external and base.tag == "latest":
         image = base.reference.rsplit("/", 1)[-1].removesuffix(":latest")
         yield Problem(
-            looked_at=base.where,
+            looked_at=base.location,
             expected="a tag that names a release",
             found=base.name,
             next_step=f"choose a release of {image}",
@@ -145,9 +145,9 @@ def _latest(base: Base) -> Iterator[Problem]:
 
 
 def _untagged(base: Base) -> Iterator[Problem]:
-    if base.is_outside and not base.tag:
+    if base.is_external and not base.tag:
         yield Problem(
-            looked_at=base.where,
+            looked_at=base.location,
             expected="a tag beside the digest, so that people can read the version",
             found=base.name,
             next_step=f"{base.reference}:TAG@sha256:...",
@@ -155,7 +155,7 @@ def _untagged(base: Base) -> Iterator[Problem]:
 
 
 def _no_digest(base: Base) -> Iterator[Problem]:
-    if not base.is_outside or _DIGEST.fullmatch(base.digest):
+    if not base.is_external or _DIGEST.fullmatch(base.digest):
         return
     tagged = base.reference if base.tag not in ("", "latest") else f"{base.reference.removesuffix(':latest')}:TAG"
     pin = f"docker buildx imagetools inspect {tagged} prints the digest; write {tagged}@sha256:..."
@@ -163,7 +163,7 @@ def _no_digest(base: Base) -> Iterator[Problem]:
         expected, found = "@sha256: followed by 64 hexadecimal digits", base.digest[:80]
     else:
         expected, found = "a digest: a tag can be moved to another image, a digest cannot", base.name
-    yield Problem(looked_at=base.where, expected=expected, found=found, next_step=pin)
+    yield Problem(looked_at=base.location, expected=expected, found=found, next_step=pin)
 
 
 BASE_RULES = (
@@ -181,7 +181,7 @@ BASE_RULES = (
 class CopiedPath:
     """A file or folder of the build's context that a COPY or ADD names. path: `source` from the context's root."""
 
-    where: str
+    location: str
     source: str
     path: str
 
@@ -190,13 +190,13 @@ def copied_paths(image: Image) -> Iterator[CopiedPath]:
     for stage in image.stages:
         for step, origin, sources, _ in copies(stage):
             for source in sources if not origin else ():
-                yield CopiedPath(image.where(step.instruction), source, dockerfile.absolute(source, "/"))
+                yield CopiedPath(image.location(step.instruction), source, dockerfile.absolute(source, "/"))
 
 
 def _whole_context(copied: CopiedPath) -> Iterator[Problem]:
     if copied.path in ("/", "/*"):
         yield Problem(
-            looked_at=copied.where,
+            looked_at=copied.location,
             expected="files and folders copied by name",
             found="the whole folder: any change to a file repeats the install, and every file goes into the image",
             next_step="COPY pixi.toml pixi.lock ./ for the install, then copy the code by name",
@@ -206,7 +206,7 @@ def _whole_context(copied: CopiedPath) -> Iterator[Problem]:
 def _git_folder(copied: CopiedPath) -> Iterator[Problem]:
     if copied.path == "/.git" or copied.path.startswith("/.git/"):
         yield Problem(
-            looked_at=copied.where,
+            looked_at=copied.location,
             expected="the revision alone, without the history",
             found=copied.source,
             next_step="pass it as a build argument: --build-arg REVISION=$(git rev-parse HEAD)",
@@ -218,7 +218,7 @@ def _secret_file(copied: CopiedPath) -> Iterator[Problem]:
     in_git = copied.path.startswith("/.git/")
     if not in_git and "pub" not in name and any(fnmatch.fnmatchcase(name, pattern) for pattern in _SECRET_FILES):
         yield Problem(
-            looked_at=copied.where, expected="no secrets in a layer", found=copied.source, next_step=_MOUNT_SECRET
+            looked_at=copied.location, expected="no secrets in a layer", found=copied.source, next_step=_SECRET_ADVICE
         )
 
 
@@ -239,14 +239,14 @@ def _secrets(image: Image) -> Iterator[Problem]:
                 looked_at=where,
                 expected="no secrets in arguments or variables",
                 found=f"{name}, which `docker history` shows to everyone",
-                next_step=_MOUNT_SECRET,
+                next_step=_SECRET_ADVICE,
             )
         if SECRET_VALUE.search(instruction.script):
             yield Problem(
                 looked_at=where,
                 expected="no secrets in a layer",
                 found="text that looks like a key or a password",
-                next_step=_MOUNT_SECRET,
+                next_step=_SECRET_ADVICE,
             )
 
 
@@ -254,8 +254,8 @@ def _secret_names(instruction: Instruction) -> list[str]:
     """The variables of an ARG or ENV whose value the image keeps, and which are named like a secret."""
     if instruction.name not in ("ARG", "ENV"):
         return []
-    kept = [name for name, value in dockerfile.pairs(instruction) if instruction.name == "ARG" or value]
-    return [name for name in kept if SECRET_NAME.search(name) and not name.upper().endswith(("_FILE", "_PATH"))]
+    names = [name for name, value in dockerfile.pairs(instruction) if instruction.name == "ARG" or value]
+    return [name for name in names if SECRET_NAME.search(name) and not name.upper().endswith(("_FILE", "_PATH"))]
 
 
 def _no_install(image: Image) -> Iterator[Problem]:
@@ -274,41 +274,45 @@ IMAGE_RULES = (Rule("secret", ERROR, _secrets), Rule("no-install", ERROR, _no_in
 
 
 def _manifest_not_copied(install: Install) -> Iterator[Problem]:
-    if not _is_there(install, "pixi.toml", "pyproject.toml"):
+    if not _is_available(install, "pixi.toml", "pyproject.toml"):
         yield _not_copied(install, "pixi.toml")
 
 
 def _lock_not_copied(install: Install) -> Iterator[Problem]:
-    if not _is_there(install, "pixi.lock"):
+    if not _is_available(install, "pixi.lock"):
         yield _not_copied(install, "pixi.lock")
 
 
 def _not_copied(install: Install, name: str) -> Problem:
     return Problem(
-        looked_at=install.where,
+        looked_at=install.location,
         expected=f"a COPY before it that names {name}",
         found="none",
         next_step="COPY pixi.toml pixi.lock ./",
     )
 
 
-def _is_there(install: Install, *names: str) -> bool:
+def _is_available(install: Install, *names: str) -> bool:
     """Whether one of the files is there at that step: copied by name, by pattern, in a folder, or mounted for it."""
     image = install.image
     for step in (step for stage in install.stage.lineage() for step in stage.steps):
         if step is install.step:
             break
-        if (copied := copy_of(step)) is None:
+        if (copied := parse_copy(step)) is None:
             continue
         origin, sources, _ = copied
         # The content of another stage is not known here, so the file may come from it.
-        if origin or any(_contains(image, source, name) for source in sources for name in names):
+        if origin or any(_source_contains(image, source, name) for source in sources for name in names):
             return True
-    bound = [mount for mount in mounts(install.step) if mount["type"] == "bind"]
-    return any("from" in mount or _contains(image, mount.get("source", "."), name) for mount in bound for name in names)
+    bind_mounts = [mount for mount in mounts(install.step) if mount["type"] == "bind"]
+    return any(
+        "from" in mount or _source_contains(image, mount.get("source", "."), name)
+        for mount in bind_mounts
+        for name in names
+    )
 
 
-def _contains(image: Image, source: str, name: str) -> bool:
+def _source_contains(image: Image, source: str, name: str) -> bool:
     """Whether a source of COPY is the file `name`, matches it, or is a folder with it."""
     last = source.rstrip("/").rsplit("/", 1)[-1]
     if source.strip("/") in ("", ".") or fnmatch.fnmatchcase(name, last or "*"):
@@ -323,35 +327,35 @@ def _pixi_calls(install: Install) -> list[tuple[Step, PixiCall]]:
 
 def _lock_changed(install: Install) -> Iterator[Problem]:
     for step, call in _pixi_calls(install):
-        if call.does in shellwords.CHANGING:
+        if call.command in shellwords.LOCK_CHANGING_COMMANDS:
             yield Problem(
-                looked_at=install.image.where(step.instruction),
+                looked_at=install.image.location(step.instruction),
                 expected="no command that changes the lock",
-                found=f"pixi {call.does}",
+                found=f"pixi {call.command}",
                 next_step="run it outside the image, commit pixi.lock, and install from that",
             )
 
 
 def _solving_call(install: Install) -> PixiCall | None:
     """The first call of Pixi that may solve anew while it installs."""
-    first = next(call for _, call in _pixi_calls(install) if call.does in shellwords.INSTALLING)
-    return next((call for call in (first, install.call) if not call.held), None)
+    first = next(call for _, call in _pixi_calls(install) if call.command in shellwords.INSTALL_COMMANDS)
+    return next((call for call in (first, install.call) if not call.lock_mode), None)
 
 
 def _not_locked(install: Install) -> Iterator[Problem]:
     if (call := _solving_call(install)) is not None:
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected="--locked",
             found=f"pixi {' '.join(call.words)}"[:80],
-            next_step=f"RUN pixi {call.does} --locked ...: it stops if pixi.lock does not fit pixi.toml, and never solves",
+            next_step=f"RUN pixi {call.command} --locked ...: it stops if pixi.lock does not fit pixi.toml, and never solves",
         )
 
 
 def _frozen(install: Install) -> Iterator[Problem]:
-    if install.call.held == "frozen" and _solving_call(install) is None:
+    if install.call.lock_mode == "frozen" and _solving_call(install) is None:
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected="--locked",
             found="--frozen",
             next_step="use --locked: it also stops if the lock does not fit the manifest",
@@ -361,7 +365,7 @@ def _frozen(install: Install) -> Iterator[Problem]:
 def _environment_without_value(install: Install) -> Iterator[Problem]:
     if unset := install.call.unset:
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected="the name of an environment",
             found=f"{unset[0]} has no value in this stage",
             next_step=f"repeat ARG {unset[0]}=cpu in the stage that installs",
@@ -372,7 +376,7 @@ def _unknown_environment(install: Install) -> Iterator[Problem]:
     known, name = install.image.environments, install.image.environment
     if known and name is not None and name not in known:
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected=f"one of {', '.join(known)}",
             found=repr(name),
             next_step=f"--environment {next(iter(known))}",
@@ -381,12 +385,12 @@ def _unknown_environment(install: Install) -> Iterator[Problem]:
 
 def _other_platform(install: Install) -> Iterator[Problem]:
     workspace, name = install.image.workspace, install.image.environment
-    if workspace is None or name not in workspace.environments or install.image.linux:
+    if workspace is None or name not in workspace.environments or install.image.linux_platforms:
         return
     known = workspace.environments
     subdirs = {platform.subdir for platform in platforms_of(workspace, known[name].features)}
     yield Problem(
-        looked_at=install.where,
+        looked_at=install.location,
         expected=f"an environment for {install.image.final_platform() or 'Linux'}",
         found=f"{name} is for {', '.join(sorted(subdirs))}",
         next_step=f"another environment ({', '.join(known)}), or add a platform to it in {workspace.path.name}",
@@ -394,10 +398,10 @@ def _other_platform(install: Install) -> Iterator[Problem]:
 
 
 def _cuda_override(install: Install) -> Iterator[Problem]:
-    cuda, override = install.image.cuda, install.call.variables.get("CONDA_OVERRIDE_CUDA")
+    cuda, override = install.image.required_cuda, install.call.variables.get("CONDA_OVERRIDE_CUDA")
     if cuda and not is_at_least(override, cuda):
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected=f"CONDA_OVERRIDE_CUDA of {cuda} or more: there is no driver in a build",
             found=override or "not set",
             next_step=f"ARG CONDA_OVERRIDE_CUDA={cuda} above it",
@@ -406,9 +410,9 @@ def _cuda_override(install: Install) -> Iterator[Problem]:
 
 def _fixed_environment(install: Install) -> Iterator[Problem]:
     image = install.image
-    if image.linux and len(image.environments) > 1 and environment_argument(image) is None:
+    if image.linux_platforms and len(image.environments) > 1 and environment_argument(image) is None:
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected="a build argument that chooses the environment",
             found=f"always {install.call.environment}",
             next_step='ARG ENVIRONMENT in that stage, and RUN pixi install --locked --environment "${ENVIRONMENT}"',

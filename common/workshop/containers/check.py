@@ -26,9 +26,9 @@ RULES = (
     *build_rules.COPY_RULES,
     *build_rules.IMAGE_RULES,
     *build_rules.INSTALL_RULES,
-    *last_stage_rules.HOLDS_RULES,
-    *last_stage_rules.START_RULES,
-    *last_stage_rules.VARIABLE_RULES,
+    *last_stage_rules.CONTENT_RULES,
+    *last_stage_rules.COMMAND_RULES,
+    *last_stage_rules.ACTIVATION_RULES,
     *content_rules.LABEL_RULES,
     *content_rules.SCRIPT_RULES,
     *content_rules.PYTHON_PATH_RULES,
@@ -41,40 +41,40 @@ RULES = (
 
 def main(path: str | None, environment: str | None, as_json: bool) -> int:
     """Print the findings about the files; exit code 1 if one of them is an error, else 0."""
-    files = files_at(path)
-    listed, failed = [], 0
+    files = container_files(path)
+    reports, n_failed = [], 0
     for file in files:
-        found = look(file, environment)
-        linted = [] if is_definition(file) else hadolint(file)
-        failed += any(finding.level == "error" for finding in found)
-        listed.append({"file": str(file), "findings": [asdict(f) for f in found], "hadolint": linted})
+        findings = check_file(file, environment)
+        messages = [] if is_definition(file) else hadolint(file)
+        n_failed += any(finding.level == "error" for finding in findings)
+        reports.append({"file": str(file), "findings": [asdict(f) for f in findings], "hadolint": messages})
         if not as_json:
-            show(file, found, linted)
+            print_report(file, findings, messages)
     if as_json:
-        print(json.dumps({"passed": not failed, "files": listed}, indent=2))
-    return 1 if failed else 0
+        print(json.dumps({"passed": not n_failed, "files": reports}, indent=2))
+    return 1 if n_failed else 0
 
 
-def files_at(path: str | None) -> list[Path]:
+def container_files(path: str | None) -> list[Path]:
     """A file, or those of a folder: Dockerfile, Containerfile, *.Dockerfile, *.def. Raises WorkshopError for none."""
-    place = Path(path) if path else Path.cwd()
-    if place.is_file():
-        return [place]
-    listed = sorted(file for file in place.iterdir() if is_container_file(file)) if place.is_dir() else []
-    if not listed and path is None:
-        return files_at(str(exercises.root_folder() / STARTER))
-    if not listed:
-        found = "none in that folder" if place.is_dir() else "no such file or folder"
+    folder = Path(path) if path else Path.cwd()
+    if folder.is_file():
+        return [folder]
+    files = sorted(file for file in folder.iterdir() if is_container_file(file)) if folder.is_dir() else []
+    if not files and path is None:
+        return container_files(str(exercises.root_folder() / STARTER))
+    if not files:
+        problem = "none in that folder" if folder.is_dir() else "no such file or folder"
         expected = "a Dockerfile, a Containerfile or an Apptainer definition (*.def)"
         raise WorkshopError(
-            looked_at=place, expected=expected, found=found, next_step=f"workshop container-check {STARTER}"
+            looked_at=folder, expected=expected, found=problem, next_step=f"workshop container-check {STARTER}"
         )
-    return listed
+    return files
 
 
 def is_container_file(file: Path) -> bool:
-    named = file.name in images.NAMES or file.name.startswith("Dockerfile.")
-    return file.is_file() and (named or file.suffix in (".Dockerfile", ".def"))
+    is_dockerfile = file.name in images.NAMES or file.name.startswith("Dockerfile.")
+    return file.is_file() and (is_dockerfile or file.suffix in (".Dockerfile", ".def"))
 
 
 def is_definition(file: Path) -> bool:
@@ -82,24 +82,26 @@ def is_definition(file: Path) -> bool:
     if file.suffix == ".def":
         return True
     try:
-        head = file.read_bytes()[:4000].decode("utf-8", "replace").splitlines()
+        lines = file.read_bytes()[:4000].decode("utf-8", "replace").splitlines()
     except OSError:
         return False
-    first = next((line.strip().lower() for line in head if line.strip() and not line.lstrip().startswith("#")), "")
-    return first.startswith("bootstrap")
+    first_word = next(
+        (line.strip().lower() for line in lines if line.strip() and not line.lstrip().startswith("#")), ""
+    )
+    return first_word.startswith("bootstrap")
 
 
-def look(file: Path, environment: str | None) -> list[Finding]:
+def check_file(file: Path, environment: str | None) -> list[Finding]:
     """The findings about one file, with `environment` as its build argument if it has one. Raises WorkshopError."""
     workspace = images.nearest_manifest(file.parent)
     if environment is not None and workspace is not None and environment not in workspace.environments:
         known = ", ".join(workspace.environments)
-        again = f"workshop container-check {shell.quoted(file)}"
+        next_step = f"workshop container-check {shell.quoted(file)}"
         raise WorkshopError(
             looked_at=f"[environments] in {workspace.path}",
             expected=f"one of {known}",
             found=repr(environment),
-            next_step=again,
+            next_step=next_step,
         )
     if is_definition(file):
         return definition_findings(file, environment)
@@ -120,26 +122,26 @@ def findings_of_image(image: Image) -> list[Finding]:
 
 def hadolint(file: Path) -> list[dict[str, object]] | str:
     """The messages of hadolint, or the reason why there are none."""
-    beside = Path(sys.executable).with_name("hadolint")
-    program = shutil.which("hadolint") or (str(beside) if beside.is_file() else None)
+    in_environment = Path(sys.executable).with_name("hadolint")
+    program = shutil.which("hadolint") or (str(in_environment) if in_environment.is_file() else None)
     if program is None:
         return "not installed"
     try:
-        done = subprocess.run([program, "--no-fail", "--format", "json", str(file)], capture_output=True, timeout=60)
-        listed = json.loads(done.stdout)
-        return [{key: entry[key] for key in ("code", "level", "line", "message")} for entry in listed]
+        process = subprocess.run([program, "--no-fail", "--format", "json", str(file)], capture_output=True, timeout=60)
+        messages = json.loads(process.stdout)
+        return [{key: entry[key] for key in ("code", "level", "line", "message")} for entry in messages]
     except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired):
         return "it did not answer"
 
 
-def show(file: Path, found: list[Finding], linted: list[dict[str, object]] | str) -> None:
+def print_report(file: Path, findings: list[Finding], messages: list[dict[str, object]] | str) -> None:
     print(f"{shell.relative(file.resolve())}")
-    for finding in found:
+    for finding in findings:
         message = message_of(finding)
         print(f"\n{finding.level}  {finding.name}\n{message}")
-    if isinstance(linted, str):
-        print(f"\nhadolint: {linted}" if not file.suffix == ".def" else "")
-    for entry in linted if isinstance(linted, list) else []:
+    if isinstance(messages, str):
+        print(f"\nhadolint: {messages}" if not file.suffix == ".def" else "")
+    for entry in messages if isinstance(messages, list) else []:
         print(f"\nhadolint {entry['code']} ({entry['level']}), line {entry['line']}: {entry['message']}")
-    errors = sum(finding.level == "error" for finding in found)
-    print(f"{'' if not (found or linted) else chr(10)}{errors} to mend, {len(found) - errors} advised\n")
+    errors = sum(finding.level == "error" for finding in findings)
+    print(f"{'' if not (findings or messages) else chr(10)}{errors} to mend, {len(findings) - errors} advised\n")

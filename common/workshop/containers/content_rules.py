@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from workshop.containers import dockerfile
 from workshop.containers.dockerfile import Instruction, Step
-from workshop.containers.images import Image, copy_of
+from workshop.containers.images import Image, parse_copy
 from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
 
 # A RUN with one of these may create any file; which ones is not known here.
-_BRINGS = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")
+_FILE_CREATING_COMMANDS = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")
 
 
 def content_findings(image: Image) -> list[Finding]:
@@ -35,7 +35,7 @@ def _empty_labels(image: Image) -> Iterator[Problem]:
             used = re.findall(r"\$\{?(\w+)", step.instruction.text)
             if empty := [name for name in used if name not in declared and name not in step.values]:
                 yield Problem(
-                    looked_at=image.where(step.instruction),
+                    looked_at=image.location(step.instruction),
                     expected="arguments that this stage declares: an ARG above FROM applies only to FROM",
                     found=f"no ARG {empty[0]}, so the label is empty",
                     next_step=f"ARG {empty[0]}=",
@@ -57,7 +57,7 @@ class Script:
 
 
 def started_scripts(image: Image) -> Iterator[Script]:
-    last = image.final
+    last = image.final_stage
     for instruction in filter(None, (last.entrypoint, last.command)):
         for word in (word.strip("'\"") for word in dockerfile.split(instruction.script)):
             if word.endswith(".py"):
@@ -67,7 +67,7 @@ def started_scripts(image: Image) -> Iterator[Script]:
 def _no_workdir(script: Script) -> Iterator[Problem]:
     if not script.has_folder:
         yield Problem(
-            looked_at=script.image.where(script.instruction),
+            looked_at=script.image.location(script.instruction),
             expected="a WORKDIR, from which the relative path starts",
             found=f"no WORKDIR: {script.path} is searched for in /",
             next_step="WORKDIR /workshop, above the COPY lines",
@@ -75,10 +75,10 @@ def _no_workdir(script: Script) -> Iterator[Problem]:
 
 
 def _script_not_copied(script: Script) -> Iterator[Problem]:
-    path = dockerfile.absolute(script.path, script.image.final.workdir)
-    if script.has_folder and not _arrives(script.image, path, folder=False):
+    path = dockerfile.absolute(script.path, script.image.final_stage.workdir)
+    if script.has_folder and not _is_created(script.image, path, folder=False):
         yield Problem(
-            looked_at=script.image.where(script.instruction),
+            looked_at=script.image.location(script.instruction),
             expected=f"{script.path} in the last stage",
             found="no step copies it there",
             next_step=f"COPY {script.path.lstrip('/')} {script.path}",
@@ -86,10 +86,10 @@ def _script_not_copied(script: Script) -> Iterator[Problem]:
 
 
 def _python_path(image: Image) -> Iterator[Problem]:
-    for entry in filter(None, image.final.env.get("PYTHONPATH", "").split(":")):
+    for entry in filter(None, image.final_stage.env.get("PYTHONPATH", "").split(":")):
         if not entry.startswith("/"):
             found = "not an absolute path"
-        elif not _arrives(image, dockerfile.absolute(entry, "/"), folder=True):
+        elif not _is_created(image, dockerfile.absolute(entry, "/"), folder=True):
             found = "no step copies anything there"
         else:
             continue
@@ -107,34 +107,34 @@ PYTHON_PATH_RULES = (Rule("python-path", ERROR, _python_path),)
 
 
 def _steps(image: Image) -> list[Step]:
-    return [step for stage in image.final.lineage() for step in stage.steps]
+    return [step for stage in image.final_stage.lineage() for step in stage.steps]
 
 
-def _within(inner: str, outer: str) -> bool:
+def _is_inside(inner: str, outer: str) -> bool:
     return inner == outer or inner.startswith(outer.rstrip("/") + "/")
 
 
-def _arrives(image: Image, path: str, folder: bool) -> bool:
+def _is_created(image: Image, path: str, folder: bool) -> bool:
     """Whether a step copies this file, or something in this folder; True where that is unknown."""
-    return any(_brings(image, step, path, folder) for step in _steps(image))
+    return any(_step_creates(image, step, path, folder) for step in _steps(image))
 
 
-def _brings(image: Image, step: Step, path: str, folder: bool) -> bool:
+def _step_creates(image: Image, step: Step, path: str, folder: bool) -> bool:
     if step.instruction.name == "RUN":
-        return bool(_BRINGS.search(step.instruction.script))
-    if (copied := copy_of(step)) is None:
+        return bool(_FILE_CREATING_COMMANDS.search(step.instruction.script))
+    if (copied := parse_copy(step)) is None:
         return False
     origin, sources, target = copied
     if origin or not sources:  # from another stage, or a heredoc
-        return _within(path, target) or (folder and _within(target, path))
-    into = len(sources) > 1 or dockerfile.expand(step.instruction.words[-1], step.values).endswith(("/", "."))
+        return _is_inside(path, target) or (folder and _is_inside(target, path))
+    into_folder = len(sources) > 1 or dockerfile.expand(step.instruction.words[-1], step.values).endswith(("/", "."))
     for source in sources:
-        there = image.context / source.strip("/")
+        source_path = image.context / source.strip("/")
         name = source.rstrip("/").rsplit("/", 1)[-1]
-        place = f"{target.rstrip('/')}/{name}" if into and not there.is_dir() else target
-        if folder and _within(place, path):
+        target_path = f"{target.rstrip('/')}/{name}" if into_folder and not source_path.is_dir() else target
+        if folder and _is_inside(target_path, path):
             return True
-        inside = path[len(place.rstrip("/")) :].lstrip("/")
-        if _within(path, place) and (not there.is_dir() or (there / inside).exists()):
+        rest = path[len(target_path.rstrip("/")) :].lstrip("/")
+        if _is_inside(path, target_path) and (not source_path.is_dir() or (source_path / rest).exists()):
             return True
     return False

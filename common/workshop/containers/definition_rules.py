@@ -10,7 +10,7 @@ from pathlib import Path
 from pixi_workspace import manifest
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop.containers import dockerfile, images, shellwords
-from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, installs, load
+from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, find_install, load
 from workshop.containers.build_rules import SECRET_NAME, SECRET_VALUE
 from workshop.containers.shellwords import PixiCall
 from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
@@ -31,7 +31,7 @@ class Install:
     workspace: manifest.Manifest | None
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         return f"{self.path.name}: pixi {' '.join(self.call.words)}"[:100]
 
     @property
@@ -51,20 +51,20 @@ class Install:
 def definition_findings(path: Path, environment: str | None = None) -> list[Finding]:
     """The findings about a definition as it stands, or with `environment`. Raises WorkshopError as `load` does."""
     stages = load(path, environment)
-    found = [*findings_of(stages, FORM_RULES), *findings_of(stages, STAGE_RULES)]
-    if (call := installs(stages)) is None:
-        return found
+    findings = [*findings_of(stages, FORM_RULES), *findings_of(stages, STAGE_RULES)]
+    if (call := find_install(stages)) is None:
+        return findings
     install = Install(path, stages, *call, images.nearest_manifest(path.parent))
-    of_install = [*findings_of([install], INSTALL_RULES)]
-    names = {finding.name for finding in of_install}
-    known = not names & {"def-argument", "def-environment-unknown", "def-environment-platform"}
-    return [*found, *of_install, *findings_of([install] if known else [], RESULT_RULES)]
+    install_findings = [*findings_of([install], INSTALL_RULES)]
+    names = {finding.name for finding in install_findings}
+    is_valid = not names & {"def-argument", "def-environment-unknown", "def-environment-platform"}
+    return [*findings, *install_findings, *findings_of([install] if is_valid else [], RESULT_RULES)]
 
 
 # ---------------------------------------------------------------- the form
 
 
-def _near(word: str, known: Sequence[str]) -> str:
+def _closest(word: str, known: Sequence[str]) -> str:
     return nearest(word.lower(), known, cutoff=0) or known[0]
 
 
@@ -72,10 +72,10 @@ def _unknown_agent(stage: Stage) -> Iterator[Problem]:
     agent = stage.header["bootstrap"]
     if agent not in AGENTS:
         yield Problem(
-            looked_at=stage.where,
+            looked_at=stage.location,
             expected=f"one of {', '.join(AGENTS[:7])}",
             found=repr(agent),
-            next_step=f"Bootstrap: {_near(agent, AGENTS)}",
+            next_step=f"Bootstrap: {_closest(agent, AGENTS)}",
         )
 
 
@@ -83,14 +83,17 @@ def _wrong_header(stage: Stage) -> Iterator[Problem]:
     agent = stage.header["bootstrap"]
     if agent in AGENTS and agent not in _WITHOUT_FROM and "from" not in stage.header:
         yield Problem(
-            looked_at=stage.where, expected="From: beside Bootstrap:", found="none", next_step="From: NAME@sha256:..."
+            looked_at=stage.location,
+            expected="From: beside Bootstrap:",
+            found="none",
+            next_step="From: NAME@sha256:...",
         )
     for line, name in stage.unknown:
         yield Problem(
             looked_at=f"{stage.file}, line {line}",
             expected="a header that Apptainer knows",
             found=f"{name}:",
-            next_step=f"{_near(name, HEADERS).capitalize()}: ...",
+            next_step=f"{_closest(name, HEADERS).capitalize()}: ...",
         )
 
 
@@ -101,7 +104,7 @@ def _unknown_section(stage: Stage) -> Iterator[Problem]:
                 looked_at=f"{stage.file}, line {section.line}",
                 expected="a section that Apptainer knows",
                 found=f"%{section.name}",
-                next_step=f"%{_near(section.name, SECTIONS)}",
+                next_step=f"%{_closest(section.name, SECTIONS)}",
             )
 
 
@@ -118,7 +121,7 @@ def _no_digest(stage: Stage) -> Iterator[Problem]:
     image = stage.header.get("from", "")
     if stage.header["bootstrap"] in ("docker", "oras") and not re.search(r"@sha256:[0-9a-f]{64}$", image):
         yield Problem(
-            looked_at=f"{stage.where}: From",
+            looked_at=f"{stage.location}: From",
             expected="a digest: a tag can be moved to another image",
             found=image or "nothing",
             next_step="From: NAME@sha256:..., with the tag in a comment: not every release of Apptainer accepts both",
@@ -143,9 +146,9 @@ STAGE_RULES = (Rule("def-base-digest", ERROR, _no_digest), Rule("def-secret", ER
 
 
 def _not_locked(install: Install) -> Iterator[Problem]:
-    if not install.call.held:
+    if not install.call.lock_mode:
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected="--locked",
             found="neither --locked nor --frozen",
             next_step="pixi install --locked --environment {{ ENVIRONMENT }}",
@@ -165,7 +168,7 @@ def _not_copied(install: Install, *names: str) -> Iterator[Problem]:
     copied = [source.rstrip("/").rsplit("/", 1)[-1] for origin, source, _ in install.stage.copies() if not origin]
     if not set(names) & set(copied):
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected=f"{names[0]} in %files",
             found=", ".join(copied) or "nothing",
             next_step=f"{names[0]} /workshop/{names[0]} in %files",
@@ -175,7 +178,7 @@ def _not_copied(install: Install, *names: str) -> Iterator[Problem]:
 def _no_default(install: Install) -> Iterator[Problem]:
     if "{{" in install.call.environment:
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected="a default value in %arguments",
             found=install.call.environment,
             next_step="ENVIRONMENT=cpu in %arguments",
@@ -186,7 +189,7 @@ def _unknown_environment(install: Install) -> Iterator[Problem]:
     known = install.environments
     if known and install.call.environment not in known:
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected=f"one of {', '.join(known)}",
             found=repr(install.call.environment),
             next_step=f"--environment {known[0]}",
@@ -199,7 +202,7 @@ def _other_platform(install: Install) -> Iterator[Problem]:
         return
     subdirs = {platform.subdir for platform in platforms_of(workspace, workspace.environments[name].features)}
     yield Problem(
-        looked_at=install.where,
+        looked_at=install.location,
         expected="an environment for Linux",
         found=f"{name} is for {', '.join(sorted(subdirs))}",
         next_step=f"another environment ({', '.join(install.environments)}), or add a platform to it in "
@@ -237,7 +240,7 @@ def _copy_prefix(install: Install) -> str:
 def _prefix_not_copied(install: Install) -> Iterator[Problem]:
     if install.last is not install.stage and not _prefixes(install):
         yield Problem(
-            looked_at=install.last.where,
+            looked_at=install.last.location,
             expected=f"%files from the first stage with {install.prefix}",
             found="none",
             next_step=_copy_prefix(install),
@@ -248,7 +251,7 @@ def _prefix_moved(install: Install) -> Iterator[Problem]:
     targets = _prefixes(install)
     if install.last is not install.stage and targets and install.prefix not in targets:
         yield Problem(
-            looked_at=install.last.where,
+            looked_at=install.last.location,
             expected=f"the environment at {install.prefix}: its files contain that path",
             found=targets[0],
             next_step=_copy_prefix(install),
@@ -259,14 +262,14 @@ def _pixi_in_final(install: Install) -> Iterator[Problem]:
     image = install.last.header.get("from", "")
     if install.last is install.stage:
         yield Problem(
-            looked_at=install.where,
+            looked_at=install.location,
             expected="a last stage without Pixi and its cache",
             found="Pixi installs in the last stage",
             next_step="add a second Bootstrap: with %files from build",
         )
     elif "pixi" in image.partition("@")[0].rsplit("/", 1)[-1]:
         yield Problem(
-            looked_at=install.last.where,
+            looked_at=install.last.location,
             expected="no Pixi in the last stage",
             found=image[:60],
             next_step="From: debian@sha256:...",
@@ -276,7 +279,7 @@ def _pixi_in_final(install: Install) -> Iterator[Problem]:
 def _cuda_override(install: Install) -> Iterator[Problem]:
     if install.workspace is None:
         return
-    cuda = images.cuda_needed(images.linux_platforms(install.workspace, install.call.environment))
+    cuda = images.required_cuda(images.linux_platforms(install.workspace, install.call.environment))
     override = install.call.variables.get("CONDA_OVERRIDE_CUDA", "not set")
     if cuda and not images.is_at_least(override, cuda):
         yield Problem(
@@ -296,7 +299,7 @@ def _path(install: Install) -> Iterator[Problem]:
     path = _exports(install).get("PATH", "not set")
     if path.split(":")[0] != f"{install.prefix}/bin":
         yield Problem(
-            looked_at=f"{install.last.where}: %environment",
+            looked_at=f"{install.last.location}: %environment",
             expected=f"PATH that begins with {install.prefix}/bin",
             found=path,
             next_step=f"export PATH={install.prefix}/bin:$PATH",
@@ -305,15 +308,15 @@ def _path(install: Install) -> Iterator[Problem]:
 
 def _activation(install: Install) -> Iterator[Problem]:
     workspace, environment = install.workspace, install.call.environment
-    wanted = {"CONDA_PREFIX": install.prefix}
+    required = {"CONDA_PREFIX": install.prefix}
     if workspace is not None:
         linux = images.linux_platforms(workspace, environment)
-        wanted |= images.activation_of(workspace, environment, linux[0])
+        required |= images.activation_variables(workspace, environment, linux[0])
     exported = _exports(install)
-    for name in wanted:
+    for name in required:
         if not exported.get(name):
             yield Problem(
-                looked_at=f"{install.last.where}: %environment",
+                looked_at=f"{install.last.location}: %environment",
                 expected=f"{name}, which activating {environment} sets",
                 found="not set",
                 next_step=f"export {name}=...",

@@ -24,7 +24,7 @@ INSTRUCTIONS = frozenset(
 # In the others a bracket is a character as any other.
 JSON_FORM = ("ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME")
 # What the builder itself sets; declared or not, these have a value in FROM.
-PREDEFINED = {
+PREDEFINED_ARGS = {
     "TARGETPLATFORM": "linux/amd64",
     "BUILDPLATFORM": "linux/amd64",
     "TARGETOS": "linux",
@@ -128,45 +128,45 @@ def read(path: Path) -> list[Instruction]:
 def parse(text: str, path: Path) -> list[Instruction]:
     """The instructions in `text`; `path` for messages."""
     if "\0" in text or "\ufffd" in text:
-        raise _problem(path, 1, "text in UTF-8", "bytes that are none")
+        raise _syntax_error(path, 1, "text in UTF-8", "bytes that are none")
     lines = text.replace("\r\n", "\n").split("\n")
     escape = _escape(lines)
-    continued = re.compile(re.escape(escape) + r"[ \t]*$")
-    found, number = [], 0
+    continuation = re.compile(re.escape(escape) + r"[ \t]*$")
+    instructions, number = [], 0
     while number < len(lines):
-        start, joined, more = number, "", True
-        while more and number < len(lines):
+        start, text_so_far, continues = number, "", True
+        while continues and number < len(lines):
             line = lines[number]
             number += 1
             if not line.strip() or line.lstrip().startswith("#"):
-                if not joined:
+                if not text_so_far:
                     start = number
-                    more = False
+                    continues = False
                 continue  # Docker skips them inside a continued line, too
-            more = continued.search(line) is not None
-            joined += continued.sub("", line) if more else line
-        if not joined.strip():
+            continues = continuation.search(line) is not None
+            text_so_far += continuation.sub("", line) if continues else line
+        if not text_so_far.strip():
             continue
-        head = re.match(r"\s*(\S+)\s*(.*)", joined, re.DOTALL)
-        assert head is not None  # the line is not blank
-        name, rest = head[1].upper(), head[2].strip()
+        match = re.match(r"\s*(\S+)\s*(.*)", text_so_far, re.DOTALL)
+        assert match is not None  # the line is not blank
+        name, rest = match[1].upper(), match[2].strip()
         if name not in INSTRUCTIONS:
-            raise _problem(path, start + 1, "an instruction such as FROM, COPY or RUN", repr(head[1][:60]))
+            raise _syntax_error(path, start + 1, "an instruction such as FROM, COPY or RUN", repr(match[1][:60]))
         if not rest:
-            raise _problem(path, start + 1, f"something after {name}", "the end of the line")
+            raise _syntax_error(path, start + 1, f"something after {name}", "the end of the line")
         flags, rest = _flags(rest)
         if not rest:
-            raise _problem(path, start + 1, f"something after {name}", f"nothing but --{flags[-1][0]}")
+            raise _syntax_error(path, start + 1, f"something after {name}", f"nothing but --{flags[-1][0]}")
         bodies = []
         if name in ("RUN", "COPY", "ADD") and not rest.startswith("["):
-            for begun in filter(None, map(_HEREDOC.match, split(rest))):
-                end = begun[3]
-                body, number = _heredoc(lines, number, end, bool(begun[1]))
+            for opening in filter(None, map(_HEREDOC.match, split(rest))):
+                end = opening[3]
+                body, number = _heredoc(lines, number, end, bool(opening[1]))
                 if body is None:
-                    raise _problem(path, start + 1, f"a line {end} that ends the heredoc", "none")
+                    raise _syntax_error(path, start + 1, f"a line {end} that ends the heredoc", "none")
                 bodies.append(body)
-        found.append(Instruction(name, flags, rest, tuple(bodies), start + 1))
-    return found
+        instructions.append(Instruction(name, flags, rest, tuple(bodies), start + 1))
+    return instructions
 
 
 def _escape(lines: list[str]) -> str:
@@ -183,16 +183,16 @@ def _escape(lines: list[str]) -> str:
 def _flags(rest: str) -> tuple[tuple[tuple[str, str], ...], str]:
     """The `--name=value` in front, and what follows them."""
     flags = []
-    while head := re.match(r"--([a-z][\w-]*)(?:=(\"[^\"]*\"|\S*))?(?:\s+|$)", rest):
-        flags.append((head[1], (head[2] or "").strip('"')))
-        rest = rest[head.end() :]
+    while match := re.match(r"--([a-z][\w-]*)(?:=(\"[^\"]*\"|\S*))?(?:\s+|$)", rest):
+        flags.append((match[1], (match[2] or "").strip('"')))
+        rest = rest[match.end() :]
     return tuple(flags), rest
 
 
-def _heredoc(lines: list[str], number: int, end: str, dash: bool) -> tuple[str | None, int]:
+def _heredoc(lines: list[str], number: int, end: str, strip_tabs: bool) -> tuple[str | None, int]:
     body = []
     while number < len(lines):
-        line = lines[number].lstrip("\t") if dash else lines[number]
+        line = lines[number].lstrip("\t") if strip_tabs else lines[number]
         number += 1
         if line == end:
             return "\n".join(body), number
@@ -200,7 +200,7 @@ def _heredoc(lines: list[str], number: int, end: str, dash: bool) -> tuple[str |
     return None, number
 
 
-def _problem(path: Path, line: int, expected: str, found: str) -> WorkshopError:
+def _syntax_error(path: Path, line: int, expected: str, found: str) -> WorkshopError:
     return WorkshopError(
         looked_at=f"{path}, line {line}",
         expected=expected,
@@ -211,12 +211,12 @@ def _problem(path: Path, line: int, expected: str, found: str) -> WorkshopError:
 
 def split(text: str) -> list[str]:
     """Words at white space; quotes hold them together and stay."""
-    words, word, quote, skip = [], "", "", False
+    words, word, quote, escaped = [], "", "", False
     for character in text:
-        if skip:
-            word, skip = word + character, False
+        if escaped:
+            word, escaped = word + character, False
         elif character == "\\" and quote != "'":
-            word, skip = word + character, True
+            word, escaped = word + character, True
         elif quote:
             word += character
             quote = "" if character == quote else quote
@@ -240,22 +240,22 @@ def expand(word: str, values: Mapping[str, str], unset: set[str] | None = None) 
             result, position = result + word[position + 1], position + 2
         elif character in "\"'" and quote in ("", character):
             quote, position = ("" if quote else character), position + 1
-        elif character == "$" and quote != "'" and (found := _VARIABLE.match(word, position)):
-            result += _value(found, values, unset)
-            position = found.end()
+        elif character == "$" and quote != "'" and (match := _VARIABLE.match(word, position)):
+            result += _parameter_value(match, values, unset)
+            position = match.end()
         else:
             result, position = result + character, position + 1
     return result
 
 
-def _value(found: re.Match[str], values: Mapping[str, str], unset: set[str] | None) -> str:
-    name, operator, operand = found[1] or found[2], found[3] or "", found[4] or ""
+def _parameter_value(match: re.Match[str], values: Mapping[str, str], unset: set[str] | None) -> str:
+    name, operator, operand = match[1] or match[2], match[3] or "", match[4] or ""
     value = values.get(name)
-    given = None if value == "" and operator.startswith(":") else value
+    usable_value = None if value == "" and operator.startswith(":") else value
     if operator in (":-", "-"):
-        return expand(operand, values, unset) if given is None else given
+        return expand(operand, values, unset) if usable_value is None else usable_value
     if operator in (":+", "+"):
-        return "" if given is None else expand(operand, values, unset)
+        return "" if usable_value is None else expand(operand, values, unset)
     if value is None and unset is not None:
         unset.add(name)
     value = value or ""
@@ -276,47 +276,47 @@ def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
     words = split(instruction.text)
     if instruction.name != "ARG" and "=" not in words[0]:  # the old form: ENV NAME all the rest
         return [(words[0], instruction.text[len(words[0]) :].strip())]
-    found = []
+    result = []
     for word in words:
         name, sign, value = word.partition("=")
-        found.append((name.strip("\"'"), value if sign else None))
-    return found
+        result.append((name.strip("\"'"), value if sign else None))
+    return result
 
 
-def stages(instructions: list[Instruction], given: Mapping[str, str], path: Path) -> list[Stage]:
+def stages(instructions: list[Instruction], build_args: Mapping[str, str], path: Path) -> list[Stage]:
     """The stages with the build arguments `given`. Raises WorkshopError where there is no FROM."""
-    general = dict(PREDEFINED)
-    made: list[Stage] = []
+    global_args = dict(PREDEFINED_ARGS)
+    result: list[Stage] = []
     for instruction in instructions:
         if instruction.name == "FROM":
-            made.append(_begin(instruction, general, made))
-        elif made:
-            _take(made[-1], instruction, general, given)
+            result.append(_new_stage(instruction, global_args, result))
+        elif result:
+            _apply(result[-1], instruction, global_args, build_args)
         elif instruction.name == "ARG":
             for name, default in pairs(instruction):
-                if name in given:
-                    general[name] = given[name]
+                if name in build_args:
+                    global_args[name] = build_args[name]
                 elif default is not None:
-                    general[name] = expand(default, general)
+                    global_args[name] = expand(default, global_args)
         else:
-            raise _problem(path, instruction.line, "FROM before anything but ARG", instruction.name)
-    if not made:
+            raise _syntax_error(path, instruction.line, "FROM before anything but ARG", instruction.name)
+    if not result:
         raise WorkshopError(
             looked_at=path, expected="a line FROM", found="none", next_step="begin with FROM and an image"
         )
-    return made
+    return result
 
 
-def _begin(instruction: Instruction, general: dict[str, str], made: list[Stage]) -> Stage:
+def _new_stage(instruction: Instruction, global_args: dict[str, str], earlier: list[Stage]) -> Stage:
     unset: set[str] = set()
     words = instruction.words
-    base = expand(words[0], general, unset)
-    name = words[2].lower() if len(words) == 3 and words[1].upper() == "AS" else str(len(made))
-    parent = next((stage for stage in reversed(made) if stage.name == base.lower()), None)
+    base = expand(words[0], global_args, unset)
+    name = words[2].lower() if len(words) == 3 and words[1].upper() == "AS" else str(len(earlier))
+    parent = next((stage for stage in reversed(earlier) if stage.name == base.lower()), None)
     if parent is None:
-        return Stage(len(made), name, base, instruction.line, None, tuple(sorted(unset)))
+        return Stage(len(earlier), name, base, instruction.line, None, tuple(sorted(unset)))
     return Stage(
-        len(made),
+        len(earlier),
         name,
         base,
         instruction.line,
@@ -334,19 +334,19 @@ def _begin(instruction: Instruction, general: dict[str, str], made: list[Stage])
     )
 
 
-def _take(stage: Stage, instruction: Instruction, general: dict[str, str], given: Mapping[str, str]) -> None:
+def _apply(stage: Stage, instruction: Instruction, global_args: dict[str, str], build_args: Mapping[str, str]) -> None:
     """Add a step, and what it changes for those that follow."""
     values = stage.arguments | stage.env
     stage.steps.append(Step(instruction, values, stage.workdir))
     name = instruction.name
     if name == "ARG":
         for key, default in pairs(instruction):
-            value = given.get(key, general.get(key) if default is None else expand(default, values))
+            value = build_args.get(key, global_args.get(key) if default is None else expand(default, values))
             if value is not None:
                 stage.arguments[key] = value
     elif name in ("ENV", "LABEL"):
-        place = stage.env if name == "ENV" else stage.labels
-        place.update({expand(key, values): expand(value or "", values) for key, value in pairs(instruction)})
+        target = stage.env if name == "ENV" else stage.labels
+        target.update({expand(key, values): expand(value or "", values) for key, value in pairs(instruction)})
     elif name == "USER":
         stage.user = expand(instruction.text, values)
     elif name == "WORKDIR":

@@ -24,8 +24,8 @@ from workshop.support.files import sha256_of
 from workshop.support.hardware import nvidia_smi
 
 ENGINES = ("docker", "podman", "buildah")
-NAME = "reproducible-ml"
-FILE = "exercise-5-container/solution/Dockerfile"
+IMAGE_NAME = "reproducible-ml"
+DOCKERFILE = "exercise-5-container/solution/Dockerfile"
 RESULTS = "/workshop/results"
 SCRIPT = "exercise-2-pytorch-cu12/solution/train.py"
 USER = 1000  # as in the Dockerfile
@@ -57,13 +57,13 @@ class Engine:
         return subprocess.run(line, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL)
 
 
-def answering() -> tuple[list[Engine], list[str]]:
+def available_engines() -> tuple[list[Engine], list[str]]:
     """The engines that answer, in the order of ENGINES, and for each of the others the reason why it does not."""
-    found, why = [], []
+    engines, reasons = [], []
     for name in ENGINES:
         program = shutil.which(name)
         if program is None:
-            why.append(f"{name}: not on the PATH")
+            reasons.append(f"{name}: not on the PATH")
             continue
         engine = Engine(name, program, "")
         # `--version` works without a daemon and without storage; these commands need what a build needs.
@@ -75,27 +75,28 @@ def answering() -> tuple[list[Engine], list[str]]:
         try:
             answer = engine.call(*words)
         except OSError as error:
-            why.append(f"{name}: {error.strerror}")
+            reasons.append(f"{name}: {error.strerror}")
             continue
         if answer.returncode == 0:
-            found.append(Engine(name, program, answer.stdout.strip()))
+            engines.append(Engine(name, program, answer.stdout.strip()))
         else:
-            why.append(f"{name}: {last_line(answer.stderr)}")
-    return found, why
+            reasons.append(f"{name}: {last_line(answer.stderr)}")
+    return engines, reasons
 
 
-def usable(wanted: str | None, running: bool) -> list[Engine]:
+def usable_engines(engine_name: str | None, running: bool) -> list[Engine]:
     """The engine named, or all that answer (and can run). Raises NoEngine with the reason for each."""
-    found, why = answering()
-    if fit := [e for e in found if wanted in (None, e.name) and (e.can_run or not running)]:
-        return fit
+    engines, reasons = available_engines()
+    if suitable := [e for e in engines if engine_name in (None, e.name) and (e.can_run or not running)]:
+        return suitable
     if running:
-        why += [f"{e.name}: it builds images and does not run them" for e in found if not e.can_run]
+        reasons += [f"{e.name}: it builds images and does not run them" for e in engines if not e.can_run]
     expected = "docker or podman, ready to run" if running else "docker, podman or buildah, ready to build"
     raise NoEngine(
-        looked_at=f"the container engine {wanted}" if wanted else "the container engines on this machine",
+        looked_at=f"the container engine {engine_name}" if engine_name else "the container engines on this machine",
         expected=expected,
-        found="; ".join(reason for reason in why if wanted is None or reason.startswith(f"{wanted}:")) or "none",
+        found="; ".join(reason for reason in reasons if engine_name is None or reason.startswith(f"{engine_name}:"))
+        or "none",
         next_step="start Docker, or install one: `apt-get install podman`; without one: workshop container-check",
     )
 
@@ -109,14 +110,14 @@ def last_line(stderr: str) -> str:
 
 def explained_failure(engine: Engine, action: str, output: str) -> WorkshopError:
     """The reason why an engine failed: no space, no permission, no network, a stale lock, or its own last line."""
-    low, found = output.lower(), last_line(output)
+    lowercase, reason = output.lower(), last_line(output)
     advice = "see the lines above; fix the cause and run the same command again"
-    if "no space left" in low or "disk quota exceeded" in low:
+    if "no space left" in lowercase or "disk quota exceeded" in lowercase:
         advice = f"free some space: {engine.name} {'rmi' if engine.name == 'buildah' else 'image'} prune, and `df -h`"
-    elif any(word in low for word in ("newuidmap", "subuid", "operation not permitted", "permission denied")):
+    elif any(word in lowercase for word in ("newuidmap", "subuid", "operation not permitted", "permission denied")):
         advice = "the engine lacks permission: ask for entries in /etc/subuid and /etc/subgid, or for the group docker"
     elif any(
-        word in low
+        word in lowercase
         for word in (
             "no such host",
             "connection refused",
@@ -127,12 +128,12 @@ def explained_failure(engine: Engine, action: str, output: str) -> WorkshopError
     ):
         load = "buildah pull docker-archive:FILE" if engine.name == "buildah" else f"{engine.name} load"
         advice = f"the base images come from the network: connect and try again, or load them from an archive: {load}"
-    elif "not up-to-date" in low or "lock-file not up" in low:
+    elif "not up-to-date" in lowercase or "lock-file not up" in lowercase:
         advice = "pixi lock, then check what changed"
-    return WorkshopError(looked_at=f"{action} with {engine.name}", expected="success", found=found, next_step=advice)
+    return WorkshopError(looked_at=f"{action} with {engine.name}", expected="success", found=reason, next_step=advice)
 
 
-def fitting(environment: str, path: Path) -> manifest.Manifest:
+def workspace_with(environment: str, path: Path) -> manifest.Manifest:
     """The manifest above a Dockerfile. Raises WorkshopError if it lacks the environment, or has it for other machines."""
     workspace = images.nearest_manifest(path.parent)
     if workspace is None:
@@ -150,46 +151,46 @@ def fitting(environment: str, path: Path) -> manifest.Manifest:
             found=repr(environment),
             next_step="workshop container-build cpu",
         )
-    found = [p.subdir for p in platforms_of(workspace, workspace.environments[environment].features)]
-    here = images.this_subdir()
-    if here not in found:
+    subdirs = [p.subdir for p in platforms_of(workspace, workspace.environments[environment].features)]
+    host = images.image_subdir()
+    if host not in subdirs:
         raise WorkshopError(
             looked_at=f"the environment {environment}",
-            expected=f"one for {here}, the platform of images on this machine",
-            found=f"it is for {', '.join(dict.fromkeys(found))}",
+            expected=f"one for {host}, the platform of images on this machine",
+            found=f"it is for {', '.join(dict.fromkeys(subdirs))}",
             next_step="workshop container-build cpu, or build on another machine",
         )
     return workspace
 
 
-def arguments(workspace: manifest.Manifest, environment: str, root: Path) -> dict[str, str]:
+def build_arguments(workspace: manifest.Manifest, environment: str, root: Path) -> dict[str, str]:
     """The build arguments: the environment, the lock's sha256, and the commit, with `-dirty` if files differ from it."""
-    found = {"ENVIRONMENT": environment, "LOCK_SHA256": sha256_of(workspace.path.with_name("pixi.lock"))}
+    result = {"ENVIRONMENT": environment, "LOCK_SHA256": sha256_of(workspace.path.with_name("pixi.lock"))}
     commit = shell.git(root, "rev-parse", "HEAD")
     if commit:
-        found["REVISION"] = commit + (
+        result["REVISION"] = commit + (
             "-dirty" if shell.git(root, "status", "--porcelain", "--untracked-files=no") else ""
         )
-    return found
+    return result
 
 
-def build_command(engine: Engine, path: Path, root: Path, tag: str, given: dict[str, str]) -> list[str]:
+def build_command(engine: Engine, path: Path, root: Path, tag: str, values: dict[str, str]) -> list[str]:
     """The command line that builds; every file of the image gets the time of the commit."""
-    moment = shell.git(root, "log", "-1", "--format=%ct") or "0"
-    build_args = [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
+    commit_time = shell.git(root, "log", "-1", "--format=%ct") or "0"
+    build_args = [word for key, value in values.items() for word in ("--build-arg", f"{key}={value}")]
     if engine.name == "docker":
-        more = ["build", "--build-arg", f"SOURCE_DATE_EPOCH={moment}"]
+        options = ["build", "--build-arg", f"SOURCE_DATE_EPOCH={commit_time}"]
     else:
         # The format of OCI: Docker's contains a random host name. All stages: Buildah 1.28 skips a stage that is chosen
         # by an argument, as if no other needed it.
-        more = ["build", "--format", "oci", "--timestamp", moment, "--skip-unused-stages=false"]
-    return [engine.program, *more, *build_args, "--file", str(path), "--tag", tag, str(root)]
+        options = ["build", "--format", "oci", "--timestamp", commit_time, "--skip-unused-stages=false"]
+    return [engine.program, *options, *build_args, "--file", str(path), "--tag", tag, str(root)]
 
 
-def build(environment: str, tag: str | None, file: str | None, wanted: str | None, extra: list[str]) -> int:
+def build(environment: str, tag: str | None, file: str | None, engine_name: str | None, extra: list[str]) -> int:
     """Build the image of an environment; 0. extra: further `NAME=VALUE` for --build-arg. Raises WorkshopError."""
-    path = the_file(file)
-    workspace = fitting(environment, path)
+    path = dockerfile_path(file)
+    workspace = workspace_with(environment, path)
     root = workspace.path.parent
     image = images.load_image(path)
     if image.environment != environment and images.environment_argument(image) is None:
@@ -199,41 +200,41 @@ def build(environment: str, tag: str | None, file: str | None, wanted: str | Non
             found=f"always {image.environment}",
             next_step="workshop check 5",
         )
-    engine = usable(wanted, running=False)[0]
-    given = arguments(workspace, environment, root)
+    engine = usable_engines(engine_name, running=False)[0]
+    values = build_arguments(workspace, environment, root)
     for word in extra:
         name, sign, value = word.partition("=")
         if not sign or not name:
             raise WorkshopError(
                 looked_at="--build-arg", expected="NAME=VALUE", found=repr(word), next_step="--build-arg BASE_IMAGE=..."
             )
-        given[name] = value
-    tag = tag or f"{NAME}:{environment}"
-    line = build_command(engine, path.resolve(), root, tag, given)
-    print(f"{engine.name} {engine.version}: {shlex.join(line)}", flush=True)
-    failed = _streamed(line)
-    if failed is not None:
-        raise explained_failure(engine, "the build", failed)
+        values[name] = value
+    tag = tag or f"{IMAGE_NAME}:{environment}"
+    command = build_command(engine, path.resolve(), root, tag, values)
+    print(f"{engine.name} {engine.version}: {shlex.join(command)}", flush=True)
+    output = _run_streaming(command)
+    if output is not None:
+        raise explained_failure(engine, "the build", output)
     print(f"{tag}: {digest_of(engine, tag)}")
     return 0
 
 
-def _streamed(line: list[str]) -> str | None:
+def _run_streaming(command: list[str]) -> str | None:
     """Run a command and pass its output on; None if it succeeds, else its last lines."""
-    kept: list[str] = []
+    last_lines: list[str] = []
     process = subprocess.Popen(
-        line,
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
     )
-    for text in process.stdout or ():
-        sys.stdout.write(text)
-        kept = [*kept[-60:], text]
+    for line in process.stdout or ():
+        sys.stdout.write(line)
+        last_lines = [*last_lines[-60:], line]
     sys.stdout.flush()
-    return None if process.wait() == 0 else "".join(kept)
+    return None if process.wait() == 0 else "".join(last_lines)
 
 
 def digest_of(engine: Engine, tag: str) -> str:
@@ -256,8 +257,8 @@ def labels_of(engine: Engine, tag: str) -> dict[str, str]:
         return {}
 
 
-def the_file(file: str | None) -> Path:
-    path = Path(file) if file else exercises.root_folder() / FILE
+def dockerfile_path(file: str | None) -> Path:
+    path = Path(file) if file else exercises.root_folder() / DOCKERFILE
     if not path.is_file():
         found = "a folder of that name" if path.is_dir() else "no such file"
         raise WorkshopError(
@@ -269,9 +270,9 @@ def the_file(file: str | None) -> Path:
     return path.resolve()
 
 
-def with_image(tag: str, wanted: str | None) -> Engine:
+def engine_with_image(tag: str, engine_name: str | None) -> Engine:
     """The engine that has the image: engines do not share their images. Raises NoEngine, or NoImage if none has it."""
-    engines = usable(wanted, running=True)
+    engines = usable_engines(engine_name, running=True)
     for engine in engines:
         if digest_of(engine, tag):
             return engine
@@ -289,7 +290,7 @@ def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | N
     """The options that make the host's GPUs visible, for an environment that needs one. Raises WorkshopError without a GPU."""
     if workspace is None or environment not in workspace.environments:
         return []
-    cuda = images.cuda_needed(platforms_of(workspace, workspace.environments[environment].features))
+    cuda = images.required_cuda(platforms_of(workspace, workspace.environments[environment].features))
     if cuda is None:
         return []
     if not nvidia_smi():
@@ -304,72 +305,72 @@ def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | N
 
 def run_command(engine: Engine, tag: str, results: Path, flags: list[str], words: list[str]) -> list[str]:
     """The command line that runs an image without a network, where only the results and /tmp can be written."""
-    more = "run --rm --read-only --tmpfs /tmp --network none --cap-drop all --security-opt no-new-privileges".split()
-    more += ["--env", "HOME=/tmp"]
-    if user_here() not in (0, None):  # you own the results; under root, the image keeps its own user
-        more += ["--userns", "keep-id"] if engine.name == "podman" else []
-        more += ["--user", f"{os.getuid()}:{os.getgid()}"]
-    return [engine.program, *more, "--volume", f"{results}:{RESULTS}", *flags, tag, *words]
+    options = "run --rm --read-only --tmpfs /tmp --network none --cap-drop all --security-opt no-new-privileges".split()
+    options += ["--env", "HOME=/tmp"]
+    if current_user() not in (0, None):  # you own the results; under root, the image keeps its own user
+        options += ["--userns", "keep-id"] if engine.name == "podman" else []
+        options += ["--user", f"{os.getuid()}:{os.getgid()}"]
+    return [engine.program, *options, "--volume", f"{results}:{RESULTS}", *flags, tag, *words]
 
 
-def user_here() -> int | None:
+def current_user() -> int | None:
     """Your user number; None on Windows, where Docker maps the owner itself."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
-def prepared(output: str | None) -> Path:
+def results_folder(output: str | None) -> Path:
     """The folder on this machine that is mounted at RESULTS; the image's user can write to it."""
-    place = Path(output).expanduser().resolve() if output else exercises.root_folder() / "results"
-    if ":" in str(place)[len(place.drive) :]:
+    results = Path(output).expanduser().resolve() if output else exercises.root_folder() / "results"
+    if ":" in str(results)[len(results.drive) :]:
         raise WorkshopError(
-            looked_at=place,
+            looked_at=results,
             expected="a folder without a colon, which engines read as the end of the name",
             found="one with a colon",
             next_step="name another folder with --output",
         )
-    if place.exists() and not place.is_dir():
+    if results.exists() and not results.is_dir():
         raise WorkshopError(
-            looked_at=place,
+            looked_at=results,
             expected="a folder for the results",
             found="a file of that name",
             next_step="name another folder with --output",
         )
-    made = not place.exists()
-    place.mkdir(parents=True, exist_ok=True)
-    if user_here() == 0:
-        if made:
-            os.chown(place, USER, USER)
-        status = place.stat()
+    is_new = not results.exists()
+    results.mkdir(parents=True, exist_ok=True)
+    if current_user() == 0:
+        if is_new:
+            os.chown(results, USER, USER)
+        status = results.stat()
         writable = status.st_mode & 0o002 or (status.st_uid == USER and status.st_mode & 0o200)
         if not writable:
             raise WorkshopError(
-                looked_at=place,
+                looked_at=results,
                 expected=f"a folder that the image's user {USER} can write to",
                 found=f"it belongs to {status.st_uid}",
-                next_step=f"chown {USER} {shell.quoted(place)}, or name another folder with --output",
+                next_step=f"chown {USER} {shell.quoted(results)}, or name another folder with --output",
             )
-    elif not os.access(place, os.W_OK):
+    elif not os.access(results, os.W_OK):
         raise WorkshopError(
-            looked_at=place,
+            looked_at=results,
             expected="a folder that you can write to",
             found="it is not",
             next_step="name another folder with --output",
         )
-    return place
+    return results
 
 
-def run(environment: str, tag: str | None, output: str | None, wanted: str | None, words: list[str]) -> int:
+def run(environment: str, tag: str | None, output: str | None, engine_name: str | None, words: list[str]) -> int:
     """Train in the image, with the results in `output` (default results/). words: options of train.py.
 
     Returns the exit code of the training if it is 0, 85 or 130, which tell you what to do next; 1 for any other failure.
     """
     workspace = images.nearest_manifest(exercises.root_folder())
-    tag = tag or f"{NAME}:{environment}"
-    engine = with_image(tag, wanted)
+    tag = tag or f"{IMAGE_NAME}:{environment}"
+    engine = engine_with_image(tag, engine_name)
     flags = gpu_flags(engine, environment, workspace)
-    place = prepared(output)
+    results = results_folder(output)
     command = ["python", SCRIPT, *words] if words else []
-    line = run_command(engine, tag, place, flags, command)
-    print(f"{engine.name} {engine.version}: {shlex.join(line)}", file=sys.stderr, flush=True)
-    code = subprocess.run(line).returncode
+    engine_command = run_command(engine, tag, results, flags, command)
+    print(f"{engine.name} {engine.version}: {shlex.join(engine_command)}", file=sys.stderr, flush=True)
+    code = subprocess.run(engine_command).returncode
     return code if code in (0, 85, 130) else 1

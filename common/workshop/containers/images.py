@@ -34,8 +34,8 @@ class Install:
     call: PixiCall
 
     @property
-    def where(self) -> str:
-        return self.image.where(self.step.instruction)
+    def location(self) -> str:
+        return self.image.location(self.step.instruction)
 
     @property
     def prefix(self) -> str:
@@ -48,7 +48,7 @@ class Image:
 
     path: Path
     instructions: list[Instruction]
-    given: dict[str, str]
+    build_args: dict[str, str]
     workspace: manifest.Manifest | None
     stages: list[Stage] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ class Image:
         return self.workspace.environments if self.workspace else {}
 
     @property
-    def final(self) -> Stage:
+    def final_stage(self) -> Stage:
         return self.stages[-1]
 
     @property
@@ -74,52 +74,54 @@ class Image:
         one uses; an install before a `pixi run`, the activated environment before others, a later step before an
         earlier one.
         """
-        active, chain = activated(self.final.env), self.chain()
-        found = []
+        active, used_stages = activated_environment(self.final_stage.env), self.used_stages()
+        installs = []
         for stage in self.stages:
             for step, call in pixi_steps(stage):
-                if call.does in shellwords.INSTALLING:
-                    named = replace(call, environment=active) if call.environment == shellwords.ALL else call
-                    found.append(Install(self, stage, step, named))
+                if call.command in shellwords.INSTALL_COMMANDS:
+                    call = (
+                        replace(call, environment=active) if call.environment == shellwords.ALL_ENVIRONMENTS else call
+                    )
+                    installs.append(Install(self, stage, step, call))
 
-        def weight(entry: tuple[int, Install]) -> tuple[bool, bool, bool, bool, int]:
-            place, install = entry
+        def preference(entry: tuple[int, Install]) -> tuple[bool, bool, bool, bool, int]:
+            position, install = entry
             return (
-                bool(self.places(install)),
-                install.stage.number in chain,
-                install.call.does in ("install", "i", "reinstall"),
+                bool(self.final_prefixes(install)),
+                install.stage.number in used_stages,
+                install.call.command in ("install", "i", "reinstall"),
                 install.call.environment == active,
-                place,
+                position,
             )
 
-        return max(enumerate(found), key=weight)[1] if found else None
+        return max(enumerate(installs), key=preference)[1] if installs else None
 
-    def chain(self) -> set[int]:
+    def used_stages(self) -> set[int]:
         """The numbers of the stages that the last one uses: those that it continues, and those that it copies from."""
-        found, ahead = set(), [self.final]
-        while ahead:
-            stage = ahead.pop()
-            if stage.number not in found:
-                found.add(stage.number)
-                origins = [stage_of(self, origin) for _, origin, _, _ in copies(stage)]
-                ahead += [other for other in (stage.parent, *origins) if other is not None]
-        return found
+        numbers, queue = set(), [self.final_stage]
+        while queue:
+            stage = queue.pop()
+            if stage.number not in numbers:
+                numbers.add(stage.number)
+                origins = [find_stage(self, origin) for _, origin, _, _ in copies(stage)]
+                queue += [other for other in (stage.parent, *origins) if other is not None]
+        return numbers
 
-    def places(self, install: Install) -> list[str]:
+    def final_prefixes(self, install: Install) -> list[str]:
         """The paths of the environment in the last stage, after all the stages that it is copied through."""
-        lies: dict[int, list[str]] = {}
+        prefixes: dict[int, list[str]] = {}
         for stage in self.stages:
-            here = [*lies[stage.parent.number]] if stage.parent else []
+            prefixes_here = [*prefixes[stage.parent.number]] if stage.parent else []
             if stage is install.stage:
-                here.append(install.prefix)
+                prefixes_here.append(install.prefix)
             for _, origin, sources, target in copies(stage):
-                origin_stage = stage_of(self, origin)
-                for path in lies.get(origin_stage.number, []) if origin_stage else []:
+                origin_stage = find_stage(self, origin)
+                for path in prefixes.get(origin_stage.number, []) if origin_stage else []:
                     for source in (dockerfile.absolute(source, "/").rstrip("/") for source in sources):
                         if path == source or path.startswith(f"{source}/"):
-                            here.append(dockerfile.absolute(target + path[len(source) :], "/"))
-            lies[stage.number] = here
-        return lies[self.final.number]
+                            prefixes_here.append(dockerfile.absolute(target + path[len(source) :], "/"))
+            prefixes[stage.number] = prefixes_here
+        return prefixes[self.final_stage.number]
 
     @cached_property
     def environment(self) -> str | None:
@@ -127,7 +129,7 @@ class Image:
         return None if self.install is None or self.install.call.unset else self.install.call.environment
 
     @cached_property
-    def linux(self) -> list[Platform]:
+    def linux_platforms(self) -> list[Platform]:
         """The Linux platforms of that environment, in the manifest's order; only that of the image if FROM names one."""
         if self.workspace is None or self.environment not in self.workspace.environments:
             return []
@@ -135,18 +137,18 @@ class Image:
         return [p for p in linux_platforms(self.workspace, self.environment) if wanted in (None, p.subdir)]
 
     @property
-    def cuda(self) -> str | None:
+    def required_cuda(self) -> str | None:
         """The CUDA version that the environment needs of the driver; None unless all of its Linux platforms need one."""
-        return cuda_needed(self.linux)
+        return required_cuda(self.linux_platforms)
 
     def final_platform(self) -> str | None:
         """The conda subdir that `FROM --platform` of the last stage names."""
         froms = [instruction for instruction in self.instructions if instruction.name == "FROM"]
-        named = froms[self.final.number].flag("platform")
+        named = froms[self.final_stage.number].flag("platform")
         known = {"linux/amd64": "linux-64", "linux/arm64": "linux-aarch64", "linux/arm64/v8": "linux-aarch64"}
         return known.get(named or "")
 
-    def where(self, instruction: Instruction) -> str:
+    def location(self, instruction: Instruction) -> str:
         return (
             f"{self.path.name}, line {instruction.line}: {instruction.name} {' '.join(instruction.text.split())[:70]}"
         )
@@ -165,47 +167,47 @@ def load_image(path: Path, environment: str | None = None) -> Image:
         return image
     argument = environment_argument(image)
     if argument is None:
-        named = image.environment or "none that can be seen"
+        fixed = image.environment or "none that can be seen"
         raise WorkshopError(
             looked_at=path,
             expected="an environment that a build argument chooses, ARG ENVIRONMENT=...",
-            found=f"always {named}",
+            found=f"always {fixed}",
             next_step="leave --environment out, or add the argument",
         )
-    again = Image(path, instructions, {argument: environment}, image.workspace)
-    again.stages = dockerfile.stages(instructions, again.given, path)
-    return again
+    with_environment = Image(path, instructions, {argument: environment}, image.workspace)
+    with_environment.stages = dockerfile.stages(instructions, with_environment.build_args, path)
+    return with_environment
 
 
 def environment_argument(image: Image) -> str | None:
     """The build argument that chooses the environment: the one used in `pixi install --environment ...`."""
     if image.install is None:
         return None
-    written = image.install.call.written
-    if not written:  # --all: the last stage uses one
-        steps = [step.instruction for stage in image.final.lineage() for step in stage.steps]
-        written = " ".join(i.text for i in steps if i.name in ("COPY", "ENV") and ".pixi/envs" in i.text)
-    named = re.findall(r"\$\{?([A-Za-z_]\w*)", written)
+    environment_word = image.install.call.environment_word
+    if not environment_word:  # --all: the last stage uses one
+        steps = [step.instruction for stage in image.final_stage.lineage() for step in stage.steps]
+        environment_word = " ".join(i.text for i in steps if i.name in ("COPY", "ENV") and ".pixi/envs" in i.text)
+    names = re.findall(r"\$\{?([A-Za-z_]\w*)", environment_word)
     declared = {name for i in image.instructions if i.name == "ARG" for name, _ in dockerfile.pairs(i)}
-    for name in named:
+    for name in names:
         if name in declared:
             return name
         for step in image.install.stage.steps:  # through ENV NAME=${ARGUMENT}
             if step.instruction.name == "ENV":
                 for key, value in dockerfile.pairs(step.instruction):
-                    through = set(re.findall(r"\$\{?([A-Za-z_]\w*)", value or "")) & declared
-                    if key == name and through:
-                        return sorted(through)[0]
+                    arguments = set(re.findall(r"\$\{?([A-Za-z_]\w*)", value or "")) & declared
+                    if key == name and arguments:
+                        return sorted(arguments)[0]
     return None
 
 
 def nearest_manifest(folder: Path) -> manifest.Manifest | None:
     """The Pixi manifest of this folder or the nearest one above."""
-    for place in (folder.resolve(), *folder.resolve().parents):
+    for candidate in (folder.resolve(), *folder.resolve().parents):
         for name in ("pixi.toml", "pyproject.toml"):
-            if (place / name).is_file():
+            if (candidate / name).is_file():
                 try:
-                    return manifest.load(manifest.find(place))
+                    return manifest.load(manifest.find(candidate))
                 except manifest.ManifestError:
                     raise
                 except WorkspaceError:
@@ -221,7 +223,7 @@ def pixi_steps(stage: Stage) -> Iterator[tuple[Step, PixiCall]]:
                 yield step, call
 
 
-def copy_of(step: Step) -> tuple[str | None, list[str], str] | None:
+def parse_copy(step: Step) -> tuple[str | None, list[str], str] | None:
     """(stage or image of --from, sources, target) of a COPY or ADD, variables put in; None for other steps."""
     words = [dockerfile.expand(word, step.values) for word in step.instruction.words]
     if step.instruction.name not in ("COPY", "ADD") or len(words) < 2:
@@ -238,21 +240,21 @@ def copy_of(step: Step) -> tuple[str | None, list[str], str] | None:
 def copies(stage: Stage) -> Iterator[tuple[Step, str | None, list[str], str]]:
     """The steps of a stage that copy, each with the result of `copy_of`."""
     for step in stage.steps:
-        if (copied := copy_of(step)) is not None:
+        if (copied := parse_copy(step)) is not None:
             yield (step, *copied)
 
 
 def mounts(step: Step) -> list[dict[str, str]]:
     """The --mount of a RUN, each with its keys (`src` as `source`), variables put in; a bind if no type is given."""
-    found = []
+    result = []
     for _, value in (flag for flag in step.instruction.flags if flag[0] == "mount"):
         parts = (part.partition("=") for part in dockerfile.expand(value, step.values).split(","))
         keys = {key: text for key, _, text in parts}
-        found.append({"type": "bind"} | ({"source": keys["src"]} if "src" in keys else {}) | keys)
-    return found
+        result.append({"type": "bind"} | ({"source": keys["src"]} if "src" in keys else {}) | keys)
+    return result
 
 
-def stage_of(image: Image, name: str | None) -> Stage | None:
+def find_stage(image: Image, name: str | None) -> Stage | None:
     """The stage that `--from` means, by name or number; None for an image."""
     return next((stage for stage in image.stages if name is not None and name in (stage.name, str(stage.number))), None)
 
@@ -261,15 +263,15 @@ def prefix_of(call: PixiCall, workdir: str) -> str:
     """Where Pixi puts the environment: beside the manifest."""
     base = dockerfile.absolute(call.folder, workdir)
     if call.manifest:
-        place = dockerfile.absolute(call.manifest, base)
-        base = place.rsplit("/", 1)[0] if place.endswith(".toml") else place
+        path = dockerfile.absolute(call.manifest, base)
+        base = path.rsplit("/", 1)[0] if path.endswith(".toml") else path
     return dockerfile.absolute(f".pixi/envs/{call.environment}", base)
 
 
-def activated(variables: Mapping[str, str]) -> str:
+def activated_environment(variables: Mapping[str, str]) -> str:
     """The environment that CONDA_PREFIX or PATH names; `default` if neither does."""
-    named = re.search(r"/\.pixi/envs/([^/:]+)", f"{variables.get('CONDA_PREFIX', '')}:{variables.get('PATH', '')}")
-    return named[1] if named else "default"
+    match = re.search(r"/\.pixi/envs/([^/:]+)", f"{variables.get('CONDA_PREFIX', '')}:{variables.get('PATH', '')}")
+    return match[1] if match else "default"
 
 
 def linux_platforms(workspace: manifest.Manifest, environment: str) -> list[Platform]:
@@ -281,7 +283,7 @@ def linux_platforms(workspace: manifest.Manifest, environment: str) -> list[Plat
     ]
 
 
-def cuda_needed(platforms: list[Platform]) -> str | None:
+def required_cuda(platforms: list[Platform]) -> str | None:
     """The CUDA version that the first of the platforms needs of the driver; None unless all of them need one."""
     versions = [platform.version_of("__cuda") for platform in platforms]
     return versions[0] if versions and all(versions) else None
@@ -292,16 +294,16 @@ def is_at_least(version: str | None, minimum: str) -> bool:
     return within(version or "", f">={minimum}")
 
 
-def activation_of(workspace: manifest.Manifest, environment: str, platform: Platform) -> dict[str, str]:
+def activation_variables(workspace: manifest.Manifest, environment: str, platform: Platform) -> dict[str, str]:
     """The variables that activating the environment sets on a platform, as the manifest writes them."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for feature in reversed(workspace.environments[environment].features):
         for target in feature.targets:
             if target.selector is None or selector_matches(target.selector, platform):
-                found.update(target.activation_env)
-    return found
+                variables.update(target.activation_env)
+    return variables
 
 
-def this_subdir() -> str:
+def image_subdir() -> str:
     """The conda platform of Linux images on this machine."""
     return "linux-aarch64" if (subdir() or "").endswith(("-aarch64", "-arm64")) else "linux-64"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from workshop.containers import dockerfile, shellwords
 from workshop.containers.dockerfile import Instruction, Stage
-from workshop.containers.images import Image, Install, activation_of, copies
+from workshop.containers.images import Image, Install, activation_variables, copies
 from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 
 BUILD_TOOLS = frozenset(
@@ -19,36 +19,36 @@ _ACTIVATING = r"^(pixi|conda|mamba|micromamba)$|activate|shell-hook|\.sh$"
 
 def last_stage_findings(image: Image) -> list[Finding]:
     """Findings about what the last stage contains: the environment at its path, none of Pixi, a user who is not root."""
-    return [*findings_of([image], HOLDS_RULES)]
+    return [*findings_of([image], CONTENT_RULES)]
 
 
 def activation_findings(image: Image) -> list[Finding]:
     """Findings about activation by ENV, so that `docker run`, `apptainer exec` and a job see one environment."""
     installs = [image.install] if image.install and not image.install.call.unset else []
-    return [*findings_of([image], START_RULES), *findings_of(installs, VARIABLE_RULES)]
+    return [*findings_of([image], COMMAND_RULES), *findings_of(installs, ACTIVATION_RULES)]
 
 
 def _where(image: Image) -> str:
-    return f"{image.path.name}, the last stage (line {image.final.line})"
+    return f"{image.path.name}, the last stage (line {image.final_stage.line})"
 
 
 # ---------------------------------------------------------------- what it contains
 
 
-def _installs_in_last_stage(image: Image) -> bool:
-    return image.install is not None and image.install.stage in image.final.lineage()
+def _installs_in_final_stage(image: Image) -> bool:
+    return image.install is not None and image.install.stage in image.final_stage.lineage()
 
 
 def _one_stage(image: Image) -> Iterator[Problem]:
-    if _installs_in_last_stage(image) and len(image.stages) == 1:
+    if _installs_in_final_stage(image) and len(image.stages) == 1:
         yield _pixi_installs(image)
 
 
 def _pixi_in_final(image: Image) -> Iterator[Problem]:
-    if _installs_in_last_stage(image):
+    if _installs_in_final_stage(image):
         if len(image.stages) > 1:
             yield _pixi_installs(image)
-    elif step := _pixi_left(image):
+    elif step := _pixi_source(image):
         yield Problem(
             looked_at=_where(image),
             expected="no Pixi in the last stage",
@@ -66,28 +66,28 @@ def _pixi_installs(image: Image) -> Problem:
     )
 
 
-def _pixi_left(image: Image) -> str | None:
+def _pixi_source(image: Image) -> str | None:
     """The line that brings Pixi into the last stage."""
-    stages = image.final.lineage()
+    stages = image.final_stage.lineage()
     base = stages[0].base
     if "pixi" in base.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]:
         return f"FROM {base[:60]}"
     for stage in stages:
         for step, _, sources, target in copies(stage):
             if target.endswith("/pixi") or any(source.endswith("/pixi") for source in sources):
-                return image.where(step.instruction)
+                return image.location(step.instruction)
         for step in stage.steps:
             if step.instruction.name == "RUN" and (
                 re.search(r"pixi\.sh/install|releases/\S*/pixi-", step.instruction.script)
                 or shellwords.pixi_calls(step.instruction.script, step.values)
             ):
-                return image.where(step.instruction)
+                return image.location(step.instruction)
     return None
 
 
 def _prefix_not_copied(image: Image) -> Iterator[Problem]:
     install = image.install
-    if install is not None and not _installs_in_last_stage(image) and not image.places(install):
+    if install is not None and not _installs_in_final_stage(image) and not image.final_prefixes(install):
         yield Problem(
             looked_at=_where(image),
             expected=f"a COPY --from that names {install.prefix}",
@@ -98,9 +98,9 @@ def _prefix_not_copied(image: Image) -> Iterator[Problem]:
 
 def _prefix_moved(image: Image) -> Iterator[Problem]:
     install = image.install
-    if install is None or _installs_in_last_stage(image):
+    if install is None or _installs_in_final_stage(image):
         return
-    targets = image.places(install)
+    targets = image.final_prefixes(install)
     if targets and install.prefix not in targets:
         yield Problem(
             looked_at=_where(image),
@@ -115,7 +115,7 @@ def _copy_prefix(install: Install) -> str:
 
 
 def _build_tools(image: Image) -> Iterator[Problem]:
-    if tools := _tools(image.final.lineage()):
+    if tools := _compilers(image.final_stage.lineage()):
         yield Problem(
             looked_at=_where(image),
             expected="no compilers in the last stage",
@@ -124,7 +124,7 @@ def _build_tools(image: Image) -> Iterator[Problem]:
         )
 
 
-def _tools(stages: list[Stage]) -> str | None:
+def _compilers(stages: list[Stage]) -> str | None:
     """The compilers that the stages install, or the base image that brings them."""
     if re.search(r":[^@]*-devel", stages[0].base):
         return stages[0].base[:60]
@@ -142,7 +142,7 @@ def _is_root(user: str) -> bool:
 
 def _user(image: Image) -> str:
     """The user without the group."""
-    return (image.final.user or "").partition(":")[0]
+    return (image.final_stage.user or "").partition(":")[0]
 
 
 def _root_user(image: Image) -> Iterator[Problem]:
@@ -151,7 +151,7 @@ def _root_user(image: Image) -> Iterator[Problem]:
         yield Problem(
             looked_at=_where(image),
             expected="a USER other than root, by number, as in 1000:1000",
-            found=f"USER {image.final.user}" if user else "root (no USER)",
+            found=f"USER {image.final_stage.user}" if user else "root (no USER)",
             next_step="USER 1000:1000 after the last RUN",
         )
 
@@ -162,13 +162,13 @@ def _user_by_name(image: Image) -> Iterator[Problem]:
         yield Problem(
             looked_at=_where(image),
             expected="USER by number: clusters compare numbers, and some refuse 0",
-            found=f"USER {image.final.user}",
+            found=f"USER {image.final_stage.user}",
             next_step="USER 1000:1000",
         )
 
 
 def _no_healthcheck(image: Image) -> Iterator[Problem]:
-    if image.final.healthcheck is None:
+    if image.final_stage.healthcheck is None:
         yield Problem(
             looked_at=_where(image),
             expected="a HEALTHCHECK that imports the packages",
@@ -178,7 +178,7 @@ def _no_healthcheck(image: Image) -> Iterator[Problem]:
 
 
 def _no_labels(image: Image) -> Iterator[Problem]:
-    labels = image.final.labels
+    labels = image.final_stage.labels
     if "org.opencontainers.image.revision" not in labels or not any("lock" in name for name in labels):
         yield Problem(
             looked_at=_where(image),
@@ -188,7 +188,7 @@ def _no_labels(image: Image) -> Iterator[Problem]:
         )
 
 
-HOLDS_RULES = (
+CONTENT_RULES = (
     Rule("one-stage", ERROR, _one_stage),
     Rule("prefix-not-copied", ERROR, _prefix_not_copied),
     Rule("prefix-moved", ERROR, _prefix_moved),
@@ -204,10 +204,10 @@ HOLDS_RULES = (
 
 
 def _entry_point(image: Image) -> Iterator[Problem]:
-    entry_point = image.final.entrypoint
-    if entry_point is not None and _starts(entry_point, image.final.env, _ACTIVATING):
+    entry_point = image.final_stage.entrypoint
+    if entry_point is not None and _starts(entry_point, image.final_stage.env, _ACTIVATING):
         yield Problem(
-            looked_at=image.where(entry_point),
+            looked_at=image.location(entry_point),
             expected="activation by ENV: apptainer exec and most batch systems skip the entry point",
             found="an entry point that activates",
             next_step="remove it, and set PATH and the other variables with ENV",
@@ -215,12 +215,12 @@ def _entry_point(image: Image) -> Iterator[Problem]:
 
 
 def _command(image: Image) -> Iterator[Problem]:
-    last = image.final
+    last = image.final_stage
     health_command = dockerfile.health_command(last.healthcheck) if last.healthcheck else None
     for instruction in filter(None, (last.command, health_command)):
         if _starts(instruction, last.env, "^pixi$|shell-hook"):
             yield Problem(
-                looked_at=image.where(instruction),
+                looked_at=image.location(instruction),
                 expected="a command that does not need Pixi: the last stage contains none",
                 found="it calls Pixi",
                 next_step='CMD ["python", "train.py"]: PATH finds the python of the environment',
@@ -229,32 +229,32 @@ def _command(image: Image) -> Iterator[Problem]:
 
 def _starts(instruction: Instruction, variables: dict[str, str], names: str) -> bool:
     """Whether a CMD or an ENTRYPOINT starts a program that matches `names`, itself or through a shell."""
-    started = shellwords.programs(instruction.script, variables)
-    return any(re.search(names, program) for program in started) or bool(
+    programs = shellwords.programs(instruction.script, variables)
+    return any(re.search(names, program) for program in programs) or bool(
         shellwords.pixi_calls(instruction.script, variables)
     )
 
 
-START_RULES = (Rule("entrypoint", ERROR, _entry_point), Rule("command", ERROR, _command))
+COMMAND_RULES = (Rule("entrypoint", ERROR, _entry_point), Rule("command", ERROR, _command))
 
 # ---------------------------------------------------------------- the variables of activation
 
 
 def _path(install: Install) -> Iterator[Problem]:
-    path, folder = install.image.final.env.get("PATH", ""), f"{install.prefix}/bin"
+    path, folder = install.image.final_stage.env.get("PATH", ""), f"{install.prefix}/bin"
     entries = path.split(":")
     if entries[0] != folder:
-        known = folder in entries
+        is_present = folder in entries
         yield Problem(
             looked_at=_where(install.image),
-            expected=f"{folder} first in PATH" if known else f"ENV PATH that begins with {folder}",
-            found=install.image.final.env.get("PATH", "no ENV PATH")[:80],
+            expected=f"{folder} first in PATH" if is_present else f"ENV PATH that begins with {folder}",
+            found=install.image.final_stage.env.get("PATH", "no ENV PATH")[:80],
             next_step=f"ENV PATH={folder}:${{PATH}}",
         )
 
 
 def _conda_prefix(install: Install) -> Iterator[Problem]:
-    value = install.image.final.env.get("CONDA_PREFIX", "not set")
+    value = install.image.final_stage.env.get("CONDA_PREFIX", "not set")
     if value.rstrip("/") != install.prefix:
         yield Problem(
             looked_at=_where(install.image),
@@ -266,10 +266,10 @@ def _conda_prefix(install: Install) -> Iterator[Problem]:
 
 def _activation_variables(install: Install) -> Iterator[Problem]:
     image, environment = install.image, install.call.environment
-    if image.workspace is None or not image.linux:
+    if image.workspace is None or not image.linux_platforms:
         return
-    for name, value in activation_of(image.workspace, environment, image.linux[0]).items():
-        if not image.final.env.get(name):
+    for name, value in activation_variables(image.workspace, environment, image.linux_platforms[0]).items():
+        if not image.final_stage.env.get(name):
             yield Problem(
                 looked_at=_where(image),
                 expected=f"{name}, which activating {environment} sets to {value}",
@@ -280,10 +280,10 @@ def _activation_variables(install: Install) -> Iterator[Problem]:
 
 def _gpu_variables(install: Install) -> Iterator[Problem]:
     image = install.image
-    if not image.cuda:
+    if not image.required_cuda:
         return
-    variables = image.final.env
-    if re.search(r"(^|/)nvidia/", image.final.lineage()[0].base):  # NVIDIA's own images set both
+    variables = image.final_stage.env
+    if re.search(r"(^|/)nvidia/", image.final_stage.lineage()[0].base):  # NVIDIA's own images set both
         variables = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"} | variables
     visible = variables.get("NVIDIA_VISIBLE_DEVICES", "")
     if visible in ("", "void", "none"):
@@ -303,7 +303,7 @@ def _gpu_variables(install: Install) -> Iterator[Problem]:
         )
 
 
-VARIABLE_RULES = (
+ACTIVATION_RULES = (
     Rule("path", ERROR, _path),
     Rule("conda-prefix", ERROR, _conda_prefix),
     Rule("activation-variable", ERROR, _activation_variables),

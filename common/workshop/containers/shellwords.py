@@ -12,22 +12,22 @@ from workshop.containers.dockerfile import expand
 
 SHELLS = ("sh", "bash", "dash", "zsh")
 # What makes Pixi solve or install, where neither --locked nor --frozen holds it to the lock.
-INSTALLING = ("install", "i", "reinstall", "run", "r", "shell", "shell-hook", "s")
+INSTALL_COMMANDS = ("install", "i", "reinstall", "run", "r", "shell", "shell-hook", "s")
 # What may stand before a command and leave it the command that is run.
-BEFORE = ("exec", "time", "env", "sudo", "nice", "then", "do", "else", "if", "!", "{")
+COMMAND_PREFIXES = ("exec", "time", "env", "sudo", "nice", "then", "do", "else", "if", "!", "{")
 # Of those, whatever stands behind the first word that is no option belongs to the command.
-RUNNING = ("run", "r", "exec", "x")
+RUN_COMMANDS = ("run", "r", "exec", "x")
 # What starts the command that stands behind it, or reads a file of commands.
-STARTING = (*BEFORE, *SHELLS, "tini", "dumb-init", "source", "eval")
+LAUNCHERS = (*COMMAND_PREFIXES, *SHELLS, "tini", "dumb-init", "source", "eval")
 # The options of Pixi 0.77 that take a value in a word of its own. (--offline has one only behind a sign.)
-VALUED = frozenset(
+OPTIONS_WITH_VALUE = frozenset(
     "--color --environment --platform --manifest-path --workspace --script --shell --skip --skip-with-deps --only "
     "--config-file --auth-file --concurrent-downloads --concurrent-solves --pinning-strategy --pypi-keyring-provider "
     "--tls-root-certs --change-ps1".split()
 )
-SHORT = {"e": "--environment", "p": "--platform", "m": "--manifest-path", "w": "--workspace", "s": "--script"}
-ALL = "*"  # the environment of `pixi install --all`
-CHANGING = ("add", "remove", "rm", "update", "upgrade", "lock", "init")
+SHORT_OPTIONS = {"e": "--environment", "p": "--platform", "m": "--manifest-path", "w": "--workspace", "s": "--script"}
+ALL_ENVIRONMENTS = "*"  # the environment of `pixi install --all`
+LOCK_CHANGING_COMMANDS = ("add", "remove", "rm", "update", "upgrade", "lock", "init")
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class PixiCall:
     """
 
     words: tuple[str, ...]
-    does: str
+    command: str
     environment: str
-    written: str
-    held: str
+    environment_word: str
+    lock_mode: str
     manifest: str | None
     variables: dict[str, str]
     folder: str = ""
@@ -51,8 +51,8 @@ class PixiCall:
 def commands(script: str, values: Mapping[str, str]) -> list[tuple[dict[str, str], list[str]]]:
     """(variables set for it, words) of each simple command, variables of `values` put in; words as far as known."""
     known = dict(values)
-    found: list[tuple[dict[str, str], list[str]]] = []
-    for words in _simple(script):
+    result: list[tuple[dict[str, str], list[str]]] = []
+    for words in _simple_commands(script):
         settings = {}
         while words and (assigned := re.fullmatch(r"([A-Za-z_]\w*)=(.*)", words[0], re.DOTALL)):
             settings[assigned[1]] = expand(assigned[2], known)
@@ -66,17 +66,19 @@ def commands(script: str, values: Mapping[str, str]) -> list[tuple[dict[str, str
         if not words:
             known |= settings
             continue
-        inside = {**known, **settings}
-        shell = PurePosixPath(words[0]).name in SHELLS
-        flag = next((n for n, word in enumerate(words) if re.fullmatch(r"-[a-z]*c", word)), None) if shell else None
-        if flag is not None and flag + 1 < len(words):
-            found += commands(words[flag + 1], inside)
+        scope = {**known, **settings}
+        is_shell = PurePosixPath(words[0]).name in SHELLS
+        script_option = (
+            next((n for n, word in enumerate(words) if re.fullmatch(r"-[a-z]*c", word)), None) if is_shell else None
+        )
+        if script_option is not None and script_option + 1 < len(words):
+            result += commands(words[script_option + 1], scope)
         else:
-            found.append((inside, words))
-    return found
+            result.append((scope, words))
+    return result
 
 
-def _simple(script: str) -> list[list[str]]:
+def _simple_commands(script: str) -> list[list[str]]:
     text = re.sub(r"\\\n", " ", script).replace("\n", " ; ")
     lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|()")
     lexer.whitespace_split, lexer.commenters = True, ""
@@ -99,36 +101,36 @@ def _before_comment(words: list[str]) -> list[str]:
 
 def pixi_calls(script: str, values: Mapping[str, str]) -> list[PixiCall]:
     """The calls of Pixi that a script makes."""
-    found, folder = [], ""
+    calls, folder = [], ""
     for variables, words in commands(script, values):
         if words[0] == "cd" and len(words) > 1:
-            place = expand(words[1], variables)
-            folder = place if place.startswith("/") else f"{folder}/{place}".lstrip("/") if folder else place
+            target = expand(words[1], variables)
+            folder = target if target.startswith("/") else f"{folder}/{target}".lstrip("/") if folder else target
             continue
         start = next((n for n, word in enumerate(words) if PurePosixPath(expand(word, variables)).name == "pixi"), None)
-        if start is None or (start and words[0] not in BEFORE):
+        if start is None or (start and words[0] not in COMMAND_PREFIXES):
             continue
-        found += _calls(words[start + 1 :], variables, folder)
-    return found
+        calls += _calls_of(words[start + 1 :], variables, folder)
+    return calls
 
 
 def programs(script: str, values: Mapping[str, str]) -> list[str]:
     """The program, or the file of commands, that each command of a script starts, without its folder."""
-    found = []
+    result = []
     for _, words in commands(script, values):
         while len(words) > 1 and (
-            words[0] == "." or words[0].startswith("-") or PurePosixPath(words[0]).name in STARTING
+            words[0] == "." or words[0].startswith("-") or PurePosixPath(words[0]).name in LAUNCHERS
         ):
             words = words[1:]
-        found.append(PurePosixPath(words[0]).name)
-    return found
+        result.append(PurePosixPath(words[0]).name)
+    return result
 
 
 def exports(script: str) -> dict[str, str]:
     """The variables that a script exports, as far as they can be told."""
     known: dict[str, str] = {}
     exported = {"PATH"}  # it is, wherever a shell begins
-    for words in _simple(script):
+    for words in _simple_commands(script):
         exporting = words[0] == "export"
         for word in words[1:] if exporting else words:
             name, sign, value = word.partition("=")
@@ -141,44 +143,54 @@ def exports(script: str) -> dict[str, str]:
     return {name: value for name, value in known.items() if name in exported}
 
 
-def _calls(words: list[str], variables: dict[str, str], folder: str) -> list[PixiCall]:
+def _calls_of(words: list[str], variables: dict[str, str], folder: str) -> list[PixiCall]:
     """A call for each of the environments that it names."""
-    does, options = _options(words)
-    given = {name for name, _ in options}
-    held = "locked" if "--locked" in given or variables.get("PIXI_LOCKED", "") in ("true", "1") else ""
-    frozen = given & {"--frozen", "--as-is", "--no-install"} or variables.get("PIXI_FROZEN", "") in ("true", "1")
-    held = held or ("frozen" if frozen else "")
+    command, options = _parse_options(words)
+    option_names = {name for name, _ in options}
+    lock_mode = "locked" if "--locked" in option_names or variables.get("PIXI_LOCKED", "") in ("true", "1") else ""
+    frozen = option_names & {"--frozen", "--as-is", "--no-install"} or variables.get("PIXI_FROZEN", "") in ("true", "1")
+    lock_mode = lock_mode or ("frozen" if frozen else "")
     manifest = next((expand(value, variables) for name, value in options if name == "--manifest-path"), None)
-    named = [value for name, value in options if name == "--environment" and value]
-    if does in ("install", "i", "reinstall") and given & {"--all", "-a"}:
-        return [PixiCall(tuple(words), does, ALL, "", held, manifest, variables, folder)]
-    found = []
-    for written in named or [variables.get("PIXI_ENVIRONMENT_NAME") or "default"]:
+    environment_words = [value for name, value in options if name == "--environment" and value]
+    if command in ("install", "i", "reinstall") and option_names & {"--all", "-a"}:
+        return [PixiCall(tuple(words), command, ALL_ENVIRONMENTS, "", lock_mode, manifest, variables, folder)]
+    calls = []
+    for environment_word in environment_words or [variables.get("PIXI_ENVIRONMENT_NAME") or "default"]:
         unset: set[str] = set()
-        environment = expand(written, variables, unset)
-        found.append(
-            PixiCall(tuple(words), does, environment, written, held, manifest, variables, folder, tuple(sorted(unset)))
+        environment = expand(environment_word, variables, unset)
+        calls.append(
+            PixiCall(
+                tuple(words),
+                command,
+                environment,
+                environment_word,
+                lock_mode,
+                manifest,
+                variables,
+                folder,
+                tuple(sorted(unset)),
+            )
         )
-    return found
+    return calls
 
 
-def _options(words: list[str]) -> tuple[str, list[tuple[str, str]]]:
+def _parse_options(words: list[str]) -> tuple[str, list[tuple[str, str]]]:
     """The command of Pixi, and the options that are Pixi's own, each with its value or nothing."""
-    does, options, left = "", [], iter(words)
-    for word in left:
+    command, options, remaining = "", [], iter(words)
+    for word in remaining:
         if word == "--":
             break
         if not word.startswith("-"):
-            if does in RUNNING:
+            if command in RUN_COMMANDS:
                 break
-            does = does or word
+            command = command or word
         elif word.startswith("--"):
             name, sign, value = word.partition("=")
-            options.append((name, value if sign or name not in VALUED else next(left, "")))
+            options.append((name, value if sign or name not in OPTIONS_WITH_VALUE else next(remaining, "")))
         else:
-            for place, letter in enumerate(word[1:], 2):
-                if letter in SHORT:
-                    options.append((SHORT[letter], word[place:].removeprefix("=") or next(left, "")))
+            for end, letter in enumerate(word[1:], 2):
+                if letter in SHORT_OPTIONS:
+                    options.append((SHORT_OPTIONS[letter], word[end:].removeprefix("=") or next(remaining, "")))
                     break
                 options.append((f"-{letter}", ""))
-    return does, options
+    return command, options

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from workshop.containers import dockerfile, images
 from workshop.containers.engine import (
-    NAME,
+    IMAGE_NAME,
     RESULTS,
     SCRIPT,
     Engine,
+    dockerfile_path,
+    engine_with_image,
     gpu_flags,
     labels_of,
     last_line,
-    prepared,
+    results_folder,
     run_command,
-    the_file,
-    with_image,
 )
 from workshop.errors import WorkshopError
 from workshop.support.files import sha256_of
@@ -50,9 +50,9 @@ class Container:
         return None if expected(output) else output[:200]
 
 
-def trial(environment: str, tag: str | None, wanted: str | None, file: str | None) -> int:
+def main(environment: str, tag: str | None, engine_name: str | None, file: str | None) -> int:
     """Print the trials of an image; exit code 0, or 1 where one fails. Raises WorkshopError as `trials` does."""
-    rows = trials(environment, tag, wanted, file)
+    rows = image_checks(environment, tag, engine_name, file)
     for name, problem in rows:
         print(f"{'ok  ' if problem is None else 'fail'}  {name}" + (f": {problem}" if problem else ""), flush=True)
     failed = sum(problem is not None for _, problem in rows)
@@ -60,17 +60,19 @@ def trial(environment: str, tag: str | None, wanted: str | None, file: str | Non
     return 1 if failed else 0
 
 
-def trials(environment: str, tag: str | None, wanted: str | None, file: str | None) -> list[tuple[str, str | None]]:
+def image_checks(
+    environment: str, tag: str | None, engine_name: str | None, file: str | None
+) -> list[tuple[str, str | None]]:
     """(what should hold, the problem or None) of each trial. Raises WorkshopError where there is no engine or no image."""
-    path = the_file(file)
+    path = dockerfile_path(file)
     workspace = images.nearest_manifest(path.parent)
-    tag = tag or f"{NAME}:{environment}"
-    usable = with_image(tag, wanted)
-    flags = gpu_flags(usable, environment, workspace)
+    tag = tag or f"{IMAGE_NAME}:{environment}"
+    engine = engine_with_image(tag, engine_name)
+    flags = gpu_flags(engine, environment, workspace)
     health = health_words(path, environment)
     lock = sha256_of(workspace.path.with_name("pixi.lock")) if workspace else ""
     with tempfile.TemporaryDirectory(prefix="workshop-container-") as scratch:
-        container = Container(usable, tag, flags, prepared(str(Path(scratch) / "results")))
+        container = Container(engine, tag, flags, results_folder(str(Path(scratch) / "results")))
         Path(scratch).chmod(0o711)  # the image's user passes through it
         python = ("python", "-c", "import sys; print(sys.prefix)")
         prefix = f"/.pixi/envs/{environment}"
