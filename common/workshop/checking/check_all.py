@@ -239,7 +239,10 @@ def image_trains(exercise: Exercise) -> Iterator[Row]:
         result = ok(f"{len(tried)} checks of {image}")
         if wrong:
             result = fail(
-                looked_at=f"the image {image}", expected="every check of the image passes", found="; ".join(wrong), next_step=again
+                looked_at=f"the image {image}",
+                expected="every check of the image passes",
+                found="; ".join(wrong),
+                next_step=again,
             )
     yield Row(exercise.number, "the image trains", result, time.perf_counter() - begin)
 
