@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))  # a runner's own Python holds no package: only what needs none is imported
-from workshop.errors import WorkshopError, explained  # noqa: E402
+from workshop.errors import WorkshopError, errors_as_messages  # noqa: E402
 from workshop.support.files import sha256_of  # noqa: E402
 
 EXERCISE = "exercise-2-pytorch-cu12"
@@ -125,7 +125,7 @@ def main(image: str, where: str) -> None:
 
 
 if __name__ == "__main__":
-    with explained():
+    with errors_as_messages():
         if len(sys.argv) != 3:
             usage = "python3 .github/try_image.py IMAGE FOLDER"
             raise WorkshopError(

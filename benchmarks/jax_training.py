@@ -40,13 +40,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
 from workshop import errors, shell
-from workshop.exercises import module_at
+from workshop.exercises import load_module
 from workshop.runs import data, options
 from workshop.runs.frameworks import on_jax
 from workshop.support import files
 from workshop.support.hardware import cpu_name
 
-ours = module_at(ROOT / "exercise-3-jax-cu118/solution/train.py")
+ours = load_module(ROOT / "exercise-3-jax-cu118/solution/train.py")
 
 TARGET = 0.97
 STEPS = 175  # of 128 images; enough for every seed tried (0 to 9), on both stacks, to end above the target
@@ -249,5 +249,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with errors.explained():
+    with errors.errors_as_messages():
         main()

@@ -50,7 +50,7 @@ from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
 from histfactory.inference import Limits, minima
 from histfactory.model import Model
 from histfactory.workspace import apply_patch
-from workshop.exercises import module_at
+from workshop.exercises import load_module
 from workshop.support import files, hardware
 
 SIZES = {"synthetic 10 bins": (10, 2), "synthetic 50 bins": (50, 10), "synthetic 200 bins": (200, 30)}
@@ -136,7 +136,7 @@ def agreement(model: Model, limits: Limits, reference: Path) -> dict:
 
 def prototype_of_workspaces(path: Path, workspace: dict, patchset: dict) -> Callable[[], np.ndarray]:
     """The prototype for real workspaces, its input compiled; a function that gives CLs (H, 6)."""
-    module = module_at(path)
+    module = load_module(path)
     compiled = module.compile_all(workspace, patchset["patches"])
     module.prepare(compiled)
 
@@ -153,7 +153,7 @@ def prototype_of_workspaces(path: Path, workspace: dict, patchset: dict) -> Call
 
 def prototype_of_synthetic(path: Path, workspace: dict, patchset: dict) -> Callable[[], np.ndarray]:
     """The prototype for models as `synthetic` makes them, with their numbers; a function that gives CLs (H, 6)."""
-    module = module_at(path)
+    module = load_module(path)
     background = workspace["channels"][0]["samples"][0]
     signals = [patch["patch"][0]["value"] for patch in patchset["patches"]]
 

@@ -37,12 +37,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
 
 from workshop import errors
-from workshop.exercises import module_at
+from workshop.exercises import load_module
 from workshop.runs import data, options
 from workshop.support import files
 from workshop.support.hardware import cpu_name
 
-ours = module_at(ROOT / "exercise-2-pytorch-cu12/solution/train.py")
+ours = load_module(ROOT / "exercise-2-pytorch-cu12/solution/train.py")
 
 TARGET = 0.97
 STEPS = 190  # of 128 images; enough for every seed tried (0 to 9) to end above the target
@@ -242,5 +242,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with errors.explained():
+    with errors.errors_as_messages():
         main()

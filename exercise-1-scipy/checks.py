@@ -10,7 +10,7 @@ from workshop import shell
 from workshop.checking import checks
 from workshop.checking.checks import Check, Result, Workspace, fail, ok, skip
 from workshop.checking.patches import patch
-from workshop.checking.trainings import complaint, missing_framework, output_sha256, read_record
+from workshop.checking.trainings import failure_reason, missing_framework, output_sha256, read_record
 
 SCRIPT = "exclusion.py"
 SOLUTION = Path(__file__).resolve().parent / "solution"
@@ -155,7 +155,10 @@ def run_with(workspace: Workspace, name: str, seed: int, patches: tuple = ()) ->
     if run.returncode != 0:
         again = shell.script(workspace.folder / SCRIPT, *words)
         return fail(
-            looked_at=f"{SCRIPT} --seed {seed}", expected="a run that ends well", found=complaint(run), next_step=again
+            looked_at=f"{SCRIPT} --seed {seed}",
+            expected="a run that ends well",
+            found=failure_reason(run),
+            next_step=again,
         )
     return read_record(workspace.scratch / name)
 

@@ -246,7 +246,7 @@ def tells_near_from_far(workspace: Workspace) -> Result:
             return skip(f"{module} is not in this environment")
         if run.returncode != 0:
             return fail(
-                looked_at=script, expected="a run that ends well", found=trainings.complaint(run), next_step=advice
+                looked_at=script, expected="a run that ends well", found=trainings.failure_reason(run), next_step=advice
             )
     for word, relative, wanted in (("rounding", NEAR, 0), ("another network's error", FAR, 1)):
         other = shifted(here, workspace.scratch / f"shifted-{wanted}", relative)
@@ -257,14 +257,14 @@ def tells_near_from_far(workspace: Workspace) -> Result:
             return fail(
                 looked_at="predict.py --compare",
                 expected="a comparison",
-                found=trainings.complaint(run),
+                found=trainings.failure_reason(run),
                 next_step=advice,
             )
         if run.returncode != wanted:
             return fail(
                 looked_at=f"predict.py --compare with logits that are off by {relative:g} of the largest ({word})",
                 expected=f"{'inside' if wanted == 0 else 'outside'} the tolerance, exit code {wanted}",
-                found=f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [trainings.complaint(run)])[-1][:120]}",
+                found=f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [trainings.failure_reason(run)])[-1][:120]}",
                 next_step="TODO(4.5): TOLERANCE = 1e-5, between the rounding of float32 and any real difference",
             )
     reason = str(trainings.read_record(place).get("comparison", {}).get("tolerance", {}).get("reason", ""))

@@ -14,14 +14,14 @@ import pytest
 import reaper
 
 from workshop.checking import checks
-from workshop.exercises import module_at
+from workshop.exercises import load_module
 from workshop.runs import data
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTION = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
 STARTER = ROOT / "exercise-2-pytorch-cu12/starter/train.py"
 DATA = ROOT / "tests" / "data"  # its README.md describes each file
-module_of = module_at  # a script as a module, whatever folder it lies in
+module_of = load_module  # a script as a module, whatever folder it lies in
 
 
 def pytest_addoption(parser):

@@ -32,8 +32,8 @@ def test_every_function_takes_the_arguments_of_its_command(name):
     command = cli.COMMANDS[name]
     _, parsers = cli.build_parsers()
     values = {argument.dest: argument.default for argument in parsers[name].arguments if argument.dest != "help"}
-    if command.passed_on:
-        values[command.passed_on] = []
+    if command.passthrough:
+        values[command.passthrough] = []
     module, _, function = command.function.partition(":")
     inspect.signature(getattr(import_module(module), function)).bind(**values)  # TypeError where it does not
 

@@ -663,7 +663,7 @@ def test_a_checkout_on_windows_has_the_same_bytes(tmp_path):
     git(ROOT, "-c", "core.autocrlf=true", "checkout-index", f"--prefix={tmp_path}/", "--", *files, ".gitattributes")
     assert b"\r\n" not in (tmp_path / ".gitattributes").read_bytes()
     for path in sorted(tmp_path.glob("exercise-*/starter")):
-        pinned = exercises.exercise_of(int(path.parent.name.split("-")[1])).about["starter"]
+        pinned = exercises.find(int(path.parent.name.split("-")[1])).settings["starter"]
         assert {name: sha256_of(path / name) for name in pinned} == pinned, path
 
 

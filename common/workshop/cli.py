@@ -13,10 +13,10 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from workshop import __version__
-from workshop.errors import Parser, WorkshopError, explained
+from workshop.errors import Parser, WorkshopError, errors_as_messages
 
 
-def path_as_typed(path: str) -> str:
+def path_from_caller(path: str) -> str:
     """The path as the person meant it: Pixi runs a task in the workspace's root, whatever folder it was called from."""
     called_from, root = os.environ.get("INIT_CWD"), os.environ.get("PIXI_PROJECT_ROOT")
     if path not in ("", ".") and called_from and root and os.path.realpath(root) == os.getcwd():
@@ -52,22 +52,22 @@ def flag(name: str, help: str, **settings: Any) -> Argument:
 
 def path(*names: str, metavar: str, help: str, **settings: Any) -> Argument:
     """An argument that names a PATH, a FILE or a DIR."""
-    return names, {"type": path_as_typed, "metavar": metavar, "help": help, **settings}
+    return names, {"type": path_from_caller, "metavar": metavar, "help": help, **settings}
 
 
 class Command(NamedTuple):
     """A command of `workshop`.
 
     function: `module:name`. It gets the arguments by keyword and returns the exit code.
-    passed_on: the parameter for all words that are not the command's own but meant for the program that it calls.
-    own_come_first: whether the command's own words end at the first other word. Otherwise own options may follow it.
+    passthrough: the parameter for all words that are not the command's own but meant for the program that it calls.
+    own_options_first: whether the command's own words end at the first other word. Otherwise own options may follow it.
     """
 
     help: str
     function: str
     arguments: tuple[Argument, ...] = ()
-    passed_on: str | None = None
-    own_come_first: bool = False
+    passthrough: str | None = None
+    own_options_first: bool = False
 
 
 NUMBER = argument("number", type=exercise_number, metavar="N", help="number of the exercise")
@@ -186,8 +186,8 @@ COMMANDS = {
             ENGINE,
             path("--output", metavar="DIR", help="the folder to mount for the results (default: results/)"),
         ),
-        passed_on="words",
-        own_come_first=True,
+        passthrough="words",
+        own_options_first=True,
     ),
     "container-test": Command(
         "try the image: user, content, health, a training without network",
@@ -202,7 +202,7 @@ COMMANDS = {
     "scan": Command(
         "exercise 1: CLs of every hypothesis of a pyhf workspace; workshop scan --help lists its options",
         "workshop.scan.command:main",
-        passed_on="argv",  # the command reads its options itself, since that takes NumPy
+        passthrough="argv",  # the command reads its options itself, since that takes NumPy
     ),
     "slurm-train": Command(
         "exercise 5: train as a job of Slurm; options of sbatch may follow",
@@ -224,13 +224,13 @@ COMMANDS = {
             VERSION,
             flag("--json", "print the job and its log for machines", dest="as_json"),
         ),
-        passed_on="more",
+        passthrough="more",
     ),
     "htcondor-train": Command(
         "exercise 5: train as a job of HTCondor; arguments of condor_submit may follow",
         "workshop.jobs.submit:htcondor_train",
         (SEED, RUN, VERSION),
-        passed_on="more",
+        passthrough="more",
     ),
     "completion": Command(
         'complete `workshop` in your shell: eval "$(workshop completion bash)"',
@@ -242,7 +242,7 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; problems are messages on stderr, never tracebacks."""
-    with explained():
+    with errors_as_messages():
         words = sys.argv[1:] if argv is None else argv
         workshop, parsers = build_parsers()
         if not words or words[0] not in parsers:
@@ -250,11 +250,11 @@ def main(argv: list[str] | None = None) -> int:
             workshop.parse_known_args(words[:1])  # prints the help or the version, or raises WorkshopError
         name, own, others = words[0], words[1:], []
         command, parser = COMMANDS[name], parsers[name]
-        if command.passed_on:
-            own, others = split(parser, own, command.own_come_first)
+        if command.passthrough:
+            own, others = split_words(parser, own, command.own_options_first)
         values = vars(parser.parse_args(own))
-        if command.passed_on:
-            values[command.passed_on] = others
+        if command.passthrough:
+            values[command.passthrough] = others
         module, _, function = command.function.partition(":")
         return getattr(import_module(module), function)(**values)
 
@@ -271,15 +271,16 @@ def build_parsers() -> tuple[Parser, dict[str, Parser]]:
             name,
             help=command.help,
             description=command.help,
-            allow_abbrev=not command.passed_on,
-            add_help=bool(command.arguments) or not command.passed_on,  # a command without its own passes --help on too
+            allow_abbrev=not command.passthrough,
+            add_help=bool(command.arguments)
+            or not command.passthrough,  # a command without its own passes --help on too
         )
         for names, settings in command.arguments:
             parsers[name].add_argument(*names, **settings)
     return workshop, parsers
 
 
-def split(parser: Parser, words: list[str], own_come_first: bool) -> tuple[list[str], list[str]]:
+def split_words(parser: Parser, words: list[str], own_options_first: bool) -> tuple[list[str], list[str]]:
     """The words of a command and those to pass on to the program that it calls, which are all after `--`.
 
     `--` may be missing, since Pixi takes it away. argparse would take words out of the middle of those to pass on, such
@@ -288,7 +289,7 @@ def split(parser: Parser, words: list[str], own_come_first: bool) -> tuple[list[
     has_value = {name: action.nargs != 0 for action in parser.arguments for name in action.option_strings}
     positionals = sum(not action.option_strings for action in parser.arguments)
     own, others, rest = [], [], list(words)
-    while rest and rest[0] != "--" and not (own_come_first and others):
+    while rest and rest[0] != "--" and not (own_options_first and others):
         word = rest.pop(0)
         option, has_sign, _ = word.partition("=")
         if option in has_value:
@@ -300,7 +301,7 @@ def split(parser: Parser, words: list[str], own_come_first: bool) -> tuple[list[
             positionals -= 1
         else:
             others.append(word)
-    if rest[:1] == ["--"] and not (own_come_first and others):
+    if rest[:1] == ["--"] and not (own_options_first and others):
         rest.pop(0)
     return own, others + rest
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeGuard
 
 from workshop import shell
-from workshop.support.text import nearest
+from workshop.support.text import closest_match
 
 
 class WorkshopError(Exception):
@@ -102,16 +102,16 @@ class Parser(argparse.ArgumentParser):
         """The words with the first one that is nearly an option or a choice put right; None where there is none."""
         options = [name for argument in self.arguments for name in argument.option_strings]
         choices = [choice for argument in self.arguments for choice in argument.choices or ()]
-        for place, word in enumerate(self.words):
+        for index, word in enumerate(self.words):
             name, sign, value = word.partition("=")
             known = options if word.startswith("--") else [choice for choice in choices if isinstance(choice, str)]
-            if name not in known and (near := nearest(name, known)):
-                return [*self.words[:place], near + sign + value, *self.words[place + 1 :]]
+            if name not in known and (near := closest_match(name, known)):
+                return [*self.words[:index], near + sign + value, *self.words[index + 1 :]]
         return None
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def errors_as_messages() -> Iterator[None]:
     """Turn the problems of a command into one message on stderr and an exit code: 1, or 130 for Ctrl-C.
 
     Errors that are not foreseen here keep their traceback: they are our bugs, and a bug should be easy to report.
@@ -119,7 +119,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if _first_process():
+        if _is_first_process():
             print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
@@ -127,36 +127,36 @@ def explained() -> Iterator[None]:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
-        message = error if has_four_parts(error) else _foreseen(error)
+        message = error if has_four_parts(error) else _as_message(error)
         if message is None:
             raise
         _print_once(message)
         sys.exit(1)
 
 
-def _foreseen(error: Exception) -> WorkshopError | None:
+def _as_message(error: Exception) -> WorkshopError | None:
     """The message for an error of Python, of the system or of a full GPU; None for any other."""
     if isinstance(error, ModuleNotFoundError):
-        return _missing(error)
+        return _missing_module(error)
     if isinstance(error, OSError):
-        return _from_system(error)
+        return _system_error(error)
     # By name, since neither torch nor jax is imported for those who do not use it.
     kind = type(error).__name__
     if kind == "OutOfMemoryError":
-        return _gpu_is_full(error, of_jax=False)
-    if kind in ("XlaRuntimeError", "JaxRuntimeError") and says_gpu_is_full(str(error)):
-        return _gpu_is_full(error, of_jax=True)
+        return _full_gpu_error(error, of_jax=False)
+    if kind in ("XlaRuntimeError", "JaxRuntimeError") and reports_full_gpu(str(error)):
+        return _full_gpu_error(error, of_jax=True)
     return None
 
 
-def _first_process() -> bool:
+def _is_first_process() -> bool:
     """Whether this process speaks for the others that torchrun started on this machine."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _print_once(error: FourParts) -> None:
     """Print the message; the other processes of torchrun, which mostly found the same, print one line each."""
-    if _first_process():
+    if _is_first_process():
         print(message_of(error), file=sys.stderr)
     else:
         # torchrun ends all processes when one has ended: give the first one the time to print it in full.
@@ -164,7 +164,7 @@ def _print_once(error: FourParts) -> None:
         print(f"process {os.environ.get('RANK', '')} stops: {error.looked_at}: {error.found}", file=sys.stderr)
 
 
-def says_gpu_is_full(report: str) -> bool:
+def reports_full_gpu(report: str) -> bool:
     """Whether JAX reports that a GPU has no memory left; its libraries each have words of their own for it."""
     words = (
         "RESOURCE_EXHAUSTED",
@@ -179,7 +179,7 @@ def says_gpu_is_full(report: str) -> bool:
     return any(word in report for word in words)
 
 
-def _gpu_is_full(error: Exception, of_jax: bool) -> WorkshopError:
+def _full_gpu_error(error: Exception, of_jax: bool) -> WorkshopError:
     advice = "`nvidia-smi` shows who uses it; wait, choose another one with CUDA_VISIBLE_DEVICES, or --device cpu"
     if of_jax:
         advice = (
@@ -194,7 +194,7 @@ def _gpu_is_full(error: Exception, of_jax: bool) -> WorkshopError:
     )
 
 
-def _missing(error: ModuleNotFoundError) -> WorkshopError:
+def _missing_module(error: ModuleNotFoundError) -> WorkshopError:
     return WorkshopError(
         looked_at=f"the Python environment in {sys.prefix}",
         expected=f"the package that contains the module {error.name!r}",
@@ -204,7 +204,7 @@ def _missing(error: ModuleNotFoundError) -> WorkshopError:
     )
 
 
-def _from_system(error: OSError) -> WorkshopError:
+def _system_error(error: OSError) -> WorkshopError:
     what = error.filename or "a file of this run"
     advice = {
         errno.ENOSPC: "free some space (`df -h`), or write to another disk with --output",

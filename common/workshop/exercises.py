@@ -14,7 +14,7 @@ from typing import Any
 from workshop.errors import WorkshopError
 
 
-def module_at(path: Path, name: str | None = None) -> ModuleType:
+def load_module(path: Path, name: str | None = None) -> ModuleType:
     """The Python file at `path` as a module, whatever folder it lies in."""
     spec = importlib.util.spec_from_file_location(name or path.stem, path)
     if spec is None or spec.loader is None:
@@ -32,22 +32,22 @@ class Exercise:
 
     number: int
     folder: Path
-    about: dict[str, Any]
+    settings: dict[str, Any]
 
     @cached_property
     def checks(self) -> tuple[Any, ...]:
         """The checks in its checks.py (`workshop.checking.Check`)."""
-        return tuple(module_at(self.folder / "checks.py", f"checks_of_exercise_{self.number}").CHECKS)
+        return tuple(load_module(self.folder / "checks.py", f"checks_of_exercise_{self.number}").CHECKS)
 
 
 def find_all(root: Path) -> list[Exercise]:
     """The exercises that are there, by number."""
-    found = []
+    exercises = []
     for path in sorted(root.glob("exercise-[0-9]*/exercise.toml")):
         if not (name := re.fullmatch(r"exercise-(\d+)-.+", path.parent.name)):
             continue  # exercise-2b, exercise-2.orig: a copy that somebody keeps
         number = int(name[1])
-        if twin := next((other for other in found if other.number == number), None):
+        if twin := next((other for other in exercises if other.number == number), None):
             advice = f"rename the copy so that it does not begin with exercise-{number}-"
             raise WorkshopError(
                 looked_at=root,
@@ -56,7 +56,7 @@ def find_all(root: Path) -> list[Exercise]:
                 next_step=advice,
             )
         try:
-            about = tomllib.loads(path.read_text(encoding="utf-8"))
+            settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
             raise WorkshopError(
                 looked_at=path,
@@ -64,22 +64,22 @@ def find_all(root: Path) -> list[Exercise]:
                 found=str(error),
                 next_step=f"git diff -- {path}",
             ) from error
-        found.append(Exercise(number, path.parent, about))
-    return sorted(found, key=lambda exercise: exercise.number)
+        exercises.append(Exercise(number, path.parent, settings))
+    return sorted(exercises, key=lambda exercise: exercise.number)
 
 
-def exercise_of(number: int) -> Exercise:
+def find(number: int) -> Exercise:
     """Exercise `number`. Raises WorkshopError, with those that there are and the nearest of them, for another one."""
-    found = {exercise.number: exercise for exercise in find_all(root_folder())}
-    if number not in found:
-        nearest = min(found, key=lambda known: abs(known - number))
+    exercises = {exercise.number: exercise for exercise in find_all(root_folder())}
+    if number not in exercises:
+        nearest = min(exercises, key=lambda other: abs(other - number))
         raise WorkshopError(
             looked_at="the number of the exercise",
-            expected=f"one of {', '.join(map(str, found))}",
+            expected=f"one of {', '.join(map(str, exercises))}",
             found=str(number),
-            next_step=f"workshop check {nearest}  # {found[nearest].about['title']}",
+            next_step=f"workshop check {nearest}  # {exercises[nearest].settings['title']}",
         )
-    return found[number]
+    return exercises[number]
 
 
 def root_folder() -> Path:

@@ -47,10 +47,10 @@ def git_bytes(folder: Path, *words: str) -> bytes | None:
     variables = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
     line = ["git", "-C", str(folder), *words]
     try:
-        done = subprocess.run(line, capture_output=True, timeout=30, env=variables)
+        process = subprocess.run(line, capture_output=True, timeout=30, env=variables)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    return process.stdout if process.returncode == 0 else None
 
 
 def git(folder: Path, *words: str) -> str | None:

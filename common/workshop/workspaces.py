@@ -50,7 +50,7 @@ def environments(path: str, as_json: bool) -> int:
         listed = [environments_of.about(place, sizes[place.environment]) for place in found]
         print(json.dumps({"odd": odd, "environments": listed}, indent=2))
     else:
-        report.put(lines(found, sizes))
+        report.print_lines(lines(found, sizes))
     return 1 if odd else 0
 
 
@@ -65,9 +65,9 @@ def lines(found: list[Place], sizes: dict[str, int | None]) -> list[str]:
     printed = [line for text, names in blocks.items() for line in (", ".join(names), *text.split("\n"), "")]
     unknown = "Installed size: unknown until an environment is installed here, since a lock holds the size of what is "
     if any(size is None for size in sizes.values()):
-        printed += report.beside("", unknown + "downloaded alone. It is larger.", 0)
+        printed += report.wrap_beside("", unknown + "downloaded alone. It is larger.", 0)
     odd = sum(bool(needs.oddities(place)) for place in found)
-    return [*printed, *report.beside("", f"{odd} odd, see above" if odd else NOTHING_ODD, 0)]
+    return [*printed, *report.wrap_beside("", f"{odd} odd, see above" if odd else NOTHING_ODD, 0)]
 
 
 def _of_platform(place: Place) -> list[str]:
@@ -75,7 +75,7 @@ def _of_platform(place: Place) -> list[str]:
     name = place.platform.name
     head = f"  {name}" if name.startswith(place.platform.subdir) else f"  {name} ({place.platform.subdir})"
     if not place.packages:
-        return report.beside(head, "nothing is locked; next: pixi lock", INDENT)
+        return report.wrap_beside(head, "nothing is locked; next: pixi lock", INDENT)
     kinds = needs.variants(place)
     builds: dict[str, list[str]] = {}
     for package, kind in kinds:
@@ -88,14 +88,14 @@ def _of_platform(place: Place) -> list[str]:
     to_download = f"{report.mebibytes(size)} in {len(place.packages) - unknown} packages{more}"
     wanted = "; ".join([to_download, *system])
     if not builds:
-        said = report.beside(head, f"nothing for a GPU; {wanted}", INDENT)
+        said = report.wrap_beside(head, f"nothing for a GPU; {wanted}", INDENT)
     else:
         words = "; ".join(f"{', '.join(names)}: for {target}" for target, names in builds.items())
-        said = report.beside(head, words, INDENT)
-        said += report.beside("    driver", driver(place, lowest, built), INDENT) if built and lowest else []
-        said += report.beside("    download", wanted, INDENT)
+        said = report.wrap_beside(head, words, INDENT)
+        said += report.wrap_beside("    driver", driver(place, lowest, built), INDENT) if built and lowest else []
+        said += report.wrap_beside("    download", wanted, INDENT)
     for odd in needs.oddities(place):
-        said += report.beside("    ODD", odd, INDENT)
+        said += report.wrap_beside("    ODD", odd, INDENT)
     return said
 
 

@@ -254,7 +254,7 @@ def test_where_the_memory_cannot_be_kept_the_check_answers(clone):
 
 def test_reset_puts_back_what_was_shipped_and_keeps_a_copy(clone):
     folder = clone / EXERCISE / "starter"
-    before = {name: path.read_bytes() for name, path in starter.files_of(folder).items()}
+    before = {name: path.read_bytes() for name, path in starter.list_files(folder).items()}
     (folder / "pixi.toml").write_text("mine")
     (folder / "notes").mkdir()
     (folder / "notes" / "my ideas.md").write_text("ideas")
@@ -263,7 +263,7 @@ def test_reset_puts_back_what_was_shipped_and_keeps_a_copy(clone):
     (folder / "train.py").unlink()
     done = workshop(clone, "reset", "2", "--yes")
     assert done.returncode == 0, done.stderr
-    assert {name: path.read_bytes() for name, path in starter.files_of(folder).items()} == before
+    assert {name: path.read_bytes() for name, path in starter.list_files(folder).items()} == before
     assert (folder / ".pixi" / "environment").exists()
     (kept,) = (clone / ".workshop" / "backups").iterdir()
     assert (kept / "pixi.toml").read_text() == "mine" and (kept / "notes" / "my ideas.md").read_text() == "ideas"
@@ -401,4 +401,4 @@ def test_watch_for_what_is_not_there(clone, refused):
 
 def test_an_exercise_that_is_not_there():
     with pytest.raises(WorkshopError, match="one of 1, 2, 3, 4, 5"):
-        exercises.exercise_of(9)
+        exercises.find(9)

@@ -33,7 +33,7 @@ def terminal(monkeypatch):
             monkeypatch.setenv(name, value)
         there = Terminal()
         monkeypatch.setattr("sys.stdout", there)
-        report.say(text)
+        report.print_text(text)
         return there.getvalue()
 
     return say
@@ -67,7 +67,7 @@ def test_the_status_is_in_colour_unless_nobody_wants_it(terminal):
 
 
 def test_piped_it_is_as_it_was(capsys):
-    report.say(TEXT)
+    report.print_text(TEXT)
     assert capsys.readouterr().out == TEXT + "\n"
 
 

@@ -24,10 +24,10 @@ def ended(stderr, code=1):
 def test_a_module_that_is_missing(form):
     run = ended("a warning\n" + form.replace("MODULE", "jax"))
     assert trainings.missing_framework(run) == "jax"
-    assert trainings.complaint(run) == "there is no module jax"
+    assert trainings.failure_reason(run) == "there is no module jax"
     misspelt = ended(form.replace("MODULE", "tohrch"))
     assert trainings.missing_framework(misspelt) is None
-    assert trainings.complaint(misspelt) == "there is no module tohrch"
+    assert trainings.failure_reason(misspelt) == "there is no module tohrch"
     part = ended(form.replace("MODULE", "flax.lynen"))  # Flax is there, so the script is wrong
     assert trainings.missing_framework(part) is None
 
@@ -38,6 +38,6 @@ def test_a_module_whose_absence_was_no_reason_to_fail():
     )
     for run in (ended(caught + "ValueError: no\n"), ended(PYTHONS.replace("MODULE", "jax"), code=0), ended("")):
         assert trainings.missing_framework(run) is None
-    assert trainings.complaint(ended(caught + "ValueError: no\n")) == "ValueError: no"
-    assert trainings.complaint(ended("")) == "exit code 1, and no message"
-    assert trainings.complaint(ended("looked at: x\nexpected:  y\nfound:     z\nnext:      w\n")) == "z"
+    assert trainings.failure_reason(ended(caught + "ValueError: no\n")) == "ValueError: no"
+    assert trainings.failure_reason(ended("")) == "exit code 1, and no message"
+    assert trainings.failure_reason(ended("looked at: x\nexpected:  y\nfound:     z\nnext:      w\n")) == "z"

@@ -25,7 +25,7 @@ from workshop.doctor import checkout, doctor, machine, network, tools
 from workshop.doctor import environments as doctor_environments
 from workshop.doctor.machine import Machine
 from workshop.support import hardware, report, timeouts
-from workshop.support.text import within
+from workshop.support.text import satisfies
 
 CPU_MIB = tomllib.loads((ROOT / "exercise-2-pytorch-cu12/exercise.toml").read_text())["download_mib"]["cpu"]
 # Words that must appear in no report: they are the person's.
@@ -459,22 +459,22 @@ def test_a_pixi_that_the_terminal_does_not_find(workshop, tool, monkeypatch):
 @given(st.binary(max_size=200))
 def test_a_tool_may_say_anything(said):
     text = said.decode("utf-8", "replace")
-    before = timeouts.output_of
-    timeouts.output_of = lambda *_, **__: text
+    before = timeouts.run_command
+    timeouts.run_command = lambda *_, **__: text
     try:
         found = hardware.gpus()
         assert all(set(gpu) <= {"driver", "gpu", "compute_capability"} for gpu in found)
         assert machine._as_versions(text) is None or isinstance(machine._as_versions(text), dict)
         version = tools.version_of("sh", 1)
         assert version == "" or version[0].isdecimal()
-        assert machine.plain(text).isascii() and len(machine.plain(text)) <= 80
+        assert machine.printable(text).isascii() and len(machine.printable(text)) <= 80
     finally:
-        timeouts.output_of = before
+        timeouts.run_command = before
 
 
 @given(st.from_regex(r"\A\d{1,4}(\.\d{1,4}){1,3}\Z"), st.text(alphabet="<>=!~,.0123456789* ", max_size=20))
 def test_any_version_and_any_constraint_compare(version, spec):
-    assert within(version, spec) in (True, False)
+    assert satisfies(version, spec) in (True, False)
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_any_version_and_any_constraint_compare(version, spec):
     ],
 )
 def test_versions_are_compared_as_numbers(version, spec, good):
-    assert within(version, spec) is good
+    assert satisfies(version, spec) is good
 
 
 # ---------------------------------------------------------------- the tools that hang, the driver
@@ -503,19 +503,19 @@ def test_versions_are_compared_as_numbers(version, spec, good):
 def test_output_of_ends_what_it_started(tool):
     tool("hangs", "exec /bin/sleep 3600")
     tool("many", "while :; do echo 0123456789; done")
-    assert timeouts.output_of(["hangs"], 0.3) is None
-    assert len(timeouts.output_of(["many"], 30)) == timeouts.LARGEST
-    assert timeouts.output_of(["not-there"], 1) is None
-    assert timeouts.output_of([str(tool.folder)], 1) is None  # a folder
+    assert timeouts.run_command(["hangs"], 0.3) is None
+    assert len(timeouts.run_command(["many"], 30)) == timeouts.OUTPUT_LIMIT
+    assert timeouts.run_command(["not-there"], 1) is None
+    assert timeouts.run_command([str(tool.folder)], 1) is None  # a folder
     tool("orphans", f"/bin/sleep 3600 & echo $! > '{tool.folder}/child'")
-    assert timeouts.output_of(["orphans"], 2) is None  # its child holds the pipe open, and is ended with it
+    assert timeouts.run_command(["orphans"], 2) is None  # its child holds the pipe open, and is ended with it
     child = int((tool.folder / "child").read_text())
     while subprocess.run(["/bin/ps", "-o", "stat=", "-p", str(child)], capture_output=True, text=True).stdout[
         :1
     ] not in ("", "Z"):
         time.sleep(0.05)  # without the kill it sleeps for an hour, and this with it
     tool("fails", "echo yes; exit 1")
-    assert timeouts.output_of(["fails"], 5) is None
+    assert timeouts.run_command(["fails"], 5) is None
 
 
 SMI = """
@@ -713,5 +713,5 @@ def test_a_platform_that_only_the_packages_let_in():
 
 
 def test_a_report_fits_80_columns_but_for_what_is_pasted(examine):
-    long = [line for line in examine().stdout.splitlines() if len(line) > report.PIPED and "next:" not in line]
+    long = [line for line in examine().stdout.splitlines() if len(line) > report.PIPED_WIDTH and "next:" not in line]
     assert not long

@@ -38,7 +38,7 @@ def test_starter_and_solution_share_the_test_of_the_script():
 def test_the_shipped_starter_fails_every_check(tmp_path):
     found = answers(EXERCISE, FOLDER / "starter", tmp_path)
     assert [number for number, answer in found.items() if answer.status == "fail"] == [f"1.{k}" for k in range(1, 8)]
-    assert EXERCISE.about["starter_fails_at"] == "1.1"
+    assert EXERCISE.settings["starter_fails_at"] == "1.1"
     assert "Traceback" not in "".join(answer.found for answer in found.values())
 
 

@@ -36,7 +36,7 @@ def test_lock_slice_says_what_the_root_lacks(tmp_path, whole):
 def test_the_shipped_starter_fails_first_where_exercise_toml_says(tmp_path):
     found = answers(EXERCISE, FOLDER / "starter", tmp_path)
     failed = [number for number, answer in found.items() if answer.status == "fail"]
-    assert failed[0] == EXERCISE.about["starter_fails_at"]
+    assert failed[0] == EXERCISE.settings["starter_fails_at"]
     pytest.importorskip("torch", reason="the last two checks train")
     assert failed == [f"2.{k}" for k in range(1, 8)]
 

@@ -22,7 +22,7 @@ def exercise(request):
     return request.param
 
 
-@pytest.fixture(params=[e for e in EXERCISES if "image" not in e.about], ids=lambda exercise: exercise.folder.name)
+@pytest.fixture(params=[e for e in EXERCISES if "image" not in e.settings], ids=lambda exercise: exercise.folder.name)
 def workspace(request):
     """An exercise with a manifest of its own; the others are about the root's."""
     return request.param
@@ -31,24 +31,24 @@ def workspace(request):
 def test_it_has_its_furniture(exercise):
     workspace = ("starter/pixi.toml", "solution/pixi.toml", "solution/pixi.lock")
     image = ("starter/Dockerfile", "starter/apptainer.def", "solution/Dockerfile", "solution/apptainer.def")
-    its_own = image if "image" in exercise.about else workspace
+    its_own = image if "image" in exercise.settings else workspace
     for name in ("README.md", "exercise.toml", "checks.py", *its_own):
         assert (exercise.folder / name).is_file(), name
     common = {"title", "goal", "minutes", "environments", "tasks", "starter_fails_at", "download_mib", "starter"}
-    assert common | {"image" if "image" in exercise.about else "check_all"} == set(exercise.about)
+    assert common | {"image" if "image" in exercise.settings else "check_all"} == set(exercise.settings)
 
 
 def test_environments_and_tasks_of_exercise_toml_exist(exercise):
     root = manifest.load(ROOT / "pixi.toml")
-    assert set(exercise.about["environments"]) <= set(root.environments)
-    assert set(exercise.about["tasks"]) <= set(root.tasks())
+    assert set(exercise.settings["environments"]) <= set(root.environments)
+    assert set(exercise.settings["tasks"]) <= set(root.tasks())
 
 
 def test_the_shipped_starter_is_pinned(exercise):
     """What `workshop reset` goes back to. After a change of a starter, these lines belong into exercise.toml."""
-    found = {name: sha256_of(path) for name, path in starter.files_of(exercise.folder / "starter").items()}
+    found = {name: sha256_of(path) for name, path in starter.list_files(exercise.folder / "starter").items()}
     lines = "\n".join(f'"{name}" = "{sha256}"' for name, sha256 in found.items())
-    assert exercise.about["starter"] == found, f"[starter]\n{lines}"
+    assert exercise.settings["starter"] == found, f"[starter]\n{lines}"
 
 
 def test_each_todo_has_its_check_and_each_check_its_todo(exercise):
@@ -133,7 +133,7 @@ def test_the_sizes_in_exercise_toml_are_those_of_the_lock(exercise, whole):
         if own_lock.exists()
         else roots
     )
-    for name, said in exercise.about["download_mib"].items():
+    for name, said in exercise.settings["download_mib"].items():
         lock = own if name == "default" else roots
         packages = lock.environments[name].packages
         platform = (
@@ -152,7 +152,7 @@ def test_a_shipped_starter_fails_every_check(exercise, tmp_path):
     ):
         found[check.number] = answer.status
     assert set(found.values()) <= {"fail", "skip"}, found  # skip: for a reason that a check before it has given
-    assert next(iter(found)) == exercise.about["starter_fails_at"] and found[next(iter(found))] == "fail"
+    assert next(iter(found)) == exercise.settings["starter_fails_at"] and found[next(iter(found))] == "fail"
 
 
 def test_starter_and_solution_share_their_scripts_but_for_the_todos(exercise):

@@ -343,7 +343,7 @@ def test_a_gpu_whose_memory_another_process_holds(fails_with):
 def test_a_gpu_that_fills_up_on_the_way_is_a_message(command, refused):
     code = (
         "from workshop import errors\nimport jax\n"
-        "with errors.explained():\n    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory while trying "
+        "with errors.errors_as_messages():\n    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory while trying "
         "to allocate 1234 bytes.')"
     )
     refused(command("-c", code), "RESOURCE_EXHAUSTED", "XLA_PYTHON_CLIENT_PREALLOCATE=false")

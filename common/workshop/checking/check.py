@@ -19,7 +19,7 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
 
     hints: how many of the three hints of a failed check to print, from a nudge to nearly the answer.
     """
-    exercise = exercises.exercise_of(number)
+    exercise = exercises.find(number)
     folder = Path(path) if path else exercise.folder / "starter"
     if folder.is_file():
         folder = folder.parent
@@ -37,7 +37,7 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
         for check, result in checks.run_checks(exercise.checks, workspace):
             rows.append((check, result))
             if not as_json:
-                report.say(f"{result.status:5}{check.number}  {check.requirement}")
+                report.print_text(f"{result.status:5}{check.number}  {check.requirement}")
                 if result.status == "fail":
                     problem = WorkshopError(
                         looked_at=result.looked_at,
@@ -47,9 +47,9 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
                     )
                     hint_lines = "".join(f"\nhint:      {hint}" for hint in check.hints[:hints])
                     more = "" if hints == len(check.hints) else f"  (more: --hint {hints + 1})"
-                    report.say(f"\n{str(problem)}{hint_lines}{more}\n")
+                    report.print_text(f"\n{str(problem)}{hint_lines}{more}\n")
                 else:
-                    report.say(f"          {result.found}")
+                    report.print_text(f"          {result.found}")
             if result.status == "fail" and not go_on:
                 break
     finally:
@@ -66,8 +66,8 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
         print(json.dumps(document, indent=2))
     else:
         for note in notes:
-            report.say(f"note: {note}")
+            report.print_text(f"note: {note}")
         left = len(exercise.checks) - len(rows)
         rest = f", {left} not looked at yet" if left else ""
-        report.say(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
+        report.print_text(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
     return 1 if counts["fail"] else 0

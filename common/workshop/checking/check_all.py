@@ -26,7 +26,7 @@ from workshop.checking.checks import Result, Workspace, fail, ok, skip
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
 from workshop.runs.frameworks.device import CPU_BUILD
-from workshop.support.files import files_of, sha256_of
+from workshop.support.files import list_files, sha256_of
 from workshop.support.hardware import nvidia_smi
 from workshop.support.report import STYLES
 
@@ -130,7 +130,7 @@ def file_hashes(root: Path) -> dict[str, str]:
         f"{folder.name}/{name}": path
         for folder in folders
         if folder.is_dir()
-        for name, path in files_of(folder).items()
+        for name, path in list_files(folder).items()
     }
     paths |= {path.name: path for path in root.iterdir() if path.is_file()}
     return {name: sha256_of(path) for name, path in paths.items() if path.is_file() and not path.is_symlink()}
@@ -155,7 +155,7 @@ def todos_match_checks(exercise: Exercise) -> Iterator[Row]:
     begin = time.perf_counter()
     folder = exercise.folder / "starter"
     text = "".join(
-        path.read_text(encoding="utf-8", errors="replace") for path in files_of(folder).values() if path.is_file()
+        path.read_text(encoding="utf-8", errors="replace") for path in list_files(folder).values() if path.is_file()
     )
     todos = set(re.findall(r"TODO\((\d+\.\d+)\)", text))
     numbers = {check.number for check in exercise.checks}
@@ -185,16 +185,16 @@ def todos_match_checks(exercise: Exercise) -> Iterator[Row]:
 
 def solution_runs(exercise: Exercise) -> Iterator[Row]:
     """The solution's script, once, on the CPU; its metric against the floor in exercise.toml."""
-    if "check_all" in exercise.about:
+    if "check_all" in exercise.settings:
         begin = time.perf_counter()
-        result = run_and_judge(exercise, exercise.about["check_all"]["arguments"])
+        result = run_and_judge(exercise, exercise.settings["check_all"]["arguments"])
         yield Row(exercise.number, "solution runs on the CPU", result, time.perf_counter() - begin)
 
 
 def solution_runs_on_gpu(exercise: Exercise) -> Iterator[Row]:
     """The same on the GPU, where there is one: here, else in the exercise's environments for a GPU."""
     what = "solution runs on the GPU"
-    arguments = exercise.about.get("check_all", {}).get("arguments", [])
+    arguments = exercise.settings.get("check_all", {}).get("arguments", [])
     if "--device" not in arguments:
         return  # an exercise without a GPU
     if not nvidia_smi():
@@ -207,7 +207,7 @@ def solution_runs_on_gpu(exercise: Exercise) -> Iterator[Row]:
         yield Row(exercise.number, what, result, time.perf_counter() - begin)
         return
     manifest = exercises.root_folder() / "pixi.toml"
-    for name in (name for name in exercise.about["environments"] if "cuda" in name or "mixed" in name):
+    for name in (name for name in exercise.settings["environments"] if "cuda" in name or "mixed" in name):
         begin = time.perf_counter()
         if pixi := shutil.which("pixi"):
             line = (pixi, "run", "--locked", "--manifest-path", str(manifest), "-e", name, "python")
@@ -219,11 +219,11 @@ def solution_runs_on_gpu(exercise: Exercise) -> Iterator[Row]:
 
 def image_trains(exercise: Exercise) -> Iterator[Row]:
     """The exercise's image, tried where an engine has it; building one takes longer than all else here."""
-    if "image" not in exercise.about:
+    if "image" not in exercise.settings:
         return
     from workshop.containers import engine, image_checks
 
-    environment, begin = exercise.about["image"], time.perf_counter()
+    environment, begin = exercise.settings["image"], time.perf_counter()
     try:
         tried = image_checks.image_checks(environment, None, None, str(exercise.folder / "solution" / "Dockerfile"))
     except engine.NoEngine:
@@ -252,7 +252,7 @@ def run_and_judge(exercise: Exercise, arguments: list[str], interpreter: tuple[s
 
     interpreter: the command to run it with, where it is not this one; it may have to install an environment first.
     """
-    settings = exercise.about["check_all"]
+    settings = exercise.settings["check_all"]
     workspace = Workspace(exercise.folder / "solution")
     output, parent = workspace.scratch / "run", workspace.scratch / "parent"
     other = {"interpreter": interpreter, "limit": INSTALL_LIMIT} if interpreter else {}
@@ -275,7 +275,7 @@ def run_and_judge(exercise: Exercise, arguments: list[str], interpreter: tuple[s
 
 def judge_run(exercise: Exercise, workspace: Workspace, run, folder) -> Result:
     """A finished run: its files are those of its record, and its metric reaches the floor."""
-    settings = exercise.about["check_all"]
+    settings = exercise.settings["check_all"]
     script = workspace.folder / settings["script"]
     words = [word for word in settings["arguments"] if word != "{parent}"]  # without one it takes the newest
     again = shell.script(script, *words)
@@ -285,7 +285,7 @@ def judge_run(exercise: Exercise, workspace: Workspace, run, folder) -> Result:
         return fail(
             looked_at=script,
             expected="exit code 0",
-            found=f"exit code {run.returncode}: {trainings.complaint(run)}",
+            found=f"exit code {run.returncode}: {trainings.failure_reason(run)}",
             next_step=again,
         )
     record = trainings.read_record(folder)
@@ -324,7 +324,7 @@ def solution_passes_checks(exercise: Exercise) -> Iterator[Row]:
 
 def starter_fails(exercise: Exercise) -> Iterator[Row]:
     """The shipped starter fails first at the check that exercise.toml names, with the hint that a learner would see."""
-    expected = exercise.about["starter_fails_at"]
+    expected = exercise.settings["starter_fails_at"]
     what = f"starter fails first at {expected}"
     folder, begin = exercise.folder / "starter", time.perf_counter()
     if not starter.is_as_shipped(exercise):

@@ -19,7 +19,7 @@ from workshop.checking.checks import Check, Result
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
 from workshop.support import report
-from workshop.support.files import files_of, sha256_of, write_atomic
+from workshop.support.files import list_files, sha256_of, write_atomic
 
 VERSION = 1
 # An entry before the first check, and what else an entry may hold.
@@ -34,7 +34,7 @@ def _file(exercise: Exercise) -> Path:
 def content_hash(exercise: Exercise) -> str:
     """sha256 over what a result depends on: the files of the starter, and the checks themselves."""
     digest = hashlib.sha256()
-    files = files_of(exercise.folder / "starter") | {"../checks.py": exercise.folder / "checks.py"}
+    files = list_files(exercise.folder / "starter") | {"../checks.py": exercise.folder / "checks.py"}
     for name, path in sorted(files.items()):
         try:
             digest.update(f"{name}\0{sha256_of(path)}\n".encode())
@@ -120,7 +120,7 @@ def show(as_json: bool) -> int:
     """Print what passes in every exercise; 0."""
     rows = [(exercise, current_status(exercise)) for exercise in exercises.find_all(exercises.root_folder())]
     if as_json:
-        listed = [{"exercise": e.number, "title": e.about["title"], "checks": now} for e, now in rows]
+        listed = [{"exercise": e.number, "title": e.settings["title"], "checks": now} for e, now in rows]
         print(json.dumps({"exercises": listed}, indent=2))
         return 0
     marks = {"ok": "+", "fail": "x", "skip": "s", "changed": "?", "not asked": "."}
@@ -128,8 +128,8 @@ def show(as_json: bool) -> int:
     for exercise, now in rows:
         passed = sum(status == "ok" for status in now.values())
         line = "".join(marks[status] for status in now.values())
-        report.say(f"{exercise.number}  {line:<{longest}}  {passed} of {len(now)}  {exercise.about['title']}")
-    report.say("\n+ passes   x fails   s skipped   ? edited since: ask again   . not asked yet")
+        report.print_text(f"{exercise.number}  {line:<{longest}}  {passed} of {len(now)}  {exercise.settings['title']}")
+    report.print_text("\n+ passes   x fails   s skipped   ? edited since: ask again   . not asked yet")
     return 0
 
 
@@ -148,13 +148,15 @@ def hint(which: str, level: int | None) -> int:
         )
     number, _, check_number = which.partition(".")
     number = int(number)
-    exercise = exercises.exercise_of(number)
+    exercise = exercises.find(number)
     now = current_status(exercise)
     chosen = (
         f"{number}.{check_number}" if check_number else next((n for n, status in now.items() if status != "ok"), None)
     )
     if chosen is None:
-        report.say(f"all checks of exercise {number} pass; workshop diff {number} shows the solution beside yours")
+        report.print_text(
+            f"all checks of exercise {number} pass; workshop diff {number} shows the solution beside yours"
+        )
         return 0
     check = next((c for c in exercise.checks if c.number == chosen), None)
     if check is None:
@@ -168,13 +170,15 @@ def hint(which: str, level: int | None) -> int:
     entry = _read(exercise).get(chosen, EMPTY_ENTRY)
     earned = entry["hints"] + (1 if entry["asked_since_hint"] else 0)
     shown = level or max(1, min(earned, len(check.hints)))
-    report.say(f"{check.number}  {check.requirement}\n")
+    report.print_text(f"{check.number}  {check.requirement}\n")
     for k, text in enumerate(check.hints[:shown], 1):
-        report.say(f"hint {k}:  {text}")
+        report.print_text(f"hint {k}:  {text}")
     if shown < len(check.hints):
-        report.say(f"\nnext:    try it, then workshop check {number}; workshop hint {number} knows more after it")
+        report.print_text(
+            f"\nnext:    try it, then workshop check {number}; workshop hint {number} knows more after it"
+        )
     else:
-        report.say(
+        report.print_text(
             f"\nnext:    workshop check {number}; there are no more hints: workshop diff {number} --spoil shows the solution"
         )
 

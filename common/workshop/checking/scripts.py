@@ -22,7 +22,7 @@ from workshop.checking import fork_server
 from workshop.checking.patches import Patch, arguments_for
 from workshop.errors import WorkshopError
 from workshop.support import timeouts
-from workshop.support.files import NOT_WORK
+from workshop.support.files import IGNORED_FOLDERS
 
 TIME_LIMIT = 300  # seconds that one run of a script may take before it counts as not ending
 OUTPUT_LIMIT = 20 * 2**20  # bytes that a script may print; the trainings of the exercises print some hundred
@@ -59,7 +59,7 @@ def run(
         try:
             code, stdout, stderr = _wait_for(process, script, limit or TIME_LIMIT)
         finally:
-            timeouts.end_group(process.pid)  # also what it has started and left behind
+            timeouts.kill_group(process.pid)  # also what it has started and left behind
             _running.discard(process.pid)
     stdout, stderr = (text.replace(str(copy.parent), str(script.parent)) for text in (stdout, stderr))
     return subprocess.CompletedProcess([str(script), *arguments], code, stdout, stderr)
@@ -68,7 +68,7 @@ def run(
 def stop_all() -> None:
     """End every script that is running, as Ctrl-C does; for those who wait for them in other threads."""
     for pid in list(_running):
-        timeouts.end_group(pid)
+        timeouts.kill_group(pid)
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def _copy_files(folder: Path, target: Path) -> list[str]:
     """
     names, bytes_left, visited = [], COPIED_BYTES, set()
     for base, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if name not in NOT_WORK)
+        folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)
         if (real := os.path.realpath(base)) in visited:  # a link to a folder that was copied, or to one around it
             folders.clear()
             continue
@@ -173,7 +173,7 @@ def _wait_for(
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
     if code is None:
-        timeouts.end_group(process.pid)
+        timeouts.kill_group(process.pid)
         if bytes_left[0] < 0:
             raise WorkshopError(
                 looked_at=f"what {shell.relative(script)} prints",

@@ -19,14 +19,14 @@ from workshop import exercises, shell
 from workshop.checking import progress
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
-from workshop.support.files import files_of, sha256_of, write_atomic
+from workshop.support.files import list_files, sha256_of, write_atomic
 
 
 def is_as_shipped(exercise: Exercise) -> bool:
     """Whether the starter is as it was shipped, file by file."""
-    files = files_of(exercise.folder / "starter")
+    files = list_files(exercise.folder / "starter")
     try:
-        return {name: sha256_of(path) for name, path in files.items()} == exercise.about["starter"]
+        return {name: sha256_of(path) for name, path in files.items()} == exercise.settings["starter"]
     except OSError:
         return False
 
@@ -36,12 +36,12 @@ def shipped_files(exercise: Exercise) -> dict[str, bytes]:
 
     Raises WorkshopError where a file is neither there nor in the history.
     """
-    return {name: shipped_file(exercise, name) for name in exercise.about["starter"]}
+    return {name: shipped_file(exercise, name) for name in exercise.settings["starter"]}
 
 
 def shipped_file(exercise: Exercise, name: str) -> bytes:
     """The content of one file of the shipped starter. Raises WorkshopError as `shipped` does."""
-    sha256 = exercise.about["starter"][name]
+    sha256 = exercise.settings["starter"][name]
     versions = _versions(exercise.folder, f"starter/{name}")
     found = next((text for text in versions if hashlib.sha256(text).hexdigest() == sha256), None)
     if found is None:
@@ -70,12 +70,12 @@ def reset(number: int, yes: bool) -> int:
     The copy is whole before the first file is touched, and every file is replaced in one step: whenever this is
     killed, nothing is lost, and the same command goes on. Raises WorkshopError where nobody can be asked.
     """
-    exercise = exercises.exercise_of(number)
+    exercise = exercises.find(number)
     folder = exercise.folder / "starter"
     if is_as_shipped(exercise):
         print(f"{shell.relative(folder)} is as it was shipped: nothing to do")
         return 0
-    content, current = shipped_files(exercise), files_of(folder)
+    content, current = shipped_files(exercise), list_files(folder)
     differ = [name for name, path in current.items() if content.get(name) != _read_bytes(path)]
     print(f"to be put back in {shell.relative(folder)}: {', '.join(differ + sorted(content.keys() - current.keys()))}")
     if not yes:
@@ -130,7 +130,7 @@ def _back_up(exercise: Exercise, files: dict[str, Path]) -> Path:
 
 def diff(number: int, spoil: bool) -> int:
     """Print how the learner's files differ from the solution's, once they pass (or with `spoil`); the exit code."""
-    exercise = exercises.exercise_of(number)
+    exercise = exercises.find(number)
     if not spoil and not progress.all_pass(exercise):
         raise WorkshopError(
             looked_at=f"the progress of exercise {number}",
@@ -138,7 +138,7 @@ def diff(number: int, spoil: bool) -> int:
             found="not yet, or the files have changed since",
             next_step=f"workshop check {number}  # or: workshop diff {number} --spoil",
         )
-    mine, solution = files_of(exercise.folder / "starter"), files_of(exercise.folder / "solution")
+    mine, solution = list_files(exercise.folder / "starter"), list_files(exercise.folder / "solution")
     same = True
     for name in sorted(mine.keys() & solution.keys()):
         if name.endswith(".lock"):

@@ -13,7 +13,7 @@ from workshop.checking.checks import Result, Workspace, fail, ok, skip
 from workshop.checking.patches import Patch, patch
 from workshop.errors import WorkshopError
 from workshop.support.files import sha256_of
-from workshop.support.timeouts import complaint, missing_module
+from workshop.support.timeouts import failure_reason, missing_module
 
 # Modules that an environment may lack through no fault of the script: not every environment has every framework.
 FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")
@@ -50,7 +50,7 @@ def problem_with_gpu_request(workspace: Workspace, advice: str) -> Result | None
         return fail(
             looked_at=looked_at,
             expected="a message that says why the GPU cannot be used",
-            found=complaint(run),
+            found=failure_reason(run),
             next_step=advice,
         )
     return None
@@ -67,7 +67,7 @@ def action_on_simulated_gpu(workspace: Workspace, folder: Path, requested: str, 
     if run.returncode == 0:
         return f"train on {read_record(folder)['device'].get('type')}"
     broken = "Traceback" in run.stderr and "AssertionError" not in run.stderr
-    return f"break: {complaint(run)}" if broken else "stop"
+    return f"break: {failure_reason(run)}" if broken else "stop"
 
 
 def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[Patch] = ()) -> Result:
@@ -99,7 +99,7 @@ def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[
             return fail(
                 looked_at="train.py --data digits",
                 expected="a run that ends well",
-                found=complaint(run),
+                found=failure_reason(run),
                 next_step=again,
             )
         found[name] = output_sha256(read_record(folder), "weights.safetensors")

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from workshop import exercises
 from workshop.checking import check
-from workshop.support.files import files_of
+from workshop.support.files import list_files
 
 # Seconds between two looks at the files: file events do not work on network disks and in containers.
 POLL_INTERVAL = 0.5
@@ -20,7 +20,7 @@ SETTLE_TIME = 0.3  # seconds without a change before a save counts as complete: 
 def _snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     """Time and size of every file of the starter."""
     found = {}
-    for name, path in files_of(folder).items():
+    for name, path in list_files(folder).items():
         try:
             status = path.stat()
             found[name] = (status.st_mtime_ns, status.st_size)
@@ -31,7 +31,7 @@ def _snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 
 def main(number: int) -> NoReturn:
     """Check the starter of exercise `number`, again whenever a file is saved, until Ctrl-C."""
-    folder = exercises.exercise_of(number).folder / "starter"
+    folder = exercises.find(number).folder / "starter"
     while True:
         before_save = _snapshot(folder)
         if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":

@@ -14,7 +14,7 @@ from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, find
 from workshop.containers.build_rules import SECRET_NAME, SECRET_VALUE
 from workshop.containers.shellwords import PixiCall
 from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
-from workshop.support.text import nearest
+from workshop.support.text import closest_match
 
 # These build an image without another image.
 _WITHOUT_FROM = ("scratch", "debootstrap", "yum", "dnf", "zypper", "arch", "busybox")

@@ -25,7 +25,7 @@ from workshop.containers.engine import (
 )
 from workshop.errors import WorkshopError
 from workshop.support.files import sha256_of
-from workshop.support.timeouts import complaint
+from workshop.support.timeouts import failure_reason
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _training_fails(container: Container) -> str | None:
     run = container.results / "trial"
     record = run / "run.json"
     if process.returncode or not record.is_file():
-        return complaint(process)
+        return failure_reason(process)
     outputs = json.loads(record.read_text())["outputs"]
     wrong = [output["path"] for output in outputs if sha256_of(run / output["path"]) != output["sha256"]]
     return f"the content is not that of the record: {', '.join(wrong)}" if wrong else None

@@ -19,7 +19,7 @@ from workshop.containers.dockerfile import Instruction, Stage, Step
 from workshop.containers.shellwords import PixiCall
 from workshop.errors import WorkshopError
 from workshop.support.hardware import subdir
-from workshop.support.text import within
+from workshop.support.text import satisfies
 
 NAMES = ("Dockerfile", "Containerfile")
 
@@ -291,7 +291,7 @@ def required_cuda(platforms: list[Platform]) -> str | None:
 
 def is_at_least(version: str | None, minimum: str) -> bool:
     """Whether a version is `minimum` or newer (12 is 12.0); False for text that is no version."""
-    return within(version or "", f">={minimum}")
+    return satisfies(version or "", f">={minimum}")
 
 
 def activation_variables(workspace: manifest.Manifest, environment: str, platform: Platform) -> dict[str, str]:

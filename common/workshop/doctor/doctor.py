@@ -16,16 +16,16 @@ SILENCE = 4.0  # seconds without a word from a server or a tool
 def main(as_json: bool, offline: bool) -> int:
     """Look, print the report, and return the exit code. offline: ask no server; what they hold is taken as there."""
     until = time.monotonic() + DEADLINE
-    asked_machine = timeouts.later(machine.look, DEADLINE - 0.5)
-    asked_tools = {name: timeouts.later(tools.version_of, name, SILENCE) for name in ("pixi", "git")}
+    asked_machine = timeouts.start_in_thread(machine.look, DEADLINE - 0.5)
+    asked_tools = {name: timeouts.start_in_thread(tools.version_of, name, SILENCE) for name in ("pixi", "git")}
     here = checkout.read(checkout.find())
     servers = [] if offline else network.servers(here)
-    asked_servers = [(server, timeouts.later(network.reach, server.url, SILENCE)) for server in servers]
-    mine = timeouts.answer(asked_machine, until)
-    versions = {name: timeouts.answer(asked, until) for name, asked in asked_tools.items()}
+    asked_servers = [(server, timeouts.start_in_thread(network.reach, server.url, SILENCE)) for server in servers]
+    mine = timeouts.wait_for(asked_machine, until)
+    versions = {name: timeouts.wait_for(asked, until) for name, asked in asked_tools.items()}
     rows = [*machine.rows(mine), *tools.rows(here, versions["pixi"], versions["git"]), *environments.disk_rows(here)]
     silent = network.Reached(False, f"no answer within {DEADLINE:g} s")
-    rows += [network.row(server, timeouts.answer(asked, until) or silent) for server, asked in asked_servers]
+    rows += [network.row(server, timeouts.wait_for(asked, until) or silent) for server, asked in asked_servers]
     if offline:
         found = "not asked (--offline): what they hold is taken as there"
         rows.append(Row(group="network", what="servers", good=None, found=found))
@@ -35,5 +35,5 @@ def main(as_json: bool, offline: bool) -> int:
     if as_json:
         print(json.dumps(printing.as_document(rows, routes, mine, next_step), indent=2))
     else:
-        report.put(printing.lines(rows, routes, next_step))
+        report.print_lines(printing.lines(rows, routes, next_step))
     return 0 if any(routes.values()) else 1

@@ -14,7 +14,7 @@ from functools import partial
 
 from workshop.doctor.row import Row
 from workshop.support import hardware, timeouts
-from workshop.support.hardware import glibc, plain, subdir, system
+from workshop.support.hardware import glibc, printable, subdir, system
 
 # Rattler is what Pixi is built on: the same detection, in a process of its own, since a driver's library is loaded.
 DETECT = """
@@ -46,9 +46,9 @@ class Machine:
 def look(seconds: float) -> Machine:
     """This machine, within `seconds`: a driver that hangs is passed over, and said."""
     until = time.monotonic() + seconds
-    cards = timeouts.later(hardware.gpus, seconds * 0.9)
+    cards = timeouts.start_in_thread(hardware.gpus, seconds * 0.9)
     virtual, trouble = virtual_packages(seconds * 0.8)
-    found = timeouts.answer(cards, until)
+    found = timeouts.wait_for(cards, until)
     return Machine(
         system=system(),
         architecture=platform.machine(),
@@ -56,7 +56,7 @@ def look(seconds: float) -> Machine:
         glibc=glibc(),
         virtual=virtual,
         overridden=tuple(name for name in OVERRIDES if name in os.environ),
-        gpus=tuple({key: plain(value) for key, value in gpu.items()} for gpu in found or ()),
+        gpus=tuple({key: printable(value) for key, value in gpu.items()} for gpu in found or ()),
         trouble=tuple(trouble),
     )
 
@@ -70,7 +70,7 @@ def virtual_packages(seconds: float) -> tuple[dict[str, str] | None, list[str]]:
         import rattler  # noqa: F401
     except ImportError:
         return None, ["py-rattler is not here, so Pixi's virtual packages are not known"]
-    found = _as_versions(timeouts.output_of([sys.executable, "-c", DETECT], seconds))
+    found = _as_versions(timeouts.run_command([sys.executable, "-c", DETECT], seconds))
     if found is None:
         return _without_driver(), ["the driver's library, or what looks for it, did not answer"]
     odd = [name for name, value in found.items() if not value]
@@ -108,7 +108,7 @@ def rows(mine: Machine | None) -> list[Row]:
         return [row(what="system", good=None, found="did not say within the time limit what it is")]
     found = [
         row(what="system", good=True, found=mine.system),
-        row(what="architecture", good=True, found=f"{plain(mine.architecture)}; Pixi's {mine.subdir}"),
+        row(what="architecture", good=True, found=f"{printable(mine.architecture)}; Pixi's {mine.subdir}"),
     ]
     virtual = mine.virtual or {}
     if (mine.subdir or "").startswith("linux"):

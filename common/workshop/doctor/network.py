@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pixi_workspace.pypi_index import DEFAULT_INDEX
 from workshop.doctor.checkout import LIGHT, Checkout
 from workshop.doctor.row import PIXI, PYTHON, Row
-from workshop.support.hardware import plain
+from workshop.support.hardware import printable
 
 # The registry of the image that exercise 5 builds upon; its API answers 401 to those who have not logged in.
 CONTAINER_REGISTRY = "https://ghcr.io/v2/"
@@ -66,7 +66,7 @@ def row(server: Server, found: Reached) -> Row:
         group="network",
         what=server.what,
         good=found.answers,
-        found=f"{plain(host_of(server.url))}: {found.words}",
+        found=f"{printable(host_of(server.url))}: {found.words}",
         next_step=next_step,
         needed=server.needed,
     )
@@ -83,7 +83,7 @@ def reach(url: str, seconds: float) -> Reached:
     """Whether the server of `url` answers; any HTTP status is an answer (401 says: log in). Raises nothing.
 
     seconds: of silence, for each step of the connection. Looking up a name in DNS may take longer, and so may a server
-    that sends a byte at a time: ask in a thread with a limit of its own (`timeouts.later`).
+    that sends a byte at a time: ask in a thread with a limit of its own (`timeouts.start_in_thread`).
     """
     if not re.match(r"https?://\w", url) or host_of(url) == "?":
         return Reached(None, "not asked: no address of the web")

@@ -35,7 +35,7 @@ def lines(rows: list[Row], routes: dict[str, bool], next_step: str) -> list[str]
         if row.group != group:
             group = row.group
             printed += ["", group] if printed else [group]
-        printed += report.beside(f"{row.status:5} {row.what}", row.found, INDENT)
+        printed += report.wrap_beside(f"{row.status:5} {row.what}", row.found, INDENT)
         if row.next_step and row.good is False and row.next_step != last_step:  # mostly, servers share one reason
             last_step = row.next_step
             printed.append(f"{'':5} next: {last_step}")

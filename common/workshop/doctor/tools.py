@@ -13,7 +13,7 @@ from pathlib import Path
 from workshop.doctor.checkout import Checkout
 from workshop.doctor.row import PIXI, PYTHON, Row
 from workshop.support import timeouts
-from workshop.support.text import within
+from workshop.support.text import satisfies
 
 INSTALL_PIXI = {
     "nt": 'powershell -ExecutionPolicy ByPass -c "irm -useb https://pixi.sh/install.ps1 | iex"',
@@ -29,7 +29,7 @@ def version_of(name: str, seconds: float) -> str | None:
     command = shutil.which(name) or (os.environ.get("PIXI_EXE") if name == "pixi" else None)
     if not command:
         return None
-    printed = timeouts.output_of([command, "--version"], seconds) or ""
+    printed = timeouts.run_command([command, "--version"], seconds) or ""
     found = re.match(rf"{name}(?: version)? (\d+(?:\.\d+){{1,3}})", printed)
     return found[1] if found else ""
 
@@ -49,7 +49,7 @@ def _pixi(required: str | None, version: str | None) -> Row:
         return row(good=False, found="not found", next_step=f"{install}  # then open a new terminal")
     if not version:
         return row(good=False, found="there, but `pixi --version` says no version", next_step=install)
-    if required and not within(version, required):
+    if required and not satisfies(version, required):
         found = f"{version}, and the workshop asks for {required}"
         return row(good=False, found=found, next_step="pixi self-update")
     return row(good=True, found=_required(version, required))
@@ -66,7 +66,7 @@ def _git(version: str | None) -> Row:
 def _python(required: str | None) -> Row:
     row = partial(Row, group="tools", what="Python", needed=(PYTHON,))
     version = ".".join(map(str, sys.version_info[:3]))
-    if required and not within(version, required):
+    if required and not satisfies(version, required):
         return row(good=False, found=f"{version}, and the route without Pixi asks for {required}")
     if not importlib.util.find_spec("ensurepip") and sys.prefix == sys.base_prefix:
         return row(good=False, found=f"{version}, without `venv`", next_step="sudo apt-get install python3-venv")

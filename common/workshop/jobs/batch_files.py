@@ -17,7 +17,7 @@ from typing import Any
 
 from workshop import shell
 from workshop.errors import WorkshopError
-from workshop.support.text import nearest
+from workshop.support.text import closest_match
 
 KNOWN = Path(__file__).with_name("jobs.json")
 # Variables that HTCondor defines for a submit file.
@@ -160,7 +160,9 @@ def options_of(text: str, where: str) -> dict[str, str]:
             # As in getopt: any prefix that only one option has.
             fits = [name] if name in kinds else [other for other in kinds if other.startswith(name)]
             if len(fits) != 1 or not name:
-                near = " or ".join(f"--{other}" for other in fits[:3]) or f"--{nearest(name, kinds) or ''}".rstrip("-")
+                near = " or ".join(
+                    f"--{other}" for other in fits[:3]
+                ) or f"--{closest_match(name, kinds) or ''}".rstrip("-")
                 found_ = (
                     f"--{name}, which sbatch does not know" if not fits else f"--{name}, of which there are several"
                 )
@@ -172,7 +174,7 @@ def options_of(text: str, where: str) -> dict[str, str]:
             name = letters[word[1]]
             equals, value = bool(word[2:]), word[2:]
         else:
-            near = nearest(word.strip("-").split("=")[0], kinds)
+            near = closest_match(word.strip("-").split("=")[0], kinds)
             raise WorkshopError(
                 looked_at=where,
                 expected="options of sbatch, which begin with -- or -",
@@ -251,7 +253,7 @@ def _refuse_unknown(path: Path, keys: dict[str, str], lines: dict[str, int], que
             key in table["keys"] or key.startswith(tuple(table["prefixes"])) or key.endswith(tuple(table["suffixes"]))
         )
         if not theirs and key not in used:
-            near = nearest(key, table["keys"])
+            near = closest_match(key, table["keys"])
             advice = f"{near} = ..." if near else f"take it out, or use it as $({key})"
             raise WorkshopError(
                 looked_at=f"{path.name}, line {lines[key]}",

@@ -70,7 +70,7 @@ class Rehearsed:
         """Whether the job has put itself back into the queue."""
         return any(call["name"] == "scontrol" and call["words"][:1] == ["requeue"] for call in self.calls)
 
-    def complaint(self) -> str:
+    def failure_reason(self) -> str:
         """The last line of stderr, or the exit code."""
         lines = self.stderr.strip().splitlines()
         return lines[-1] if lines else f"exit code {self.code}, and no message"
@@ -137,7 +137,7 @@ def rehearse(
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            timeouts.end_group(process.pid)
+            timeouts.kill_group(process.pid)
             process.wait()
     text = (stage / "stderr").read_text(errors="replace") if code is not None else "it did not end"
     return Rehearsed(_calls(stage), code, text)

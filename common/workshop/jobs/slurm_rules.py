@@ -80,7 +80,7 @@ def _succeeds(job: BatchJob) -> Iterator[Problem]:
         yield Problem(
             looked_at="train.sbatch, rehearsed with a training that succeeds",
             expected="exit code 0",
-            found=job.ends_well.complaint(),
+            found=job.ends_well.failure_reason(),
             next_step="end the script with the exit code of the training",
         )
 
@@ -190,7 +190,7 @@ def _passes_signal_on(job: BatchJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=_signalled(job),
             expected="the training receives SIGUSR1 or SIGTERM",
-            found=job.signalled.complaint(),
+            found=job.signalled.failure_reason(),
             next_step="training & trap 'kill $!' USR1; wait: bash handles no signal while a command runs in the foreground",
         )
 
@@ -201,7 +201,7 @@ def _waits_again(job: BatchJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=_signalled(job),
             expected="the script ends when the training has ended",
-            found=job.signalled.complaint(),
+            found=job.signalled.failure_reason(),
             next_step="wait for the training again after the signal",
         )
     elif not job.signalled.requeued() and code > 128:
@@ -273,7 +273,7 @@ def _resumes(job: BatchJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=f"train.sbatch, rehearsed with {job.run}.partial/{CHECKPOINT} present",
             expected="the training continues with --resume",
-            found=f"--output {again.value('--output')}, no --resume" if again.training() else again.complaint(),
+            found=f"--output {again.value('--output')}, no --resume" if again.training() else again.failure_reason(),
             next_step=f'if [ -e "$RUN.partial/{CHECKPOINT}" ]; then more=--resume; fi',
         )
 

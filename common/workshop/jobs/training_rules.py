@@ -16,7 +16,7 @@ def training_problems(rehearsed: Rehearsed, script: str) -> Iterator[Problem]:
         yield Problem(
             looked_at=looked_at,
             expected="the script runs exercise-2-pytorch-cu12/.../train.py",
-            found=rehearsed.complaint(),
+            found=rehearsed.failure_reason(),
             next_step=f"bash -x {script}: see where it stops",
         )
         return

@@ -28,7 +28,7 @@ import platformdirs
 
 from workshop.errors import WorkshopError
 from workshop.support.files import write_atomic
-from workshop.support.text import nearest
+from workshop.support.text import closest_match
 
 NAMES = ("digits", "digits-60k", "mnist", "fashion-mnist")
 DIGIT_CLASSES = tuple("0123456789")
@@ -132,7 +132,7 @@ def load(name: str) -> Dataset:
 def known_name(name: str) -> str:
     """`name`, if it is one of NAMES; else WorkshopError with the nearest one."""
     if name not in NAMES:
-        near = nearest(name, NAMES, cutoff=0.4)
+        near = closest_match(name, NAMES, cutoff=0.4)
         raise WorkshopError(
             looked_at="the name of the data set (--data)",
             expected=f"one of {', '.join(NAMES)}",

@@ -35,7 +35,7 @@ def main(
     the script's own options. distributed: torchrun may start several processes.
     Exit codes: 0; 1 for a problem; 85 after a signal that asked to stop, with a checkpoint; 130 after Ctrl-C.
     """
-    with errors.explained(), ExitStack() as stack:
+    with errors.errors_as_messages(), ExitStack() as stack:
         arguments = options.read(description, epochs is not None, parents, add_options, seed)
         if not distributed and processes.together():
             raise WorkshopError(

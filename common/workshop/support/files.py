@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 # What lies in a starter without being work: environments, caches, another checkout.
-NOT_WORK = (".git", ".pixi", ".venv", "__pycache__", ".pytest_cache", "results")
+IGNORED_FOLDERS = (".git", ".pixi", ".venv", "__pycache__", ".pytest_cache", "results")
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
@@ -48,12 +48,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def files_of(folder: Path) -> dict[str, Path]:
+def list_files(folder: Path) -> dict[str, Path]:
     """The files of a folder by their path in it, without environments and caches; links are not followed."""
-    found = {}
+    files = {}
     for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in NOT_WORK)
+        folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)
         for name in sorted(names):
             path = Path(base, name)
-            found[path.relative_to(folder).as_posix()] = path
-    return found
+            files[path.relative_to(folder).as_posix()] = path
+    return files

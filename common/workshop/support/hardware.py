@@ -17,12 +17,12 @@ def gpus(seconds: float = 10) -> list[dict[str, str]]:
     """
     if not (command := shutil.which("nvidia-smi")):
         return []
-    until = time.monotonic() + seconds
-    for asked in ("driver_version,compute_cap,name", "driver_version,name"):
-        line = [command, f"--query-gpu={asked}", "--format=csv,noheader"]
-        said = timeouts.output_of(line, max(0, until - time.monotonic())) or ""
-        rows = [row.split(",", asked.count(",")) for row in said.splitlines()]
-        rows = [[word.strip() for word in row] for row in rows if len(row) == asked.count(",") + 1]
+    deadline = time.monotonic() + seconds
+    for fields in ("driver_version,compute_cap,name", "driver_version,name"):
+        line = [command, f"--query-gpu={fields}", "--format=csv,noheader"]
+        output = timeouts.run_command(line, max(0, deadline - time.monotonic())) or ""
+        rows = [row.split(",", fields.count(",")) for row in output.splitlines()]
+        rows = [[word.strip() for word in row] for row in rows if len(row) == fields.count(",") + 1]
         if found := [row for row in rows if re.fullmatch(r"\d[\d.]*", row[0])]:
             capability = [row[1] if re.fullmatch(r"\d+\.\d+", row[1]) and len(row) == 3 else "" for row in found]
             return [
@@ -71,7 +71,7 @@ def system() -> str:
     except OSError:
         name = kind
     kernel = re.match(r"\d[\d.]*\d", platform.release())  # what follows may be the name of whoever built it
-    return plain(f"{name}, kernel {kernel[0]}" if kernel else name)
+    return printable(f"{name}, kernel {kernel[0]}" if kernel else name)
 
 
 def glibc() -> str | None:
@@ -83,6 +83,6 @@ def glibc() -> str | None:
     return found[1] if found else None
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """One short line of printable ASCII, of what another program said of itself."""
     return re.sub(r"[^ -~]+", "?", " ".join(text.split()))[:80]

@@ -9,15 +9,15 @@ import textwrap
 
 COLOURS = {"ok": "green", "note": "yellow", "skip": "yellow", "ODD": "red", "fail": "red"}
 STYLES = {"ok": "green", "fail": "bold red", "skip": "yellow"}  # of the status of a check
-PIPED = 80  # columns where nobody says how wide the reader's window is
+PIPED_WIDTH = 80  # columns where nobody says how wide the reader's window is
 
 
 def width() -> int:
     """Columns to fill: those of the terminal, not so many that a line is hard to read."""
-    return min(100, max(40, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else PIPED
+    return min(100, max(40, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else PIPED_WIDTH
 
 
-def beside(head: str, text: str, indent: int) -> list[str]:
+def wrap_beside(head: str, text: str, indent: int) -> list[str]:
     """`text` wrapped, from column `indent` on; `head` stands before its first line."""
     room = max(20, width() - indent)
     lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
@@ -25,7 +25,7 @@ def beside(head: str, text: str, indent: int) -> list[str]:
     return [f"{head:{indent}}{lines[0]}".rstrip(), *(f"{'':{indent}}{line}" for line in lines[1:])]
 
 
-def put(lines: list[str]) -> None:
+def print_lines(lines: list[str]) -> None:
     """Print lines. One that begins with a word of COLOURS gets its colour, where the reader can see colours."""
     encoding = sys.stdout.encoding or "ascii"
     lines = [line.encode(encoding, "replace").decode(encoding) for line in lines]
@@ -49,7 +49,7 @@ _HEAD = re.compile(
 )
 
 
-def say(text: str) -> None:
+def print_text(text: str) -> None:
     """Print text: as it is where it is piped; on a terminal in colour, each line wrapped at words beside its head.
 
     A line with what to type next stays whole, and bold: it is copied.
@@ -69,7 +69,7 @@ def say(text: str) -> None:
             continue
         head = _HEAD.match(line)
         assert head is not None  # a head may be empty
-        first, *more = beside(head[0].rstrip(), line[head.end() :], head.end())
+        first, *more = wrap_beside(head[0].rstrip(), line[head.end() :], head.end())
         word = head[1] or ""
         console.print(Text.assemble((word, STYLES.get(word, "")), first[len(word) :]))
         for rest in more:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+def closest_match(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known word that `word` is most like; None where none of them is at least `cutoff` like it (0 to 1)."""
     import difflib
 
@@ -14,7 +14,7 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     return found[0] if found else None
 
 
-def within(version: str, spec: str) -> bool:
+def satisfies(version: str, spec: str) -> bool:
     """Whether a version such as `0.77.0` meets a constraint such as `>=0.71,<1`.
 
     Both hold numbers alone, as in this workshop's own files; a version with anything else in it is not within. Missing

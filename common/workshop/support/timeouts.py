@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-LARGEST = 1 << 16  # bytes of an answer that are read: no tool that is asked here has more to say
+OUTPUT_LIMIT = 1 << 16  # bytes of an answer that are read: no tool that is asked here has more to say
 
 
-def output_of(command: list[str], seconds: float, **variables: str) -> str | None:
-    """What a command writes to stdout, its first LARGEST bytes; None where it fails, is missing or takes too long.
+def run_command(command: list[str], seconds: float, **variables: str) -> str | None:
+    """What a command writes to stdout, its first OUTPUT_LIMIT bytes; None where it fails, is missing or takes too long.
 
     variables: of its environment, over those of this process. What is no UTF-8 is replaced.
     """
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     try:
         process = subprocess.Popen(
             command,
@@ -33,19 +33,23 @@ def output_of(command: list[str], seconds: float, **variables: str) -> str | Non
     except (OSError, ValueError):
         return None
     assert process.stdout is not None  # a pipe
-    said = answer(later(process.stdout.read, LARGEST), until)
+    output = wait_for(start_in_thread(process.stdout.read, OUTPUT_LIMIT), deadline)
     try:
-        code = process.wait(max(0, until - time.monotonic())) if said is not None and len(said) < LARGEST else None
+        code = (
+            process.wait(max(0, deadline - time.monotonic()))
+            if output is not None and len(output) < OUTPUT_LIMIT
+            else None
+        )
     except subprocess.TimeoutExpired:
         code = None
     if code is None:
-        end_group(process.pid)  # not waited for: a driver that hangs keeps it for ever
-    if said is None or (code != 0 and len(said) != LARGEST):
+        kill_group(process.pid)  # not waited for: a driver that hangs keeps it for ever
+    if output is None or (code != 0 and len(output) != OUTPUT_LIMIT):
         return None
-    return said.decode("utf-8", "replace")
+    return output.decode("utf-8", "replace")
 
 
-def complaint(process: subprocess.CompletedProcess[str]) -> str:
+def failure_reason(process: subprocess.CompletedProcess[str]) -> str:
     """Why a program failed: the `found` of its message, or else the last line that it wrote to stderr."""
     if missing := missing_module(process):
         return f"there is no module {missing}"
@@ -62,7 +66,7 @@ def missing_module(process: subprocess.CompletedProcess[str]) -> str | None:
     return named[1] if process.returncode and named else None
 
 
-def end_group(pid: int) -> None:
+def kill_group(pid: int) -> None:
     """Kill a process that was started with `start_new_session`, and all that it has started in its group.
 
     A process that is stopped (SIGSTOP) ends as well; one that has ended already is no error.
@@ -76,23 +80,23 @@ def end_group(pid: int) -> None:
         pass  # it ended this moment, or there is no taskkill
 
 
-def later(work: Callable[..., Any], *arguments: Any) -> queue.SimpleQueue[Any]:
+def start_in_thread(work: Callable[..., Any], *arguments: Any) -> queue.SimpleQueue[Any]:
     """Begin `work` in a thread that the end of this process does not wait for: `getaddrinfo` knows no time limit."""
-    place: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    result: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            place.put(work(*arguments))
+            result.put(work(*arguments))
         except Exception:  # what is asked is outside of this program, and so is what goes wrong there
-            place.put(None)
+            result.put(None)
 
     threading.Thread(target=run, daemon=True).start()
-    return place
+    return result
 
 
-def answer(place: queue.SimpleQueue[Any], until: float) -> Any:
-    """What `later` has found, as soon as it is there; None at the moment `until` of `time.monotonic`, and on errors."""
+def wait_for(result: queue.SimpleQueue[Any], deadline: float) -> Any:
+    """What `later` has found, as soon as it is there; None at the moment `deadline` of `time.monotonic`, and on errors."""
     try:
-        return place.get(timeout=max(0, until - time.monotonic()))
+        return result.get(timeout=max(0, deadline - time.monotonic()))
     except queue.Empty:
         return None

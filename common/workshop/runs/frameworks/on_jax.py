@@ -17,7 +17,7 @@ import numpy as np
 from jaxlib.version import __version__ as jaxlib_version
 
 from workshop import shell
-from workshop.errors import WorkshopError, says_gpu_is_full
+from workshop.errors import WorkshopError, reports_full_gpu
 from workshop.runs.frameworks.device import CPU_BUILD, gpu_is_missing, wanted
 from workshop.runs.records import provenance
 from workshop.support.hardware import cpu_name, nvidia_smi
@@ -75,7 +75,7 @@ def gpu() -> tuple[Device | None, str]:
     # A driver runs what was built for an older CUDA of its own generation, and of every generation before.
     if offered and for_cuda[0].isdecimal() and int(offered.split(".")[0]) < int(for_cuda.split(".")[0]):
         return None, f"{built}, and driver {driver} offers CUDA {offered}: the driver is too old for it"
-    if says_gpu_is_full(report):
+    if reports_full_gpu(report):
         helps = "set XLA_PYTHON_CLIENT_PREALLOCATE=false for every process that shares it"
         return None, f"driver {driver} is there, but the GPU's memory is taken; {helps} ({report[:160]})"
     return (
