@@ -65,7 +65,7 @@ def definition_findings(path: Path, environment: str | None = None) -> list[Find
 
 
 def _closest(word: str, known: Sequence[str]) -> str:
-    return nearest(word.lower(), known, cutoff=0) or known[0]
+    return closest_match(word.lower(), known, cutoff=0) or known[0]
 
 
 def _unknown_agent(stage: Stage) -> Iterator[Problem]:
