@@ -15,8 +15,8 @@ from workshop import runs
 from workshop.runs import search
 
 EXERCISE = "exercise-1-scipy"
-SEED = 20  # of the experiment, unless --seed gives another one
-MU = 1.0  # the signal strength to test: 1 is the hypothesis as it stands, 0 would be the background alone
+SEED = 20  # of the experiment, unless you give another one with --seed
+MU = 1.0  # the signal strength to test: 1 is the hypothesis as predicted, 0 would be background alone
 PACKAGES = ("numpy", "scipy", "matplotlib", "jsonpatch")  # what the numbers and the figure depend on
 
 
@@ -30,16 +30,16 @@ def experiment(seed: int) -> tuple[dict, dict]:
 def cls_of(p_signal: np.ndarray, p_background: np.ndarray) -> np.ndarray:
     """CLs from the two p-values, both of the same shape.
 
-    p_signal: how probable are data as background-like as these, or more so, if the signal exists? p_background: how
-    probable are data as signal-like as these, or more so, if it does not? (Read, J. Phys. G 28 (2002) 2693.)
+    p_signal: the probability, if the signal exists, of data at least as background-like as the observed data.
+    p_background: the probability, if it does not, of data at least as signal-like. (Read, J. Phys. G 28 (2002) 2693.)
     """
-    # TODO(1.7): this is the first p-value alone. It excludes one in twenty signals by chance, even those that the search
-    # cannot see. Divide it as the formula in README.md does.
+    # TODO(1.7): this is p_signal alone. It excludes one in twenty signals by chance, even those that the search cannot
+    # see. Divide it as in the formula in README.md.
     return p_signal
 
 
 def exclude(run: runs.Run) -> None:
-    # The model: expected counts in each bin as a function of the signal strength and of every uncertainty.
+    # The model: expected counts in each bin, as a function of the signal strength and of every uncertainty.
     workspace, patchset = experiment(run.seed)
     labels, hypotheses = histfactory.read_hypotheses(workspace, patchset)
     [model] = histfactory.compile_models(hypotheses)
@@ -52,7 +52,7 @@ def exclude(run: runs.Run) -> None:
     cls = cls_of(p_signal, p_background)
     converged = limits.converged & np.isfinite(cls).all(axis=1)
 
-    # The report: one entry for each hypothesis, without numbers where a fit did not converge.
+    # The report: one entry for each hypothesis, without numbers if a fit did not converge.
     entries = []
     for h, hypothesis in enumerate(hypotheses):
         entry = {"name": hypothesis.name, "labels": dict(zip(labels, hypothesis.values, strict=True))}

@@ -6,8 +6,8 @@
 A cycle of 190 of its steps reaches 97 % test accuracy on digits-60k in 4.0 s of training, where the usual recipe takes
 114 s (medians of 5, one core of an Intel Xeon at 2.5 GHz, torch 2.13.0; benchmarks/torch_training.py prints it).
 
-Everything random comes from the seed: two runs on one machine write the same weights, byte for byte, and so does an
-interrupted run that is continued with --resume.
+All random numbers come from the seed: two runs on one machine write the same weights, byte for byte. So does an
+interrupted run that you continue with --resume.
 """
 
 import os
@@ -22,19 +22,19 @@ from workshop import runs
 
 EXERCISE = "exercise-2-pytorch-cu12"
 EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}
-BATCH_SIZE = 128  # large enough to keep the matrix units busy, small enough to learn from few images
-DIGITS_BATCH_SIZE = 32  # 1,497 images would give only eleven steps of 128 an epoch
-LR = 8e-3  # peak of the cycle; above 1e-2 single seeds diverge
-WARM_UP = 0.25  # share of the steps in which the rate rises
+BATCH_SIZE = 128  # large enough to keep the processor's matrix units busy, small enough to learn from few images
+DIGITS_BATCH_SIZE = 32  # with batches of 128, the 1,497 images would give only eleven steps per epoch
+LR = 8e-3  # peak of the cycle; above 1e-2 the training diverges for some seeds
+WARM_UP = 0.25  # share of the steps in which the learning rate rises
 WEIGHT_DECAY = 1e-2
-MEAN, STD = 0.22, 0.30  # of the pixels of digits-60k; near enough for the other sets
+MEAN, STD = 0.22, 0.30  # of the pixels of digits-60k; close enough for the other data sets
 
 
 class Net(nn.Module):
     """Images (n, 1, 28, 28) to logits (n, 10).
 
-    A strided first convolution instead of pooling: the work is in few large matrix products, which every
-    processor does best, under PyTorch as under XLA.
+    The first convolution has a stride instead of pooling. Most of the work is then in a few large matrix products,
+    which every processor does fast, with PyTorch and with XLA.
     """
 
     def __init__(self) -> None:
@@ -47,18 +47,18 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.conv1(x))
         x = F.relu(self.conv2(x))
-        # Height, width, channel: the order that channels_last memory has anyway, and that JAX uses.
+        # Height, width, channel: the order of channels_last memory, and of JAX.
         x = x.permute(0, 2, 3, 1).flatten(1)
         return self.fc2(F.relu(self.fc1(x)))
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed torch, and forbid algorithms that give other bits in every run."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with a fixed workspace only
+    """Seed torch, and forbid algorithms whose results differ from run to run."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs a fixed workspace
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
-    torch.backends.cudnn.benchmark = False  # it picks the fastest algorithm of the moment
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it helps only with debugging, and costs time
+    torch.backends.cudnn.benchmark = False  # it may choose another algorithm in each run
 
 
 def to_input(images: Tensor) -> Tensor:
@@ -68,13 +68,13 @@ def to_input(images: Tensor) -> Tensor:
 
 
 def make_optimizer(network: nn.Module, steps: int) -> tuple[torch.optim.AdamW, OneCycleLR]:
-    """AdamW, and one cycle of its learning rate over all steps: up, then down to nearly zero."""
+    """AdamW, and one cycle of the learning rate over all steps: up, then down to nearly zero."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
     return optimizer, OneCycleLR(optimizer, LR, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False)
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the GPU computes in it, else float32 (emulated, bfloat16 would be slower than that)."""
+    """bfloat16 if the GPU supports it, otherwise float32 (emulated bfloat16 would be slower)."""
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_bf16 else torch.float32
 
@@ -82,7 +82,7 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 def train_epoch(
     network, optimizer, schedule, images: Tensor, labels: Tensor, batches: Iterable[Tensor]
 ) -> list[Tensor]:
-    """One pass over the images; the loss of every step, still on the device: nothing waits for it inside."""
+    """One pass over the images. Returns the loss of every step, still on the device, so that no step waits for it."""
     losses = []
     dtype = compute_dtype(images.device)
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Exercise 3: the network of exercise 2 in JAX, one script on a frozen CUDA 11.8 stack and on today's.
+"""Exercise 3: the network of exercise 2 in JAX. The same script runs on a frozen CUDA 11.8 stack and on today's.
 
     python train.py                          # digits-60k, three epochs
     python train.py --data digits --seed 1   # a few seconds
@@ -7,8 +7,8 @@ A cycle of 175 of its steps reaches 97 % test accuracy on digits-60k in 3.1 s of
 takes 42 s; on jax 0.4.27 in 5.6 s instead of 57 s (medians of 5, one core of an Intel Xeon at 2.5 GHz, jax 0.10.2;
 benchmarks/jax_training.py prints it).
 
-Everything random comes from the seed and from a random stream that is named: two runs on one stack write the same
-weights, byte for byte, runs on two stacks begin with the same weights, and PyTorch can read the files of either.
+All random numbers come from the seed and from a random stream that is selected explicitly. Two runs on one stack write
+the same weights, byte for byte. Runs on two stacks begin with the same weights, and PyTorch can read the files of both.
 """
 
 import os
@@ -24,7 +24,7 @@ from workshop import runs
 
 EXERCISE = "exercise-3-jax-cu118"
 EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}
-# As in exercise 2, which says why: batches, one cycle of the learning rate, the pixels' mean and deviation.
+# As in exercise 2, which gives the reasons: batches, one cycle of the learning rate, mean and deviation of the pixels.
 BATCH_SIZE = 128
 DIGITS_BATCH_SIZE = 32
 LR = 8e-3
@@ -45,10 +45,10 @@ class Net(nn.Module):
 
 
 def make_deterministic() -> None:
-    """Forbid GPU algorithms that give other bits in every run, and name the random stream."""
-    # XLA reads its flags once, when it is first used.
+    """Forbid GPU algorithms whose results differ from run to run, and select the random stream."""
+    # XLA reads its flags only once, at its first use.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
-    # JAX 0.5 changed the default to the stream that 0.4 has under this flag: named here, it is the same on both.
+    # The default is False in JAX 0.4 and True since 0.5. Set here, the stream is the same on both.
     jax.config.update("jax_threefry_partitionable", True)
 
 
@@ -58,24 +58,24 @@ def to_input(images: jax.Array) -> jax.Array:
 
 
 def make_optimizer(steps: int) -> optax.GradientTransformation:
-    """AdamW, and one cycle of its learning rate over all steps: up, then down to nearly zero."""
+    """AdamW, and one cycle of the learning rate over all steps: up, then down to nearly zero."""
     return optax.adamw(optax.cosine_onecycle_schedule(steps, LR, WARM_UP), weight_decay=WEIGHT_DECAY)
 
 
-@partial(jax.jit, static_argnums=1)  # compiled as one piece: piece by piece takes twice as long
+@partial(jax.jit, static_argnums=1)  # compiled as a whole: compiling its operations one by one takes twice as long
 def begin(seed: int, steps: int) -> dict:
-    """What training changes: the weights and the optimizer's moments."""
+    """The state that training changes: the weights and the optimizer's moments."""
     params = Net().init(jax.random.PRNGKey(seed), jnp.zeros((1, 28, 28, 1)))
     return {"params": params, "optimizer": make_optimizer(steps).init(params)}
 
 
 def make_train_step(steps: int):
-    """A compiled function: state and loss after one more step, from the state, all images, all labels and the indices
-    of a batch, int32 (batch size,). The old state is given up, so that its memory is used again."""
+    """A compiled function that takes the state, all images, all labels and the indices of a batch, int32 (batch size,).
+    It returns the state and the loss after one more step, and reuses the memory of the old state."""
     optimizer = make_optimizer(steps)
 
     def train_step(state: dict, images: jax.Array, labels: jax.Array, batch: jax.Array) -> tuple[dict, jax.Array]:
-        x, y = to_input(images[batch]), labels[batch]  # picked on the device: no image travels in the loop
+        x, y = to_input(images[batch]), labels[batch]  # selected on the device, so the loop copies no image
 
         def loss_of(params) -> jax.Array:
             return optax.softmax_cross_entropy_with_integer_labels(Net().apply(params, x), y).mean()
@@ -110,7 +110,7 @@ def train(run: runs.Training) -> None:
     run.assert_on(device, images=images, state=state)
     run.note(batch_size=batch_size, lr=LR, warm_up=WARM_UP, weight_decay=WEIGHT_DECAY)
 
-    state = run.restore(state)  # from the checkpoint, where there is one
+    state = run.restore(state)  # from the checkpoint, if there is one
     train_step = make_train_step(steps)
     for _ in run.epochs():
         losses = []

@@ -3,8 +3,8 @@
     python finetune.py                            # the newest run of exercise 2 or 3
     python finetune.py RUN --seed 1 --device cpu
 
-The network knows digits that stand; after an epoch it knows those that lie. The run names its parent, so that you can
-walk the chain from the last weights back to the first seed.
+The network recognizes upright digits; after one epoch it recognizes turned ones. The run names its parent, so you can
+trace the last weights back to the first seed.
 """
 
 import torch
@@ -17,8 +17,8 @@ from workshop import runs
 from workshop.runs.data import TURNED
 
 BATCH_SIZE = 128
-DIGITS_BATCH_SIZE = 16  # one epoch of 1,497 images would be few steps of 128
-LR = 4e-3  # half of exercise 2's: what was learned should be bent, not forgotten
+DIGITS_BATCH_SIZE = 16  # with batches of 128, one epoch of the 1,497 images would have few steps
+LR = 4e-3  # half of exercise 2's, so that the network keeps most of what it has learned
 WEIGHT_DECAY = 1e-2
 
 
@@ -31,7 +31,7 @@ def finetune(run: runs.Training) -> None:
     make_deterministic(run.seed)
     device = run.torch_device()
     data = run.parent.data()
-    if not data.name.endswith(TURNED):  # the data of a finetuned run are turned already
+    if not data.name.endswith(TURNED):  # the data of a run that was continued here are turned already
         data = data.turned()
     run.dataset = data
     images, labels, test_images, test_labels = (torch.from_numpy(array).to(device) for array in data.arrays)
@@ -39,7 +39,7 @@ def finetune(run: runs.Training) -> None:
     run.assert_on(device, images=images, **dict(network.named_parameters()))
     batch_size = DIGITS_BATCH_SIZE if data.name == "digits" + TURNED else BATCH_SIZE
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
-    schedule = CosineAnnealingLR(optimizer, len(images) // batch_size)  # down to zero by half a cosine
+    schedule = CosineAnnealingLR(optimizer, len(images) // batch_size)  # half a cosine, down to zero
     run.note(batch_size=batch_size, lr=LR, weight_decay=WEIGHT_DECAY)
 
     before = confusion(network, test_images, test_labels)

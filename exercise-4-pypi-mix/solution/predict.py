@@ -1,11 +1,11 @@
-"""Exercise 4: what a network that was trained in one environment predicts in another, and how far the two agree.
+"""Exercise 4: predict in one environment with a network that was trained in another, and compare the two.
 
     python predict.py                              # the newest run of exercise 2 or 3
     python predict.py RUN --output results/here    # the run in folder RUN
-    python predict.py RUN --compare results/there  # ... and compare its logits with those of another prediction
+    python predict.py RUN --compare results/there  # also compare the logits with those of another prediction
 
-A result that is moved to another environment is not assumed to be the same, it is measured. The tolerance has a name
-and a reason, and outside of it the exit code is 1.
+Whether the result is the same in the other environment is measured, not assumed. The tolerance has a name and a reason.
+If the difference is larger, the exit code is 1.
 """
 
 import os
@@ -20,13 +20,13 @@ from workshop.runs.records import parent, prediction
 
 EXERCISE = "exercise-4-pypi-mix"
 TRAINERS = ("exercise-2-pytorch-cu12", "exercise-3-jax-cu118")
-MEAN, STD = 0.22, 0.30  # as in exercise 2: with other numbers the network would see other images
+MEAN, STD = 0.22, 0.30  # as in exercise 2: with other numbers, the network would see different images
 
-# How far logits of the same weights and images may lie apart, relative to the largest logit of the image.
+# The largest allowed difference of logits from the same weights and images, relative to the largest logit of the image.
 TOLERANCE = 1e-5
 REASON = (
-    "float32 carries 24 bits, 6e-8 a rounding; a logit ends sums of 64, 800, 1568 and 128 terms that every library adds "
-    "in an order of its own, which makes about 1e-6 of the largest logit; ten times that leaves room for the worst image"
+    "float32 rounds to 24 bits (6e-8); a logit comes from sums of 64, 800, 1568 and 128 terms, whose order depends on "
+    "the library; that changes it by about 1e-6 of the largest logit, and ten times as much leaves room for the worst one"
 )
 
 
@@ -53,12 +53,12 @@ def to_input(images: Tensor) -> Tensor:
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed torch, forbid algorithms that vary, and compute in full float32."""
+    """Seed torch, forbid algorithms whose results differ from run to run, and compute in full float32."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-    # A GPU would round the factors to 10 bits (TF32), and two devices could then agree to three digits only.
+    # A GPU would round the factors to 10 bits (TF32), and two devices would then agree to only three digits.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
 
@@ -74,14 +74,14 @@ def trained_network(source: parent.Parent) -> Net:
 
 @torch.no_grad()
 def logits_of(network: nn.Module, images: Tensor) -> Tensor:
-    """float32 (n, 10) of uint8 images (n, 28, 28), a thousand at a time."""
+    """Logits float32 (n, 10) of images uint8 (n, 28, 28), computed a thousand images at a time."""
     return torch.cat([network(to_input(part)) for part in images.split(1000)])
 
 
 def compare(logits: np.ndarray, others: np.ndarray) -> dict:
-    """How far two predictions of the same images lie apart, both (n, 10), and whether that is inside TOLERANCE."""
+    """The differences between two predictions of the same images, both (n, 10), compared with TOLERANCE."""
     difference = np.abs(logits.astype(np.float64) - others)
-    # Relative to the image's largest: a logit near zero has no digits of its own to agree in.
+    # Relative to the largest logit of the image, because a logit near zero has a large relative error.
     largest = np.maximum(np.abs(others).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     relative = float((difference / largest).max())
     return {
@@ -111,7 +111,7 @@ def predict(run: runs.Run) -> None:
 
 
 def add_options(parser) -> None:
-    parser.add_argument("--compare", metavar="RUN", help="a prediction with the same weights, made elsewhere")
+    parser.add_argument("--compare", metavar="RUN", help="a prediction with the same weights from another environment")
 
 
 if __name__ == "__main__":

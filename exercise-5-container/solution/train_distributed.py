@@ -3,9 +3,9 @@
     torchrun --nproc-per-node 2 train_distributed.py                   # a GPU for each process, or the CPU for all
     torchrun --nproc-per-node 2 train_distributed.py --data digits --device cpu
 
-Each step sees the same images as with one process: every process takes its share of the batch, and the gradients are
-averaged. The order of these additions differs, and so do the last digits of the weights; with the same number of
-processes the result is the same, byte for byte. The first process alone prints and writes.
+Each step uses the same images as with one process: every process takes its share of the batch, and the gradients are
+averaged. Because the additions happen in another order, the last digits of the weights differ. With the same number of
+processes, the result is the same, byte for byte. Only the first process prints and writes.
 """
 
 import sys
@@ -18,7 +18,7 @@ from workshop import runs
 from workshop.errors import WorkshopError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "exercise-2-pytorch-cu12" / "solution"))
-import train as one_process  # exercise 2's script: network, optimizer, the loop over the batches
+import train as one_process  # the script of exercise 2: network, optimizer, the loop over the batches
 
 EXERCISE = "exercise-5-container"
 
@@ -47,10 +47,10 @@ def train(run: runs.Training) -> None:
         dtype=str(one_process.compute_dtype(device)),
     )
 
-    # It holds the same weights as `network`, and averages their gradients over the processes in every backward pass.
+    # It contains the same weights as `network`, and averages their gradients over the processes in every backward pass.
     shared = DistributedDataParallel(network) if run.world > 1 else network
     for _ in run.epochs(network, optimizer, schedule):
-        # This process's share of each batch: no image goes to two processes. The losses in the figure are those of the
+        # The share of each batch for this process: no image goes to two processes. The figure shows the losses of the
         # first process's share; the accuracy is that of all test images.
         batches = (batch[run.rank :: run.world] for batch in run.batches(len(images), batch_size))
         losses = one_process.train_epoch(shared, optimizer, schedule, images, labels, batches)
