@@ -29,6 +29,7 @@ ARGUMENTS = [
     (("--data",), "--data"),
     (("--output", ""), "--output"),
     (("--device", "gpu"), "cuda"),
+    (("--threads", "0"), "--threads"),
 ]
 
 
@@ -223,7 +224,7 @@ def interrupted(cut_off, tmp_path):
         ({"processes": 2}, (), "processes: 2"),
         ({"script": "0" * 64}, (), "script: 0000"),
         ({"hyperparameters": {"lr": 0.1}}, (), "lr"),
-        ({"threads": 7}, (), "threads: 7"),
+        ({}, ("--threads", 2), "threads: 1"),
         ({"torch": "1.0"}, (), "torch: 1.0"),
         ({"device": "GeForce 256"}, (), "device: GeForce 256"),
     ],

@@ -15,13 +15,13 @@ PYTHON=${PYTHON:-.venv/bin/python}
 DEVICE=${DEVICE:-cuda}
 DATA=${DATA:-digits-60k}
 SEED=${SEED:-0}
+# With more threads, the order of the additions and with it the last digits change: a run that is resumed needs as many.
+THREADS=${THREADS:-1}
 EPOCHS=${EPOCHS:-} # empty: as many as the data set asks for
 RUN=${RUN:?name the folder of the run, as in RUN=results/exercise-2-pytorch-cu12/first}
 # HTCondor brings a checkpoint to safety when the job ends with 85; after so many seconds the job does.
 CHECKPOINT_AFTER=${CHECKPOINT_AFTER:-}
 
-# One number of threads wherever the job goes on: another one adds in another order, and the bits would be others.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
 export PYTHONPATH=$PWD/common
 mkdir -p "$(dirname "$RUN")"
 # HTCondor starts an evicted job again, also one that was just done. It sends no results along but those of this job.
@@ -57,7 +57,8 @@ if [ -n "$CHECKPOINT_AFTER" ]; then
   command=(timeout --foreground --preserve-status --signal=TERM "$CHECKPOINT_AFTER" "${command[@]}")
 fi
 
-command+=(exercise-2-pytorch-cu12/solution/train.py --data "$DATA" --seed "$SEED" --device "$DEVICE" --output "$RUN")
+command+=(exercise-2-pytorch-cu12/solution/train.py --data "$DATA" --seed "$SEED" --device "$DEVICE" --threads "$THREADS"
+  --output "$RUN")
 if [ -n "$EPOCHS" ]; then
   command+=(--epochs "$EPOCHS")
 fi

@@ -125,11 +125,7 @@ class Pool:
             (r"request_cpus.*", "request_cpus = 1"),
         ):
             text = re.sub(find, replace, text)
-        told = (
-            batch_files.environment_of(batch_files.read_submit(SUBMIT))
-            | {"OMP_NUM_THREADS": "1", "WORKSHOP_CACHE": "cache"}
-            | changes
-        )
+        told = batch_files.environment_of(batch_files.read_submit(SUBMIT)) | {"WORKSHOP_CACHE": "cache"} | changes
         told |= {"RUN": "$(run)", "SEED": "$(seed)"}
         line = " ".join(f"{key}={value}" for key, value in told.items())
         text = re.sub(r"(?m)^environment .*", lambda _: f'environment = "{line}"', text)

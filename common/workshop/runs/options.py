@@ -8,7 +8,7 @@ from typing import Any
 
 from workshop.errors import Parser, WorkshopError
 from workshop.runs import data
-from workshop.runs.frameworks import device
+from workshop.runs.frameworks import device, threads
 
 LARGEST = 2**31 - 1  # seeds: what every generator in use takes
 
@@ -59,6 +59,12 @@ def read(
     if training or parents:
         names = ", ".join(device.CHOICES)
         parser.add_argument("--device", type=device.known_name, default="auto", metavar="NAME", help=names)
+        parser.add_argument(
+            "--threads",
+            type=whole_number("--threads", 1),
+            metavar="N",
+            help=f"to compute with on the CPU (default {threads.DEFAULT}: the same bits whatever the number of cores)",
+        )
     place = "results/<exercise>/<time>-seed<N>"
     parser.add_argument("--output", metavar="DIR", help=f"the folder of this run (default {place})")
     if training:
@@ -76,6 +82,7 @@ def settle(
     epochs: how many, or how many for each data set.
     """
     known = checkpoint or {}
+    arguments.threads = arguments.threads or known.get("threads", threads.DEFAULT)
     arguments.seed = known.get("seed", seed) if arguments.seed is None else arguments.seed
     if isinstance(epochs, int):
         arguments.epochs = epochs

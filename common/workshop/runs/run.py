@@ -19,7 +19,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workshop.runs.frameworks import device
+from workshop.runs.frameworks import device, threads
 from workshop.runs.records import parent, record
 from workshop.support.hardware import cpu_name
 
@@ -44,6 +44,8 @@ class AnyRun:
     ) -> None:
         self.exercise, self.arguments, self.parent = exercise, arguments, source
         self.seed: int = arguments.seed
+        if hasattr(arguments, "threads"):
+            threads.use(arguments.threads or threads.DEFAULT)
         self._folder = folder
         self._framework: Any = None  # on_torch or on_jax, once the script has asked for a device
         self._device: Any = None

@@ -152,7 +152,9 @@ def describe(device: Device) -> dict[str, Any]:
 
 
 def threads() -> int:
-    """How many processors XLA may use at once: those that the system lets this process have."""
+    """How many threads XLA computes with: those of `threads.use`, else one for each core that it may use."""
+    if os.environ.get("NPROC", "").isdecimal():
+        return int(os.environ["NPROC"])
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
