@@ -14,4 +14,4 @@ A workspace's manifest and lock are read by `pixi_workspace`, likelihoods are fi
 this package and import nothing from it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -200,14 +200,14 @@ def _missing_module(error: ModuleNotFoundError) -> WorkshopError:
         expected=f"the package that contains the module {error.name!r}",
         found="no such module in this environment",
         next_step="with Pixi: name an environment that has it, as in `pixi run -e cpu-jax ...`; "
-        'without: .venv/bin/pip install -e ".[cpu,test]"',
+        f'without: {shell.in_venv("pip")} install -e ".[cpu,test]"',
     )
 
 
 def _system_error(error: OSError) -> WorkshopError:
     what = error.filename or "a file of this run"
     advice = {
-        errno.ENOSPC: "free some space (`df -h`), or write to another disk with --output",
+        errno.ENOSPC: f"free some space (`{shell.free_space()}`), or write to another disk with --output",
         errno.EDQUOT: "free some of your quota, or write to another disk with --output",
         errno.EFBIG: "raise the limit on file sizes (`ulimit -f`), or write elsewhere with --output",
         errno.EACCES: "write to a folder of your own with --output",

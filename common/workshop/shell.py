@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+WINDOWS = os.name == "nt"
 
 
 def relative(path: Path) -> str:
@@ -17,9 +20,38 @@ def relative(path: Path) -> str:
         return str(path)
 
 
+def word(text: str) -> str:
+    """One word of a command, safe to paste into bash or, on Windows, into PowerShell."""
+    if not WINDOWS:
+        return shlex.quote(text)
+    return text if re.fullmatch(r"[\w@%+=:,./\\~-]+", text) else "'" + text.replace("'", "''") + "'"
+
+
 def quoted(path: Path) -> str:
     """`relative`, safe to paste into a shell."""
-    return shlex.quote(relative(path))
+    return word(relative(path))
+
+
+def in_venv(command: str) -> str:
+    """A command of the environment `.venv` in the root folder, as in `.venv/bin/pip` or `.venv\\Scripts\\pip`."""
+    return f".venv\\Scripts\\{command}" if WINDOWS else f".venv/bin/{command}"
+
+
+def in_folder(folder: Path, command: str) -> str:
+    """A command that is typed in another folder, and leaves the person in this one."""
+    return f"pushd {quoted(folder)}; {command}; popd" if WINDOWS else f"(cd {quoted(folder)} && {command})"
+
+
+def free_space() -> str:
+    """The command that shows how much room the disks have."""
+    return "Get-PSDrive" if WINDOWS else "df -h"
+
+
+def first_command() -> str:
+    """The first command of the route without Pixi, as README.md gives it: install everything and check it."""
+    steps = [in_venv('pip install -e ".[cpu,test]"'), in_venv("workshop check-all")]
+    # Windows PowerShell 5 has no `&&`.
+    return "; ".join(["py -m venv .venv", *steps]) if WINDOWS else " && ".join(["python3 -m venv .venv", *steps])
 
 
 def python() -> str:
@@ -28,8 +60,9 @@ def python() -> str:
     WORKSHOP_REVISION stands in an image of exercise 5, which names its environment and holds no Pixi.
     """
     if "WORKSHOP_REVISION" not in os.environ and (name := os.environ.get("PIXI_ENVIRONMENT_NAME")):
-        return f"pixi run -e {shlex.quote(name)} python"
-    return quoted(Path(sys.executable)) if sys.executable else "python"
+        return f"pixi run -e {word(name)} python"
+    path = quoted(Path(sys.executable)) if sys.executable else "python"
+    return f"& {path}" if path.startswith("'") and WINDOWS else path  # PowerShell runs a path in quotes only after `&`
 
 
 def script(path: Path, *words: str) -> str:
@@ -38,7 +71,7 @@ def script(path: Path, *words: str) -> str:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         here = os.environ.get("LOCAL_WORLD_SIZE", "2")
         start += f" -m torch.distributed.run --nproc-per-node {here}"
-    return " ".join([start, quoted(path), *map(shlex.quote, words)])
+    return " ".join([start, quoted(path), *map(word, words)])
 
 
 def git_bytes(folder: Path, *words: str) -> bytes | None:

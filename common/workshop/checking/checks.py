@@ -143,7 +143,7 @@ def _run_in_folder(advice: str, folder: Path) -> str:
     here = folder.resolve() == Path.cwd().resolve()
     if here or advice.startswith("pixi run") or not advice.startswith(("pixi ", "git ")):
         return advice
-    return f"(cd {shell.quoted(folder)} && {advice})"
+    return shell.in_folder(folder, advice)
 
 
 def all_features(workspace: Workspace) -> list[Feature]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from workshop import shell
 from workshop.doctor.checkout import Checkout
 from workshop.doctor.row import PIXI, PYTHON, Row
 
-BY_PYTHON = 'python3 -m venv .venv && .venv/bin/pip install -e ".[cpu,test]" && .venv/bin/workshop check-all'
 CONTACT = "look into the README, or send this report to the instructors"
 
 
@@ -28,6 +28,6 @@ def advice(rows: list[Row], routes: dict[str, bool], here: Checkout) -> str:
     if routes[PIXI]:
         return "pixi run train-torch"
     if routes[PYTHON]:
-        return "workshop check-all" if here.has_packages() else BY_PYTHON
+        return "workshop check-all" if here.has_packages() else shell.first_command()
     steps = [row.next_step for row in rows if row.good is False and row.needed and row.next_step]
     return steps[0] if steps else CONTACT
