@@ -74,7 +74,7 @@ def compile_models(hypotheses: list[Hypothesis]) -> list[Model]:
 
 
 def _compile(layout: Layout, poi: str, hypotheses: list[Hypothesis], index: list[int]) -> Model:
-    common, own = _split(layout, hypotheses)
+    common, own = _split_samples(layout, hypotheses)
     parameters = _parameters(layout, common, own, hypotheses)
     _check_poi(poi, parameters, hypotheses[0])
     slots = _slots(own)
@@ -117,7 +117,7 @@ def _compile(layout: Layout, poi: str, hypotheses: list[Hypothesis], index: list
     return model
 
 
-def _split(layout: Layout, hypotheses: list[Hypothesis]) -> tuple[list[Sample], list[list[Sample]]]:
+def _split_samples(layout: Layout, hypotheses: list[Hypothesis]) -> tuple[list[Sample], list[list[Sample]]]:
     """Samples that are the same object in all hypotheses, and those that each hypothesis has besides."""
     common: list[Sample] = []
     own: list[list[Sample]] = [[] for _ in hypotheses]
@@ -134,16 +134,15 @@ def _parameters(
 ) -> Parameters:
     kinds: dict[str, str] = {}
     reached: dict[str, dict[int, set[int]]] = {}  # name -> key -> bins that this parameter reaches
-    owners: dict[
-        str, set[tuple[str, str]]
-    ] = {}  # samples that use a shapesys; those of hypotheses count as one a channel
+    # The samples that use a shapesys; those of the hypotheses count as one for each channel.
+    shapesys_users: dict[str, set[tuple[str, str]]] = {}
     for h, samples in [(None, common), *zip(hypotheses, own, strict=True)]:
         for channel, sample in samples:
             first = layout.first_bin[channel]
             for modifier in sample["modifiers"]:
                 name, kind = modifier["name"], "alpha" if modifier["type"] in ALPHA else modifier["type"]
                 if kinds.setdefault(name, kind) != kind:
-                    raise _two_kinds(name, kinds[name], kind, sample, channel, h)
+                    raise _conflict_error(name, kinds[name], kind, sample, channel, h)
                 keys = reached.setdefault(name, {})
                 if kind not in LOCAL:
                     keys.setdefault(-1, set())
@@ -151,31 +150,32 @@ def _parameters(
                 for b in range(first, first + layout.n_bins[channel]):
                     keys.setdefault(b - first if kind == "shapefactor" else b, set()).add(b)
                 if kind == "shapesys":
-                    users = owners.setdefault(name, set())
+                    users = shapesys_users.setdefault(name, set())
                     users.add((channel, sample["name"] if h is None else ""))
                     if len(users) > 1:
-                        raise _two_kinds(name, "shapesys of one sample", "shapesys of another", sample, channel, h)
+                        raise _conflict_error(name, "shapesys of one sample", "shapesys of another", sample, channel, h)
     order = sorted(kinds)
     alphas = [(name, -1) for name in order if kinds[name] == "alpha"]
     linear = [(name, key) for name in order if kinds[name] != "alpha" for key in sorted(reached[name])]
     local = [(name, key) for name, key in linear if len(reached[name][key]) == 1]
-    wide = [(name, key) for name, key in linear if len(reached[name][key]) != 1]
+    multi_bin = [(name, key) for name, key in linear if len(reached[name][key]) != 1]
     positions: dict[str, dict[int, int]] = {name: {} for name in order}
-    for i, (name, key) in enumerate(alphas + wide + local):
+    for i, (name, key) in enumerate(alphas + multi_bin + local):
         positions[name][key] = i
     return Parameters(
         names=[
-            name if key < 0 else f"{name}[{sorted(reached[name]).index(key)}]" for name, key in alphas + wide + local
+            name if key < 0 else f"{name}[{sorted(reached[name]).index(key)}]"
+            for name, key in alphas + multi_bin + local
         ],
         n_alpha=len(alphas),
-        n_shared=len(alphas) + len(wide),
+        n_shared=len(alphas) + len(multi_bin),
         local_bin=np.array([next(iter(reached[name][key])) for name, key in local], np.intp),
         kinds=kinds,
         positions=positions,
     )
 
 
-def _two_kinds(
+def _conflict_error(
     name: str, first: str, second: str, sample: dict, channel: str, hypothesis: Hypothesis | None
 ) -> HistFactoryError:
     patch = f", patch {hypothesis.name}" if hypothesis else ""
@@ -282,7 +282,7 @@ def _fill_shared(block: Block, common: list[Sample]) -> None:
     hi = np.array([x for m in hists for x in m["hi_data"]], float)
     lo = np.array([x for m in hists for x in m["lo_data"]], float)
     block.symmetric, block.asymmetric = 0.5 * (hi - lo), 0.5 * (hi + lo) - block.nominal[block.hist_cell]
-    _drop_idle(block)
+    _drop_null_variations(block)
 
 
 def _fill_own(block: Block, own: list[list[Sample]], slots: list[tuple], parameters: Parameters) -> None:
@@ -322,10 +322,10 @@ def _fill_own(block: Block, own: list[list[Sample]], slots: list[tuple], paramet
         up, down = np.array(high, float), np.array(low, float)
         block.symmetric[h, hists] = 0.5 * (up - down)
         block.asymmetric[h, hists] = 0.5 * (up + down) - block.nominal[h, block.hist_cell[hists]]
-    _drop_idle(block)
+    _drop_null_variations(block)
 
 
-def _drop_idle(block: Block) -> None:
+def _drop_null_variations(block: Block) -> None:
     """Leave out variations that change nothing in any hypothesis; published workspaces have thousands."""
     axes = tuple(range(block.hi.ndim - 1))
     keep = ((block.hi != 1) | (block.lo != 1)).any(axes)

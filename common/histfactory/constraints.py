@@ -23,8 +23,8 @@ BOUNDS = {
     "shapesys": (1e-10, 10.0),
 }
 # What a measurement may set of a parameter, besides what it may set of any.
-EVERY_KIND = {"name", "inits", "bounds", "fixed"}
-SETTINGS = {
+COMMON_SETTINGS = {"name", "inits", "bounds", "fixed"}
+SETTINGS_BY_KIND = {
     "alpha": {"auxdata"},
     "lumi": {"auxdata", "sigmas"},
     "staterror": {"auxdata", "sigmas"},
@@ -56,7 +56,7 @@ def constraints_of(
 ) -> Constraints:
     """common, own: samples with their channels, of all and of each hypothesis; kinds, positions: see `Parameters`."""
     shape = len(hypotheses), sum(map(len, positions.values()))
-    out = Constraints(
+    constraints = Constraints(
         init=np.full(shape, 1.0),
         lower=np.full(shape, 0.0),
         upper=np.full(shape, 10.0),
@@ -71,13 +71,13 @@ def constraints_of(
     for h, (hypothesis, samples) in enumerate(zip(hypotheses, own, strict=True)):
         sums = background.copy()
         sums.add(samples, positions, first_bin)
-        out.present[h] = sums.present
-        _set_defaults(out, h, sums, kinds, positions)
+        constraints.present[h] = sums.present
+        _set_defaults(constraints, h, sums, kinds, positions)
         settings = {p["name"]: p for p in hypothesis.measurement["config"]["parameters"]}
         for name in (name for name in settings if name in kinds):
             where = [i for _, i in sorted(positions[name].items()) if sums.present[i]]
             if where:
-                _override(out, h, where, kinds[name], settings[name], hypothesis)
+                _override(constraints, h, where, kinds[name], settings[name], hypothesis)
         uses_lumi = kinds.get("lumi") == "lumi" and any(sums.present[i] for i in positions["lumi"].values())
         missing = [key for key in ("inits", "bounds", "auxdata", "sigmas") if key not in settings.get("lumi", {})]
         if uses_lumi and missing:
@@ -87,8 +87,8 @@ def constraints_of(
                 found=f"no {', '.join(missing)}",
                 next_step="add them to the measurement's parameters",
             )
-    out.fixed |= ~out.present
-    return out
+    constraints.fixed |= ~constraints.present
+    return constraints
 
 
 @dataclass
@@ -121,30 +121,30 @@ class _Sums:
 
 
 def _set_defaults(
-    out: Constraints, h: int, sums: _Sums, kinds: dict[str, str], positions: dict[str, dict[int, int]]
+    constraints: Constraints, h: int, sums: _Sums, kinds: dict[str, str], positions: dict[str, dict[int, int]]
 ) -> None:
     """pyhf's defaults; staterror: sigma = sqrt(sum delta^2) / sum nominal; shapesys: tau = (nominal / delta)^2."""
     for name, kind in kinds.items():
         where = np.array(list(positions[name].values()))
         if kind == "alpha":
-            out.lower[h, where], out.upper[h, where] = BOUNDS["alpha"]
-            out.init[h, where], out.precision[h, where] = 0.0, 1.0
+            constraints.lower[h, where], constraints.upper[h, where] = BOUNDS["alpha"]
+            constraints.init[h, where], constraints.precision[h, where] = 0.0, 1.0
         elif kind in ("staterror", "shapesys"):
-            out.lower[h, where], out.upper[h, where] = BOUNDS[kind]
+            constraints.lower[h, where], constraints.upper[h, where] = BOUNDS[kind]
             nominal, variance = sums.nominal[where], sums.variance[where]
             valid = (nominal > 0) & (variance > 0)
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 tau = np.where(valid, nominal**2 / variance, 1.0)
-            out.fixed[h, where] = ~valid
-            out.auxdata[h, where] = tau if kind == "shapesys" else 1.0
-            (out.tau if kind == "shapesys" else out.precision)[h, where] = tau
+            constraints.fixed[h, where] = ~valid
+            constraints.auxdata[h, where] = tau if kind == "shapesys" else 1.0
+            (constraints.tau if kind == "shapesys" else constraints.precision)[h, where] = tau
 
 
 def _override(
-    out: Constraints, h: int, where: list[int], kind: str, settings: dict[str, Any], hypothesis: Hypothesis
+    constraints: Constraints, h: int, where: list[int], kind: str, settings: dict[str, Any], hypothesis: Hypothesis
 ) -> None:
     """What the measurement sets of one named set of parameters, at the positions `where`."""
-    allowed = EVERY_KIND | SETTINGS.get(kind, set())
+    allowed = COMMON_SETTINGS | SETTINGS_BY_KIND.get(kind, set())
     for key, value in settings.items():
         looked_at = (
             f"parameter {settings['name']!r} in the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}"
@@ -163,10 +163,15 @@ def _override(
                 found=f"{len(value)}",
                 next_step=f"correct {key!r}",
             )
-    for key, array in (("inits", out.init), ("auxdata", out.auxdata), ("fixed", out.fixed), ("factors", out.tau)):
+    for key, array in (
+        ("inits", constraints.init),
+        ("auxdata", constraints.auxdata),
+        ("fixed", constraints.fixed),
+        ("factors", constraints.tau),
+    ):
         if key in settings:
             array[h, where] = settings[key]
     if "bounds" in settings:
-        out.lower[h, where], out.upper[h, where] = zip(*settings["bounds"], strict=True)
+        constraints.lower[h, where], constraints.upper[h, where] = zip(*settings["bounds"], strict=True)
     if "sigmas" in settings:
-        out.precision[h, where] = np.array(settings["sigmas"], float) ** -2
+        constraints.precision[h, where] = np.array(settings["sigmas"], float) ** -2

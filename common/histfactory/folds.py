@@ -20,7 +20,7 @@ where nu is what the fit expects with this one parameter set to zero.
 
 Limits of the search. It looks along one axis with the others as fitted: a fold that appears only when other parameters
 move too is not found. And two constants bound the time where nearly every parameter is folded: for one fit, only the
-MOST deepest folds are crossed, each alone and all of them together, not every subset of them; and after ROUNDS rounds
+MAX_FOLDS deepest folds are crossed, each alone and all of them together, not every subset of them; and after MAX_ROUNDS rounds
 the search stops even if the last round still found something lower. So the result is the lowest minimum that was met,
 with no proof that there is no lower one.
 """
@@ -34,11 +34,11 @@ from histfactory.likelihood import Likelihood, Rows, at_least_two
 from histfactory.minimise import Fit, fit_batch
 from histfactory.model import Array, Index
 
-BEND = 15 / 4  # v'' at zero
-MOST = 12  # parameters tried for a fit: those with the deepest folds
-ROUNDS = 4  # a mirror image of a mirror image ...: two folds that must be crossed together are found one by one
-GAIN = 1e-7  # in log L: less is the same minimum
-NEAR = 0.5  # a parameter this close to zero has no other side: both +1 and -1 are tried
+CURVATURE_AT_ZERO = 15 / 4  # v'' at zero
+MAX_FOLDS = 12  # parameters tried for a fit: those with the deepest folds
+MAX_ROUNDS = 4  # a mirror image of a mirror image ...: two folds that must be crossed together are found one by one
+MIN_GAIN = 1e-7  # in log L: less is the same minimum
+NEAR_ZERO = 0.5  # a parameter this close to zero has no other side: both +1 and -1 are tried
 
 
 def fold_depth(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
@@ -52,7 +52,7 @@ def fold_depth(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
         # If nothing is left with the parameter at zero, use what the fit expects.
         without = np.where(without > 0, without, nu[:, None])
         pull = np.where(rows.data[:, None] > 0, rows.data[:, None] / without - 1, -1.0)
-        depth = BEND * (pull * even).sum(0) - rows.precision[:k]
+        depth = CURVATURE_AT_ZERO * (pull * even).sum(0) - rows.precision[:k]
         depth -= ((pull + 1) / without * odd * odd).sum(0)
     return np.where((rows.free[:k] > 0) & np.isfinite(depth), depth, -1.0)
 
@@ -61,81 +61,86 @@ def _odd_and_even_parts(likelihood: Likelihood, rows: Rows, theta: Array, v: Arr
     """Expected counts nu (B, R), and odd and even (B, K, R) of the rule above."""
     k, b, n_rows = likelihood.model.n_alpha, likelihood.model.data.shape[1], theta.shape[1]
     nu, odd, even = np.zeros((b, n_rows)), np.zeros((b * k, n_rows)), np.zeros((b * k, n_rows))
-    for side in likelihood.sides:
-        block = side.block
-        f, factor, rate = side.rates(rows, theta, powers_of(theta[:k]), v, 0)
-        side.bins.add(rate, nu)
+    for evaluator in likelihood.evaluators:
+        block = evaluator.block
+        f, factor, rate = evaluator.rates(rows, theta, powers_of(theta[:k]), v, 0)
+        evaluator.bins.add(rate, nu)
         if len(block.pair_alpha):
-            rate_per_f = np.take(rate, side.entry_cell, 0) / np.take(f[0], side.entry_pair, 0)
-            high, low = (rows.high, rows.low) if side.own else (block.hi[:, None], block.lo[:, None])
-            side.pair_jacobian.add(rate_per_f * np.take(0.5 * (high + low) - 1, side.entry_pair, 0), even)
-            side.pair_jacobian.add(rate_per_f * np.take(0.5 * (high - low), side.entry_pair, 0), odd)
+            rate_per_f = np.take(rate, evaluator.entry_cell, 0) / np.take(f[0], evaluator.entry_pair, 0)
+            high, low = (rows.high, rows.low) if evaluator.own else (block.hi[:, None], block.lo[:, None])
+            evaluator.pair_jacobian.add(rate_per_f * np.take(0.5 * (high + low) - 1, evaluator.entry_pair, 0), even)
+            evaluator.pair_jacobian.add(rate_per_f * np.take(0.5 * (high - low), evaluator.entry_pair, 0), odd)
         if len(block.hist_cell):
             of_hist = np.take(factor, block.hist_cell, 0)
             symmetric, asymmetric = block.symmetric[..., None], block.asymmetric[..., None]
-            if side.own:
+            if evaluator.own:
                 symmetric, asymmetric = rows.symmetric, rows.asymmetric
-            side.hist_sum.add(of_hist * symmetric, odd)
-            side.hist_sum.add(of_hist * asymmetric, even)
+            evaluator.hist_sum.add(of_hist * symmetric, odd)
+            evaluator.hist_sum.add(of_hist * asymmetric, even)
     return nu, odd.reshape(b, k, n_rows), even.reshape(b, k, n_rows)
 
 
-def search_across_folds(likelihood: Likelihood, rows: Rows, found: Fit) -> Fit:
+def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> Fit:
     """The fit of each row, or a lower one from the other side of the folds of its parameters."""
-    fits = Fit(found.theta.copy(), found.value.copy(), found.converged.copy())
-    left = np.arange(len(fits.value))
+    fits = Fit(initial.theta.copy(), initial.value.copy(), initial.converged.copy())
+    remaining = np.arange(len(fits.value))
     if likelihood.model.n_alpha == 0:
         return fits
-    for _ in range(ROUNDS):
-        two = left[at_least_two(np.arange(len(left)))]
-        depth = fold_depth(likelihood, rows.take(two), np.take(fits.theta, two, 1))[:, : len(left)]
-        deepest = np.sort(depth, axis=0)[-min(MOST, len(depth)) :]
+    for _ in range(MAX_ROUNDS):
+        padded = remaining[at_least_two(np.arange(len(remaining)))]
+        depth = fold_depth(likelihood, rows.take(padded), np.take(fits.theta, padded, 1))[:, : len(remaining)]
+        deepest = np.sort(depth, axis=0)[-min(MAX_FOLDS, len(depth)) :]
         alphas, column = np.nonzero((depth > 0) & (depth >= deepest[0]))
         if not len(alphas):
             break
-        starts, origin = _mirror_images(fits.theta, left, alphas, column)
-        some = rows.take(origin)
-        starts = np.where(some.free > 0, np.clip(starts, some.lower, some.upper), starts)
+        starts, origin = _mirror_images(fits.theta, remaining, alphas, column)
+        start_rows = rows.take(origin)
+        starts = np.where(start_rows.free > 0, np.clip(starts, start_rows.lower, start_rows.upper), starts)
         # Most starts lead back to where they came from: those are dropped on the way, and `newton` is not used.
-        known = Fit(fits.theta, fits.value, np.ones(len(fits.value), bool))
-        new = fit_batch(likelihood, some, starts, len(origin) + origin, known)
-        left = _keep_lower(likelihood, rows, fits, new, origin)
-        if not len(left):
+        previous = Fit(fits.theta, fits.value, np.ones(len(fits.value), bool))
+        new = fit_batch(likelihood, start_rows, starts, len(origin) + origin, previous)
+        remaining = _keep_lower(likelihood, rows, fits, new, origin)
+        if not len(remaining):
             break
     return fits
 
 
-def _mirror_images(theta: Array, left: Index, alphas: Index, column: Index) -> tuple[Array, Index]:
+def _mirror_images(theta: Array, remaining: Index, alphas: Index, column: Index) -> tuple[Array, Index]:
     """Starts (P, S) on the other side of the folds, and the row of theta (P, R) that each comes from.
 
     left: rows to start from; alphas, column: the folded parameters and the position in `left` of their row.
     """
-    now = theta[alphas, left[column]]
-    small = np.abs(now) < NEAR
+    current = theta[alphas, remaining[column]]
+    near_zero = np.abs(current) < NEAR_ZERO
     # The other side; of a parameter near zero both sides.
-    target = np.concatenate([np.where(small, 1.0, -now), np.full(small.sum(), -1.0)])
-    parameter, origin = np.concatenate([alphas, alphas[small]]), left[np.concatenate([column, column[small]])]
+    target = np.concatenate([np.where(near_zero, 1.0, -current), np.full(near_zero.sum(), -1.0)])
+    parameter, origin = (
+        np.concatenate([alphas, alphas[near_zero]]),
+        remaining[np.concatenate([column, column[near_zero]])],
+    )
     # And all of them at once: folds that share bins hold each other on their sides.
-    several = np.flatnonzero(np.bincount(column, minlength=len(left)) > 1)
-    together = np.take(theta, left[several], 1)
+    several = np.flatnonzero(np.bincount(column, minlength=len(remaining)) > 1)
+    together = np.take(theta, remaining[several], 1)
     for i, c in enumerate(several):
         folded = np.flatnonzero(column == c)
         together[alphas[folded], i] = target[folded]
     starts = np.take(theta, origin, 1)
     starts[parameter, np.arange(len(origin))] = target
-    return np.hstack([starts, together]), np.concatenate([origin, left[several]])
+    return np.hstack([starts, together]), np.concatenate([origin, remaining[several]])
 
 
 def _keep_lower(likelihood: Likelihood, rows: Rows, fits: Fit, new: Fit, origin: Index) -> Index:
     """Replace fits by the lowest of the new ones that started from them, where that is lower; the rows replaced."""
-    two = at_least_two(np.arange(len(origin)))
-    allowed = likelihood.expects_no_negative_counts(rows.take(origin[two]), np.take(new.theta, two, 1))[: len(origin)]
+    padded = at_least_two(np.arange(len(origin)))
+    allowed = likelihood.expects_no_negative_counts(rows.take(origin[padded]), np.take(new.theta, padded, 1))[
+        : len(origin)
+    ]
     value = np.where(new.converged & allowed, new.value, np.inf)
     better = []
     for r in np.unique(origin):
         candidates = np.flatnonzero(origin == r)
         i = candidates[np.argmin(value[candidates])]
-        if value[i] < fits.value[r] - GAIN * max(1.0, abs(fits.value[r])):
+        if value[i] < fits.value[r] - MIN_GAIN * max(1.0, abs(fits.value[r])):
             fits.theta[:, r], fits.value[r], fits.converged[r] = new.theta[:, i], value[i], True
             better.append(r)
     return np.array(better, np.intp)

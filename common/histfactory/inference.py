@@ -15,7 +15,7 @@ from scipy.special import log_ndtr, ndtr
 
 from histfactory.folds import search_across_folds
 from histfactory.likelihood import Likelihood, Rows, at_least_two, log_likelihood
-from histfactory.minimise import Fit, finish, fit, fit_batch
+from histfactory.minimise import Fit, finish_with_newton, fit, fit_batch
 from histfactory.model import Array, Index, Mask, Model
 
 START_DISTANCE = 8.0  # of a drawn start: the square of its distance, in standard deviations of the alphas
@@ -40,7 +40,7 @@ class Limits:
         The first is that of data as background-like as these or more so under the signal hypothesis, the second that of
         data as signal-like as these or more so under the background alone: CLs = first / (1 - second).
         """
-        x, y = _tails(self.q, self.q_asimov)
+        x, y = _tail_arguments(self.q, self.q_asimov)
         return ndtr(-x), ndtr(y)
 
 
@@ -57,10 +57,10 @@ class Scan:
 
         The results are identical, to the last bit, for every division into chunks.
         """
-        wanted = np.arange(len(self.model.names)) if hypotheses is None else np.array(hypotheses, np.intp)
+        selected = np.arange(len(self.model.names)) if hypotheses is None else np.array(hypotheses, np.intp)
         size = chunk_size(self.model)
-        for i in range(0, len(wanted), size):
-            yield wanted[i : i + size]
+        for i in range(0, len(selected), size):
+            yield selected[i : i + size]
 
     def limits(self, mu: float = 1.0, hypotheses: Sequence[int] | None = None) -> Limits:
         """CLs of the given hypotheses (default: all) at signal strength mu, in their order.
@@ -85,12 +85,12 @@ def asymptotic_cls(q: Array, q_asimov: Array) -> tuple[Array, Array]:
     (q + q_A) / (2 a) beyond (arXiv:1007.1727 eq. 66); the expected value at N sigma has x = a - N. Logarithms of the
     normal tail keep the ratio exact where both p-values are too small for a float.
     """
-    x, y = _tails(q, q_asimov)
+    x, y = _tail_arguments(q, q_asimov)
     cls = np.exp(log_ndtr(-x) - log_ndtr(-y))
     return cls[:, 0], cls[:, 1:]
 
 
-def _tails(q: Array, q_asimov: Array) -> tuple[Array, Array]:
+def _tail_arguments(q: Array, q_asimov: Array) -> tuple[Array, Array]:
     """Where the two p-values begin in a unit normal distribution, x and y = x - a, (R, 6); see `asymptotic_cls`."""
     s, a = np.sqrt(q), np.sqrt(q_asimov)
     beyond = (s > a) & (a > 0)
@@ -124,30 +124,30 @@ def background_start(likelihood: Likelihood) -> Array:
     if not np.isfinite(value[best]):
         best = 0
     if not result.converged[best]:
-        finish(likelihood, rows, result, best)
+        finish_with_newton(likelihood, rows, result, best)
     return result.theta[:, best]
 
 
 def limits_of_chunk(likelihood: Likelihood, hypotheses: Index, mu: float, start: Array) -> Limits:
     """The fits of some hypotheses, all at once: at mu = 0, at mu, at the best mu, and at mu on the Asimov data."""
     model = likelihood.model
-    free = Rows(model, hypotheses)
-    held = free.take(np.arange(len(hypotheses)))  # with mu held
-    held.free[model.poi] = 0
+    mu_free = Rows(model, hypotheses)
+    mu_fixed = mu_free.take(np.arange(len(hypotheses)))  # with mu held
+    mu_fixed.free[model.poi] = 0
     init = np.ascontiguousarray(model.init[hypotheses].T)
-    begin = np.where(model.fixed[hypotheses].T, init, start[:, None])
-    null = search_across_folds(likelihood, held, fit(likelihood, held, _with_mu(model, begin, 0.0)))
-    asimov = _asimov(likelihood, held, null.theta)
-    tested, on_asimov, best = _fits_at_mu(likelihood, held, asimov, free, null, init, mu)
+    initial = np.where(model.fixed[hypotheses].T, init, start[:, None])
+    null = search_across_folds(likelihood, mu_fixed, fit(likelihood, mu_fixed, _with_mu(model, initial, 0.0)))
+    asimov = _asimov(likelihood, mu_fixed, null.theta)
+    tested, tested_asimov, best = _fits_at_mu(likelihood, mu_fixed, asimov, mu_free, null, init, mu)
     lower = null.value < best.value  # mu_hat is at its bound
     best.theta[:, lower], best.value[lower] = null.theta[:, lower], null.value[lower]
 
     q = np.where(best.theta[model.poi] > mu, 0.0, np.maximum(2 * (tested.value - best.value), 0.0))
-    q_asimov = np.maximum(2 * on_asimov.value, 0.0)  # the best fit of the Asimov data has value zero
+    q_asimov = np.maximum(2 * tested_asimov.value, 0.0)  # the best fit of the Asimov data has value zero
     observed, expected = asymptotic_cls(q, q_asimov)
-    silent = ~model.has_signal[hypotheses]
-    observed[silent], expected[silent] = 1.0, 1.0
-    converged = null.converged & tested.converged & best.converged & on_asimov.converged
+    no_signal = ~model.has_signal[hypotheses]
+    observed[no_signal], expected[no_signal] = 1.0, 1.0
+    converged = null.converged & tested.converged & best.converged & tested_asimov.converged
     return Limits(
         cls_obs=observed,
         cls_exp=expected,
@@ -165,59 +165,59 @@ def _with_mu(model: Model, theta: Array, mu: float) -> Array:
     return theta
 
 
-def _asimov(likelihood: Likelihood, held: Rows, theta: Array) -> Rows:
+def _asimov(likelihood: Likelihood, mu_fixed: Rows, theta: Array) -> Rows:
     """The Asimov data of each row: the counts and constraints that theta (P, R), the background-only fit, expects."""
     n = theta.shape[1]
-    asimov, theta = held.take(np.arange(n)), likelihood.clean(theta.copy())
-    two = at_least_two(np.arange(n))
+    asimov, theta = mu_fixed.take(np.arange(n)), likelihood.avoid_zero(theta.copy())
+    padded = at_least_two(np.arange(n))
     with np.errstate(all="ignore"):
-        expected = likelihood.expected(held.take(two), np.take(theta, two, 1))[:, :n]
+        expected = likelihood.expected(mu_fixed.take(padded), np.take(theta, padded, 1))[:, :n]
         asimov.data = np.maximum(expected, 0.0)
     asimov.auxdata = np.where(asimov.tau > 0, asimov.tau * theta, theta)
     return asimov
 
 
 def _fits_at_mu(
-    likelihood: Likelihood, held: Rows, asimov: Rows, free: Rows, null: Fit, init: Array, mu: float
+    likelihood: Likelihood, mu_fixed: Rows, asimov: Rows, mu_free: Rows, null: Fit, init: Array, mu: float
 ) -> tuple[Fit, Fit, Fit]:
     """The fits at mu to the data and to the Asimov data, and the fit with mu free.
 
     In one batch, each from the background-only fit, those at mu from the start values as well.
     """
     model, n = likelihood.model, init.shape[1]
-    far, near, i = _with_mu(model, init, mu), _with_mu(model, null.theta, mu), np.arange(n)
-    everything = Rows.join([held, held, asimov, asimov, free])
+    from_init, from_null, i = _with_mu(model, init, mu), _with_mu(model, null.theta, mu), np.arange(n)
+    all_rows = Rows.join([mu_fixed, mu_fixed, asimov, asimov, mu_free])
     no_rival = np.full(n, -1)
     rival = np.concatenate([no_rival, i, no_rival, 2 * n + i, no_rival])
-    found = fit(likelihood, everything, np.hstack([near, far, near, far, null.theta]), rival)
-    lowest = found.lowest([np.r_[i, 2 * n + i, 4 * n + i], np.r_[n + i, 3 * n + i, 4 * n + i]])
-    lowest = search_across_folds(likelihood, Rows.join([held, asimov, free]), lowest)
-    tested, on_asimov, best = (lowest.lowest([part * n + i]) for part in range(3))
+    fits = fit(likelihood, all_rows, np.hstack([from_null, from_init, from_null, from_init, null.theta]), rival)
+    lowest = fits.lowest([np.r_[i, 2 * n + i, 4 * n + i], np.r_[n + i, 3 * n + i, 4 * n + i]])
+    lowest = search_across_folds(likelihood, Rows.join([mu_fixed, asimov, mu_free]), lowest)
+    tested, tested_asimov, best = (lowest.lowest([part * n + i]) for part in range(3))
     # The result of one fit is a start for the others, where it is lower than what they found.
-    tested = _improved(likelihood, held, tested, _with_mu(model, best.theta, mu))
-    on_asimov = _improved(likelihood, asimov, on_asimov, tested.theta)
-    best = _improved(likelihood, free, best, tested.theta)
-    return tested, on_asimov, best
+    tested = _improve(likelihood, mu_fixed, tested, _with_mu(model, best.theta, mu))
+    tested_asimov = _improve(likelihood, asimov, tested_asimov, tested.theta)
+    best = _improve(likelihood, mu_free, best, tested.theta)
+    return tested, tested_asimov, best
 
 
-def _improved(likelihood: Likelihood, rows: Rows, found: Fit, theta: Array) -> Fit:
+def _improve(likelihood: Likelihood, rows: Rows, current: Fit, theta: Array) -> Fit:
     """The fit, or the one that starts from theta (P, R) where the likelihood is lower there."""
     n = theta.shape[1]
-    theta = likelihood.clean(theta.copy())
+    theta = likelihood.avoid_zero(theta.copy())
     with np.errstate(all="ignore"):
-        some, two = (rows, theta) if n > 1 else (rows.take(np.zeros(2, np.intp)), np.repeat(theta, 2, 1))
-        value = likelihood.value(some, two, likelihood.expected(some, two))[:n]
-    i = np.flatnonzero(value < found.value)
+        two_rows, two_thetas = (rows, theta) if n > 1 else (rows.take(np.zeros(2, np.intp)), np.repeat(theta, 2, 1))
+        value = likelihood.value(two_rows, two_thetas, likelihood.expected(two_rows, two_thetas))[:n]
+    i = np.flatnonzero(value < current.value)
     if len(i):
-        again = fit(likelihood, rows.take(i), np.take(theta, i, 1))
-        found.theta[:, i], found.value[i], found.converged[i] = again.theta, again.value, again.converged
-    return found
+        refit = fit(likelihood, rows.take(i), np.take(theta, i, 1))
+        current.theta[:, i], current.value[i], current.converged[i] = refit.theta, refit.value, refit.converged
+    return current
 
 
 def minima(model: Model, limits: Limits, hypothesis: int) -> Array:
     """-log L (3,) at mu = 0, at the tested mu and at the best mu, with all constants, as pyhf's `logpdf` gives it."""
     theta = model.init[hypothesis]
-    rows, two = Rows(model, np.array([hypothesis, hypothesis])), np.stack([theta, theta], 1)
+    rows, both = Rows(model, np.array([hypothesis, hypothesis])), np.stack([theta, theta], 1)
     likelihood = Likelihood(model)
-    value = likelihood.value(rows, two, likelihood.expected(rows, two))[0]
+    value = likelihood.value(rows, both, likelihood.expected(rows, both))[0]
     return limits.nll[hypothesis] - log_likelihood(model, hypothesis, theta) - value

@@ -30,18 +30,18 @@ def code4_coefficients(hi: Array, lo: Array) -> tuple[Array, Array, Array]:
 
 def code4(c: Array, alpha: Array, order: int) -> list[Array]:
     """1 + sum_i c_i alpha^(i+1) and its first `order` derivatives, in one pass over the coefficients c (6, ...)."""
-    value, slope, bend = c[5] * alpha, c[5].copy(), np.zeros_like(alpha)
+    value, slope, curvature = c[5] * alpha, c[5].copy(), np.zeros_like(alpha)
     for lower in c[4::-1]:
         value += lower
         if order > 1:
-            bend *= alpha
-            bend += slope
+            curvature *= alpha
+            curvature += slope
         if order > 0:
             slope *= alpha
             slope += value
         value *= alpha
     value += 1
-    return [value, slope, 2 * bend][: order + 1]
+    return [value, slope, 2 * curvature][: order + 1]
 
 
 def code4p_weight(alpha: Array) -> tuple[Array, Array, Array]:

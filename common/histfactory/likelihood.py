@@ -90,7 +90,7 @@ class Rows:
         self.precision, self.tau = gather(model.precision), gather(model.tau)
         self.lower, self.upper = gather(model.lower), gather(model.upper)
         self.free = gather(np.where(model.fixed, 0.0, 1.0))  # 1 or 0
-        # A bound at zero moves with the parameters that `Likelihood.clean` keeps off zero.
+        # A bound at zero moves with the parameters that `Likelihood.avoid_zero` keeps off zero.
         linear = self.lower[model.n_alpha :]
         np.copyto(linear, TINY, where=np.abs(linear) < TINY)
         own = model.own
@@ -142,13 +142,13 @@ class Point:
             columns(self.diagonal),
         )
 
-    def put(self, index: Index, other: Point) -> None:
+    def update(self, index: Index, other: Point) -> None:
         for name in ("value", "nu", "gradient", "jacobian_local", "diagonal"):
             getattr(self, name)[..., index] = getattr(other, name)
         self.jacobian[index] = other.jacobian
 
 
-class _Side:
+class _BlockEvaluator:
     """One block of cells, made ready: fixed sparse matrices that sum over cells, pairs and hists.
 
     A model has two sides, the cells that all hypotheses share and those of each hypothesis. On the first, yields and
@@ -283,7 +283,7 @@ class _Side:
             self.jacobian_symmetric.add(factor, slopes.alpha)
             self.jacobian_asymmetric.add(factor, slopes.asymmetric)
 
-    def add_bend(self, rows: Rows, factor: Array, rate: Array, residual: Array, bend: Array) -> None:
+    def add_curvature(self, rows: Rows, factor: Array, rate: Array, residual: Array, curvature: Array) -> None:
         """Add the second derivatives by each alpha (K, R), divided by v''.
 
         Exact for histosys; a normsys is taken for a histosys with the same +-1 sigma, which needs no polynomial. They
@@ -294,15 +294,15 @@ class _Side:
         if len(block.pair_alpha):
             of_process = self.process_sum @ (rate * weight)
             if self.own:
-                self.alpha_sum.add(np.take(of_process, block.pair_process, 0) * rows.even, bend)
+                self.alpha_sum.add(np.take(of_process, block.pair_process, 0) * rows.even, curvature)
             else:
-                self.alpha_even.add(of_process, bend)
+                self.alpha_even.add(of_process, curvature)
         if len(block.hist_cell):
             weight *= factor
             if self.own:
-                self.hist_alpha.add(np.take(weight, block.hist_cell, 0) * rows.asymmetric, bend)
+                self.hist_alpha.add(np.take(weight, block.hist_cell, 0) * rows.asymmetric, curvature)
             else:
-                self.alpha_asymmetric.add(weight, bend)
+                self.alpha_asymmetric.add(weight, curvature)
 
 
 class _Slopes:
@@ -331,15 +331,15 @@ class Likelihood:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.sides = [_Side(model.shared, model, own=False), _Side(model.own, model, own=True)]
-        self.sides = [side for side in self.sides if side.n_cells]
+        self.evaluators = [_BlockEvaluator(model.shared, model, own=False), _BlockEvaluator(model.own, model, own=True)]
+        self.evaluators = [evaluator for evaluator in self.evaluators if evaluator.n_cells]
         constrained = model.tau > 0
-        self.poisson = as_slice(np.flatnonzero(constrained.any(0)))  # parameters with a Poisson constraint
+        self.poisson = slice_or_index(np.flatnonzero(constrained.any(0)))  # parameters with a Poisson constraint
         self.has_poisson = bool(constrained.any())
         self.all_poisson = bool(constrained[:, self.poisson].all())  # in every hypothesis
         self.local = Sum(model.local_bin, np.arange(len(model.local_bin)), (model.data.shape[1], len(model.local_bin)))
 
-    def clean(self, theta: Array) -> Array:
+    def avoid_zero(self, theta: Array) -> Array:
         """Linear factors moved off zero, in place."""
         linear = theta[self.model.n_alpha :]
         np.copyto(linear, TINY, where=np.abs(linear) < TINY)
@@ -364,8 +364,8 @@ class Likelihood:
         """Expected counts nu (B, R)."""
         powers, v = powers_of(theta[: self.model.n_alpha]), code4p_weight(theta[: self.model.n_alpha])[0]
         nu = np.zeros((self.model.data.shape[1], theta.shape[1]))
-        for side in self.sides:
-            side.bins.add(side.rates(rows, theta, powers, v, 0)[2], nu)
+        for evaluator in self.evaluators:
+            evaluator.bins.add(evaluator.rates(rows, theta, powers, v, 0)[2], nu)
         return nu
 
     def expects_no_negative_counts(self, rows: Rows, theta: Array) -> Mask:
@@ -382,30 +382,30 @@ class Likelihood:
         model, n_rows = self.model, theta.shape[1]
         k, s = model.n_alpha, model.n_shared
         powers, (v, v1, v2) = powers_of(theta[:k]), code4p_weight(theta[:k])
-        parts = [side.rates(rows, theta, powers, v, 1) for side in self.sides]
+        parts = [evaluator.rates(rows, theta, powers, v, 1) for evaluator in self.evaluators]
         nu = np.zeros((model.data.shape[1], n_rows))
-        for side, (_, _, rate) in zip(self.sides, parts, strict=True):
-            side.bins.add(rate, nu)
+        for evaluator, (_, _, rate) in zip(self.evaluators, parts, strict=True):
+            evaluator.bins.add(rate, nu)
         residual = 1 - rows.data / nu
         if not rows.data.all():
             residual = np.where(rows.data > 0, residual, 1.0)
 
-        slopes, bend = _Slopes(model, n_rows), np.zeros((k, n_rows))
-        for side, (f, factor, rate) in zip(self.sides, parts, strict=True):
-            side.add_slopes(rows, f, factor, rate, slopes)
-            side.add_bend(rows, factor, rate, residual, bend)
-        bend *= v2
+        slopes, curvature = _Slopes(model, n_rows), np.zeros((k, n_rows))
+        for evaluator, (f, factor, rate) in zip(self.evaluators, parts, strict=True):
+            evaluator.add_slopes(rows, f, factor, rate, slopes)
+            evaluator.add_curvature(rows, factor, rate, residual, curvature)
+        curvature *= v2
         jacobian, jacobian_local = slopes.jacobian(model, theta, v1), slopes.local / theta[s:]
         diagonal = rows.precision.copy()
-        diagonal[:k] += bend
+        diagonal[:k] += curvature
         gradient = rows.precision * (theta - rows.auxdata)
         gradient[:s] += np.matmul(np.ascontiguousarray(residual.T)[:, None], jacobian)[:, 0].T
         gradient[s:] += np.take(residual, model.local_bin, 0) * jacobian_local
         if self.has_poisson:
             tau, aux, x = rows.tau[self.poisson], rows.auxdata[self.poisson], theta[self.poisson]
-            slope, bend = tau - aux / x, aux / (x * x)
+            slope, curvature = tau - aux / x, aux / (x * x)
             gradient[self.poisson] += slope if self.all_poisson else np.where(tau > 0, slope, 0.0)
-            diagonal[self.poisson] += bend if self.all_poisson else np.where(tau > 0, bend, 0.0)
+            diagonal[self.poisson] += curvature if self.all_poisson else np.where(tau > 0, curvature, 0.0)
         return Point(self.value(rows, theta, nu), nu, gradient, jacobian, jacobian_local, diagonal)
 
 
@@ -417,7 +417,7 @@ def deviance(rate: Array, n: Array) -> Array:
     return rate - n - n * np.log(np.where(some, rate, 1.0) / np.where(some, n, 1.0))
 
 
-def as_slice(index: Index) -> slice | Index:
+def slice_or_index(index: Index) -> slice | Index:
     """The same elements as a slice where they lie side by side: that gives a view, and an index a copy."""
     if len(index) and index[-1] - index[0] == len(index) - 1:
         return slice(int(index[0]), int(index[-1]) + 1)
@@ -427,8 +427,8 @@ def as_slice(index: Index) -> slice | Index:
 def log_likelihood(model: Model, hypothesis: int, theta: Array) -> float:
     """log L with all its constants, as pyhf's `Model.logpdf` gives it; theta (P,)."""
     likelihood, rows = Likelihood(model), Rows(model, np.array([hypothesis, hypothesis]))
-    two = np.stack([theta, theta], 1)
-    value = likelihood.value(rows, two, likelihood.expected(rows, two))[0]
+    both = np.stack([theta, theta], 1)
+    value = likelihood.value(rows, both, likelihood.expected(rows, both))[0]
 
     def saturated(n: Array) -> float:
         return float((np.where(n > 0, n * np.log(np.where(n > 0, n, 1.0)), 0.0) - n - gammaln(n + 1)).sum())

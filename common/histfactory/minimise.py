@@ -25,15 +25,15 @@ from histfactory.model import Array, Index, Mask
 
 TOLERANCE = 1e-8  # a fit has converged when a Newton step promises less than this in log L: 1e-4 of CLs needs 1e-5
 MAX_STEPS = 40  # usual fits take 5 to 20; what has not converged then goes to `newton`
-LONGEST_STEP = 1.5  # in standard deviations of any alpha: the quadratic model is no good beyond
+MAX_STEP = 1.5  # in standard deviations of any alpha: the quadratic model is no good beyond
 HALVINGS = 6  # of a step: a direction that is no good at 1/64 is better computed again, or left to `newton`
 SECANT_PAIRS = 2  # older ones describe a surface that is no longer there: folds bend it
-SAME = 0.2  # two starts of one fit this close in every parameter (alphas: standard deviations) are in one basin
+SAME_BASIN = 0.2  # two starts of one fit this close in every parameter (alphas: standard deviations) are in one basin
 
 NEWTON_STEPS = 200
-LONGEST_NEWTON_STEP = 3.0  # in standard deviations of an alpha and in the logarithm of a factor
-SMALL = 1e-3  # a factor below this moves by itself, not by its logarithm: it may be on its way to zero
-AT_BOUND = 1e-8  # this close, relative to the parameter: the effect of its gradient is below any tolerance here
+MAX_NEWTON_STEP = 3.0  # in standard deviations of an alpha and in the logarithm of a factor
+SMALL_FACTOR = 1e-3  # a factor below this moves by itself, not by its logarithm: it may be on its way to zero
+BOUND_TOLERANCE = 1e-8  # this close, relative to the parameter: the effect of its gradient is below any tolerance here
 
 
 @dataclass
@@ -55,11 +55,11 @@ def fit(likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = 
     """Minimise each row from its start (P, R), within its bounds; `rival` as in `fit_batch`."""
     result = fit_batch(likelihood, rows, start, rival)
     for i in np.flatnonzero(~result.converged & np.isfinite(result.value)):
-        finish(likelihood, rows, result, int(i))
+        finish_with_newton(likelihood, rows, result, int(i))
     return result
 
 
-def finish(likelihood: Likelihood, rows: Rows, result: Fit, i: int) -> None:
+def finish_with_newton(likelihood: Likelihood, rows: Rows, result: Fit, i: int) -> None:
     """Continue row i with `newton`, from where it is; the result is changed in place."""
     one = rows.take(np.array([i, i]))
     result.theta[:, i], result.value[i], result.converged[i] = newton(likelihood, one, result.theta[:, i])
@@ -69,27 +69,27 @@ def finish(likelihood: Likelihood, rows: Rows, result: Fit, i: int) -> None:
 
 
 def fit_batch(
-    likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = None, known: Fit | None = None
+    likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = None, previous: Fit | None = None
 ) -> Fit:
     """Minimise each row from its start (P, R), within its bounds, by at most MAX_STEPS quasi-Newton steps.
 
     `rival` (R,) names for each row another start of the same fit, or -1: a row is dropped when it is in the basin of
     its rival or can no longer win. Rivals from R on are the rows of `known`, fits that have ended.
     """
-    theta, n_rows = likelihood.clean(start.copy()), start.shape[1]
+    theta, n_rows = likelihood.avoid_zero(start.copy()), start.shape[1]
     result = Fit(theta, np.full(n_rows, np.inf), np.zeros(n_rows, bool))
     if n_rows == 0:
         return result
-    race = None if rival is None else _Race(rival, len(theta), known)
+    competition = None if rival is None else _Competition(rival, len(theta), previous)
     batch = _Batch(likelihood, rows, theta.copy())
     for _ in range(MAX_STEPS):
-        step, promise = batch.step()
+        step, predicted_decrease = batch.step()
         batch.store(result)
-        finished = promise < TOLERANCE
+        finished = predicted_decrease < TOLERANCE
         result.converged[batch.index[finished]] = True
         keep = ~finished
-        if race is not None:
-            dropped = race.dropped(batch.index, batch.theta, batch.point.value, promise, finished)
+        if competition is not None:
+            dropped = competition.dropped(batch.index, batch.theta, batch.point.value, predicted_decrease, finished)
             result.value[batch.index[dropped]] = np.inf
             keep &= ~dropped
         if not keep.any():
@@ -98,8 +98,8 @@ def fit_batch(
             i = batch.keep_only(np.flatnonzero(keep))
             step = np.take(step, i, 1)
         gave_up = batch.move(step)
-        if race is not None:
-            race.ended[gave_up] = True
+        if competition is not None:
+            competition.ended[gave_up] = True
         if not len(batch.index):
             return result
     batch.store(result)
@@ -143,19 +143,19 @@ class _Batch:
         step = system.solve(q)
         for (ds, dy, rho), a in zip(self.pairs, reversed(products), strict=True):
             step += free * ds * (a - rho * (dy * free * step).sum(0))
-        promise = (step * gradient).sum(0)
+        predicted_decrease = (step * gradient).sum(0)
         # A direction that does not descend (secant pairs from across a fold of the surface): the plain one does.
-        uphill = ~(promise >= 0) & np.isfinite(self.point.value)
+        uphill = ~(predicted_decrease >= 0) & np.isfinite(self.point.value)
         if uphill.any() and self.pairs:
-            plain = system.solve(gradient * free)
-            step[:, uphill] = plain[:, uphill]
-            promise[uphill] = (plain * gradient).sum(0)[uphill]
+            without_pairs = system.solve(gradient * free)
+            step[:, uphill] = without_pairs[:, uphill]
+            predicted_decrease[uphill] = (without_pairs * gradient).sum(0)[uphill]
             self.forget_pairs(uphill)
-        return step, promise
+        return step, predicted_decrease
 
-    def forget_pairs(self, some: Mask) -> None:
+    def forget_pairs(self, mask: Mask) -> None:
         for _, _, rho in self.pairs:
-            rho[some] = 0
+            rho[mask] = 0
 
     def move(self, step: Array) -> Index:
         """Take the step, or the part of it that lowers the likelihood; positions of rows that gave up.
@@ -163,19 +163,19 @@ class _Batch:
         Where not even a tiny step goes down, the row is tried once more without secant pairs; then it is left to
         `newton`.
         """
-        theta, point, failed = self._search(step, self._length(step))
+        theta, point, failed = self._line_search(step, self._first_length(step))
         gave_up = np.empty(0, np.intp)
         if failed.any():
             self.forget_pairs(failed)
-            lost = failed & self.retried
+            hopeless = failed & self.retried
             self.retried = failed.copy()
-            if lost.any():
-                gave_up = self.index[lost]
-                left = np.flatnonzero(~lost)
-                if not len(left):
+            if hopeless.any():
+                gave_up = self.index[hopeless]
+                remaining = np.flatnonzero(~hopeless)
+                if not len(remaining):
                     self.index = self.index[:0]
                     return gave_up
-                i = self.keep_only(left)
+                i = self.keep_only(remaining)
                 theta, point = np.take(theta, i, 1), point.take(i)
         else:
             self.retried[:] = False
@@ -187,24 +187,24 @@ class _Batch:
         self.theta, self.point = theta, point
         return gave_up
 
-    def _length(self, step: Array) -> Array:
+    def _first_length(self, step: Array) -> Array:
         """How much of the step to try first, (R,), at most 1."""
         model, rows = self.likelihood.model, self.rows
         longest = np.abs(step[: model.n_alpha]).max(0, initial=0.0)
-        length = np.minimum(1, LONGEST_STEP / np.maximum(longest, 1e-12))
+        length = np.minimum(1, MAX_STEP / np.maximum(longest, 1e-12))
         # Up to the bound of the parameter of interest, not beyond: the rest of the step is made for all of its move.
-        toward, poi = step[model.poi], self.theta[model.poi]
-        room = np.where(toward > 0, poi - rows.lower[model.poi], poi - rows.upper[model.poi])
-        limited = np.minimum(length, room / np.where(toward == 0, 1, toward))
-        return np.where((room != 0) & (toward != 0), limited, length)
+        poi_step, poi = step[model.poi], self.theta[model.poi]
+        distance = np.where(poi_step > 0, poi - rows.lower[model.poi], poi - rows.upper[model.poi])
+        limited = np.minimum(length, distance / np.where(poi_step == 0, 1, poi_step))
+        return np.where((distance != 0) & (poi_step != 0), limited, length)
 
-    def _search(self, step: Array, length: Array) -> tuple[Array, Point, Mask]:
+    def _line_search(self, step: Array, length: Array) -> tuple[Array, Point, Mask]:
         """Halve each row's step until the likelihood does not get worse; rows that never do stay where they are."""
         likelihood, rows, current = self.likelihood, self.rows, self.theta
         highest = self.point.value + 1e-10 * np.maximum(1, np.abs(self.point.value))
 
         def moved(rows: Rows, current: Array, step: Array, length: Array) -> Array:
-            new = likelihood.clean(np.clip(current - length * step, rows.lower, rows.upper))
+            new = likelihood.avoid_zero(np.clip(current - length * step, rows.lower, rows.upper))
             np.copyto(new, current, where=rows.free == 0)  # fixed parameters keep their value even outside the bounds
             return new
 
@@ -213,45 +213,52 @@ class _Batch:
 
         theta = moved(rows, current, step, length)
         point = likelihood(rows, theta)
-        left = np.flatnonzero(worse(point, highest))
+        remaining = np.flatnonzero(worse(point, highest))
         for _ in range(HALVINGS):
-            if not len(left):
+            if not len(remaining):
                 break
-            length[left] *= 0.5
-            i = at_least_two(left)
-            some = rows.take(i)
-            trial = moved(some, np.take(current, i, 1), np.take(step, i, 1), length[i])
-            trial_point = likelihood(some, trial)
+            length[remaining] *= 0.5
+            i = at_least_two(remaining)
+            some_rows = rows.take(i)
+            trial = moved(some_rows, np.take(current, i, 1), np.take(step, i, 1), length[i])
+            trial_point = likelihood(some_rows, trial)
             theta[:, i] = trial
-            point.put(i, trial_point)
-            left = np.unique(i[worse(trial_point, highest[i])])
+            point.update(i, trial_point)
+            remaining = np.unique(i[worse(trial_point, highest[i])])
         failed = np.zeros(len(length), bool)
-        if len(left):
-            failed[left] = True
-            theta[:, left] = current[:, left]
-            point.put(left, self.point.take(left))
+        if len(remaining):
+            failed[remaining] = True
+            theta[:, remaining] = current[:, remaining]
+            point.update(remaining, self.point.take(remaining))
         return theta, point, failed
 
 
-class _Race:
+class _Competition:
     """Several starts of the same fit: which of them can be dropped."""
 
-    def __init__(self, rival: Index, n_parameters: int, known: Fit | None) -> None:
+    def __init__(self, rival: Index, n_parameters: int, previous: Fit | None) -> None:
         self.rival = rival
         self.theta = np.full((n_parameters, len(rival)), np.inf)  # where every row was last
         self.value = np.full(len(rival), np.inf)
         self.ended = np.zeros(len(rival), bool)
-        if known is not None:
-            self.theta, self.value = np.hstack([self.theta, known.theta]), np.concatenate([self.value, known.value])
-            self.ended = np.concatenate([self.ended, np.ones(len(known.value), bool)])
+        if previous is not None:
+            self.theta, self.value = (
+                np.hstack([self.theta, previous.theta]),
+                np.concatenate([self.value, previous.value]),
+            )
+            self.ended = np.concatenate([self.ended, np.ones(len(previous.value), bool)])
 
-    def dropped(self, index: Index, theta: Array, value: Array, promise: Array, finished: Mask) -> Mask:
+    def dropped(self, index: Index, theta: Array, value: Array, predicted_decrease: Array, finished: Mask) -> Mask:
         """Rows in the basin of their rival, and rows whose rival has ended lower than they can get."""
         self.theta[:, index], self.value[index] = theta, value
         self.ended[index[finished]] = True
         rival = self.rival[index]
-        same = np.abs(self.theta[:, rival] - theta).max(0) < SAME
-        lost = self.ended[rival] & (promise < 1e-2) & (value - 2 * promise > self.value[rival] + 1e-6)
+        same = np.abs(self.theta[:, rival] - theta).max(0) < SAME_BASIN
+        lost = (
+            self.ended[rival]
+            & (predicted_decrease < 1e-2)
+            & (value - 2 * predicted_decrease > self.value[rival] + 1e-6)
+        )
         dropped = ~finished & (rival >= 0) & (same | lost)
         self.value[index[dropped]] = np.inf
         self.ended[index[dropped]] = True
@@ -300,19 +307,19 @@ class _GaussNewton:
         """(D + J^T W J)^-1 gradient, both (P, R)."""
         s = self.likelihood.model.n_shared
         of_local = (self.likelihood.local @ (self.local * gradient[s:])).T * self.root  # (R, B)
-        out = self.inverse * gradient
+        solution = self.inverse * gradient
         if self.in_bins:
-            right = np.matmul(self.a, out[:s].T[:, :, None])[:, :, 0] + of_local
-            z = _solve_each(self.matrix, right[:, :, None])
-            out[:s] -= np.matmul(self.scaled.transpose(0, 2, 1), z)[:, :, 0].T
+            right_side = np.matmul(self.a, solution[:s].T[:, :, None])[:, :, 0] + of_local
+            z = _solve_each(self.matrix, right_side[:, :, None])
+            solution[:s] -= np.matmul(self.scaled.transpose(0, 2, 1), z)[:, :, 0].T
             y = z[:, :, 0] * self.root
         else:
-            right = np.where(self.shared > 0, gradient[:s].T, 0.0) - np.matmul(of_local[:, None], self.a)[:, 0]
-            x = _solve_each(self.matrix, right[:, :, None])
-            out[:s] = x[:, :, 0].T
+            right_side = np.where(self.shared > 0, gradient[:s].T, 0.0) - np.matmul(of_local[:, None], self.a)[:, 0]
+            x = _solve_each(self.matrix, right_side[:, :, None])
+            solution[:s] = x[:, :, 0].T
             y = (np.matmul(self.a, x)[:, :, 0] + of_local) * self.root
-        out[s:] -= self.local * np.take(y, self.likelihood.model.local_bin, 1).T
-        return out
+        solution[s:] -= self.local * np.take(y, self.likelihood.model.local_bin, 1).T
+        return solution
 
 
 def _solve_each(matrix: Array, right: Array) -> NDArray[np.floating]:
@@ -336,22 +343,22 @@ def newton(likelihood: Likelihood, rows: Rows, start: Array) -> tuple[Array, flo
     """Best theta (P,), value, converged, of the first row of `rows` (two rows alike) from start (P,)."""
     theta, point = start, likelihood(rows, np.stack([start, start], 1))
     for _ in range(NEWTON_STEPS):
-        step, promise, by_log = _newton_step(likelihood, rows, theta, point)
-        if promise is None or promise < TOLERANCE:
-            return theta, float(point.value[0]), promise is not None
+        step, predicted_decrease, by_log = _newton_step(likelihood, rows, theta, point)
+        if predicted_decrease is None or predicted_decrease < TOLERANCE:
+            return theta, float(point.value[0]), predicted_decrease is not None
         moves = by_log | (np.arange(len(step)) < likelihood.model.n_alpha)
-        length = min(1.0, LONGEST_NEWTON_STEP / np.abs(step[moves]).max(initial=1e-12))
+        length = min(1.0, MAX_NEWTON_STEP / np.abs(step[moves]).max(initial=1e-12))
         for _ in range(50):
             moved = np.where(by_log, theta * np.exp(np.where(by_log, length * step, 0.0)), theta + length * step)
             trial = np.clip(moved, rows.lower[:, 0], rows.upper[:, 0])
-            trial = likelihood.clean(np.where(rows.free[:, 0] > 0, trial, theta))
+            trial = likelihood.avoid_zero(np.where(rows.free[:, 0] > 0, trial, theta))
             trial_point = likelihood(rows, np.stack([trial, trial], 1))
             if trial_point.value[0] < point.value[0] and np.isfinite(trial_point.gradient).all():
                 break
             length *= 0.5
         else:
             # Rounding hides what the step promises: good enough when that is far below what CLs can show.
-            return theta, float(point.value[0]), promise < 100 * TOLERANCE
+            return theta, float(point.value[0]), predicted_decrease < 100 * TOLERANCE
         theta, point = trial, trial_point
     return theta, float(point.value[0]), False
 
@@ -364,27 +371,27 @@ def _newton_step(likelihood: Likelihood, rows: Rows, theta: Array, point: Point)
     gradient, lower, upper = point.gradient[:, 0], rows.lower[:, 0], rows.upper[:, 0]
     free = rows.free[:, 0] > 0
     # Parameters that a step across their bound brought ever nearer to it are at the bound.
-    near = AT_BOUND * np.maximum(1, np.abs(theta))
-    free &= ~((theta <= lower + near) & (gradient > 0)) & ~((theta >= upper - near) & (gradient < 0))
+    margin = BOUND_TOLERANCE * np.maximum(1, np.abs(theta))
+    free &= ~((theta <= lower + margin) & (gradient > 0)) & ~((theta >= upper - margin) & (gradient < 0))
     # Free factors multiply each other: along a valley of equal products their logarithms go straight.
     is_factor = np.arange(len(theta)) >= likelihood.model.n_alpha
-    by_log = free & is_factor & (rows.precision[:, 0] == 0) & (rows.tau[:, 0] == 0) & (theta > SMALL)
+    by_log = free & is_factor & (rows.precision[:, 0] == 0) & (rows.tau[:, 0] == 0) & (theta > SMALL_FACTOR)
     step = np.zeros(len(theta))
     if not free.any():
         return step, 0.0, by_log
-    unit = np.where(by_log, theta, 1.0)
+    derivative = np.where(by_log, theta, 1.0)
     with np.errstate(all="ignore"):
-        matrix = hessian(likelihood, rows, np.stack([theta, theta], 1)) * unit * unit[:, None]
-        matrix[by_log, by_log] += (unit * gradient)[by_log]
-    matrix, slope = matrix[np.ix_(free, free)], (gradient * unit)[free]
+        matrix = hessian(likelihood, rows, np.stack([theta, theta], 1)) * derivative * derivative[:, None]
+        matrix[by_log, by_log] += (derivative * gradient)[by_log]
+    matrix, slope = matrix[np.ix_(free, free)], (gradient * derivative)[free]
     if not np.isfinite(matrix).all():
         return step, None, by_log
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1e-8))
     values, vectors = np.linalg.eigh(matrix * scale * scale[:, None])
-    along = vectors.T @ (slope * scale)
+    projection = vectors.T @ (slope * scale)
     values = np.maximum(np.abs(values), 1e-9)
-    step[free] = -scale * (vectors @ (along / values))
-    return step, float((along**2 / values).sum()), by_log
+    step[free] = -scale * (vectors @ (projection / values))
+    return step, float((projection**2 / values).sum()), by_log
 
 
 def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
@@ -397,23 +404,24 @@ def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
     residual = np.where(data > 0, 1 - data / nu, 1.0)
     out, diagonal = np.zeros((n, n)), np.arange(n)
     jacobian = np.zeros((len(nu), n))
-    for side in likelihood.sides:
-        block = side.block
-        (f, f1, f2), factor, rate = side.rates(rows, theta, powers_of(alpha), v, 2)
+    for evaluator in likelihood.evaluators:
+        block = evaluator.block
+        (f, f1, f2), factor, rate = evaluator.rates(rows, theta, powers_of(alpha), v, 2)
         factor, rate = factor[:, 0], rate[:, 0]
-        slope, bend = f1[:, 0] / f[:, 0], f2[:, 0] / f[:, 0]
+        slope, curvature = f1[:, 0] / f[:, 0], f2[:, 0] / f[:, 0]
         weight = residual[block.cell_bin]
-        log_slope, delta = np.zeros((side.n_cells, n)), np.zeros((side.n_cells, n))  # of factors; of the histosys sum
-        log_slope[side.entry_cell, block.pair_alpha[side.entry_pair]] = slope[side.entry_pair]
+        log_slope = np.zeros((evaluator.n_cells, n))  # of the factors
+        delta = np.zeros((evaluator.n_cells, n))  # of the sum of the histosys
+        log_slope[evaluator.entry_cell, block.pair_alpha[evaluator.entry_pair]] = slope[evaluator.entry_pair]
         second = np.zeros(n)
-        of_pairs = (rate * weight)[side.entry_cell] * (bend - slope**2)[side.entry_pair]
-        np.add.at(second, block.pair_alpha[side.entry_pair], of_pairs)
+        of_pairs = (rate * weight)[evaluator.entry_cell] * (curvature - slope**2)[evaluator.entry_pair]
+        np.add.at(second, block.pair_alpha[evaluator.entry_pair], of_pairs)
         for rank in block.factors:
             cell = np.flatnonzero(rank >= 0)
             log_slope[cell, rank[cell]] = 1 / theta[rank[cell], 0]
             np.add.at(second, rank[cell], -(rate * weight)[cell] / theta[rank[cell], 0] ** 2)
         symmetric, asymmetric = block.symmetric, block.asymmetric
-        if side.own:
+        if evaluator.own:
             symmetric, asymmetric = rows.symmetric[:, 0], rows.asymmetric[:, 0]
         delta[block.hist_cell, block.hist_alpha] = symmetric + v1[block.hist_alpha, 0] * asymmetric
         np.add.at(second, block.hist_alpha, (factor * weight)[block.hist_cell] * asymmetric * v2[block.hist_alpha, 0])

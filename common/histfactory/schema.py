@@ -22,7 +22,7 @@ MODIFIER_DATA: dict[str, None | str | tuple[str, str]] = {
     "normsys": ("hi", "lo"),
     "histosys": ("hi_data", "lo_data"),
 }
-LARGEST = sys.float_info.max  # whole numbers in JSON may be larger
+LARGEST_FLOAT = sys.float_info.max  # whole numbers in JSON may be larger
 _NUMBER = frozenset((float, int))
 _SAMPLE, _MODIFIER = frozenset(("name", "data", "modifiers")), frozenset(("name", "type", "data"))
 _DATA_KEYS = {kind: frozenset(keys) for kind, keys in MODIFIER_DATA.items() if isinstance(keys, tuple)}
@@ -71,7 +71,7 @@ class Checker:
     def number(self, value: Any, path: str, expected: str = "a finite number") -> float:
         if type(value) not in _NUMBER:
             raise self.error(path, expected, kind_of(value))
-        if not -LARGEST <= value <= LARGEST:
+        if not -LARGEST_FLOAT <= value <= LARGEST_FLOAT:
             raise self.error(path, expected, str(value))
         return value
 
@@ -185,7 +185,7 @@ def _is_plain_modifier(modifier: Any, n_bins: int) -> bool:
         return False
     if kind == "normsys":
         hi, lo = data["hi"], data["lo"]
-        return type(hi) is float and type(lo) is float and 0 < hi <= LARGEST and 0 < lo <= LARGEST
+        return type(hi) is float and type(lo) is float and 0 < hi <= LARGEST_FLOAT and 0 < lo <= LARGEST_FLOAT
     hi, lo = data["hi_data"], data["lo_data"]
     return (
         type(hi) is list and type(lo) is list and len(hi) == len(lo) == n_bins and _all_finite(hi) and _all_finite(lo)

@@ -150,11 +150,11 @@ class _Reader:
             samples, n_bins = checker.array(channel["samples"], f"{path}/samples", "samples"), None
             checker.unique_names(samples, f"{path}/samples", "sample")
             for j, sample in enumerate(samples):
-                known = self.n_bins.get(id(sample))
-                if known is None or (n_bins is not None and known != n_bins):
-                    known = self.n_bins[id(sample)] = checker.sample(sample, f"{path}/samples/{j}", n_bins)
+                known_bins = self.n_bins.get(id(sample))
+                if known_bins is None or (n_bins is not None and known_bins != n_bins):
+                    known_bins = self.n_bins[id(sample)] = checker.sample(sample, f"{path}/samples/{j}", n_bins)
                     self.checked[id(sample)] = sample
-                n_bins = known
+                n_bins = known_bins
             channels[channel["name"]] = {sample["name"]: sample for sample in samples}
         return channels
 
@@ -177,11 +177,11 @@ class _Reader:
             expected = f"the measurement {self.measurement!r}"
             raise checker.error("/measurements", expected, f"only {', '.join(names)}")
         i = names.index(self.measurement) if self.measurement is not None else 0
-        chosen = measurements[i]
-        if id(chosen) not in self.checked:
+        selected = measurements[i]
+        if id(selected) not in self.checked:
             path = f"/measurements/{i}"
-            checker.keys(chosen, path, {"name", "config"})
-            config = checker.keys(chosen["config"], f"{path}/config", {"poi", "parameters"})
+            checker.keys(selected, path, {"name", "config"})
+            config = checker.keys(selected["config"], f"{path}/config", {"poi", "parameters"})
             checker.string(config["poi"], f"{path}/config/poi")
             parameters = checker.array(config["parameters"], f"{path}/config/parameters", "parameters", empty=True)
             checker.unique_names(parameters, f"{path}/config/parameters", "parameter")
@@ -189,8 +189,8 @@ class _Reader:
                 checker.parameter(parameter, f"{path}/config/parameters/{j}")
             if not config["poi"]:
                 raise checker.error(f"{path}/config/poi", "the name of the parameter of interest", "none")
-            self.checked[id(chosen)] = chosen
-        return chosen
+            self.checked[id(selected)] = selected
+        return selected
 
 
 def _check_patchset(

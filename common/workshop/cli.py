@@ -224,13 +224,13 @@ COMMANDS = {
             VERSION,
             flag("--json", "print the job and its log for machines", dest="as_json"),
         ),
-        passthrough="more",
+        passthrough="sbatch_options",
     ),
     "htcondor-train": Command(
         "exercise 5: train as a job of HTCondor; arguments of condor_submit may follow",
         "workshop.jobs.submit:htcondor_train",
         (SEED, RUN, VERSION),
-        passthrough="more",
+        passthrough="condor_options",
     ),
     "completion": Command(
         'complete `workshop` in your shell: eval "$(workshop completion bash)"',

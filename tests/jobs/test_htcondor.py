@@ -94,7 +94,7 @@ def test_forms_of_submit_files(tmp_path):
     assert submit.keys["+projectname"] == '"x"' and submit.keys["transfer_input_files"].split() == ["a,", "b"]
     assert submit.queue == "item from list.txt" and submit.keys["request_cpus"] == "2"
     path.write_text('environment = "A=1 B=\'two words\' C=""x"""\nqueue\n')
-    assert batch_files.environment_of(batch_files.read_submit(path)) == {"A": "1", "B": "two words", "C": "x"}
+    assert batch_files.environment_variables(batch_files.read_submit(path)) == {"A": "1", "B": "two words", "C": "x"}
 
 
 class Pool:
@@ -125,7 +125,9 @@ class Pool:
             (r"request_cpus.*", "request_cpus = 1"),
         ):
             text = re.sub(find, replace, text)
-        told = batch_files.environment_of(batch_files.read_submit(SUBMIT)) | {"WORKSHOP_CACHE": "cache"} | changes
+        told = (
+            batch_files.environment_variables(batch_files.read_submit(SUBMIT)) | {"WORKSHOP_CACHE": "cache"} | changes
+        )
         told |= {"RUN": "$(run)", "SEED": "$(seed)"}
         line = " ".join(f"{key}={value}" for key, value in told.items())
         text = re.sub(r"(?m)^environment .*", lambda _: f'environment = "{line}"', text)

@@ -199,4 +199,4 @@ def test_files_that_are_no_job_files(tmp_path):
     [("30", 30), ("30:30", 30.5), ("1:30:00", 90), ("2-0", 2880), ("1-1:30", 1530), ("0-0:1:30", 1.5), ("soon", None)],
 )
 def test_times_of_slurm(limit, minutes):
-    assert batch_files.minutes(limit) == minutes
+    assert batch_files.time_in_minutes(limit) == minutes

@@ -19,9 +19,9 @@ from workshop import shell
 from workshop.errors import WorkshopError
 from workshop.support.text import closest_match
 
-KNOWN = Path(__file__).with_name("jobs.json")
+NAMES_FILE = Path(__file__).with_name("jobs.json")
 # Variables that HTCondor defines for a submit file.
-GIVEN = {
+PREDEFINED_MACROS = {
     "cluster",
     "clusterid",
     "process",
@@ -47,7 +47,7 @@ GIVEN = {
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchScript:
     """A batch script: its text, and its #SBATCH options by long name (the last one counts)."""
 
     path: Path
@@ -56,7 +56,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Submit:
+class SubmitFile:
     """A submit file: its keys in lower case with their values, with each $(NAME) that the file defines filled in."""
 
     path: Path
@@ -65,11 +65,11 @@ class Submit:
 
 
 @cache
-def known() -> dict[str, Any]:
-    return json.loads(KNOWN.read_text(encoding="utf-8"))
+def known_names() -> dict[str, Any]:
+    return json.loads(NAMES_FILE.read_text(encoding="utf-8"))
 
 
-def text_of(path: Path, what: str) -> str:
+def read_text(path: Path, what: str) -> str:
     """The file's text. Raises WorkshopError if it is missing, is not text, or has Windows' line ends."""
     try:
         text = path.read_bytes().decode()
@@ -92,13 +92,13 @@ def text_of(path: Path, what: str) -> str:
     return text
 
 
-def read_batch(path: Path) -> Batch:
+def read_batch(path: Path) -> BatchScript:
     """The options of a batch script, as sbatch reads them: the #SBATCH lines above the first command.
 
     Raises WorkshopError for a script without a first line `#!`, an option that sbatch does not know or that lacks its
     value, a line that looks like an option and is none, and an option below the first command, which sbatch ignores.
     """
-    text = text_of(path, "a batch script")
+    text = read_text(path, "a batch script")
     lines = text.splitlines()
     if not lines or not lines[0].startswith("#!"):
         raise WorkshopError(
@@ -108,18 +108,18 @@ def read_batch(path: Path) -> Batch:
             next_step="put #!/usr/bin/env bash above everything else",
         )
     options: dict[str, str] = {}
-    begun = ""
+    first_command = ""
     for number, line in enumerate(lines, 1):
         where = f"{path.name}, line {number}"
         if line.startswith("#SBATCH"):
-            if begun:
+            if first_command:
                 raise WorkshopError(
                     looked_at=where,
                     expected="every #SBATCH line above the first command",
-                    found=f"it is below {begun!r}, where sbatch ignores it",
+                    found=f"it is below {first_command!r}, where sbatch ignores it",
                     next_step="move it up",
                 )
-            options |= options_of(line.removeprefix("#SBATCH"), where)
+            options |= parse_options(line.removeprefix("#SBATCH"), where)
         elif re.match(r"\s*#[ \t]*S?BATCH\s+-", line, re.IGNORECASE):  # ##SBATCH is switched off on purpose
             raise WorkshopError(
                 looked_at=where,
@@ -128,11 +128,11 @@ def read_batch(path: Path) -> Batch:
                 next_step="write it as #SBATCH, or take the line out",
             )
         elif line.strip() and not line.lstrip().startswith("#"):
-            begun = begun or line.strip()
-    return Batch(path, text, options)
+            first_command = first_command or line.strip()
+    return BatchScript(path, text, options)
 
 
-def options_of(text: str, where: str) -> dict[str, str]:
+def parse_options(text: str, where: str) -> dict[str, str]:
     """Options of sbatch by long name. Raises WorkshopError for an unknown option, or one without its value."""
     try:
         words = shlex.split(text, comments=True)
@@ -143,9 +143,9 @@ def options_of(text: str, where: str) -> dict[str, str]:
             found=f"{text.strip()} ({error})",
             next_step="close it",
         ) from None
-    found, names = {}, known()["sbatch"]
-    kinds = {name: kind for kind, table in names.items() for name in table}
-    letters = {letter: name for table in names.values() for name, letter in table.items() if letter}
+    options, name_table = {}, known_names()["sbatch"]
+    kinds = {name: kind for kind, table in name_table.items() for name in table}
+    letters = {letter: name for table in name_table.values() for name, letter in table.items() if letter}
     while words:
         word = words.pop(0)
         if word.lower() in ("hetjob", "packjob"):
@@ -158,28 +158,28 @@ def options_of(text: str, where: str) -> dict[str, str]:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             # As in getopt: any prefix that only one option has.
-            fits = [name] if name in kinds else [other for other in kinds if other.startswith(name)]
-            if len(fits) != 1 or not name:
-                near = " or ".join(
-                    f"--{other}" for other in fits[:3]
+            matches = [name] if name in kinds else [other for other in kinds if other.startswith(name)]
+            if len(matches) != 1 or not name:
+                suggestion = " or ".join(
+                    f"--{other}" for other in matches[:3]
                 ) or f"--{closest_match(name, kinds) or ''}".rstrip("-")
-                found_ = (
-                    f"--{name}, which sbatch does not know" if not fits else f"--{name}, of which there are several"
+                problem = (
+                    f"--{name}, which sbatch does not know" if not matches else f"--{name}, of which there are several"
                 )
                 raise WorkshopError(
-                    looked_at=where, expected="options of sbatch", found=found_, next_step=near or "man sbatch"
+                    looked_at=where, expected="options of sbatch", found=problem, next_step=suggestion or "man sbatch"
                 )
-            name = fits[0]
+            name = matches[0]
         elif word.startswith("-") and word[1:2] in letters:
             name = letters[word[1]]
             equals, value = bool(word[2:]), word[2:]
         else:
-            near = closest_match(word.strip("-").split("=")[0], kinds)
+            suggestion = closest_match(word.strip("-").split("=")[0], kinds)
             raise WorkshopError(
                 looked_at=where,
                 expected="options of sbatch, which begin with -- or -",
                 found=repr(word),
-                next_step=f"--{near}" if near else "man sbatch",
+                next_step=f"--{suggestion}" if suggestion else "man sbatch",
             )
         if kinds[name] == "required" and not equals:
             if not words:
@@ -191,46 +191,46 @@ def options_of(text: str, where: str) -> dict[str, str]:
             raise WorkshopError(
                 looked_at=where, expected=f"--{name} without a value", found=value, next_step=f"--{name}"
             )
-        found[name] = value
-    return found
+        options[name] = value
+    return options
 
 
-def read_submit(path: Path) -> Submit:
+def read_submit(path: Path) -> SubmitFile:
     """The keys of a submit file.
 
     Raises WorkshopError for a line that has none of its forms, for a key that HTCondor does not know and that no $(key)
     in the file uses, for a $(NAME) that nothing defines, and for a file without `queue`.
     """
-    text = text_of(path, "a submit file")
+    text = read_text(path, "a submit file")
     # The items of a queue may be on lines of their own, in brackets.
     text = re.sub(r"(?im)^(\s*queue\b[^(\n]*\()([^)]*)", lambda m: m[1] + " ".join(m[2].split()), text)
     keys: dict[str, str] = {}
     lines: dict[str, int] = {}
-    queue, more = None, ""
-    inside: tuple[str, str] | None = None  # key and end mark of a value over several lines (@=)
-    for number, raw in enumerate(text.splitlines(), 1):
+    queue, continued = None, ""
+    multiline_key: tuple[str, str] | None = None  # key and end mark of a value over several lines (@=)
+    for number, raw_line in enumerate(text.splitlines(), 1):
         where = f"{path.name}, line {number}"
-        if inside:
-            if raw.strip() == f"@{inside[1]}":
-                inside = None
+        if multiline_key:
+            if raw_line.strip() == f"@{multiline_key[1]}":
+                multiline_key = None
             else:
-                keys[inside[0]] += f" {raw.strip()}"
+                keys[multiline_key[0]] += f" {raw_line.strip()}"
             continue
-        line, more = more + raw.strip(), ""
+        line, continued = continued + raw_line.strip(), ""
         if line.startswith("#") or not line:
             continue
         if line.endswith("\\"):
-            more = line[:-1]
+            continued = line[:-1]
             continue
         if re.match(r"(if|elif|else|endif|include|use|error|warning)\b(?!\s*=)", line, re.IGNORECASE):
             continue
-        if found := re.match(r"queue\b(?!\s*=)(.*)", line, re.IGNORECASE):
-            queue = found[1].strip()
+        if match := re.match(r"queue\b(?!\s*=)(.*)", line, re.IGNORECASE):
+            queue = match[1].strip()
             continue
-        if found := re.match(r"(\+?[\w.]+)\s*@=(\w+)\s*$", line):
-            inside, keys[found[1].lower()], lines[found[1].lower()] = (found[1].lower(), found[2]), "", number
-        elif found := re.match(r"(\+?[\w.]+)\s*=\s*(.*)$", line):
-            keys[found[1].lower()], lines[found[1].lower()] = found[2].strip(), number
+        if match := re.match(r"(\+?[\w.]+)\s*@=(\w+)\s*$", line):
+            multiline_key, keys[match[1].lower()], lines[match[1].lower()] = (match[1].lower(), match[2]), "", number
+        elif match := re.match(r"(\+?[\w.]+)\s*=\s*(.*)$", line):
+            keys[match[1].lower()], lines[match[1].lower()] = match[2].strip(), number
         else:
             raise WorkshopError(
                 looked_at=where,
@@ -238,23 +238,23 @@ def read_submit(path: Path) -> Submit:
                 found=repr(line),
                 next_step="write it as key = value",
             )
-    _refuse_unknown(path, keys, lines, queue)
-    return Submit(path, {key: _expanded(value, keys) for key, value in keys.items()}, queue or "")
+    _check_names(path, keys, lines, queue)
+    return SubmitFile(path, {key: _expanded(value, keys) for key, value in keys.items()}, queue or "")
 
 
-def _refuse_unknown(path: Path, keys: dict[str, str], lines: dict[str, int], queue: str | None) -> None:
-    table = known()["htcondor"]
+def _check_names(path: Path, keys: dict[str, str], lines: dict[str, int], queue: str | None) -> None:
+    table = known_names()["htcondor"]
     values = [*keys.values(), queue or ""]
     used = {name.lower() for value in values for name in re.findall(r"\$\w*\((\w+)", value)}  # $INT(seed,%03d) as well
     # Only those without a value of their own, as in $(seed:0), have to be defined; $$(Name) is the machine's.
     needed = {name.lower() for value in values for name in re.findall(r"(?<!\$)\$\((\w+)\)", value)}
     for key in keys:
-        theirs = (
+        is_known = (
             key in table["keys"] or key.startswith(tuple(table["prefixes"])) or key.endswith(tuple(table["suffixes"]))
         )
-        if not theirs and key not in used:
-            near = closest_match(key, table["keys"])
-            advice = f"{near} = ..." if near else f"take it out, or use it as $({key})"
+        if not is_known and key not in used:
+            suggestion = closest_match(key, table["keys"])
+            advice = f"{suggestion} = ..." if suggestion else f"take it out, or use it as $({key})"
             raise WorkshopError(
                 looked_at=f"{path.name}, line {lines[key]}",
                 expected="a key that HTCondor knows, or a name used as $(name)",
@@ -269,7 +269,7 @@ def _refuse_unknown(path: Path, keys: dict[str, str], lines: dict[str, int], que
             next_step="queue",
         )
     variables = {word.lower() for word in re.split(r"[\s,]+", re.split(r"\b(?:in|from|matching)\b", queue)[0])}
-    for name in sorted(needed - set(keys) - GIVEN - variables):
+    for name in sorted(needed - set(keys) - PREDEFINED_MACROS - variables):
         raise WorkshopError(
             looked_at=path.name,
             expected="every $(NAME) defined",
@@ -288,7 +288,7 @@ def _expanded(value: str, keys: dict[str, str], depth: int = 0) -> str:
     )
 
 
-def environment_of(submit: Submit) -> dict[str, str]:
+def environment_variables(submit: SubmitFile) -> dict[str, str]:
     """The variables that a submit file sets, as "A=1 B='x y'" or in the old form A=1;B=2."""
     value = submit.keys.get("environment") or submit.keys.get("env") or ""
     if value.startswith('"') and value.endswith('"') and len(value) > 1:
@@ -306,7 +306,7 @@ def environment_of(submit: Submit) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
-def holds(expression: str, code: int) -> bool | None:
+def evaluate_expression(expression: str, code: int) -> bool | None:
     """The value of a ClassAd expression over ExitCode and ExitBySignal, for a job that ended by itself with `code`.
 
     None if it depends on anything else, or cannot be read.
@@ -319,7 +319,7 @@ def holds(expression: str, code: int) -> bool | None:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    simple = (
+    allowed_nodes = (
         ast.Expression,
         ast.BoolOp,
         ast.And,
@@ -335,7 +335,7 @@ def holds(expression: str, code: int) -> bool | None:
         ast.Gt,
         ast.GtE,
     )
-    if not all(isinstance(node, simple) for node in ast.walk(tree)):
+    if not all(isinstance(node, allowed_nodes) for node in ast.walk(tree)):
         return None
     try:
         return bool(eval(compile(tree, "expression", "eval"), {"__builtins__": {}}))  # constants alone, see `simple`
@@ -343,30 +343,30 @@ def holds(expression: str, code: int) -> bool | None:
         return None
 
 
-def indices(array: str) -> list[int]:
+def array_indices(array: str) -> list[int]:
     """The indices of --array=0-15:4%2 or 1,3,5-7; empty if they cannot be read."""
-    found = []
+    result = []
     for part in array.split("%")[0].split(",") if array else []:
         ends, _, step = part.partition(":")
         first, _, last = ends.partition("-")
         if not first.isdecimal() or (last and not last.isdecimal()) or (step and not step.isdecimal()):
             return []
-        found += range(int(first), int(last or first) + 1, int(step or 1) or 1)
-    return found
+        result += range(int(first), int(last or first) + 1, int(step or 1) or 1)
+    return result
 
 
-def megabytes(memory: str) -> float | None:
+def memory_in_mib(memory: str) -> float | None:
     """A size of sbatch's (a number of MiB, or one with K, M, G or T) in MiB; None for none of these."""
-    found = re.fullmatch(r"(\d+)([KMGT]?)B?", memory, re.IGNORECASE)
-    return int(found[1]) * {"K": 2**-10, "": 1, "M": 1, "G": 2**10, "T": 2**20}[found[2].upper()] if found else None
+    match = re.fullmatch(r"(\d+)([KMGT]?)B?", memory, re.IGNORECASE)
+    return int(match[1]) * {"K": 2**-10, "": 1, "M": 1, "G": 2**10, "T": 2**20}[match[2].upper()] if match else None
 
 
-def minutes(limit: str) -> float | None:
+def time_in_minutes(limit: str) -> float | None:
     """A time of Slurm's (minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s) in minutes; None for none of these."""
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)
-    if not found:
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)
+    if not match:
         return None
-    days, *rest = found.groups()
+    days, *rest = match.groups()
     numbers = [int(part) for part in rest if part is not None]
     if days is not None:
         hours, mins, seconds = (numbers + [0, 0])[:3]

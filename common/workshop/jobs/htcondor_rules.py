@@ -11,7 +11,7 @@ from workshop.jobs.job import CHECKPOINT, CondorJob
 from workshop.jobs.training_rules import training_problems
 from workshop.support.rules import ERROR, Problem, Rule
 
-LEAST_CAPABILITY = 7.5  # where conda-forge's PyTorch for CUDA 12.9 begins
+MIN_CAPABILITY = 7.5  # where conda-forge's PyTorch for CUDA 12.9 begins
 
 
 # ---------------------------------------------------------------- what the job requests
@@ -60,12 +60,12 @@ def _capability(job: CondorJob) -> Iterator[Problem]:
     conditions = " ".join(job.keys.get(key, "") for key in ("require_gpus", "requirements")).lower()
     if "gpus_minimum_capability" not in job.keys and "capability" in conditions:
         return  # the learner's own condition
-    least = job.keys.get("gpus_minimum_capability", "")
-    if not re.fullmatch(r"\d+(\.\d+)?", least) or float(least) < LEAST_CAPABILITY:
+    minimum = job.keys.get("gpus_minimum_capability", "")
+    if not re.fullmatch(r"\d+(\.\d+)?", minimum) or float(minimum) < MIN_CAPABILITY:
         yield Problem(
             looked_at=job.file,
-            expected=f"a GPU that this PyTorch can use: capability {LEAST_CAPABILITY} or newer",
-            found=f"gpus_minimum_capability = {least}" if least else "any",
+            expected=f"a GPU that this PyTorch can use: capability {MIN_CAPABILITY} or newer",
+            found=f"gpus_minimum_capability = {minimum}" if minimum else "any",
             next_step="gpus_minimum_capability = 7.5",
         )
 
@@ -105,26 +105,26 @@ def _transfers(job: CondorJob) -> Iterator[Problem]:
 
 
 def _input_files(job: CondorJob) -> Iterator[Problem]:
-    sent = job.listed("transfer_input_files")
+    inputs = job.entries("transfer_input_files")
     for folder in ("common", "exercise-2-pytorch-cu12"):
-        if f"{folder}/" in sent:
+        if f"{folder}/" in inputs:
             yield Problem(
                 looked_at=f"transfer_input_files in {job.file}",
                 expected=f"{folder}, the folder",
                 found=f"{folder}/ sends its contents without the folder",
                 next_step=f"{folder} without the slash",
             )
-        elif not any(folder in part for part in sent):
+        elif not any(folder in part for part in inputs):
             yield Problem(
                 looked_at=f"transfer_input_files in {job.file}",
                 expected=folder,
-                found=", ".join(sent) or "nothing is transferred",
+                found=", ".join(inputs) or "nothing is transferred",
                 next_step="transfer_input_files = common, exercise-2-pytorch-cu12",
             )
 
 
 def _output_files(job: CondorJob) -> Iterator[Problem]:
-    if not job.listed("transfer_output_files"):
+    if not job.entries("transfer_output_files"):
         yield Problem(
             looked_at=job.file,
             expected="the folder of the run in transfer_output_files",
@@ -148,12 +148,12 @@ def _checkpoint_code(job: CondorJob) -> Iterator[Problem]:
 
 
 def _eviction(job: CondorJob) -> Iterator[Problem]:
-    when = job.keys.get("when_to_transfer_output", "on_exit").lower()
-    if when != "on_exit_or_evict":
+    transfer_when = job.keys.get("when_to_transfer_output", "on_exit").lower()
+    if transfer_when != "on_exit_or_evict":
         yield Problem(
             looked_at=job.file,
             expected="an eviction transfers the checkpoint back",
-            found=f"when_to_transfer_output = {when}: everything since the last exit with 85 is lost",
+            found=f"when_to_transfer_output = {transfer_when}: everything since the last exit with 85 is lost",
             next_step="when_to_transfer_output = ON_EXIT_OR_EVICT",
         )
     elif job.keys.get("should_transfer_files", "yes").lower() == "if_needed":
@@ -167,15 +167,15 @@ def _eviction(job: CondorJob) -> Iterator[Problem]:
 
 def _hold(job: CondorJob) -> Iterator[Problem]:
     hold = job.keys.get("on_exit_hold")
-    for code, wanted in ((1, True), (0, False)):
+    for code, should_hold in ((1, True), (0, False)):
         # `holds` is None if the expression depends on values that are unknown here.
-        if hold is None or batch_files.holds(hold, code) is (not wanted):
-            become = "held, so that someone reads its message" if wanted else "not held"
-            missing = "no on_exit_hold: HTCondor restarts the job, or removes it as finished"
+        if hold is None or batch_files.evaluate_expression(hold, code) is (not should_hold):
+            state = "held, so that someone reads its message" if should_hold else "not held"
+            no_hold = "no on_exit_hold: HTCondor restarts the job, or removes it as finished"
             yield Problem(
                 looked_at=job.file,
-                expected=f"a job that ends with {code} is {become}",
-                found=missing if hold is None else f"on_exit_hold = {hold}",
+                expected=f"a job that ends with {code} is {state}",
+                found=no_hold if hold is None else f"on_exit_hold = {hold}",
                 next_step="on_exit_hold = ExitBySignal == false && ExitCode == 1",
             )
 
@@ -214,9 +214,9 @@ def _training(job: CondorJob) -> Iterator[Problem]:
     return training_problems(job.evicted, job.script)
 
 
-def _run_comes_back(job: CondorJob) -> Iterator[Problem]:
-    output = [part.rstrip("/") for part in job.listed("transfer_output_files")]
-    checkpoint = [part.rstrip("/") for part in job.listed("transfer_checkpoint_files")] or output
+def _run_transferred(job: CondorJob) -> Iterator[Problem]:
+    output = [part.rstrip("/") for part in job.entries("transfer_output_files")]
+    checkpoint = [part.rstrip("/") for part in job.entries("transfer_checkpoint_files")] or output
     for folders, key in ((output, "transfer_output_files"), (checkpoint, "transfer_checkpoint_files")):
         if not any(f"{job.run}.partial/".startswith((f"{folder}/", f"{folder}.")) for folder in folders):
             yield Problem(
@@ -228,17 +228,17 @@ def _run_comes_back(job: CondorJob) -> Iterator[Problem]:
 
 
 def _passes_signal_on(job: CondorJob) -> Iterator[Problem]:
-    heard, code = job.evicted.heard(), job.evicted.code
-    if not heard or code != 85:
+    received, code = job.evicted.received_signal(), job.evicted.code
+    if not received or code != 85:
         yield Problem(
             looked_at=f"{job.script}, rehearsed: SIGTERM, as at an eviction",
             expected="the training receives the signal, and the exit code is 85",
-            found=f"exit code {code}, signal {'received' if heard else 'not received'}",
+            found=f"exit code {code}, signal {'received' if received else 'not received'}",
             next_step='exec "${command[@]}": the training replaces the script',
         )
 
 
-def _resumes_nothing(job: CondorJob) -> Iterator[Problem]:
+def _resumes_without_checkpoint(job: CondorJob) -> Iterator[Problem]:
     if job.evicted.resumes():
         yield Problem(
             looked_at=f"{job.script}, rehearsed as a new job",
@@ -259,11 +259,11 @@ def _resumes(job: CondorJob) -> Iterator[Problem]:
 
 
 def _exit_codes(job: CondorJob) -> Iterator[Problem]:
-    if job.ends_badly.code != 1 or job.restarted.code != 0:
+    if job.failed.code != 1 or job.restarted.code != 0:
         yield Problem(
             looked_at=f"{job.script}, rehearsed",
             expected="the exit code of the training",
-            found=f"{job.ends_badly.code} after a training that ended with 1, {job.restarted.code} after one with 0",
+            found=f"{job.failed.code} after a training that ended with 1, {job.restarted.code} after one with 0",
             next_step="make the training the script's last command, with exec",
         )
 
@@ -271,9 +271,9 @@ def _exit_codes(job: CondorJob) -> Iterator[Problem]:
 SCRIPT_RULES = (
     Rule("executable", ERROR, _executable),
     Rule("training", ERROR, _training),
-    Rule("run-comes-back", ERROR, _run_comes_back),
+    Rule("run-comes-back", ERROR, _run_transferred),
     Rule("signal-passed-on", ERROR, _passes_signal_on),
-    Rule("resume-without-checkpoint", ERROR, _resumes_nothing),
+    Rule("resume-without-checkpoint", ERROR, _resumes_without_checkpoint),
     Rule("resume", ERROR, _resumes),
     Rule("exit-codes", ERROR, _exit_codes),
 )

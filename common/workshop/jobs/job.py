@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from workshop.exercises import root_folder
 from workshop.jobs import batch_files, rehearsal
-from workshop.jobs.rehearsal import Rehearsed
+from workshop.jobs.rehearsal import Rehearsal
 
 CHECKPOINT = "checkpoint.safetensors"
 # What Slurm sets for a job.
@@ -41,7 +41,7 @@ class Job:
         stage = self.scratch / "stage"
         if not stage.exists():
             for path in sorted(self.folder.glob("*.sh")):
-                batch_files.text_of(path, "a script for bash")
+                batch_files.read_text(path, "a script for bash")
             self.scratch.mkdir(parents=True, exist_ok=True)
             beside = self.folder.parent.parent / "exercise-2-pytorch-cu12"
             folders = {f"exercise-5-container/{name}": self.folder for name in ("starter", "solution")}
@@ -52,12 +52,12 @@ class Job:
     def rehearse(
         self,
         script: str,
-        ends: str,
+        outcome: str,
         variables: Mapping[str, str],
         interrupted: str = "",
         checkpoint: bool = True,
-        **how: Any,
-    ) -> Rehearsed:
+        **settings: Any,
+    ) -> Rehearsal:
         """Rehearse a script of the folder.
 
         interrupted: the folder of a run that was stopped before, after its first checkpoint or (checkpoint=False) before
@@ -68,7 +68,7 @@ class Job:
             partial.mkdir(parents=True, exist_ok=True)
             if checkpoint:
                 (partial / CHECKPOINT).touch()
-        return rehearsal.rehearse(self.stage, self.folder / script, ends, dict(variables), **how)
+        return rehearsal.rehearse(self.stage, self.folder / script, outcome, dict(variables), **settings)
 
 
 @dataclass(frozen=True)
@@ -110,30 +110,30 @@ class BatchJob(Job):
         return "B" not in self.signal.rpartition(":")[0].upper()
 
     @cached_property
-    def ends_well(self) -> Rehearsed:
-        return self.rehearse(self.script, "well", SLURM)
+    def successful(self) -> Rehearsal:
+        return self.rehearse(self.script, "success", SLURM)
 
     @cached_property
-    def ends_badly(self) -> Rehearsed:
+    def failed(self) -> Rehearsal:
         """Its training stops with a message and exit code 1."""
-        return self.rehearse(self.script, "badly", SLURM)
+        return self.rehearse(self.script, "failure", SLURM)
 
     @cached_property
-    def signalled(self) -> Rehearsed:
+    def signalled(self) -> Rehearsal:
         """The signal of --signal arrives, and its training keeps an epoch and ends with 85."""
         return self._signalled("stopped")
 
     @cached_property
-    def signalled_badly(self) -> Rehearsed:
+    def signalled_and_failed(self) -> Rehearsal:
         """The signal of --signal arrives, and its training stops with a message and exit code 1."""
-        return self._signalled("stopped-badly")
+        return self._signalled("stopped-failure")
 
-    def _signalled(self, ends: str) -> Rehearsed:
+    def _signalled(self, outcome: str) -> Rehearsal:
         number = str(rehearsal.signal_number(self.signal_name))
-        return self.rehearse(self.script, ends, SLURM, signal=number, to_training=self.signals_step)
+        return self.rehearse(self.script, outcome, SLURM, signal=number, signal_training=self.signals_step)
 
     @cached_property
-    def cancelled(self) -> Rehearsed:
+    def cancelled(self) -> Rehearsal:
         """SIGTERM arrives, as from scancel."""
         return self.rehearse(self.script, "stopped", SLURM, signal="TERM")
 
@@ -143,24 +143,24 @@ class BatchJob(Job):
         return self.signalled.value("--output") or ""
 
     @cached_property
-    def restarted_without_checkpoint(self) -> Rehearsed:
+    def restarted_without_checkpoint(self) -> Rehearsal:
         return self._restarted(checkpoint=False)
 
     @cached_property
-    def restarted(self) -> Rehearsed:
+    def restarted(self) -> Rehearsal:
         """It starts again, and its run has a checkpoint."""
         return self._restarted(checkpoint=True)
 
-    def _restarted(self, checkpoint: bool) -> Rehearsed:
+    def _restarted(self, checkpoint: bool) -> Rehearsal:
         variables = SLURM | {"SLURM_RESTART_COUNT": "1"}
-        return self.rehearse(self.script, "well", variables, interrupted=self.run, checkpoint=checkpoint)
+        return self.rehearse(self.script, "success", variables, interrupted=self.run, checkpoint=checkpoint)
 
 
 @dataclass(frozen=True)
 class ArrayJob(Job):
     """array.sbatch."""
 
-    rehearsals: dict[int, Rehearsed] = field(default_factory=dict)
+    rehearsals: dict[int, Rehearsal] = field(default_factory=dict)
     script: ClassVar[str] = "array.sbatch"
     most_rehearsed: ClassVar[int] = 10
 
@@ -171,13 +171,13 @@ class ArrayJob(Job):
 
     @property
     def tasks(self) -> list[int]:
-        return batch_files.indices(self.options.get("array", ""))
+        return batch_files.array_indices(self.options.get("array", ""))
 
     @property
     def rehearsed_tasks(self) -> list[int]:
         return self.tasks[: self.most_rehearsed]
 
-    def task(self, index: int) -> Rehearsed:
+    def task(self, index: int) -> Rehearsal:
         """The rehearsal of one task."""
         if index not in self.rehearsals:
             tasks = self.tasks
@@ -189,7 +189,7 @@ class ArrayJob(Job):
                 "SLURM_ARRAY_TASK_MIN": str(tasks[0]),
                 "SLURM_ARRAY_TASK_MAX": str(tasks[-1]),
             }
-            self.rehearsals[index] = self.rehearse(self.script, "well", variables)
+            self.rehearsals[index] = self.rehearse(self.script, "success", variables)
         return self.rehearsals[index]
 
 
@@ -200,7 +200,7 @@ class CondorJob(Job):
     file: ClassVar[str] = "train.sub"
 
     @cached_property
-    def submit(self) -> batch_files.Submit:
+    def submit(self) -> batch_files.SubmitFile:
         """Raises WorkshopError as `read_submit` does."""
         return batch_files.read_submit(self.folder / self.file)
 
@@ -208,7 +208,7 @@ class CondorJob(Job):
     def keys(self) -> dict[str, str]:
         return self.submit.keys
 
-    def listed(self, key: str) -> list[str]:
+    def entries(self, key: str) -> list[str]:
         """The entries of a key that holds a list."""
         return [part.strip().removeprefix("./") for part in self.keys.get(key, "").split(",") if part.strip()]
 
@@ -220,15 +220,15 @@ class CondorJob(Job):
     def script(self) -> str:
         return self.executable.rsplit("/", 1)[-1]
 
-    def _rehearsed(self, ends: str, **how: Any) -> Rehearsed:
-        variables = batch_files.environment_of(self.submit)
+    def _rehearsed(self, outcome: str, **settings: Any) -> Rehearsal:
+        variables = batch_files.environment_variables(self.submit)
         variables |= {"_CONDOR_SCRATCH_DIR": str(self.stage), "_CONDOR_SLOT": "slot1"}
-        variables = {name: _with_numbers(value) for name, value in variables.items()}
-        words = _with_numbers(self.keys.get("arguments", "").strip('"')).split()
-        return self.rehearse(self.script, ends, variables, arguments=words, **how)
+        variables = {name: _fill_job_ids(value) for name, value in variables.items()}
+        words = _fill_job_ids(self.keys.get("arguments", "").strip('"')).split()
+        return self.rehearse(self.script, outcome, variables, arguments=words, **settings)
 
     @cached_property
-    def evicted(self) -> Rehearsed:
+    def evicted(self) -> Rehearsal:
         """SIGTERM arrives, and its training keeps an epoch and ends with 85."""
         return self._rehearsed("stopped", signal="TERM")
 
@@ -238,16 +238,16 @@ class CondorJob(Job):
         return self.evicted.value("--output") or ""
 
     @cached_property
-    def restarted(self) -> Rehearsed:
+    def restarted(self) -> Rehearsal:
         """It starts again, and its run has a checkpoint."""
-        return self._rehearsed("well", interrupted=self.run)
+        return self._rehearsed("success", interrupted=self.run)
 
     @cached_property
-    def ends_badly(self) -> Rehearsed:
+    def failed(self) -> Rehearsal:
         """Its training stops with a message and exit code 1."""
-        return self._rehearsed("badly")
+        return self._rehearsed("failure")
 
 
-def _with_numbers(text: str) -> str:
+def _fill_job_ids(text: str) -> str:
     """With the numbers that HTCondor gives a job."""
     return text.replace("$(ClusterId)", "12").replace("$(ProcId)", "0")

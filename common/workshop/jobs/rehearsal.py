@@ -1,7 +1,8 @@
 """Rehearse a job script without a cluster: bash runs it, with stand-ins for Slurm, containers and the training.
 
 A script is judged by the commands that it calls and by its exit code, so it may be written in any way. Each stand-in
-records its call; the one for the training ends well or badly, or waits for the signal and ends with 85, as the real one.
+records its call. The stand-in for the training succeeds, fails, or waits for a signal and then ends with exit code 85, as
+the real training does.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from workshop.errors import WorkshopError
 from workshop.jobs.stand_in import TASK
 from workshop.support import timeouts
 
-NAMES = (
+REPLACED_COMMANDS = (
     "python python3 apptainer singularity podman docker srun pixi uv torchrun timeout scontrol sbatch scancel squeue "
     "pixi-unpack nvidia-smi module ml"
 ).split()
-LIMIT = 30  # seconds; no rehearsal of a correct script takes one
-LEFT_BEHIND = 1  # seconds for a training whose script has ended before it
+TIME_LIMIT = 30  # seconds; no rehearsal of a correct script takes one
+ORPHAN_LIMIT = 1  # seconds for a training whose script has ended before it
 SIGNAL_LIMIT = 10  # seconds after the signal: a script that ignores it waits for ever
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
 
 @dataclass(frozen=True)
-class Rehearsed:
+class Rehearsal:
     """The commands that a script called, and how it ended. code: None if it did not end."""
 
     calls: list[dict]
@@ -62,9 +63,9 @@ class Rehearsed:
         training = self.training()
         return training is not None and "--resume" in training["words"]
 
-    def heard(self) -> bool:
+    def received_signal(self) -> bool:
         """Whether the training received a signal that it handles."""
-        return any(call.get("heard") for call in self.calls)
+        return any(call.get("received") for call in self.calls)
 
     def requeued(self) -> bool:
         """Whether the job has put itself back into the queue."""
@@ -86,7 +87,7 @@ def make_stage(scratch: Path, exercises: dict[str, Path]) -> Path:
     stage = scratch / "stage"
     bin_folder, clone = stage / "stand-ins" / "bin", stage / "clone"
     bin_folder.mkdir(parents=True)
-    for name in NAMES:
+    for name in REPLACED_COMMANDS:
         shutil.copyfile(STAND_IN.with_suffix(".sh"), bin_folder / name)
         (bin_folder / name).chmod(0o755)
     for environment in (clone / ".venv/bin", clone / "env/bin"):
@@ -102,17 +103,17 @@ def make_stage(scratch: Path, exercises: dict[str, Path]) -> Path:
 def rehearse(
     stage: Path,
     script: Path,
-    ends: str,
+    outcome: str,
     variables: dict[str, str],
     signal: str = "",
-    to_training: bool = False,
+    signal_training: bool = False,
     arguments: Sequence[str] = (),
-) -> Rehearsed:
+) -> Rehearsal:
     """Run a script on the stage, as the job system would: in the clone's root, from a copy that lies elsewhere.
 
-    ends: how the training ends: well, badly, or stopped, by `signal`, which the script receives once it trains (or, with
-    to_training, the training itself, as Slurm does for its job steps); stopped-badly: by the signal, but with a message
-    and exit code 1.
+    outcome: how the training ends: success; failure (a message and exit code 1); stopped (by `signal`, with exit code 85);
+    stopped-failure (by `signal`, with a message and exit code 1). The script receives the signal once the training runs;
+    with signal_training, the training itself receives it, as Slurm does for job steps.
     """
     (stage / "stand-ins" / "calls").write_text("")
     copy = stage / "slurm_script"
@@ -123,7 +124,7 @@ def rehearse(
         process = subprocess.Popen(
             [bash() or "bash", str(copy), *arguments],
             cwd=stage / "clone",
-            env=_environment(stage, ends, variables),
+            env=_environment(stage, outcome, variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
@@ -131,16 +132,16 @@ def rehearse(
         )
         try:
             if signal:
-                _send(signal, process, stage, to_training)
-            code = process.wait(SIGNAL_LIMIT if signal else LIMIT)
-            _wait_for_group(process.pid, LEFT_BEHIND)
+                _send(signal, process, stage, signal_training)
+            code = process.wait(SIGNAL_LIMIT if signal else TIME_LIMIT)
+            _wait_for_group(process.pid, ORPHAN_LIMIT)
         except subprocess.TimeoutExpired:
             code = None
         finally:
             timeouts.kill_group(process.pid)
             process.wait()
     text = (stage / "stderr").read_text(errors="replace") if code is not None else "it did not end"
-    return Rehearsed(_calls(stage), code, text)
+    return Rehearsal(_calls(stage), code, text)
 
 
 def _make_images(clone: Path, script: Path) -> None:
@@ -151,14 +152,14 @@ def _make_images(clone: Path, script: Path) -> None:
             (clone / name).touch()
 
 
-def _environment(stage: Path, ends: str, variables: dict[str, str]) -> dict[str, str]:
+def _environment(stage: Path, outcome: str, variables: dict[str, str]) -> dict[str, str]:
     environment = {
         "PATH": f"{stage / 'stand-ins' / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "HOME": str(stage),
         "TMPDIR": str(stage),
         "USER": "learner",
         "REHEARSAL": str(stage / "stand-ins"),
-        "REHEARSAL_ENDS": ends,
+        "REHEARSAL_OUTCOME": outcome,
         "REHEARSAL_PYTHON": sys.executable,
         "REHEARSAL_STAND_IN": str(STAND_IN),
         **variables,
@@ -183,12 +184,12 @@ def _calls(stage: Path) -> list[dict]:
     return [json.loads(line) for line in (stage / "stand-ins" / "calls").read_text().splitlines()]
 
 
-def _send(signal: str, process: subprocess.Popen, stage: Path, to_training: bool) -> None:
+def _send(signal: str, process: subprocess.Popen, stage: Path, signal_training: bool) -> None:
     """Send the signal once the training has begun; do nothing if the script ends before that."""
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + TIME_LIMIT
     while process.poll() is None and time.monotonic() < deadline:
         if training := next((call for call in _calls(stage) if call.get("trains")), None):
-            os.kill(training["pid"] if to_training else process.pid, signal_number(signal))
+            os.kill(training["pid"] if signal_training else process.pid, signal_number(signal))
             return
         time.sleep(0.02)
 
@@ -196,12 +197,12 @@ def _send(signal: str, process: subprocess.Popen, stage: Path, to_training: bool
 def signal_number(name: str) -> int:
     """The number of USR1, SIGUSR1 or 10. Raises WorkshopError for a name that is no signal."""
     text = name.upper().removeprefix("SIG")
-    found = int(text) if text.isdecimal() else getattr(signals, f"SIG{text}", None)
-    if not found or not 0 < found < 65:
+    number = int(text) if text.isdecimal() else getattr(signals, f"SIG{text}", None)
+    if not number or not 0 < number < 65:
         raise WorkshopError(
             looked_at="the signal",
             expected="USR1, or another one by name or number",
             found=repr(name),
             next_step="USR1",
         )
-    return found
+    return number

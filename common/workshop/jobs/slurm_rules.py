@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from workshop.jobs import batch_files, rehearsal
 from workshop.jobs.job import CHECKPOINT, ArrayJob, BatchJob
-from workshop.jobs.rehearsal import Rehearsed
+from workshop.jobs.rehearsal import Rehearsal
 from workshop.jobs.training_rules import training_problems
 from workshop.support.rules import ERROR, Problem, Rule
 
-LEAST_MEMORY = 512  # MiB; the training needs about 400 on a CPU and 1,500 with CUDA
-LEAST_NOTICE = 10  # seconds before the end of the job
+MIN_MEMORY = 512  # MiB; the training needs about 400 on a CPU and 1,500 with CUDA
+MIN_NOTICE = 10  # seconds before the end of the job
 OPTIONS = "the #SBATCH lines of train.sbatch"
 SIGNAL = "#SBATCH --signal=B:USR1@120"
 
@@ -28,7 +28,7 @@ def _gpu(job: BatchJob) -> Iterator[Problem]:
 
 def _time_limit(job: BatchJob) -> Iterator[Problem]:
     limit = job.options.get("time", "none: the site's default applies, which may be minutes or days")
-    minutes = batch_files.minutes(limit)
+    minutes = batch_files.time_in_minutes(limit)
     if not minutes:
         yield Problem(
             looked_at=OPTIONS,
@@ -42,11 +42,11 @@ def _memory(job: BatchJob) -> Iterator[Problem]:
     if job.memory is None:
         yield Problem(looked_at=OPTIONS, expected="memory", found="none requested", next_step="#SBATCH --mem=4G")
         return
-    size = batch_files.megabytes(job.memory)
-    if size is None or 0 < size < LEAST_MEMORY:  # 0 is all of a machine
-        small = f"{job.memory}: {size:g} MiB, too little to import PyTorch" if size else job.memory
+    size = batch_files.memory_in_mib(job.memory)
+    if size is None or 0 < size < MIN_MEMORY:  # 0 is all of a machine
+        problem = f"{job.memory}: {size:g} MiB, too little to import PyTorch" if size else job.memory
         yield Problem(
-            looked_at=OPTIONS, expected="a size with its unit, as in 4G", found=small, next_step="#SBATCH --mem=4G"
+            looked_at=OPTIONS, expected="a size with its unit, as in 4G", found=problem, next_step="#SBATCH --mem=4G"
         )
 
 
@@ -62,11 +62,11 @@ def _one_task(job: BatchJob) -> Iterator[Problem]:
 
 
 def _training(job: BatchJob) -> Iterator[Problem]:
-    return training_problems(job.ends_well, job.script)
+    return training_problems(job.successful, job.script)
 
 
 def _own_folder(job: BatchJob) -> Iterator[Problem]:
-    if not job.ends_well.value("--output"):
+    if not job.successful.value("--output"):
         yield Problem(
             looked_at="train.sbatch, rehearsed",
             expected="a folder of its own for each job's run",
@@ -76,21 +76,21 @@ def _own_folder(job: BatchJob) -> Iterator[Problem]:
 
 
 def _succeeds(job: BatchJob) -> Iterator[Problem]:
-    if job.ends_well.code != 0:
+    if job.successful.code != 0:
         yield Problem(
             looked_at="train.sbatch, rehearsed with a training that succeeds",
             expected="exit code 0",
-            found=job.ends_well.failure_reason(),
+            found=job.successful.failure_reason(),
             next_step="end the script with the exit code of the training",
         )
 
 
 def _fails(job: BatchJob) -> Iterator[Problem]:
-    if not job.ends_badly.code:
+    if not job.failed.code:
         yield Problem(
             looked_at="train.sbatch, rehearsed with a training that fails with exit code 1",
             expected="an exit code other than 0",
-            found=f"exit code {job.ends_badly.code}: Slurm would report the job as completed",
+            found=f"exit code {job.failed.code}: Slurm would report the job as completed",
             next_step="wait for the training and exit with its code: code=0; wait $training || code=$?; exit $code",
         )
 
@@ -121,7 +121,7 @@ def _signal(job: BatchJob) -> Iterator[Problem]:
         )
 
 
-def _own_signal(job: BatchJob) -> Iterator[Problem]:
+def _reserved_signal(job: BatchJob) -> Iterator[Problem]:
     if rehearsal.signal_number(job.signal_name) == rehearsal.signal_number("TERM"):
         yield Problem(
             looked_at=OPTIONS,
@@ -132,9 +132,9 @@ def _own_signal(job: BatchJob) -> Iterator[Problem]:
 
 
 def _signal_time(job: BatchJob) -> Iterator[Problem]:
-    _, at, seconds = job.signal.rpartition(":")[2].partition("@")
-    limit = batch_files.minutes(job.options.get("time", ""))
-    if at and (not seconds.isdecimal() or int(seconds) < LEAST_NOTICE):
+    _, has_time, seconds = job.signal.rpartition(":")[2].partition("@")
+    limit = batch_files.time_in_minutes(job.options.get("time", ""))
+    if has_time and (not seconds.isdecimal() or int(seconds) < MIN_NOTICE):
         yield Problem(
             looked_at=OPTIONS,
             expected="enough time to finish an epoch: a minute or two",
@@ -160,7 +160,7 @@ def _requeue_option(job: BatchJob) -> Iterator[Problem]:
         )
 
 
-def _log_is_kept(job: BatchJob) -> Iterator[Problem]:
+def _log_appended(job: BatchJob) -> Iterator[Problem]:
     if job.options.get("open-mode") not in ("append", "a"):
         yield Problem(
             looked_at=OPTIONS,
@@ -170,7 +170,7 @@ def _log_is_kept(job: BatchJob) -> Iterator[Problem]:
         )
 
 
-def _signalled(job: BatchJob) -> str:
+def _signal_rehearsal(job: BatchJob) -> str:
     target = "job step" if job.signals_step else "batch script"
     return f"train.sbatch, rehearsed: {job.signal_name} to the {target}"
 
@@ -178,7 +178,7 @@ def _signalled(job: BatchJob) -> str:
 def _job_step(job: BatchJob) -> Iterator[Problem]:
     if job.signals_step and not any(call["name"] == "srun" for call in job.signalled.calls):
         yield Problem(
-            looked_at=_signalled(job),
+            looked_at=_signal_rehearsal(job),
             expected="a job step that Slurm can signal",
             found="no srun, so there is no job step",
             next_step="#SBATCH --signal=B:USR1@120 and a trap, or srun before the training",
@@ -186,9 +186,9 @@ def _job_step(job: BatchJob) -> Iterator[Problem]:
 
 
 def _passes_signal_on(job: BatchJob) -> Iterator[Problem]:
-    if not job.signalled.heard():
+    if not job.signalled.received_signal():
         yield Problem(
-            looked_at=_signalled(job),
+            looked_at=_signal_rehearsal(job),
             expected="the training receives SIGUSR1 or SIGTERM",
             found=job.signalled.failure_reason(),
             next_step="training & trap 'kill $!' USR1; wait: bash handles no signal while a command runs in the foreground",
@@ -199,14 +199,14 @@ def _waits_again(job: BatchJob) -> Iterator[Problem]:
     code = job.signalled.code
     if code is None:
         yield Problem(
-            looked_at=_signalled(job),
+            looked_at=_signal_rehearsal(job),
             expected="the script ends when the training has ended",
             found=job.signalled.failure_reason(),
             next_step="wait for the training again after the signal",
         )
     elif not job.signalled.requeued() and code > 128:
         yield Problem(
-            looked_at=_signalled(job),
+            looked_at=_signal_rehearsal(job),
             expected="the script waits until the training has ended",
             found=f"exit code {code}, which is 128 and the signal's {code - 128}: it interrupted `wait` before the training "
             "had ended",
@@ -217,7 +217,7 @@ def _waits_again(job: BatchJob) -> Iterator[Problem]:
 def _requeues(job: BatchJob) -> Iterator[Problem]:
     if not job.signalled.requeued():
         yield Problem(
-            looked_at=_signalled(job),
+            looked_at=_signal_rehearsal(job),
             expected="the job returns to the queue after the training ended with 85",
             found=f"exit code {job.signalled.code}",
             next_step="scontrol requeue $SLURM_JOB_ID if the training's exit code is 85",
@@ -234,23 +234,23 @@ def _stays_cancelled(job: BatchJob) -> Iterator[Problem]:
         )
 
 
-def _requeues_without_end(job: BatchJob) -> Iterator[Problem]:
-    yield from _requeued(job.ends_badly, "stops with a message")
-    yield from _requeued(job.ends_well, "succeeds")
-    yield from _requeued(job.signalled_badly, "receives the signal and stops with a message")
+def _requeues_forever(job: BatchJob) -> Iterator[Problem]:
+    yield from _no_requeue(job.failed, "stops with a message")
+    yield from _no_requeue(job.successful, "succeeds")
+    yield from _no_requeue(job.signalled_and_failed, "receives the signal and stops with a message")
 
 
-def _requeued(rehearsed: Rehearsed, how: str) -> Iterator[Problem]:
+def _no_requeue(rehearsed: Rehearsal, outcome: str) -> Iterator[Problem]:
     if rehearsed.requeued():
         yield Problem(
-            looked_at=f"train.sbatch, rehearsed with a training that {how}",
+            looked_at=f"train.sbatch, rehearsed with a training that {outcome}",
             expected="no requeue: the job would restart for ever",
             found="scontrol requeue",
             next_step="requeue only if the training's exit code is 85",
         )
 
 
-def _resumes_nothing(job: BatchJob) -> Iterator[Problem]:
+def _resumes_without_checkpoint(job: BatchJob) -> Iterator[Problem]:
     if job.signalled.resumes():
         yield Problem(
             looked_at="train.sbatch, rehearsed as a new job",
@@ -268,22 +268,24 @@ def _resumes_nothing(job: BatchJob) -> Iterator[Problem]:
 
 
 def _resumes(job: BatchJob) -> Iterator[Problem]:
-    again = job.restarted
-    if not again.resumes() or again.value("--output") != job.run:
+    restarted = job.restarted
+    if not restarted.resumes() or restarted.value("--output") != job.run:
         yield Problem(
             looked_at=f"train.sbatch, rehearsed with {job.run}.partial/{CHECKPOINT} present",
             expected="the training continues with --resume",
-            found=f"--output {again.value('--output')}, no --resume" if again.training() else again.failure_reason(),
+            found=f"--output {restarted.value('--output')}, no --resume"
+            if restarted.training()
+            else restarted.failure_reason(),
             next_step=f'if [ -e "$RUN.partial/{CHECKPOINT}" ]; then more=--resume; fi',
         )
 
 
 SIGNAL_RULES = (
     Rule("signal", ERROR, _signal),
-    Rule("own-signal", ERROR, _own_signal),
+    Rule("own-signal", ERROR, _reserved_signal),
     Rule("signal-time", ERROR, _signal_time),
     Rule("requeue-option", ERROR, _requeue_option),
-    Rule("log-kept", ERROR, _log_is_kept),
+    Rule("log-kept", ERROR, _log_appended),
 )
 END_RULES = (
     Rule("job-step", ERROR, _job_step),
@@ -291,8 +293,8 @@ END_RULES = (
     Rule("waits-again", ERROR, _waits_again),
     Rule("requeue", ERROR, _requeues),
     Rule("stays-cancelled", ERROR, _stays_cancelled),
-    Rule("requeue-without-end", ERROR, _requeues_without_end),
-    Rule("resume-without-checkpoint", ERROR, _resumes_nothing),
+    Rule("requeue-without-end", ERROR, _requeues_forever),
+    Rule("resume-without-checkpoint", ERROR, _resumes_without_checkpoint),
     Rule("resume", ERROR, _resumes),
 )
 
@@ -327,14 +329,14 @@ def _tasks_train(job: ArrayJob) -> Iterator[Problem]:
 
 
 def _own_seed(job: ArrayJob) -> Iterator[Problem]:
-    return _shared(job, "--seed", "a seed")
+    return _distinct_values(job, "--seed", "a seed")
 
 
 def _own_run(job: ArrayJob) -> Iterator[Problem]:
-    return _shared(job, "--output", "a folder")
+    return _distinct_values(job, "--output", "a folder")
 
 
-def _shared(job: ArrayJob, option: str, what: str) -> Iterator[Problem]:
+def _distinct_values(job: ArrayJob, option: str, description: str) -> Iterator[Problem]:
     """Two tasks that share the value of an option, or a task without it."""
     seen: dict[str | None, int] = {}
     for index in job.rehearsed_tasks:
@@ -343,7 +345,7 @@ def _shared(job: ArrayJob, option: str, what: str) -> Iterator[Problem]:
             shared = f"{option} {value} in tasks {seen.get(value, index)} and {index}"
             yield Problem(
                 looked_at=f"{len(job.rehearsed_tasks)} tasks of array.sbatch, rehearsed",
-                expected=f"{what} of its own for each task",
+                expected=f"{description} of its own for each task",
                 found=shared if value else f"no {option}",
                 next_step=f"use $SLURM_ARRAY_TASK_ID in {option}",
             )

@@ -2,8 +2,8 @@
 
     stand_in.py NAME WORD...    what NAME WORD... would do, as far as a rehearsal needs it
 
-Each call adds a line of JSON to the file `calls` in the folder REHEARSAL. The training ends as REHEARSAL_ENDS names:
-well (exit code 0) or badly (1) at once; stopped (85) or stopped-badly (1) as soon as it receives SIGTERM or SIGUSR1.
+Each call adds a line of JSON to the file `calls` in the folder REHEARSAL. The training ends as REHEARSAL_OUTCOME names:
+success (exit code 0) or failure (1) at once; stopped (85) or stopped-failure (1) as soon as it receives SIGTERM or SIGUSR1.
 """
 
 import json
@@ -13,8 +13,9 @@ import sys
 import time
 
 TASK = "train-torch"  # the workspace's own task: `pixi run train-torch` trains too
-NOT_STARTING = ("scontrol", "sbatch", "scancel", "squeue", "nvidia-smi", "module", "ml")  # they start no other command
-EXIT_CODES = {"well": 0, "badly": 1, "stopped": 85, "stopped-badly": 1}
+# These start no other command.
+SIMPLE_COMMANDS = ("scontrol", "sbatch", "scancel", "squeue", "nvidia-smi", "module", "ml")
+EXIT_CODES = {"success": 0, "failure": 1, "stopped": 85, "stopped-failure": 1}
 
 
 def main(name: str, words: list[str]) -> int:
@@ -28,10 +29,10 @@ def main(name: str, words: list[str]) -> int:
         while words and words[0].startswith("-"):
             words = words[2:] if words[0] in ("-s", "-k", "--signal", "--kill-after") else words[1:]
         os.execvp(words[1], words[1:])
-    elif script is not None and name not in NOT_STARTING:
+    elif script is not None and name not in SIMPLE_COMMANDS:
         write_call(home, name, words, inside=True)
         os.execvp("bash", ["bash", *words[script:]])
-    elif trains and name not in NOT_STARTING:
+    elif trains and name not in SIMPLE_COMMANDS:
         return train(home, name, words)
     else:
         write_call(home, name, words)
@@ -56,17 +57,17 @@ def unpack(home: str, words: list[str]) -> None:
 
 
 def train(home: str, name: str, words: list[str]) -> int:
-    """Wait for a signal, where REHEARSAL_ENDS asks for that; the exit code of the training."""
+    """Wait for a signal, where REHEARSAL_OUTCOME asks for that; the exit code of the training."""
     received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda number, _: received.append(number))
     write_call(home, name, words, trains=True, device=os.environ.get("WORKSHOP_DEVICE", ""))
-    ends = os.environ["REHEARSAL_ENDS"]
-    if ends.startswith("stopped"):
+    outcome = os.environ["REHEARSAL_OUTCOME"]
+    if outcome.startswith("stopped"):
         while not received and os.path.exists(home):
             time.sleep(0.02)
-        write_call(home, name, words, heard=[signal.Signals(number).name for number in received])
-    return EXIT_CODES[ends]
+        write_call(home, name, words, received=[signal.Signals(number).name for number in received])
+    return EXIT_CODES[outcome]
 
 
 if __name__ == "__main__":

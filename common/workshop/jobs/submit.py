@@ -35,7 +35,13 @@ ENVIRONMENTS = {
 
 
 def slurm_train(
-    environment: str, version: str, seeds: bool, run: str | None, more: list[str], as_json: bool, **chosen: object
+    environment: str,
+    version: str,
+    seeds: bool,
+    run: str | None,
+    sbatch_options: list[str],
+    as_json: bool,
+    **training_options: object,
 ) -> int:
     """Submit train.sbatch or array.sbatch with sbatch, after a trial that queues nothing; the exit code.
 
@@ -43,34 +49,34 @@ def slurm_train(
     chosen: data, seed, epochs and device of the training, None where the script's own shall hold. more: options for
     sbatch. Raises WorkshopError where the job could not be queued, or its folder is taken.
     """
-    if seeds and chosen["seed"] is not None:
+    if seeds and training_options["seed"] is not None:
         raise WorkshopError(
             looked_at="--seeds --seed",
             expected="one of the two",
             found="both",
-            next_step=f"workshop slurm-train --seed {chosen['seed']}",
+            next_step=f"workshop slurm-train --seed {training_options['seed']}",
         )
     root = root_folder()
     path = root / EXERCISE / version / ("array.sbatch" if seeds else "train.sbatch")
     batch = batch_files.read_batch(path)
-    command = _found("sbatch")
-    options = batch.options | batch_files.options_of(shlex.join(more), "the options for sbatch")
-    tasks = batch_files.indices(options.get("array", ""))
-    variables = {name.upper(): str(value) for name, value in chosen.items() if value is not None}
+    command = _command_path("sbatch")
+    options = batch.options | batch_files.parse_options(shlex.join(sbatch_options), "the options for sbatch")
+    tasks = batch_files.array_indices(options.get("array", ""))
+    variables = {name.upper(): str(value) for name, value in training_options.items() if value is not None}
     variables |= {"TRAIN_IN": environment, **_environment(root, environment)}
     runs = []
     if run is not None:
-        variables["RUN"] = str(_free(run))
-        runs = [str(_free(f"{run}-seed{task}")) for task in tasks] if seeds else [variables["RUN"]]
-    line = [command, *more, shell.relative(path) if root == Path.cwd() else str(path)]
-    trial = _test_only(line, root, variables)
+        variables["RUN"] = str(_new_run_folder(run))
+        runs = [str(_new_run_folder(f"{run}-seed{task}")) for task in tasks] if seeds else [variables["RUN"]]
+    command_line = [command, *sbatch_options, shell.relative(path) if root == Path.cwd() else str(path)]
+    trial = _trial_submission(command_line, root, variables)
     if "test-only" in options:
         print(trial)
         return 0
-    process = _run([*line[:1], "--parsable", *line[1:]], root, variables)
+    process = _run([*command_line[:1], "--parsable", *command_line[1:]], root, variables)
     if process.returncode:
         raise WorkshopError(
-            looked_at=shlex.join(line), expected="a job in the queue", found=_reason(process), next_step="sinfo"
+            looked_at=shlex.join(command_line), expected="a job in the queue", found=_reason(process), next_step="sinfo"
         )
     job = process.stdout.strip().split(";")[0]
     pattern = re.sub("%[jA]", job, options.get("output", "slurm-%j.out"))
@@ -83,7 +89,7 @@ def slurm_train(
     return 0
 
 
-def _test_only(line: list[str], root: Path, variables: dict[str, str]) -> str:
+def _trial_submission(line: list[str], root: Path, variables: dict[str, str]) -> str:
     """What `sbatch --test-only` prints, which queues nothing. Raises WorkshopError if the job cannot run."""
     process = _run([*line[:1], "--test-only", *line[1:]], root, variables)
     if process.returncode and NO_CONTROLLER.search(process.stderr):
@@ -91,7 +97,7 @@ def _test_only(line: list[str], root: Path, variables: dict[str, str]) -> str:
             looked_at="Slurm's controller, asked by sbatch",
             expected="an answer: this is for the login node of a cluster",
             found=_reason(process),
-            next_step=f"without a queue: {_here()}",
+            next_step=f"without a queue: {_local_command()}",
         )
     if process.returncode:
         raise WorkshopError(
@@ -103,7 +109,7 @@ def _test_only(line: list[str], root: Path, variables: dict[str, str]) -> str:
     return process.stderr.strip()
 
 
-def htcondor_train(version: str, seed: int | None, run: str | None, more: list[str]) -> int:
+def htcondor_train(version: str, seed: int | None, run: str | None, condor_options: list[str]) -> int:
     """Submit train.sub with condor_submit; the exit code.
 
     more: arguments for condor_submit. Raises WorkshopError where the job could not be queued, or its folder is taken.
@@ -111,7 +117,7 @@ def htcondor_train(version: str, seed: int | None, run: str | None, more: list[s
     root = root_folder()
     path = root / EXERCISE / version / "train.sub"
     submit = batch_files.read_submit(path)
-    command = _found("condor_submit")
+    command = _command_path("condor_submit")
     image = submit.keys.get("container_image", "")
     if image and "://" not in image and not (root / image).exists():
         raise WorkshopError(
@@ -122,16 +128,16 @@ def htcondor_train(version: str, seed: int | None, run: str | None, more: list[s
         )
     names = [f"seed={seed}"] if seed is not None else []
     if run is not None:
-        place = _free(run)
-        if not place.is_relative_to(root):
+        run_folder = _new_run_folder(run)
+        if not run_folder.is_relative_to(root):
             raise WorkshopError(
                 looked_at="--run",
                 expected="a folder of the clone: HTCondor brings results back there",
-                found=str(place),
-                next_step=f"--run {RUNS}/{place.name}",
+                found=str(run_folder),
+                next_step=f"--run {RUNS}/{run_folder.name}",
             )
-        names.append(f"run={place.relative_to(root).as_posix()}")
-    process = _run([command, *names, *more, str(path.relative_to(root))], root, {})
+        names.append(f"run={run_folder.relative_to(root).as_posix()}")
+    process = _run([command, *names, *condor_options, str(path.relative_to(root))], root, {})
     if process.returncode:
         raise WorkshopError(
             looked_at=f"condor_submit {path.name}",
@@ -144,7 +150,7 @@ def htcondor_train(version: str, seed: int | None, run: str | None, more: list[s
     return 0
 
 
-def _found(name: str) -> str:
+def _command_path(name: str) -> str:
     if command := shutil.which(name):
         return command
     system = "Slurm" if name == "sbatch" else "HTCondor"
@@ -152,49 +158,49 @@ def _found(name: str) -> str:
         looked_at=f"{name} in the folders of PATH",
         expected=f"the command of {system}: this is for its login nodes",
         found="no such command",
-        next_step=f"without a queue: {_here()}",
+        next_step=f"without a queue: {_local_command()}",
     )
 
 
-def _here() -> str:
+def _local_command() -> str:
     """The command for the same training without a queue."""
     return shell.script(root_folder() / "exercise-2-pytorch-cu12" / "solution" / "train.py")
 
 
 def _environment(root: Path, environment: str) -> dict[str, str]:
     """The variable that names the environment's file. Raises WorkshopError if the file is missing."""
-    variable, default, make = ENVIRONMENTS[environment]
+    variable, default, advice = ENVIRONMENTS[environment]
     value = os.environ.get(variable, default)
-    there = shutil.which(value) if variable == "PYTHON" and "/" not in value else (root / value).exists()
-    if not there:
+    exists = shutil.which(value) if variable == "PYTHON" and "/" not in value else (root / value).exists()
+    if not exists:
         raise WorkshopError(
             looked_at=f"{variable}={value}, which the job would train in",
             expected="that file",
             found="no such file",
-            next_step=f"{make}  # or set {variable}",
+            next_step=f"{advice}  # or set {variable}",
         )
     return {variable: value}
 
 
-def _free(run: str) -> Path:
+def _new_run_folder(run: str) -> Path:
     """The folder of a run that is new or was interrupted. Raises WorkshopError if it is taken."""
-    place = Path(os.path.abspath(os.path.expanduser(run)))
-    if place.is_dir() and any(place.iterdir()):
-        found = "a finished run" if (place / "run.json").exists() else "a folder with other files in it"
+    folder = Path(os.path.abspath(os.path.expanduser(run)))
+    if folder.is_dir() and any(folder.iterdir()):
+        problem = "a finished run" if (folder / "run.json").exists() else "a folder with other files in it"
         raise WorkshopError(
-            looked_at=place,
+            looked_at=folder,
             expected="a new folder for the run of the job",
-            found=found,
+            found=problem,
             next_step="name another place with --run",
         )
-    if place.exists() and not place.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise WorkshopError(
-            looked_at=place,
+            looked_at=folder,
             expected="a new folder for the run of the job",
             found="a file",
             next_step="name another place with --run",
         )
-    return place
+    return folder
 
 
 def _run(line: list[str], root: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from workshop.jobs import rehearsal
-from workshop.jobs.rehearsal import Rehearsed
+from workshop.jobs.rehearsal import Rehearsal
 from workshop.support.rules import Problem
 
 
-def training_problems(rehearsed: Rehearsed, script: str) -> Iterator[Problem]:
+def training_problems(rehearsed: Rehearsal, script: str) -> Iterator[Problem]:
     """The script has to train exercise 2's network on a GPU, and must not fall back to the CPU."""
     training, looked_at = rehearsed.training(), f"{script}, rehearsed"
     if training is None:

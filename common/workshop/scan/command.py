@@ -35,7 +35,7 @@ EXERCISE = "exercise-1-scipy"
 SCRIPT = Path(__file__).resolve().parents[1] / "__main__.py"  # with it, the command line in run.json can be repeated
 
 
-def strength(text: str) -> float:
+def signal_strength(text: str) -> float:
     """The signal strength of --mu, for argparse."""
     try:
         mu = float(text)
@@ -48,7 +48,7 @@ def strength(text: str) -> float:
     return mu
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The options of the command line; of this process if argv is None."""
     parser = Parser(
         prog="workshop scan",
@@ -59,7 +59,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--patchset", metavar="FILE", help="pyhf patch set for it: one hypothesis a patch")
     parser.add_argument("--likelihood", choices=sorted(published.LIKELIHOODS), help="download a published likelihood")
     parser.add_argument("--measurement", metavar="NAME", help="measurement of the workspace (default: its first)")
-    parser.add_argument("--mu", type=strength, default=1.0, metavar="X", help="signal strength to test (default: 1)")
+    parser.add_argument(
+        "--mu", type=signal_strength, default=1.0, metavar="X", help="signal strength to test (default: 1)"
+    )
     parser.add_argument("--only", metavar="PATTERN", help="only hypotheses with such a name, as in 'C1N2_Wh_hbb_9*'")
     workers, seed = whole_number("--workers", 1), whole_number("--seed", 0)
     parser.add_argument("--workers", type=workers, default=1, metavar="N", help="processes (default: 1)")
@@ -95,7 +97,7 @@ class Search:
     hypotheses: list
 
 
-def read(args: argparse.Namespace) -> Search:
+def read_search(args: argparse.Namespace) -> Search:
     """The search that the options name."""
     if args.likelihood:
         args.workspace, args.patchset = map(str, published.fetch(args.likelihood))
@@ -110,19 +112,21 @@ def read(args: argparse.Namespace) -> Search:
     return Search(name, digest([workspace, patchset]), labels, hypotheses)
 
 
-def select(models: list, hypotheses: list, args: argparse.Namespace) -> set[str]:
+def select_hypotheses(models: list, hypotheses: list, args: argparse.Namespace) -> set[str]:
     """Names of the hypotheses to fit. Raises WorkshopError where the options would give no limit."""
-    wanted = {h.name for h in hypotheses if args.only is None or fnmatch.fnmatchcase(h.name, args.only)}
-    if not wanted:
-        some = ", ".join(h.name for h in hypotheses[:3])
+    selected = {h.name for h in hypotheses if args.only is None or fnmatch.fnmatchcase(h.name, args.only)}
+    if not selected:
+        examples = ", ".join(h.name for h in hypotheses[:3])
         raise WorkshopError(
             looked_at="--only",
-            expected=f"a pattern that matches some of {len(hypotheses)} names ({some}, ...)",
+            expected=f"a pattern that matches some of {len(hypotheses)} names ({examples}, ...)",
             found=repr(args.only),
             next_step="--only '*'",
         )
-    signal = {name for model in models for name, yes in zip(model.names, model.has_signal, strict=True) if yes}
-    if not wanted & signal:
+    signal = {
+        name for model in models for name, has_signal in zip(model.names, model.has_signal, strict=True) if has_signal
+    }
+    if not selected & signal:
         raise WorkshopError(
             looked_at=args.workspace or "the workspace",
             expected=f"a sample scaled by the parameter of interest {models[0].parameters[models[0].poi]!r}",
@@ -138,28 +142,28 @@ def select(models: list, hypotheses: list, args: argparse.Namespace) -> set[str]
                 found=f"{args.mu:g}",
                 next_step="--mu 1",
             )
-    return wanted
+    return selected
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; its exit code. Problems are WorkshopError or HistFactoryError."""
-    args = arguments(argv)
-    began = time.perf_counter()
-    task = read(args)
+    args = parse_arguments(argv)
+    start_time = time.perf_counter()
+    task = read_search(args)
     models = compile_models(task.hypotheses)
-    wanted = select(models, task.hypotheses, args)
-    compiled = time.perf_counter()
+    selected = select_hypotheses(models, task.hypotheses, args)
+    compile_time = time.perf_counter()
     with record.running(EXERCISE, str(SCRIPT), args) as run:
         assert run is not None  # as it is in all but the first process of torchrun
         # Finished fits are written down line by line, in a file whose name depends on all that decides the numbers.
         key = hashlib.sha256(json.dumps([task.sha256, args.measurement, args.mu, search.SCHEMA]).encode()).hexdigest()
         journal = run.final.parent / f".scan-{key[:16]}.jsonl"
-        fits = fit(models, wanted, journal, args)
-        fitted = time.perf_counter()
+        fits = fit(models, selected, journal, args)
+        fit_time = time.perf_counter()
         entries = [
             {**fits[h.name], "labels": dict(zip(task.labels, h.values, strict=True))}
             for h in task.hypotheses
-            if h.name in wanted
+            if h.name in selected
         ]
         document = {
             "schema": search.SCHEMA,
@@ -170,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
             "labels": task.labels,
             "hypotheses": entries,
         }
-        excluded, drawn = search.write_limits(run.folder, document, task.name)
+        n_excluded, has_contour = search.write_limits(run.folder, document, task.name)
         folder = record.finish(
             run,
             ("numpy", "scipy", "matplotlib", "jsonpatch"),
@@ -178,14 +182,14 @@ def main(argv: list[str] | None = None) -> int:
             determinism={"threads": 1, "chunking": "results do not depend on it"},
             device={"type": "cpu", "name": cpu_name()},
             dataset={"name": task.name, "sha256": task.sha256},
-            metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": excluded}],
+            metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": n_excluded}],
         )
         journal.unlink(missing_ok=True)
-    files = f"{folder}/limits.json" + (", contour.png" if drawn else "")
-    print(f"{len(entries)} hypotheses, {excluded} excluded at 95 % CL: {files}")
+    files = f"{folder}/limits.json" + (", contour.png" if has_contour else "")
+    print(f"{len(entries)} hypotheses, {n_excluded} excluded at 95 % CL: {files}")
     print(
-        f"read and compiled {compiled - began:.2f} s, fits {fitted - compiled:.2f} s, "
-        f"figure and record {time.perf_counter() - fitted:.2f} s"
+        f"read and compiled {compile_time - start_time:.2f} s, fits {fit_time - compile_time:.2f} s, "
+        f"figure and record {time.perf_counter() - fit_time:.2f} s"
     )
     for entry in entries:
         if not entry["converged"]:
@@ -195,28 +199,28 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def fit(models: list, wanted: set[str], journal: Path, args: argparse.Namespace) -> dict[str, fitting.Entry]:
+def fit(models: list, selected: set[str], journal: Path, args: argparse.Namespace) -> dict[str, fitting.Entry]:
     """Entries of the wanted hypotheses by name: those in the journal of an interrupted scan, and the others fitted."""
-    entries = {name: entry for name, entry in fitting.read_journal(journal).items() if name in wanted}
+    entries = {name: entry for name, entry in fitting.read_journal(journal).items() if name in selected}
     if entries:
-        print(f"{len(entries)} of {len(wanted)} hypotheses were done before", file=sys.stderr)
+        print(f"{len(entries)} of {len(selected)} hypotheses were done before", file=sys.stderr)
     with journal.open("a", encoding="utf-8") as log:
-        show_progress(len(entries), len(wanted))
+        show_progress(len(entries), len(selected))
 
         def report(new: list[fitting.Entry]) -> None:
             for entry in new:
                 entries[entry["name"]] = entry
                 log.write(json.dumps(entry) + "\n")
             log.flush()
-            show_progress(len(entries), len(wanted))
+            show_progress(len(entries), len(selected))
 
         def executor_for(scans: list[Scan], n: int) -> Executor | None:
             if args.workers == 1:
                 return None
-            return ProcessPoolExecutor(min(args.workers, n), initializer=fitting.prepare, initargs=(scans,))
+            return ProcessPoolExecutor(min(args.workers, n), initializer=fitting.set_scans, initargs=(scans,))
 
         try:
-            fitting.fit_all([Scan(model) for model in models], wanted - entries.keys(), args.mu, executor_for, report)
+            fitting.fit_all([Scan(model) for model in models], selected - entries.keys(), args.mu, executor_for, report)
         except KeyboardInterrupt:
             if entries:
                 print("\nfinished fits are kept: the same command continues from here", file=sys.stderr)

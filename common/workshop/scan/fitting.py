@@ -21,23 +21,23 @@ Entry = dict[str, Any]  # of limits.json, without labels
 _scans: list[Scan] = []
 
 
-def prepare(scans: list[Scan]) -> None:
+def set_scans(scans: list[Scan]) -> None:
     """Give this process the models; the initializer of worker processes."""
     _scans[:] = scans
 
 
-def fit_chunk(which: int, members: list[int], mu: float) -> list[Entry]:
+def fit_chunk(scan_index: int, members: list[int], mu: float) -> list[Entry]:
     """The limits of some hypotheses of one model: the unit of work of every executor."""
-    model = _scans[which].model
-    limits = _scans[which].limits(mu, members)
+    model = _scans[scan_index].model
+    limits = _scans[scan_index].limits(mu, members)
     entries = []
     for i, h in enumerate(members):
-        ok = bool(limits.converged[i])
+        converged = bool(limits.converged[i])
         entry = {
             "name": model.names[h],
-            "cls_obs": float(limits.cls_obs[i]) if ok else None,
-            "cls_exp": limits.cls_exp[i].tolist() if ok else None,
-            "converged": ok,
+            "cls_obs": float(limits.cls_obs[i]) if converged else None,
+            "cls_exp": limits.cls_exp[i].tolist() if converged else None,
+            "converged": converged,
         }
         if not model.has_signal[h]:
             entry["note"] = "no signal in any channel: CLs is 1"
@@ -47,7 +47,7 @@ def fit_chunk(which: int, members: list[int], mu: float) -> list[Entry]:
 
 def fit_all(
     scans: list[Scan],
-    wanted: Iterable[str],
+    names: Iterable[str],
     mu: float,
     executor_for: Callable[[list[Scan], int], Executor | None],
     report: Callable[[list[Entry]], None],
@@ -57,19 +57,19 @@ def fit_all(
     `executor_for(scans, n)` returns a new `concurrent.futures` executor for n chunks, or None for this process. A
     broken pool (because a worker was killed) is replaced, and its unfinished chunks are submitted again.
     """
-    wanted = set(wanted)
+    names = set(names)
     chunks: list[Chunk] = []
-    for which, scan in enumerate(scans):
-        members = [h for h, name in enumerate(scan.model.names) if name in wanted]
-        chunks += [(which, chunk.tolist()) for chunk in scan.chunks(members)]
+    for scan_index, scan in enumerate(scans):
+        members = [h for h, name in enumerate(scan.model.names) if name in names]
+        chunks += [(scan_index, chunk.tolist()) for chunk in scan.chunks(members)]
     for attempt in range(ATTEMPTS):
         if not chunks:
             return
         executor = executor_for(scans, len(chunks))
         if executor is None:
-            prepare(scans)
-            for which, members in chunks:
-                report(fit_chunk(which, members, mu))
+            set_scans(scans)
+            for scan_index, members in chunks:
+                report(fit_chunk(scan_index, members, mu))
             return
         unfinished = []
         with executor:
@@ -83,11 +83,11 @@ def fit_all(
             print(f"\na worker process died; {len(unfinished)} chunks are done again", file=sys.stderr)
         chunks = unfinished
     if chunks:
-        which, members = chunks[0]
+        scan_index, members = chunks[0]
         raise WorkshopError(
             looked_at="the worker processes",
             expected="to live until their fits are done",
-            found=f"killed {ATTEMPTS} times, at {scans[which].model.names[members[0]]} and others",
+            found=f"killed {ATTEMPTS} times, at {scans[scan_index].model.names[members[0]]} and others",
             next_step="run it again with --workers 1; finished fits are kept",
         )
 

@@ -47,14 +47,14 @@ def fetch(name: str) -> tuple[Path, Path]:
     if not all(path.exists() for path in paths):
         _download(likelihood.addresses, archive)
         _unpack(archive, paths)
-    found = digest(read_json(paths[0]))
-    if found != likelihood.sha256:
+    actual = digest(read_json(paths[0]))
+    if actual != likelihood.sha256:
         for path in (*paths, archive):
             path.unlink(missing_ok=True)
         raise WorkshopError(
             looked_at=paths[0],
             expected=f"the published workspace, digest {likelihood.sha256}",
-            found=f"{found} (removed)",
+            found=f"{actual} (removed)",
             next_step=f"run it again: --likelihood {name}",
         )
     return paths
