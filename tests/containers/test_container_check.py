@@ -229,7 +229,7 @@ CORRECT = {
 
 
 @pytest.mark.parametrize("case", CORRECT)
-def test_these_are_correct_too(clone, case):
+def test_other_correct_variants_pass(clone, case):
     file, changes = CORRECT[case]
     text = {"Dockerfile": OURS, "apptainer.def": DEFINITION}[file]
     for find, replace in changes:
@@ -238,7 +238,7 @@ def test_these_are_correct_too(clone, case):
     assert accepted(clone.folder, *((text,) if file == "Dockerfile" else (text, file))) == []
 
 
-def test_what_is_set_over_a_base_of_nvidias_counts(clone):
+def test_a_variable_set_over_nvidias_base_image_counts(clone):
     _, changes = CORRECT["a base of NVIDIA's, which sets its own variables"]
     for find, replace in (*changes, ("WORKSHOP_DEVICE=cuda\n", "WORKSHOP_DEVICE=cuda NVIDIA_VISIBLE_DEVICES=void\n")):
         clone("Dockerfile", find, replace)
@@ -246,7 +246,7 @@ def test_what_is_set_over_a_base_of_nvidias_counts(clone):
     assert [(finding.name, finding.found) for finding in found] == [("gpu-variables", "void")]
 
 
-def test_a_definition_from_the_image_alone_is_not_from_the_lock(clone):
+def test_a_definition_that_only_converts_an_image_fails(clone):
     (clone.folder / "apptainer.def").unlink()
     found = [
         answer
@@ -259,7 +259,7 @@ def test_a_definition_from_the_image_alone_is_not_from_the_lock(clone):
 # ---------------------------------------------------------------- the reading
 
 
-def test_the_reading_of_a_dockerfile(tmp_path):
+def test_dockerfiles_are_parsed_as_docker_parses_them(tmp_path):
     text = (
         '# escape=`\nARG A=1 B="two words"\nFROM x:${A:-9} as One\nARG A\nENV C=${A} D=\'$A\' E="${B:-none}" F=${A:+yes}\n'
         "run <<-ONE cat && <<'TWO' sh `\n  more\n\tin one $A\n\tONE\nin two\nTWO\nCOPY <<X /etc/x\nFROM none\nX\n"
@@ -292,7 +292,7 @@ def test_the_reading_of_a_dockerfile(tmp_path):
         ("$V-$N", "ab.a.b-"),
     ],
 )
-def test_the_shells_ways_with_a_variable(word, value):
+def test_variables_expand_as_in_the_shell(word, value):
     """As `dash` and `bash` print them."""
     values = {"V": "ab.a.b", "E": ""}
     assert dockerfile.expand(word, values) == value
@@ -301,7 +301,7 @@ def test_the_shells_ways_with_a_variable(word, value):
         assert done.stdout == value
 
 
-def test_hadolint_reads_our_files_and_finds_nothing():
+def test_hadolint_finds_nothing_in_the_solution():
     said = check.hadolint(SOLUTION / "Dockerfile")
     if said == "not installed":
         pytest.skip("hadolint is not installed here")
@@ -310,7 +310,7 @@ def test_hadolint_reads_our_files_and_finds_nothing():
     assert isinstance(starter, list)
 
 
-def test_our_reading_of_a_definition_is_that_of_spython(tmp_path):
+def test_definitions_are_parsed_as_spython_parses_them(tmp_path):
     """Stages, images, files and commands by another reader (which takes words in comments for headers: without them)."""
     parsers = pytest.importorskip("spython.main.parse.parsers", reason="spython is not installed here")
     for number, path in enumerate((*SOLUTION.glob("*.def"), FOLDER / "starter" / "apptainer.def")):
@@ -338,7 +338,7 @@ def workshop(*words, cwd=ROOT):
     return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
-def test_the_command_says_the_same_to_people_and_machines(clone, refused):
+def test_text_and_json_report_the_same_findings(clone, refused):
     clone("Dockerfile", "USER 1000:1000", "")
     told = workshop("container-check", clone.folder / "Dockerfile")
     assert told.returncode == 1 and "error  root-user" in told.stdout and "1 to mend, 0 advised" in told.stdout
@@ -369,7 +369,7 @@ def test_the_command_says_the_same_to_people_and_machines(clone, refused):
     refused(workshop("container-check", fixed, "--environment", "cuda12"), "a build argument chooses")
 
 
-def test_files_of_other_people(tmp_path):
+def test_files_outside_the_tutorial(tmp_path):
     """A workspace with nothing but a manifest; a file without any workspace around it."""
     (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["osx-arm64"]\n')
     (tmp_path / "Dockerfile").write_text("FROM a:1\nCOPY pixi.toml pixi.lock ./\nRUN pixi install --locked\n")
@@ -380,7 +380,7 @@ def test_files_of_other_people(tmp_path):
     assert "environment-platform" not in names and "one-stage" in names
 
 
-def test_no_bytes_bring_a_traceback(tmp_path):
+def test_arbitrary_bytes_cause_no_traceback(tmp_path):
     chance = random.Random(20261121)
     ours = [(SOLUTION / name).read_bytes() for name in ("Dockerfile", "apptainer.def")]
     samples = [
@@ -495,7 +495,7 @@ ODD = (
 )
 
 
-def test_no_odd_argument_brings_a_traceback(tmp_path):
+def test_malformed_arguments_cause_no_traceback(tmp_path):
     """Every instruction with arguments that people leave out, mistype or write in the wrong form."""
     (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["linux-64"]\n')
     path, chance = tmp_path / "Dockerfile", random.Random(20261122)
@@ -514,7 +514,7 @@ def test_no_odd_argument_brings_a_traceback(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["FROM --platform=linux/amd64", "FROM a\nLABEL --x=y", "FROM a\nRUN --network=none"])
-def test_an_instruction_of_options_alone_is_a_message(tmp_path, line):
+def test_an_instruction_with_options_alone_gives_a_message(tmp_path, line):
     with pytest.raises(WorkshopError, match="something after (FROM|LABEL|RUN)"):
         dockerfile.parse(line, tmp_path / "Dockerfile")
 

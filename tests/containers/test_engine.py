@@ -70,7 +70,7 @@ def test_without_an_engine_each_is_named_with_the_reason(path, refused):
         ("something else", "run the same command again"),
     ],
 )
-def test_a_failed_build_is_one_message(path, refused, said, advice):
+def test_a_failed_build_gives_one_message(path, refused, said, advice):
     script = f'case "$1" in info) echo 5.0 ;; *) echo step 1; echo "Error: {said}" >&2; exit 125 ;; esac'
     done = workshop(path(podman=script), "container-build", "cpu", cwd=ROOT)
     refused(done, "the build with podman", said.strip(), advice)
@@ -88,7 +88,7 @@ def test_environments_that_do_not_fit(path, refused, monkeypatch):
     refused(workshop(there, "container-build", "--build-arg", "x"), "NAME=VALUE")
 
 
-def test_a_gpu_is_asked_for_before_the_container_starts(path, refused):
+def test_a_missing_gpu_is_reported_before_the_container_starts(path, refused):
     there = path(podman="echo 5.0")
     refused(workshop(there, "container-run", "cuda12"), "NVIDIA driver", "container-run cpu")
     workspace = manifest.load(ROOT / "pixi.toml")
@@ -102,7 +102,7 @@ def test_a_gpu_is_asked_for_before_the_container_starts(path, refused):
         engine.nvidia_smi = kept
 
 
-def test_a_health_check_that_is_no_json_is_one_message(path, refused, tmp_path):
+def test_a_health_check_that_is_not_json_gives_one_message(path, refused, tmp_path):
     file, said = tmp_path / "Dockerfile", "HEALTHCHECK --interval=1m "
     file.write_text(f"FROM a\n{said}CMD ['python', '-c', 'pass']\n")
     refused(workshop(path(podman="echo 5.0"), "container-test", "--file", file), "line 2", "double quotes", "['python'")
@@ -123,7 +123,7 @@ def test_the_results_folder(path, refused, tmp_path):
     assert not (tmp_path / "a:b").exists()
 
 
-def test_what_is_typed_reaches_the_script(path, tmp_path):
+def test_options_reach_the_script(path, tmp_path):
     script = f'case "$1" in run) echo "$@" > {tmp_path}/typed; exit 3 ;; *) echo 5.0 ;; esac'
     there = path(podman=script)
     for words in (["cpu", "--", "--epochs", "2"], ["cpu", "--epochs", "2"], ["--", "--epochs", "2"]):
@@ -161,7 +161,7 @@ def test_what_is_typed_reaches_the_script(path, tmp_path):
         (["--engine", "podman", "--help"], "", ""),
     ],
 )
-def test_the_first_word_that_is_not_its_own_begins_those_of_the_script(path, tmp_path, typed, environment, script):
+def test_unknown_options_go_to_the_script(path, tmp_path, typed, environment, script):
     there = path(podman=f'case "$1" in run) echo "$@" > {tmp_path}/typed ;; *) echo 5.0 ;; esac')
     done = (
         workshop(there, "container-run", "--output", tmp_path / "results", *typed)
@@ -177,7 +177,7 @@ def test_the_first_word_that_is_not_its_own_begins_those_of_the_script(path, tmp
 
 
 @pytest.mark.parametrize("code, ours", [(0, 0), (1, 1), (3, 1), (85, 85), (125, 1), (130, 130), (137, 1)])
-def test_the_exit_codes_that_say_what_to_do_next_come_through(path, tmp_path, code, ours):
+def test_exit_codes_85_and_130_are_passed_on(path, tmp_path, code, ours):
     there = path(podman=f'case "$1" in run) exit {code} ;; *) echo 5.0 ;; esac')
     assert workshop(there, "container-run", "cpu", "--output", tmp_path / "results").returncode == ours
 
@@ -195,7 +195,7 @@ def test_the_arguments_of_a_build(tmp_path):
     assert buildah[buildah.index("--timestamp") + 1] == moment and "--skip-unused-stages=false" in buildah
 
 
-def test_what_goes_into_an_image_is_named():
+def test_the_build_context_contains_only_what_is_copied():
     """The allow-list is not wider than the COPY lines, so that nothing that lies about is sent to an engine."""
     from workshop.containers import images
 

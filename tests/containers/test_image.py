@@ -95,7 +95,7 @@ def test_two_builds_have_one_digest(engines, image):
     assert podman(engines, "image", "rm", "localhost/test:2").returncode == 0  # its copy of the environment is large
 
 
-def test_it_trains_as_nobody_without_network_and_the_record_comes_out(engines, image, results, tmp_path):
+def test_it_trains_without_root_or_network_and_writes_a_record(engines, image, results, tmp_path):
     done = workshop(
         engines,
         "container-run",
@@ -188,7 +188,7 @@ def test_every_command_sees_the_environment(engines, image):
         assert done.stdout.split() == [prefix, number, "None", prefix], done.stderr
 
 
-def test_nothing_of_the_build_is_left(engines, image):
+def test_the_image_contains_nothing_of_the_build(engines, image):
     script = "ls -A /workshop /root /tmp; find / -xdev -user 1000 2>/dev/null; command -v pixi gcc make; true"
     done = podman(engines, "run", "--rm", "--network", "none", "localhost/test:1", "sh", "-c", script)
     listed = done.stdout.split()
@@ -197,20 +197,20 @@ def test_nothing_of_the_build_is_left(engines, image):
         assert unwanted not in listed, listed
 
 
-def test_container_test_says_what_holds(engines, image):
+def test_container_test_lists_its_checks(engines, image):
     done = workshop(engines, "container-test", "cpu", "--tag", "localhost/test:1", "--engine", "podman")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "6 passed, 0 failed"
 
 
-def test_labels_say_what_it_is_of(engines, image):
+def test_labels_name_the_revision_and_the_lock(engines, image):
     labels = json.loads(podman(engines, "image", "inspect", "--format", "{{json .Labels}}", "localhost/test:1").stdout)
     assert labels["workshop.lock.sha256"] == sha256_of(ROOT / "pixi.lock")
     assert labels["org.opencontainers.image.revision"] == "c" * 40
     assert labels["workshop.environment"] == "cpu"
 
 
-def test_a_build_for_the_gpu_holds_the_gpus_variables(engines, tmp_path):
+def test_a_gpu_build_sets_the_gpu_variables(engines, tmp_path):
     """The stages alone that an environment chooses; the rest is that of the image for the CPU."""
     text = (ROOT / "exercise-5-container/solution/Dockerfile").read_text()
     (tmp_path / "Dockerfile").write_text(text.split("# hadolint")[0] + "FROM runtime-cuda12\n")
@@ -253,5 +253,5 @@ def test_a_wrong_lock_stops_the_build(engines, refused):
     assert "pixi.lock: FAILED" in done.stdout
 
 
-def test_an_image_that_is_not_there(engines, refused):
+def test_a_missing_image(engines, refused):
     refused(workshop(engines, "container-run", "cpu", "--tag", "localhost/none:1"), "no such image", "container-build")

@@ -42,7 +42,7 @@ def test_the_shipped_starter_fails_every_check(tmp_path):
     assert "Traceback" not in "".join(answer.found for answer in found.values())
 
 
-def test_two_builds_of_one_package_are_noticed(learner, tmp_path):
+def test_two_builds_of_one_package_fail(learner, tmp_path):
     """Without a common solve: `test` got the NumPy of another platform's row, as text in the lock."""
     path = learner.folder / "pixi.lock"
     head, _, tail = path.read_text().partition("\n  test:\n")
@@ -75,7 +75,7 @@ def test_another_way_to_write_the_formula_passes(learner, tmp_path):
     assert {answer.status for answer in answers(EXERCISE, learner.folder, tmp_path).values()} == {"ok"}
 
 
-def test_the_formula_is_judged_whatever_the_seed_does(learner, tmp_path):
+def test_the_formula_is_checked_whatever_the_seed_does(learner, tmp_path):
     """Another experiment from the same seed is as good; an unseeded one is the matter of 1.6 alone."""
     learner("exclusion.py", "default_rng(seed)", "default_rng([seed, 125])")
     assert {answer.status for answer in answers(EXERCISE, learner.folder, tmp_path).values()} == {"ok"}
@@ -85,7 +85,7 @@ def test_the_formula_is_judged_whatever_the_seed_does(learner, tmp_path):
     assert (found["1.6"].status, found["1.7"].status) == ("fail", "ok"), found
 
 
-def test_a_copy_elsewhere_is_judged_too(tmp_path):
+def test_a_copy_elsewhere_is_checked(tmp_path):
     """The starter's files alone, out of the repository."""
     folder = tmp_path / "elsewhere" / "mine"
     folder.mkdir(parents=True)
@@ -115,7 +115,7 @@ def test_one_message_for_one_manifest_that_cannot_be_read(learner, tmp_path):
     assert [answer.status for answer in found.values()].count("fail") == 1
 
 
-def test_an_edited_starter_is_not_the_instructors_concern(tmp_path):
+def test_check_all_ignores_an_edited_starter(tmp_path):
     clone = tmp_path / "clone"
     done = subprocess.run(["git", "clone", "-q", ROOT, clone], capture_output=True)
     if done.returncode:

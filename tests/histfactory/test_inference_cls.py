@@ -90,7 +90,7 @@ def compare(model, h: int, limits: inference.Limits, cls: list[float], nll: list
 
 
 @pytest.mark.parametrize("seed", [0, 5, 1000, 1004])
-def test_cls_against_pyhf_here_and_now(seed: int) -> None:
+def test_cls_against_pyhf(seed: int) -> None:
     document = random_workspace(seed, hard=seed >= 1000)
     model = compiled(document)
     agree_or_lower(model, 0, histfactory.Scan(model).limits(), document, live=True)

@@ -49,7 +49,7 @@ def test_its_modules_import_each_other_without_a_cycle():
     assert not left, f"a cycle among {sorted(left)}"
 
 
-def test_its_error_is_a_message_and_survives_a_worker_process():
+def test_the_error_has_four_parts_and_can_be_pickled():
     with pytest.raises(HistFactoryError) as raised:
         histfactory.read_json("no/such/file.json")
     error = raised.value
@@ -58,7 +58,7 @@ def test_its_error_is_a_message_and_survives_a_worker_process():
     assert type(copied) is HistFactoryError and vars(copied) == vars(error)
 
 
-def test_a_scan_travels_to_other_processes_and_gives_the_same_bits():
+def test_a_pickled_scan_gives_the_same_bits():
     [model] = histfactory.compile_models(histfactory.read_hypotheses(*search.generate(np.random.default_rng(2)))[1])
     scan = histfactory.Scan(model)
     travelled = pickle.loads(pickle.dumps(scan))

@@ -31,7 +31,7 @@ in_a_pool = pytest.mark.system("installs and starts a pool of HTCondor")
 
 
 @pytest.mark.parametrize("name", ["starter", "solution"])
-def test_htcondors_own_bindings_read_the_same(name):
+def test_submit_files_are_parsed_as_htcondors_bindings_parse_them(name):
     """Every key with its value, and what is queued; the bindings put no $(NAME) in, so ours are asked for one by one."""
     bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
     path = FOLDER / name / "train.sub"
@@ -44,7 +44,7 @@ def test_htcondors_own_bindings_read_the_same(name):
 
 
 @pytest.mark.parametrize("name", ["starter", "solution"])
-def test_what_condor_submit_is_given_wins_over_the_file(name):
+def test_variables_on_the_command_line_override_the_file(name):
     """`condor_submit seed=4 run=results/mine train.sub` puts these lines before those of the file."""
     bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
     text = (FOLDER / name / "train.sub").read_text()
@@ -52,7 +52,7 @@ def test_what_condor_submit_is_given_wins_over_the_file(name):
     assert " RUN=results/mine " in told and " SEED=4 " in told
 
 
-def test_the_bindings_take_a_misspelt_key_and_we_do_not(tmp_path):
+def test_a_misspelt_key_is_refused_although_the_bindings_accept_it(tmp_path):
     bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
     text = SUBMIT.read_text().replace("request_gpus", "requst_gpus")
     assert bindings.Submit(text)["requst_gpus"] == "1"
@@ -73,7 +73,7 @@ def test_the_bindings_take_a_misspelt_key_and_we_do_not(tmp_path):
         (("universe        = container", "universe container"), "key = value"),
     ],
 )
-def test_what_condor_submit_would_let_pass(tmp_path, change, said):
+def test_mistakes_that_condor_submit_accepts(tmp_path, change, said):
     text = SUBMIT.read_text()
     assert change[0] in text
     (tmp_path / "train.sub").write_text(text.replace(*change))
@@ -82,7 +82,7 @@ def test_what_condor_submit_would_let_pass(tmp_path, change, said):
     assert said in str(caught.value)
 
 
-def test_forms_of_submit_files(tmp_path):
+def test_submit_file_syntax(tmp_path):
     path = tmp_path / "job.sub"
     path.write_text(
         '# a comment\nN = 3\nexecutable = $(N).sh\nArguments = a \\\n  b $(item) $(extra:none)\n+ProjectName = "x"\n'
@@ -189,7 +189,7 @@ def pool(request):
 
 
 @in_a_pool
-def test_evicted_it_goes_on_to_the_same_weights(pool, command, tmp_path):
+def test_an_evicted_job_continues_to_the_same_weights(pool, command, tmp_path):
     """condor_vacate_job, SIGTERM, the epoch ended and its checkpoint brought to the spool; then elsewhere, from there."""
     job = pool.submit("evicted", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="40")
     pool.wait(job, pool.checkpoints, "no checkpoint")
@@ -219,7 +219,7 @@ def test_evicted_it_goes_on_to_the_same_weights(pool, command, tmp_path):
 
 
 @in_a_pool
-def test_each_checkpoint_is_brought_to_safety(pool, command, tmp_path):
+def test_each_checkpoint_is_transferred(pool, command, tmp_path):
     """Every 20 s the training is told, ends with 85, and HTCondor transfers the checkpoint and starts it again."""
     job = pool.submit("often", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="60", CHECKPOINT_AFTER="20")
     pool.wait(job, lambda: "\n005 (" in pool.log(job), "not ended")
@@ -243,7 +243,7 @@ def test_each_checkpoint_is_brought_to_safety(pool, command, tmp_path):
 
 
 @in_a_pool
-def test_a_message_holds_the_job(pool):
+def test_a_job_that_fails_with_a_message_is_held(pool):
     """No GPU where one was insisted on: exit code 1, and the job waits for a person instead of going round."""
     job = pool.submit("held", PYTHON=sys.executable, DEVICE="cuda", DATA="digits")
     pool.wait(job, lambda: "\n012 (" in pool.log(job), "not held")

@@ -38,7 +38,7 @@ def test_a_rehearsal_leaves_the_learners_files_as_they_are(learner, tmp_path):
     assert {path.name: path.read_bytes() for path in learner.folder.iterdir()} == before
 
 
-def test_job_scripts_are_clean_for_shellcheck():
+def test_shellcheck_finds_nothing_in_the_job_scripts():
     shellcheck = shutil.which("shellcheck", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
     if not shellcheck:
         pytest.skip("shellcheck is not installed (the extra test brings it)")
@@ -185,7 +185,7 @@ def test_options_that_sbatch_would_refuse(tmp_path, line, said):
     assert "line 2" in caught.value.looked_at and said in str(caught.value)
 
 
-def test_files_that_are_no_job_files(tmp_path):
+def test_files_that_are_not_job_files(tmp_path):
     for name, read in (("train.sbatch", batch_files.read_batch), ("train.sub", batch_files.read_submit)):
         with pytest.raises(WorkshopError, match="no such file"):
             read(tmp_path / name)
@@ -198,5 +198,5 @@ def test_files_that_are_no_job_files(tmp_path):
     ("limit", "minutes"),
     [("30", 30), ("30:30", 30.5), ("1:30:00", 90), ("2-0", 2880), ("1-1:30", 1530), ("0-0:1:30", 1.5), ("soon", None)],
 )
-def test_times_of_slurm(limit, minutes):
+def test_slurm_time_formats(limit, minutes):
     assert batch_files.time_in_minutes(limit) == minutes

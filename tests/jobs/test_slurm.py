@@ -136,7 +136,7 @@ class Cluster:
         return "".join(f"--- {path.name}\n{path.read_text()}" for path in sorted(self.folder.glob("slurm-*.log")))
 
 
-def test_a_job_trains_and_brings_its_record_back(cluster):
+def test_a_job_trains_and_writes_its_record(cluster):
     job = cluster.submit()
     assert cluster.ended(job) == [("COMPLETED", "0:0")], cluster.logs()
     place = cluster.folder / "results" / "exercise-2-pytorch-cu12" / f"slurm-{job}"
@@ -154,7 +154,7 @@ def test_a_job_trains_and_brings_its_record_back(cluster):
 
 
 @pytest.mark.parametrize("how", ["scancel --signal", "scontrol requeue"])
-def test_interrupted_and_requeued_it_ends_in_the_same_weights(cluster, command, tmp_path, how):
+def test_a_requeued_job_ends_with_the_same_weights(cluster, command, tmp_path, how):
     """Told by a signal it ends its epoch and puts itself back; requeued by another hand, it is killed where it is."""
     epochs = "12"
     place = tmp_path / "results" / "job"
@@ -178,7 +178,7 @@ def test_interrupted_and_requeued_it_ends_in_the_same_weights(cluster, command, 
     assert (tmp_path / f"slurm-{job}.log").read_text().startswith(log[:200])  # the log was appended to
 
 
-def test_slurm_itself_tells_the_job_before_its_time_is_over(cluster, tmp_path):
+def test_slurm_signals_the_job_before_its_time_limit(cluster, tmp_path):
     """A limit of two minutes, with the signal a minute before; Slurm looks at the limits every half minute."""
     place = tmp_path / "results" / "job"
     job = cluster.submit("train.sbatch", "--time=2", "--signal=B:USR1@60", EPOCHS="5000", RUN=str(place))
@@ -204,7 +204,7 @@ def test_an_array_trains_four_seeds(cluster, command, tmp_path):
     assert whole.returncode == 0 and sha_of(home / f"slurm-{job}-seed2") == sha_of(tmp_path / "2")
 
 
-def test_a_gpu_that_the_node_does_not_have_is_said_in_the_log(cluster):
+def test_a_missing_gpu_is_reported_in_the_log(cluster):
     """The node promises a GPU and has none that torch can use: the job stops at once, and is not tried again."""
     job = cluster.submit(DEVICE="cuda")
     assert cluster.ended(job) == [("FAILED", "1:0")]
@@ -213,7 +213,7 @@ def test_a_gpu_that_the_node_does_not_have_is_said_in_the_log(cluster):
     assert not (cluster.folder / "results").exists() or not list((cluster.folder / "results").rglob("run.json"))
 
 
-def test_cancelled_it_keeps_its_epoch_which_another_revision_refuses(cluster, tmp_path):
+def test_a_cancelled_job_keeps_its_epoch_and_another_revision_refuses_it(cluster, tmp_path):
     """Cancelled, the job does not come back. The script is edited then: one message in the log, and no loop in the queue."""
     place = tmp_path / "results" / "job"
     job = cluster.submit(EPOCHS="5000", RUN=str(place))

@@ -191,7 +191,7 @@ def broken(case: str, tmp_path: Path) -> list[str]:
         ("modifier", "custom"),
     ],
 )
-def test_bad_input_is_one_message(case: str, part: str, tmp_path: Path, message_of_command) -> None:
+def test_bad_input_gives_one_message(case: str, part: str, tmp_path: Path, message_of_command) -> None:
     text = message_of_command(*broken(case, tmp_path), "--output", str(tmp_path / "out"))
     assert part in text
     assert not (tmp_path / "out").exists()
@@ -232,7 +232,7 @@ def test_help_lists_the_options(capsys) -> None:
     assert ended.value.code == 0 and all(option in printed for option in ("--workspace", "--likelihood", "--workers"))
 
 
-def test_files_that_are_no_workspace(tmp_path: Path, message_of_command) -> None:
+def test_files_that_are_not_workspaces(tmp_path: Path, message_of_command) -> None:
     good = gzip.compress(json.dumps(generated()[0]).encode())
     (tmp_path / "cut.json.gz").write_bytes(good[: len(good) // 2])
     (tmp_path / "text.json").write_text("not json")
@@ -252,7 +252,7 @@ def test_files_that_are_no_workspace(tmp_path: Path, message_of_command) -> None
         assert part in message_of_command("--workspace", str(tmp_path / name)), name
 
 
-def test_bad_input_as_a_process_of_its_own(tmp_path: Path, refused, variables) -> None:
+def test_bad_input_in_a_separate_process(tmp_path: Path, refused, variables) -> None:
     """The same with the interpreter around it, once."""
     words = [sys.executable, "-m", "workshop", "scan", *broken("negative", tmp_path), "--output", str(tmp_path / "out")]
     refused(subprocess.run(words, capture_output=True, text=True, env=variables), "-1.0")
@@ -311,7 +311,7 @@ def test_a_fit_that_did_not_converge_is_named_and_null(tmp_path: Path, monkeypat
     assert all(f"not converged, no number given: {e['name']}" in printed for e in lost)
 
 
-def test_without_network_one_message(tmp_path: Path, monkeypatch) -> None:
+def test_a_missing_network_gives_one_message(tmp_path: Path, monkeypatch) -> None:
     requests = pytest.importorskip("requests")
 
     def offline(*words, **options):
@@ -370,7 +370,7 @@ def test_a_published_likelihood_is_downloaded_once_and_checked(tmp_path: Path, m
     assert list((tmp_path / "cache" / "1Lbb").iterdir()) == []
 
 
-def test_an_archive_that_is_none_is_removed(tmp_path: Path, monkeypatch) -> None:
+def test_an_invalid_archive_is_removed(tmp_path: Path, monkeypatch) -> None:
     folder = tmp_path / "cache" / "1Lbb"
     folder.mkdir(parents=True)
     (folder / "archive.tar.gz").write_text("a landing page")
@@ -380,7 +380,7 @@ def test_an_archive_that_is_none_is_removed(tmp_path: Path, monkeypatch) -> None
     assert list(folder.iterdir()) == []
 
 
-def test_the_cache_is_that_of_all_downloads(monkeypatch, message_of_command) -> None:
+def test_the_scan_uses_the_common_cache(monkeypatch, message_of_command) -> None:
     monkeypatch.setenv("WORKSHOP_CACHE", "~nobody-of-this-name/cache")
     assert "WORKSHOP_CACHE" in message_of_command("--likelihood", "1Lbb")
 
