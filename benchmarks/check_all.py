@@ -29,27 +29,27 @@ from workshop.support.hardware import cpu_name
 
 IMPORTS = ("torch", "jax", "flax.linen", "scipy.stats", "matplotlib.figure")
 # What `check-all` imports at least, whoever writes it: both frameworks twice.
-AT_LEAST = ("torch", "torch", "jax", "jax")
+REQUIRED_IMPORTS = ("torch", "torch", "jax", "jax")
 
 
 def timed(line: list[str], environment: dict[str, str]) -> tuple[float, subprocess.CompletedProcess[str]]:
-    begin = time.perf_counter()
-    done = subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True)
-    return time.perf_counter() - begin, done
+    start_time = time.perf_counter()
+    process = subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True)
+    return time.perf_counter() - start_time, process
 
 
-def check_all(more: list[str], cache: str) -> dict:
+def check_all(extra_options: list[str], cache: str) -> dict:
     """One run: its wall-clock seconds, and how many rows passed, failed and were skipped."""
     variables = os.environ | {"PYTHONPATH": str(ROOT / "common"), "WORKSHOP_CACHE": cache}
-    seconds, done = timed([sys.executable, "-m", "workshop", "check-all", "--json", *more], variables)
-    if done.returncode not in (0, 1):
+    seconds, process = timed([sys.executable, "-m", "workshop", "check-all", "--json", *extra_options], variables)
+    if process.returncode not in (0, 1):
         raise errors.WorkshopError(
             looked_at="workshop check-all",
             expected="exit code 0 or 1",
-            found=done.stderr[-500:],
+            found=process.stderr[-500:],
             next_step="workshop check-all",
         )
-    return {"seconds": seconds, "counts": json.loads(done.stdout)["counts"]}
+    return {"seconds": seconds, "counts": json.loads(process.stdout)["counts"]}
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="n = 1, exercise 1 alone")
     parser.add_argument("--output", type=Path, help="JSON")
     args = parser.parse_args()
-    n, more = (1, ["--exercise", "1"]) if args.short else (args.n, [])
+    n, extra_options = (1, ["--exercise", "1"]) if args.short else (args.n, [])
     imports = {
         name: [timed([sys.executable, "-c", f"import {name}"], dict(os.environ))[0] for _ in range(n)]
         for name in IMPORTS
@@ -68,14 +68,14 @@ def main() -> None:
     first, again = [], []
     for _ in range(n):
         with tempfile.TemporaryDirectory() as cache:
-            first.append(check_all(more, cache))
-            again.append(check_all(more, cache))
+            first.append(check_all(extra_options, cache))
+            again.append(check_all(extra_options, cache))
     medians = {name: statistics.median(seconds) for name, seconds in imports.items()}
     median = {
         name: statistics.median(run["seconds"] for run in runs) for name, runs in (("first", first), ("again", again))
     }
-    unit = sum(medians[name] for name in AT_LEAST)
-    found = {
+    imports_seconds = sum(medians[name] for name in REQUIRED_IMPORTS)
+    result = {
         "what": "wall-clock seconds of workshop check-all, and of fresh interpreters that import one module",
         "n": n,
         "machine": {"cpu": cpu_name(), "cpu_count": os.cpu_count(), "python": platform.python_version()},
@@ -83,17 +83,17 @@ def main() -> None:
         "import_median_s": medians,
         "check_all": {"first": first, "again": again},
         "median_s": median,
-        "ratio_to_the_imports": {name: seconds / unit for name, seconds in median.items()},
+        "ratio_to_the_imports": {name: seconds / imports_seconds for name, seconds in median.items()},
     }
     for name, seconds in medians.items():
         print(f"import {name:<18} {seconds:6.2f} s")
     for name, seconds in median.items():
         print(
-            f"check-all, {name:<14} {seconds:6.1f} s, {seconds / unit:.1f} times the imports of both frameworks, twice"
+            f"check-all, {name:<14} {seconds:6.1f} s, {seconds / imports_seconds:.1f} times the imports of both frameworks, twice"
         )
     print(f"passed, failed, skipped: {', '.join(str(count) for count in again[-1]['counts'].values())}")
     if args.output:
-        files.write_atomic(args.output, (json.dumps(found, indent=1) + "\n").encode())
+        files.write_atomic(args.output, (json.dumps(result, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from workshop.support.hardware import cpu_name
 
 seconds = []
 for _ in range(5):
-    begin = time.perf_counter()
+    start_time = time.perf_counter()
     arrays = data._make_digits_60k()
-    seconds.append(time.perf_counter() - begin)
-found = data.content_sha256(arrays)
-assert found == data.BUILT_SHA256["digits-60k"], found
+    seconds.append(time.perf_counter() - start_time)
+sha256 = data.content_sha256(arrays)
+assert sha256 == data.BUILT_SHA256["digits-60k"], sha256
 print(
     f"digits-60k: {statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), n = {len(seconds)}, ",
     end="",

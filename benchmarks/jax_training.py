@@ -50,7 +50,7 @@ ours = load_module(ROOT / "exercise-3-jax-cu118/solution/train.py")
 
 TARGET = 0.97
 STEPS = 175  # of 128 images; enough for every seed tried (0 to 9), on both stacks, to end above the target
-LOOK_EVERY = 25  # steps of the reference between two looks at the test set
+EVALUATE_EVERY = 25  # steps of the reference between two looks at the test set
 
 
 class ReferenceNet(nn.Module):
@@ -108,22 +108,22 @@ def reference_run(dataset: data.Dataset, seed: int, target: float) -> dict:
     random, seconds, steps, accuracy = np.random.default_rng(seed), 0.0, 0, 0.0
     for _ in range(10):
         order = random.permutation(len(x))[: len(x) // 128 * 128].reshape(-1, 128)
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         for batch in order:
             state = reference_update(state, reference_gradients(state, x[batch], y[batch]))
             steps += 1
-            if steps % LOOK_EVERY == 0:
+            if steps % EVALUATE_EVERY == 0:
                 jax.block_until_ready(state.params)
-                seconds += time.perf_counter() - began
+                seconds += time.perf_counter() - start_time
                 # A first look at a fifth of the test images: far below the target, the rest need not be asked.
                 accuracy = reference_accuracy(state, x_test[:2000], y_test[:2000])
                 if accuracy >= target - 0.02:
                     accuracy = reference_accuracy(state, x_test, y_test)
                     if accuracy >= target:
                         return {"seconds": seconds, "images": steps * 128, "accuracy": accuracy}
-                began = time.perf_counter()
+                start_time = time.perf_counter()
         jax.block_until_ready(state.params)
-        seconds += time.perf_counter() - began
+        seconds += time.perf_counter() - start_time
     return {"seconds": seconds, "images": steps * 128, "accuracy": accuracy}
 
 
@@ -136,11 +136,11 @@ def our_run(dataset: data.Dataset, seed: int, steps: int) -> dict:
     step = ours.make_train_step(steps)
     jax.block_until_ready(step(ours.begin(seed, steps), x, y, batches[0]))  # compiled outside the clock
     state = jax.block_until_ready(ours.begin(seed, steps))
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     for batch in batches:
         state, _ = step(state, x, y, batch)
     jax.block_until_ready(state)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start_time
     counts = ours.confusion(state["params"], x_test, y_test)
     accuracy = counts.trace().item() / len(y_test)
     return {"seconds": seconds, "images": steps * ours.BATCH_SIZE, "accuracy": accuracy}
@@ -158,15 +158,15 @@ def measure(n: int, target: float, steps: int) -> dict:
     runs = {"reference": [], "ours": []}
     for seed in range(n):
         for name in ("reference", "ours") if seed % 2 == 0 else ("ours", "reference"):
-            found = reference_run(dataset, seed, target) if name == "reference" else our_run(dataset, seed, steps)
-            runs[name].append(found)
+            result = reference_run(dataset, seed, target) if name == "reference" else our_run(dataset, seed, steps)
+            runs[name].append(result)
             print(
-                f"  jax {jax.__version__} {name:9} seed {seed}: {found['seconds']:6.2f} s  {found['images']:6,} images  "
-                f"{found['accuracy']:.4f}",
+                f"  jax {jax.__version__} {name:9} seed {seed}: {result['seconds']:6.2f} s  {result['images']:6,} images  "
+                f"{result['accuracy']:.4f}",
                 file=sys.stderr,
                 flush=True,
             )
-    seconds = {name: [run["seconds"] for run in found] for name, found in runs.items()}
+    seconds = {name: [run["seconds"] for run in recipe_runs] for name, recipe_runs in runs.items()}
     ratios = [r / o for r, o in zip(seconds["reference"], seconds["ours"], strict=True)]
     return {
         "jax": jax.__version__,
@@ -182,36 +182,38 @@ def measure(n: int, target: float, steps: int) -> dict:
     }
 
 
-def elsewhere(python: str, words: list[str]) -> dict:
+def measure_with(python: str, words: list[str]) -> dict:
     """The same in another interpreter's environment."""
     command = [python, __file__, "--as-json", *words]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": ""})
-        return json.loads(done.stdout)
+        process = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": ""})
+        return json.loads(process.stdout)
     except (OSError, ValueError) as error:
-        found = error.strerror if isinstance(error, OSError) else "it ended without a result; what it said is above"
+        problem = error.strerror if isinstance(error, OSError) else "it ended without a result; its output is above"
         raise errors.WorkshopError(
             looked_at=f"--also {python}",
             expected="a Python with jax, flax and optax",
-            found=found,
+            found=problem,
             next_step="--also $(python tests/old_stack.py)",
         ) from None
 
 
-def show(stack: dict) -> None:
+def print_stack(stack: dict) -> None:
     print(
         f"\njax {stack['jax']}, jaxlib {stack['jaxlib']}, flax {stack['flax']}, optax {stack['optax']}, "
         f"Python {stack['python']}"
     )
     print(f"{'':11}{'s, median (range)':28}{'images/s':>9}{'images':>9}  accuracy")
-    for name, found in stack["runs"].items():
-        rate = statistics.median([run["images"] / run["seconds"] for run in found])
-        images = statistics.median([run["images"] for run in found])
-        accuracy = statistics.median([run["accuracy"] for run in found])
-        print(f"{name:11}{spread([run['seconds'] for run in found]):28}{rate:9,.0f}{images:9,.0f}  {accuracy:.4f}")
+    for name, recipe_runs in stack["runs"].items():
+        rate = statistics.median([run["images"] / run["seconds"] for run in recipe_runs])
+        images = statistics.median([run["images"] for run in recipe_runs])
+        accuracy = statistics.median([run["accuracy"] for run in recipe_runs])
+        print(
+            f"{name:11}{spread([run['seconds'] for run in recipe_runs]):28}{rate:9,.0f}{images:9,.0f}  {accuracy:.4f}"
+        )
     print(f"ratio of times, median (range): {spread(stack['ratios'])}")
-    if missed := stack["seeds_of_ours_below_target"]:
-        print(f"seeds of ours that ended below the target: {missed}")
+    if failed_seeds := stack["seeds_of_ours_below_target"]:
+        print(f"seeds of ours that ended below the target: {failed_seeds}")
 
 
 def main() -> None:
@@ -233,7 +235,7 @@ def main() -> None:
     args.output.with_suffix(".trial").unlink()
     stacks = [measure(n, target, steps)]
     if args.also:
-        stacks.append(elsewhere(args.also, ["--short"] if args.short else ["--n", str(args.n)]))
+        stacks.append(measure_with(args.also, ["--short"] if args.short else ["--n", str(args.n)]))
     result = {
         "what": f"seconds of training to {target:.0%} test accuracy on digits-60k",
         "target": target,
@@ -244,7 +246,7 @@ def main() -> None:
     files.write_atomic(args.output, (json.dumps(result, indent=2) + "\n").encode())
     print(f"{result['what']}; n = {n}, {on_jax.threads()} thread(s), {cpu_name()}")
     for stack in stacks:
-        show(stack)
+        print_stack(stack)
     print(f"\nwritten: {shell.relative(args.output)}")
 
 

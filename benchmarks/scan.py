@@ -94,44 +94,50 @@ def synthetic(n_bins: int, n_systematics: int, n_hypotheses: int) -> tuple[dict,
     return workspace, {"metadata": metadata, "patches": patches, "version": "1.0.0"}
 
 
-def ours(workspace: dict, patchset: dict, n: int) -> tuple[Model, Limits, float, list[float]]:
+def measure_ours(workspace: dict, patchset: dict, n: int) -> tuple[Model, Limits, float, list[float]]:
     """Model, limits, seconds to read and compile, and seconds of each of n runs of the fits."""
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     model = compile_models(read_hypotheses(workspace, patchset)[1])[0]
-    compiled = time.perf_counter() - began
+    compiled = time.perf_counter() - start_time
     times = []
     for _ in range(n):
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         limits = Scan(model).limits()
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start_time)
     return model, limits, compiled, times
 
 
 def agreement(model: Model, limits: Limits, reference: Path) -> dict:
     """All hypotheses against pyhf's stored limits; where CLs differ by more than 1e-4, both likelihoods are printed."""
-    off, apart = [], []
+    differences, disagreements = [], []
     for entry in json.loads(reference.read_text(encoding="utf-8"))["hypotheses"]:
         h = model.names.index(entry["name"])
-        mine = np.array([limits.cls_obs[h], *limits.cls_exp[h]])
-        off.append(float(np.abs(mine - [entry["cls_obs"], *entry["cls_exp"]]).max()))
-        if off[-1] > TOLERANCE:
-            lower = np.array(entry["nll"]) - minima(model, limits, h)
-            apart.append(
+        our_cls = np.array([limits.cls_obs[h], *limits.cls_exp[h]])
+        differences.append(float(np.abs(our_cls - [entry["cls_obs"], *entry["cls_exp"]]).max()))
+        if differences[-1] > TOLERANCE:
+            nll_difference = np.array(entry["nll"]) - minima(model, limits, h)
+            disagreements.append(
                 {
                     "name": entry["name"],
                     "backend": entry["backend"],
-                    "difference": off[-1],
-                    "nll_pyhf_minus_ours": lower.tolist(),
+                    "difference": differences[-1],
+                    "nll_pyhf_minus_ours": nll_difference.tolist(),
                 }
             )
-    print(f"  against pyhf's stored limits ({len(off)}): CLs differ by {statistics.median(off):.1e} in the median")
-    for entry in apart:
-        below = ", ".join(f"{x:+.5f}" for x in entry["nll_pyhf_minus_ours"])
+    print(
+        f"  against pyhf's stored limits ({len(differences)}): CLs differ by {statistics.median(differences):.1e} in the median"
+    )
+    for entry in disagreements:
+        differences_text = ", ".join(f"{x:+.5f}" for x in entry["nll_pyhf_minus_ours"])
         print(
             f"    {entry['name']} ({entry['backend']}): by {entry['difference']:.1e}; -log L of pyhf minus ours at mu = 0, "
-            f"1 and best: {below}"
+            f"1 and best: {differences_text}"
         )
-    return {"compared": len(off), "median_difference": statistics.median(off), "beyond_1e-4": apart}
+    return {
+        "compared": len(differences),
+        "median_difference": statistics.median(differences),
+        "beyond_1e-4": disagreements,
+    }
 
 
 def prototype_of_workspaces(path: Path, workspace: dict, patchset: dict) -> Callable[[], np.ndarray]:
@@ -157,18 +163,18 @@ def prototype_of_synthetic(path: Path, workspace: dict, patchset: dict) -> Calla
     background = workspace["channels"][0]["samples"][0]
     signals = [patch["patch"][0]["value"] for patch in patchset["patches"]]
 
-    def of_kind(sample: dict, kind: str) -> list:
+    def data_of(sample: dict, kind: str) -> list:
         return [modifier["data"] for modifier in sample["modifiers"] if modifier["type"] == kind]
 
-    def both(entries: list[dict], high: str, low: str) -> np.ndarray:
+    def up_and_down(entries: list[dict], high: str, low: str) -> np.ndarray:
         return np.array([[entry[high] for entry in entries], [entry[low] for entry in entries]])
 
     model = {
         "bkg": np.array(background["data"]),
-        "dbkg": np.array(of_kind(background, "shapesys")[0]),
-        "norm": both(of_kind(background, "normsys"), "hi", "lo"),
-        "norm_sig": both(of_kind(signals[0], "normsys"), "hi", "lo"),
-        "hist": both(of_kind(background, "histosys"), "hi_data", "lo_data"),
+        "dbkg": np.array(data_of(background, "shapesys")[0]),
+        "norm": up_and_down(data_of(background, "normsys"), "hi", "lo"),
+        "norm_sig": up_and_down(data_of(signals[0], "normsys"), "hi", "lo"),
+        "hist": up_and_down(data_of(background, "histosys"), "hi_data", "lo_data"),
         "sig": np.array([signal["data"] for signal in signals]),
         "data": np.array(workspace["observations"][0]["data"]),
     }
@@ -180,44 +186,44 @@ def against_prototype(scan: Callable[[], np.ndarray], model: Model, n: int) -> d
     seconds: dict[str, list[float]] = {"prototype": [], "ours": []}
     scan()  # both once unmeasured
     for _ in range(n):
-        began = time.perf_counter()
-        theirs = scan()
-        seconds["prototype"].append(time.perf_counter() - began)
-        began = time.perf_counter()
+        start_time = time.perf_counter()
+        prototype_cls = scan()
+        seconds["prototype"].append(time.perf_counter() - start_time)
+        start_time = time.perf_counter()
         limits = Scan(model).limits()
-        seconds["ours"].append(time.perf_counter() - began)
+        seconds["ours"].append(time.perf_counter() - start_time)
     ratio = statistics.median(seconds["ours"]) / statistics.median(seconds["prototype"])
-    off = float(np.abs(theirs - np.column_stack([limits.cls_obs, limits.cls_exp])).max())
+    difference = float(np.abs(prototype_cls - np.column_stack([limits.cls_obs, limits.cls_exp])).max())
     print(
         f"  prototype: {spread(seconds['prototype'])} s; ours in turns with it {spread(seconds['ours'])} s, {ratio:.2f} "
-        f"of it; CLs differ by {off:.1e} at most"
+        f"of it; CLs differ by {difference:.1e} at most"
     )
-    return {**seconds, "ratio": ratio, "largest_difference_of_cls": off}
+    return {**seconds, "ratio": ratio, "largest_difference_of_cls": difference}
 
 
 def command_seconds(folder: Path) -> float:
     """Wall seconds of the whole command on 1Lbb: interpreter, imports, reading, fits, figure and record."""
-    with tempfile.TemporaryDirectory() as beside:
-        words = ["--workspace", str(folder / "background.json.gz"), "--patchset", str(folder / "patchset.json.gz")]
+    with tempfile.TemporaryDirectory() as scratch:
+        options = ["--workspace", str(folder / "background.json.gz"), "--patchset", str(folder / "patchset.json.gz")]
         variables = os.environ | {"PYTHONPATH": str(ROOT / "common")}
-        command = [sys.executable, "-m", "workshop", "scan", *words, "--output", f"{beside}/run"]
-        began = time.perf_counter()
+        command = [sys.executable, "-m", "workshop", "scan", *options, "--output", f"{scratch}/run"]
+        start_time = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True, env=variables)
-        return time.perf_counter() - began
+        return time.perf_counter() - start_time
 
 
 def pyhf_limits(workspace: dict, patch: dict) -> dict:
     """pyhf's CLs, -log L at mu = 0, 1 and the best mu, and the seconds of its fits; the backend is the one in use."""
     import pyhf
 
-    spec = pyhf.Workspace(apply_patch(workspace, patch["patch"]), validate=False)
-    model = spec.model(validate=False)
-    data = spec.data(model)
-    began = time.perf_counter()
+    workspace_spec = pyhf.Workspace(apply_patch(workspace, patch["patch"]), validate=False)
+    model = workspace_spec.model(validate=False)
+    data = workspace_spec.data(model)
+    start_time = time.perf_counter()
     observed, expected, calculator = pyhf.infer.hypotest(
         1.0, data, model, test_stat="qtilde", return_expected_set=True, return_calculator=True
     )
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start_time
     fits = calculator.fitted_pars
     points = fits.asimov_pars, fits.fixed_poi_fit_to_data, fits.free_fit_to_data
     return {
@@ -228,7 +234,7 @@ def pyhf_limits(workspace: dict, patch: dict) -> dict:
     }
 
 
-def references(target: Path, folder: Path, backend: str) -> None:
+def write_references(target: Path, folder: Path, backend: str) -> None:
     """Write pyhf's limits of every 1Lbb patch; what an interrupted call did is kept, other backends' too."""
     import pyhf
 
@@ -247,14 +253,14 @@ def references(target: Path, folder: Path, backend: str) -> None:
     }
     if target.exists():
         document["hypotheses"] = json.loads(target.read_text())["hypotheses"]
-    done = {(entry["name"], entry["backend"]) for entry in document["hypotheses"]}
+    finished = {(entry["name"], entry["backend"]) for entry in document["hypotheses"]}
     for patch in patchset["patches"]:
         name = patch["metadata"]["name"]
-        if (name, backend) in done:
+        if (name, backend) in finished:
             continue
-        found = pyhf_limits(workspace, patch)
-        print(f"{name}: {found.pop('seconds'):.1f} s", file=sys.stderr, flush=True)
-        document["hypotheses"].append({"name": name, "backend": backend, **found})
+        limits = pyhf_limits(workspace, patch)
+        print(f"{name}: {limits.pop('seconds'):.1f} s", file=sys.stderr, flush=True)
+        document["hypotheses"].append({"name": name, "backend": backend, **limits})
         text = json.dumps({k: v for k, v in document.items() if k != "hypotheses"}, indent=1)[:-2]
         lines = ",\n  ".join(json.dumps(entry) for entry in document["hypotheses"])
         files.write_atomic(target, f'{text},\n "hypotheses": [\n  {lines}\n ]\n}}\n'.encode())
@@ -262,13 +268,13 @@ def references(target: Path, folder: Path, backend: str) -> None:
 
 def versions(names: tuple[str, ...]) -> dict[str, str]:
     """Versions of those that are installed."""
-    found = {}
+    result = {}
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
+            result[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             pass
-    return found
+    return result
 
 
 def compare(
@@ -277,7 +283,7 @@ def compare(
     """One row of the table: ours on all hypotheses, the prototype too where there is one, pyhf on some of the same."""
     import pyhf
 
-    model, limits, compiled, times = ours(workspace, patchset, n)
+    model, limits, compiled, times = measure_ours(workspace, patchset, n)
     total = len(limits.cls_obs)
     each = statistics.median(times) / total
     row = {
@@ -292,29 +298,29 @@ def compare(
     print(
         f"{name}: {total} hypotheses in {spread(times)} s, {each * 1e3:.3f} ms each; read and compiled {compiled:.2f} s"
     )
-    of_real = name == "1Lbb"
-    path = prototypes / ("scan_real_workspace.py" if of_real else "scan_synthetic_batched.py")
+    is_real = name == "1Lbb"
+    path = prototypes / ("scan_real_workspace.py" if is_real else "scan_synthetic_batched.py")
     if path.exists():
-        make = prototype_of_workspaces if of_real else prototype_of_synthetic
-        row["prototype"] = against_prototype(make(path, workspace, patchset), model, n)
-    which = np.unique(np.linspace(0, total - 1, n_pyhf).astype(int)).tolist()
-    mine = np.column_stack([limits.cls_obs, limits.cls_exp])
+        make_prototype = prototype_of_workspaces if is_real else prototype_of_synthetic
+        row["prototype"] = against_prototype(make_prototype(path, workspace, patchset), model, n)
+    indices = np.unique(np.linspace(0, total - 1, n_pyhf).astype(int)).tolist()
+    our_cls = np.column_stack([limits.cls_obs, limits.cls_exp])
     for backend in backends:
         pyhf.set_backend(backend, pyhf.optimize.scipy_optimizer())
-        found = [pyhf_limits(workspace, patchset["patches"][i]) for i in which]
-        seconds = [f["seconds"] for f in found]
-        theirs = np.array([[f["cls_obs"], *f["cls_exp"]] for f in found])
+        results = [pyhf_limits(workspace, patchset["patches"][i]) for i in indices]
+        seconds = [result["seconds"] for result in results]
+        pyhf_cls = np.array([[result["cls_obs"], *result["cls_exp"]] for result in results])
         median = statistics.median(seconds)
         row["pyhf"][backend] = {
-            "which": which,
+            "which": indices,
             "seconds": seconds,
             "median_s_each": median,
             "ratio": median / each,
             "all_s_extrapolated": median * total,
-            "largest_difference_of_cls": float(np.abs(theirs - mine[which]).max()),
+            "largest_difference_of_cls": float(np.abs(pyhf_cls - our_cls[indices]).max()),
         }
         print(
-            f"  pyhf {backend}: {spread(seconds)} s each (n = {len(which)}; all {total}, extrapolated: "
+            f"  pyhf {backend}: {spread(seconds)} s each (n = {len(indices)}; all {total}, extrapolated: "
             f"{median * total / 60:.1f} min), {median / each:,.0f} times ours; "
             f"CLs differ by {row['pyhf'][backend]['largest_difference_of_cls']:.1e} at most",
             flush=True,
@@ -324,20 +330,20 @@ def compare(
     return row
 
 
-def cost(n_hypotheses: int) -> dict:
+def measure_cost(n_hypotheses: int) -> dict:
     """Ours on so many synthetic hypotheses of 10 bins, in a process of its own, whose peak memory it is."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        row = executor.submit(cost_here, n_hypotheses).result()
+        row = executor.submit(measure_cost_here, n_hypotheses).result()
     each = statistics.median(row["fits_s"]) / n_hypotheses * 1e6
     print(f"synthetic 10 bins, {n_hypotheses:,} hypotheses: {each:.0f} us each, peak memory {row['peak_MiB']:.0f} MiB")
     return row
 
 
-def cost_here(n_hypotheses: int) -> dict:
+def measure_cost_here(n_hypotheses: int) -> dict:
     """The same in this process."""
     import resource
 
-    _, limits, _, times = ours(*synthetic(10, 2, n_hypotheses), 3 if n_hypotheses < 5000 else 1)
+    _, limits, _, times = measure_ours(*synthetic(10, 2, n_hypotheses), 3 if n_hypotheses < 5000 else 1)
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return {
         "hypotheses": n_hypotheses,
@@ -369,16 +375,16 @@ def main() -> int:
     logging.getLogger("pyhf").setLevel(logging.CRITICAL)
     published = args.shared / "data" / "1Lbb"
     if args.references:
-        references(args.references, published, args.backend)
+        write_references(args.references, published, args.backend)
         return 0
     n, n_pyhf = (1, 1) if args.short else (args.n, args.pyhf)
     backends = ["numpy"] + ["jax"] * ("jax" in versions(("jax",)))
     # First, while this process is small: a child's peak memory begins at its parent's.
-    costs = [cost(k) for k in ((125, 500) if args.short else (125, 500, 2000, 10000))]
+    costs = [measure_cost(k) for k in ((125, 500) if args.short else (125, 500, 2000, 10000))]
     rows = []
     for name, size in list(SIZES.items())[: 1 if args.short else None]:
-        timed = [b for b in backends if args.slow or b != "numpy" or name != "synthetic 200 bins"]
-        rows.append(compare(name, *synthetic(*size, 125), timed, n, n_pyhf, args.prototypes))
+        timed_backends = [b for b in backends if args.slow or b != "numpy" or name != "synthetic 200 bins"]
+        rows.append(compare(name, *synthetic(*size, 125), timed_backends, n, n_pyhf, args.prototypes))
     if published.exists() and not args.short:
         documents = [read_json(published / name) for name in ("background.json.gz", "patchset.json.gz")]
         rows.append(compare("1Lbb", *documents, backends, n, n_pyhf, args.prototypes))

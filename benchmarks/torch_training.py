@@ -46,7 +46,7 @@ ours = load_module(ROOT / "exercise-2-pytorch-cu12/solution/train.py")
 
 TARGET = 0.97
 STEPS = 190  # of 128 images; enough for every seed tried (0 to 9) to end above the target
-LOOK_EVERY = 50  # steps of the reference between two looks at the test set
+EVALUATE_EVERY = 50  # steps of the reference between two looks at the test set
 
 
 class ReferenceNet(nn.Module):
@@ -104,22 +104,22 @@ def reference_run(dataset: data.Dataset, seed: int, target: float) -> dict:
 
     seconds, steps = 0.0, 0
     for _ in range(14):
-        begin = time.perf_counter()
+        start_time = time.perf_counter()
         for x, y in loader:
             optimizer.zero_grad()
             F.cross_entropy(net(x), y).backward()
             optimizer.step()
             steps += 1
-            if steps % LOOK_EVERY == 0:
-                seconds += time.perf_counter() - begin
+            if steps % EVALUATE_EVERY == 0:
+                seconds += time.perf_counter() - start_time
                 # A first look at a fifth of the test images: far below the target, the rest need not be asked.
                 accuracy = accuracy_of(net, x_test[:2000], y_test[:2000], prepare)
                 if accuracy >= target - 0.02:
                     accuracy = accuracy_of(net, x_test, y_test, prepare)
                     if accuracy >= target:
                         return {"seconds": seconds, "images": steps * 64, "accuracy": accuracy}
-                begin = time.perf_counter()
-        seconds += time.perf_counter() - begin
+                start_time = time.perf_counter()
+        seconds += time.perf_counter() - start_time
         schedule.step()
     return {"seconds": seconds, "images": steps * 64, "accuracy": accuracy}
 
@@ -131,12 +131,12 @@ def our_run(dataset: data.Dataset, seed: int, steps: int) -> dict:
     x_test, y_test = torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test.astype(np.int64))
     net = ours.Net().to(memory_format=torch.channels_last)
     optimizer, schedule = ours.make_optimizer(net, steps)
-    before = gemm_flops()
-    begin = time.perf_counter()
+    flops_before = gemm_flops()
+    start_time = time.perf_counter()
     order = torch.from_numpy(data.epoch_order(seed, 0, len(x))[: steps * ours.BATCH_SIZE])
     ours.train_epoch(net, optimizer, schedule, x, y, order.split(ours.BATCH_SIZE))
-    seconds = time.perf_counter() - begin
-    peak = statistics.median([before, gemm_flops()])
+    seconds = time.perf_counter() - start_time
+    peak = statistics.median([flops_before, gemm_flops()])
     torch.use_deterministic_algorithms(False)  # the reference is as its authors wrote it
     images = steps * ours.BATCH_SIZE
     return {
@@ -171,9 +171,9 @@ def gemm_flops() -> float:
     a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
     times = []
     for _ in range(18):
-        begin = time.perf_counter()
+        start_time = time.perf_counter()
         a @ b
-        times.append(time.perf_counter() - begin)
+        times.append(time.perf_counter() - start_time)
     return 2 * 1024**3 / statistics.median(times[3:])  # the first ones warm up
 
 
@@ -198,14 +198,14 @@ def main() -> None:
     runs = {"reference": [], "ours": []}
     for seed in range(n):
         for name in ("reference", "ours") if seed % 2 == 0 else ("ours", "reference"):
-            found = reference_run(dataset, seed, target) if name == "reference" else our_run(dataset, seed, steps)
-            runs[name].append(found)
+            result = reference_run(dataset, seed, target) if name == "reference" else our_run(dataset, seed, steps)
+            runs[name].append(result)
             print(
-                f"  {name:9} seed {seed}: {found['seconds']:6.2f} s  {found['images']:6,} images  {found['accuracy']:.4f}",
+                f"  {name:9} seed {seed}: {result['seconds']:6.2f} s  {result['images']:6,} images  {result['accuracy']:.4f}",
                 file=sys.stderr,
                 flush=True,
             )
-    seconds = {name: [run["seconds"] for run in found] for name, found in runs.items()}
+    seconds = {name: [run["seconds"] for run in recipe_runs] for name, recipe_runs in runs.items()}
     ratios = [r / o for r, o in zip(seconds["reference"], seconds["ours"], strict=True)]
     fractions = [run["flops_per_second"] / run["peak_flops_per_second"] for run in runs["ours"]]
     missed = [seed for seed, run in enumerate(runs["ours"]) if run["accuracy"] < target]
@@ -229,10 +229,10 @@ def main() -> None:
     cpu, threads = result["machine"]["cpu"], result["machine"]["threads"]
     print(f"{result['what']}; n = {n}, {threads} thread(s), {cpu}, torch {torch.__version__}")
     print(f"{'':11}{'s, median (range)':28}{'images/s':>9}{'images':>9}  accuracy")
-    for name, found in runs.items():
-        rate = statistics.median([run["images"] / run["seconds"] for run in found])
-        images = statistics.median([run["images"] for run in found])
-        accuracy = statistics.median([run["accuracy"] for run in found])
+    for name, recipe_runs in runs.items():
+        rate = statistics.median([run["images"] / run["seconds"] for run in recipe_runs])
+        images = statistics.median([run["images"] for run in recipe_runs])
+        accuracy = statistics.median([run["accuracy"] for run in recipe_runs])
         print(f"{name:11}{spread(seconds[name]):28}{rate:9,.0f}{images:9,.0f}  {accuracy:.4f}")
     print(f"ratio of times, median (range): {spread(ratios)}")
     print(f"fraction of peak GEMM, median (range): {spread(fractions)}")
