@@ -1,25 +1,23 @@
 """A thin reader of `pixi.lock` on top of py-rattler, the library that Pixi itself is built on.
 
-py-rattler reads the file and returns the records. PyYAML reads the few entries that py-rattler does not return:
-PyPI indexes, solver options, and the PyPI names of conda packages.
+py-rattler reads the file and returns the records. lock_entries.py reads the entries that py-rattler does not return.
 """
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rattler import LockFile
 
 from pixi_workspace import platforms
 from pixi_workspace.errors import WorkspaceError
+from pixi_workspace.lock_entries import Entries, EnvironmentEntry, SourceEntry, read_entries
 from pixi_workspace.platforms import Platform
 from pixi_workspace.pypi_index import DEFAULT_INDEX as DEFAULT_INDEX  # where the readers of a lock look for it
 
@@ -63,6 +61,7 @@ class LockedPackage:
     requires_python: str | None = None
     lock_version: int = NEWEST_VERSION
     record: Any = None
+    source: SourceEntry | None = None
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.name, self.version or "", self.build) if part)
@@ -94,12 +93,18 @@ class LockedEnvironment:
 
 @dataclass(frozen=True)
 class Lock:
-    """A whole lock. `version` is that of the file on disk."""
+    """A whole lock. `version` is that of the file on disk.
+
+    sources: by identifier, the packages built from source. run_exports: by URL, what a conda package adds to the
+    dependencies of packages that are built with it.
+    """
 
     path: Path
     version: int
     platforms: tuple[LockPlatform, ...]
     environments: dict[str, LockedEnvironment]
+    sources: dict[str, SourceEntry] = field(default_factory=dict)
+    run_exports: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
 
     def platform(self, name: str) -> LockPlatform | None:
         return next((p for p in self.platforms if p.name == name), None)
@@ -123,7 +128,7 @@ def read(path: Path) -> Lock:
         raise _unreadable(path, f"brackets that are nested more than {DEEPEST_NESTING:,} deep")
     try:
         parsed = LockFile.from_path(path)  # first, because it limits nesting and aliases as well
-        entries = _entries(text)
+        entries = read_entries(text)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # rattler's panics derive from BaseException
@@ -138,22 +143,22 @@ def read(path: Path) -> Lock:
     held: dict[str, LockedPackage] = {}
     environments = {}
     for name, environment in sorted(parsed.environments(), key=lambda pair: pair[0]):
-        head = entries.environments.get(name, _Head())
+        entry = entries.environments.get(name, EnvironmentEntry())
         environments[name] = LockedEnvironment(
             name=name,
             channels=tuple(channel_url(c) for c in environment.channels()),
             packages={
-                platform.name: tuple(_package(p, head, entries, held, version) for p in found)
+                platform.name: tuple(_package(p, platform.name, entry, entries, held, version) for p in found)
                 for platform, found in environment.packages_by_platform().items()
             },
-            indexes=head.indexes,
-            find_links=head.find_links,
-            options=head.options,
+            indexes=entry.indexes,
+            find_links=entry.find_links,
+            options=entry.options,
         )
     found_platforms = tuple(
         LockPlatform(p.name, str(p.subdir), tuple(p.virtual_packages or ())) for p in parsed.platforms()
     )
-    return Lock(path, version, found_platforms, environments)
+    return Lock(path, version, found_platforms, environments, entries.sources, entries.run_exports)
 
 
 def _unreadable(path: Path, reason: str) -> LockError:
@@ -173,7 +178,7 @@ def channel_url(channel: object) -> str:
 
 
 def _package(
-    package: Any, head: _Head, entries: _Entries, held: dict[str, LockedPackage], version: int
+    package: Any, platform: str, entry: EnvironmentEntry, entries: Entries, held: dict[str, LockedPackage], version: int
 ) -> LockedPackage:
     """One row of an environment in the lock. A package that several environments contain is read once."""
     raw = package._package
@@ -181,15 +186,19 @@ def _package(
     if raw.is_pypi:
         key = f"pypi {url} {package.name}"
         if key not in held:
-            held[key] = _pypi(package, head, entries, version)
+            held[key] = _pypi(package, entry, entries, version)
         return held[key]
     if raw.is_conda_source:
+        identifier = entry.source_rows.get((platform, package.name.lower()), url)
+        source = entries.sources.get(identifier, SourceEntry(identifier))
+        fields = _conda_fields(package.package_record) if package.package_record is not None else {}
         return LockedPackage(
             kind="conda-source",
             name=package.name,
             version=None if package.version is None else str(package.version),
             url=url,
-            **(_conda_fields(package.package_record) if package.package_record is not None else {}),
+            **{**fields, "depends": source.depends, "extra_depends": tuple(sorted(source.extra_depends.items()))},
+            source=source,
         )
     if url not in held:
         record = package.package_record
@@ -221,11 +230,11 @@ def _conda_fields(record: Any) -> dict[str, Any]:
     }
 
 
-def _pypi(package: Any, head: _Head, entries: _Entries, version: int) -> LockedPackage:
+def _pypi(package: Any, entry: EnvironmentEntry, entries: Entries, version: int) -> LockedPackage:
     is_source = package.version == "<dynamic>"  # py-rattler's word where the build decides the version
     index = entries.indexes.get(package.location)
-    if index is None and version >= 7 and not is_source and head.indexes and head.indexes[0] != DEFAULT_INDEX:
-        index = head.indexes[0]  # as Pixi: that of the first environment, by name, which contains the package
+    if index is None and version >= 7 and not is_source and entry.indexes and entry.indexes[0] != DEFAULT_INDEX:
+        index = entry.indexes[0]  # as Pixi: that of the first environment, by name, which contains the package
     hashes = package.hashes
     sha256, md5 = (getattr(hashes, which, None) for which in ("sha256", "md5"))
     return LockedPackage(
@@ -240,93 +249,6 @@ def _pypi(package: Any, head: _Head, entries: _Entries, version: int) -> LockedP
         requires_python=package.requires_python,
         lock_version=version,
     )
-
-
-@dataclass(frozen=True)
-class _Head:
-    """What an environment of the lock states beside its channels and packages."""
-
-    indexes: tuple[str, ...] | None = None
-    find_links: tuple[str, ...] = ()
-    options: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class _Entries:
-    """The entries of a lock that py-rattler does not return.
-
-    environments: by name. purls: of conda packages, by URL. indexes: of PyPI packages, by URL or path.
-    """
-
-    environments: dict[str, _Head]
-    purls: dict[str, tuple[str, ...] | None]
-    indexes: dict[str, str]
-
-
-def _entries(text: str) -> _Entries:
-    """These entries of a lock of any version that py-rattler reads. Raises yaml.YAMLError.
-
-    Only they become Python objects: `yaml.load` would take twice as long for the whole document.
-    """
-    document = _mapping(_compose(text))
-    environments = {}
-    for name, node in _mapping(document.get("environments")).items():
-        entry = _mapping(node)
-        links = _sequence(entry.get("find-links")) or ()
-        environments[name] = _Head(
-            indexes=_strings(entry.get("indexes")),
-            find_links=tuple(value.value for link in links for value in _mapping(link).values()),  # `url:` or `path:`
-            options=tuple((key, value.value) for key, value in _mapping(entry.get("options")).items()),
-        )
-    purls: dict[str, tuple[str, ...] | None] = {}
-    indexes: dict[str, str] = {}
-    for node in _sequence(document.get("packages") or document.get("package")) or ():  # `package` up to version 3
-        entry = _mapping(node)
-        location = next((entry[key].value for key in ("conda", "pypi", "url", "path") if key in entry), "")
-        if "purls" in entry:
-            purls.setdefault(location, _strings(entry["purls"]))
-        if "index" in entry:
-            indexes.setdefault(location, entry["index"].value)
-    return _Entries(environments, purls, indexes)
-
-
-_Base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # a PyYAML without libyaml has no C loaders
-
-
-class _Loader(_Base):
-    """Keeps each scalar as it is written. Only texts are needed here, and finding their types would take time."""
-
-    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: object) -> None:
-        return None
-
-
-def _compose(text: str) -> yaml.Node | None:
-    """The YAML document as a tree of nodes.
-
-    Python's garbage collector pauses meanwhile: it would inspect the growing tree again and again, which doubles the
-    time for a large lock.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return yaml.compose(text, _Loader)
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _mapping(node: yaml.Node | None) -> dict[str, yaml.Node]:
-    """The values of a YAML mapping by key; empty where the node is something else."""
-    return {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
-
-
-def _sequence(node: yaml.Node | None) -> list[yaml.Node] | None:
-    return node.value if isinstance(node, yaml.SequenceNode) else None
-
-
-def _strings(node: yaml.Node | None) -> tuple[str, ...] | None:
-    nodes = _sequence(node)
-    return None if nodes is None else tuple(item.value for item in nodes)
 
 
 def align(lock: Lock, declared: Iterable[Platform]) -> Lock:
@@ -347,19 +269,11 @@ def align(lock: Lock, declared: Iterable[Platform]) -> Lock:
         renames[row.name] = same[0].name
     if len(set(renames.values())) != len(renames):
         return lock  # two rows of one content: Pixi gives up renaming
-    return Lock(
-        lock.path,
-        lock.version,
-        tuple(LockPlatform(renames.get(p.name, p.name), p.subdir, p.virtual_packages) for p in lock.platforms),
-        {
-            name: LockedEnvironment(
-                name,
-                e.channels,
-                {renames.get(p, p): found for p, found in e.packages.items()},
-                e.indexes,
-                e.find_links,
-                e.options,
-            )
+    return replace(
+        lock,
+        platforms=tuple(replace(p, name=renames.get(p.name, p.name)) for p in lock.platforms),
+        environments={
+            name: replace(e, packages={renames.get(p, p): found for p, found in e.packages.items()})
             for name, e in lock.environments.items()
         },
     )

@@ -28,7 +28,7 @@ from pixi_workspace.lock import DEFAULT_INDEX
 # Edits that Pixi accepts and `lock-check` warns about, with a word of the warning.
 WARNED = {"lock-sha-dropped": "sha256", "lock-url-other": "channels"}
 VERDICTS = json.loads((DATA / "pixi-verdicts.json").read_text(encoding="utf-8"))
-WORDS = {"up-to-date", "out-of-date", "manifest-error", "lock-error", "pixi-too-old"}
+WORDS = {"up-to-date", "out-of-date", "manifest-error", "lock-error", "pixi-too-old", "cannot-tell"}
 
 UP, OUT, MANIFEST, LOCK, OLD = "up-to-date", "out-of-date", "manifest-error", "lock-error", "pixi-too-old"
 SAT = "pixi_core/src/lock_file/satisfiability"

@@ -1,12 +1,13 @@
 """`workshop lock-check`: would `pixi lock --check` be content? Without Pixi and without a network.
 
-The verdict is one of five words, those of the real command:
+The verdict is one of six words. The first five are those of the real command:
 
 - `up-to-date`: the lock satisfies the manifest
 - `out-of-date`: it does not; `pixi lock` would write another one
 - `manifest-error`: Pixi refuses the manifest
 - `lock-error`: Pixi cannot read the lock
 - `pixi-too-old`: `requires-pixi` is not met by the Pixi that this agrees with (`manifest.PIXI_VERSION`)
+- `cannot-tell`: nothing is out of date as far as it can be seen here, but Pixi would ask a build backend
 
 Where Pixi looks away (a missing hash, a package from another host) the verdict stays, and a warning says so.
 """
@@ -72,7 +73,7 @@ def judge(path: Path | str) -> Verdict:
     except LockError as error:
         return refused("lock-error", error)
     try:
-        reasons, notes = satisfy.check(manifest, lock)
+        reasons, unknown, notes = satisfy.check(manifest, lock)
         warnings = tuple(stricter(manifest, lock))
     except Exception as error:  # files of other people hold things that nobody thought of
         raise WorkspaceError(
@@ -81,12 +82,18 @@ def judge(path: Path | str) -> Verdict:
             found=f"{type(error).__name__}: {' '.join(str(error).split())}",
             next_step="pixi lock --check; and please report the two files",
         ) from error
+    if reasons:
+        word, next_step = "out-of-date", "pixi lock"
+    elif unknown:
+        word, next_step = "cannot-tell", "pixi lock --check, on a machine with Pixi"
+    else:
+        word, next_step = "up-to-date", "pixi run --locked, or nothing"
     return Verdict(
-        verdict="out-of-date" if reasons else "up-to-date",
-        reasons=tuple(reasons),
+        verdict=word,
+        reasons=tuple(reasons or unknown),
         manifest=manifest_path,
         lock=lock_path,
-        next_step="pixi lock" if reasons else "pixi run --locked, or nothing",
+        next_step=next_step,
         notes=(*manifest.notes, *notes),
         warnings=warnings,
     )

@@ -6,22 +6,21 @@ require a lock whose platforms have the names of the manifest (`lock.align`).
 
 from __future__ import annotations
 
-from rattler import MatchSpec
-
 from pixi_workspace import lock as locks
 from pixi_workspace.fit.satisfy_environment import Reason, check_environment
-from pixi_workspace.fit.satisfy_platform import Walk, walk_platform
+from pixi_workspace.fit.satisfy_platform import Cache, Walk, walk_platform
 from pixi_workspace.lock import Lock, LockedPackage
 from pixi_workspace.manifest import Environment, Manifest
 from pixi_workspace.manifest.platforms import group_features, platforms_of
 
 
-def check(manifest: Manifest, lock: Lock) -> tuple[list[Reason], list[str]]:
-    """All reasons why the lock is out of date (empty: it is up to date), and notes on what could not be looked at."""
+def check(manifest: Manifest, lock: Lock) -> tuple[list[Reason], list[Reason], list[str]]:
+    """Why the lock is out of date (empty: nothing found), what only Pixi can tell, and notes for a person."""
     reasons: list[Reason] = []
+    unknown: list[Reason] = []
     notes: list[str] = []
     walks: dict[tuple[str, str], Walk] = {}
-    parsed: dict[str, MatchSpec] = {}
+    cache = Cache()
     if lock.version < locks.NEWEST_VERSION:
         reasons.append(
             Reason(
@@ -36,15 +35,16 @@ def check(manifest: Manifest, lock: Lock) -> tuple[list[Reason], list[str]]:
             continue
         reasons += check_environment(manifest, lock, environment, locked)
         for platform in platforms_of(manifest, environment.features):
-            walk = walk_platform(manifest, lock, environment, platform, parsed)
+            walk = walk_platform(manifest, lock, environment, platform, cache)
             reasons += walk.reasons + walk.pypi_reasons
+            unknown += walk.unknown
             notes += walk.notes
             walks[environment.name, platform.name] = walk
     reasons += _check_groups(manifest, lock, walks)
     for name in lock.environments:
         if name not in manifest.environments:
             reasons.append(Reason(f"the lock holds the environment '{name}', which the manifest no longer has", name))
-    return reasons, list(dict.fromkeys(notes))
+    return reasons, unknown, list(dict.fromkeys(notes))
 
 
 def _check_groups(manifest: Manifest, lock: Lock, walks: dict[tuple[str, str], Walk]) -> list[Reason]:

@@ -5,24 +5,43 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from rattler import MatchSpec, Version, VersionSpec
 
 from pixi_workspace import lock as locks
 from pixi_workspace import manifest as manifests
 from pixi_workspace import platforms
-from pixi_workspace.fit import satisfy_pypi
+from pixi_workspace.fit import local_project, satisfy_pypi, satisfy_source
+from pixi_workspace.fit.build_backend import ask
 from pixi_workspace.fit.satisfy_environment import Reason, listed, pypi_options
 from pixi_workspace.lock import Lock, LockedPackage
-from pixi_workspace.manifest import CondaSpec, Environment, Manifest, PypiSpec
+from pixi_workspace.manifest import CondaSpec, Environment, Manifest, ManifestError, PypiSpec
+from pixi_workspace.manifest.package import CannotTell, read_package
 from pixi_workspace.platforms import Platform, VirtualPackage
 
 
 @dataclass
+class Cache:
+    """What is read once for the whole lock.
+
+    specs: conda dependencies by their text. projects: local PyPI packages by their path in the lock. sources:
+    comparisons of packages that are built from source, by identifier and subdir.
+    """
+
+    specs: dict[str, MatchSpec] = field(default_factory=dict)
+    projects: dict[str, local_project.LocalProject | None] = field(default_factory=dict)
+    sources: dict[tuple[str, str], satisfy_source.SourceResult] = field(default_factory=dict)
+
+
+@dataclass
 class Walk:
-    """One (environment, platform) as it is walked: what is locked, what was reached, what was wrong."""
+    """One (environment, platform) as it is walked: what is locked, what was reached, what was wrong.
+
+    unknown: what only Pixi can tell. built: what is known of packages built from source. sources: names that have to
+    be built from source.
+    """
 
     environment: str
     platform: Platform
@@ -36,6 +55,9 @@ class Walk:
     asked_by_conda: set[str] = field(default_factory=set)
     used_by_pypi: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    unknown: list[Reason] = field(default_factory=list)
+    built: dict[str, satisfy_source.KnownPackage] = field(default_factory=dict)
+    sources: set[str] = field(default_factory=set)
 
     def add(self, message: str, package: str | None = None, constraint: object = None, record: object = None) -> None:
         self.reasons.append(self._reason(message, package, constraint, record))
@@ -45,14 +67,15 @@ class Walk:
     ) -> None:
         self.pypi_reasons.append(self._reason(message, package, constraint, record))
 
+    def add_unknown(self, message: str, package: str) -> None:
+        self.unknown.append(self._reason(message, package, None, None))
+
     def _reason(self, message: str, package: str | None, constraint: object, record: object) -> Reason:
         shown = [None if value is None else str(value) for value in (constraint, record)]
         return Reason(message, self.environment, self.platform.name, package, *shown)
 
 
-def walk_platform(
-    manifest: Manifest, lock: Lock, environment: Environment, platform: Platform, parsed: dict[str, MatchSpec]
-) -> Walk:
+def walk_platform(manifest: Manifest, lock: Lock, environment: Environment, platform: Platform, cache: Cache) -> Walk:
     """Follow every dependency of one environment on one platform through the locked packages."""
     walk = Walk(environment.name, platform, {}, {}, _virtual_packages(platform))
     for package in locks.packages(lock, environment.name, platform):
@@ -71,24 +94,20 @@ def walk_platform(
         for limit in limits:
             if package is not None and package.kind == "conda" and not limit.match_spec().matches(package.record):
                 walk.add("the locked package breaks a constraint", name, limit, package)
-    developed = manifests.dev_sources(manifest, environment.name, platform)
-    if developed:
-        walk.notes.append(
-            f"what the development packages {listed(tuple(developed))} depend on is not looked at: only Pixi "
-            "can ask their build backends"
-        )
-    sources = _walk_conda(walk, specs, parsed)
-    _walk_pypi(walk, manifest, environment, lock, asked, parsed)
+    _compare_sources(walk, manifest, lock, cache)
+    developed = _developed(walk, manifest, environment)
+    _walk_conda(walk, specs, developed, manifest.path.parent, cache)
+    _walk_pypi(walk, manifest, environment, lock, asked, cache)
     if walk.reasons and not walk.conda and not walk.pypi:  # one line says more than one for every package
         asked_for = listed((*specs, *asked))
         walk.reasons.clear()
         walk.pypi_reasons.clear()
         walk.add("nothing is locked for the platform", None, asked_for, "nothing")
-    if not walk.reasons and not developed:
+    if not walk.reasons and developed is not None:
         for name in sorted(walk.conda.keys() - walk.reached):
             walk.add("nothing asks for the locked package any more", name, None, walk.conda[name])
     for name, package in walk.conda.items():
-        if package.kind == "conda-source" and name not in sources and not developed:
+        if package.kind == "conda-source" and name not in walk.sources and developed is not None:
             walk.add(
                 "the lock builds the package from source, a package of a channel is asked for", name, None, package
             )
@@ -119,15 +138,62 @@ def _virtual_meets(virtual: VirtualPackage, spec: MatchSpec) -> bool:
     return re.fullmatch(pattern, virtual.build) is not None
 
 
-def _holds(condition: tuple, walk: Walk, parsed: dict[str, MatchSpec]) -> bool:
+def _compare_sources(walk: Walk, manifest: Manifest, lock: Lock, cache: Cache) -> None:
+    """Compare every locked package that is built from source with its sources."""
+    for name, package in walk.conda.items():
+        if package.kind != "conda-source":
+            continue
+        key = (package.source.identifier if package.source else package.url, walk.platform.subdir)
+        if key not in cache.sources:
+            cache.sources[key] = satisfy_source.compare(manifest, lock, package, walk.platform.subdir)
+        result = cache.sources[key]
+        walk.notes += result.notes
+        if result.package is not None:
+            walk.built[name] = result.package
+        for message, constraint, record in result.reasons:
+            walk.add(message, name, constraint, record)
+        for reason in result.unknown:
+            walk.add_unknown(reason, name)
+
+
+def _developed(walk: Walk, manifest: Manifest, environment: Environment) -> list[CondaSpec] | None:
+    """What the packages under `[dev]` need to be built and to run; None where only Pixi can tell."""
+    packages = manifests.dev_sources(manifest, environment.name, walk.platform)
+    root, complete = manifest.path.parent, True
+    found: list[CondaSpec] = []
+    for name, locations in packages.items():
+        try:
+            for location in locations:
+                if "path" not in location:
+                    raise CannotTell("only Pixi can fetch the sources of this development package")
+                package = read_package(root / location["path"], manifest.shared_dependencies, root)
+                answer = ask(package, walk.platform.subdir, None)
+                found += [s for s in (*answer.build, *answer.host, *answer.run) if s.name not in packages]
+                walk.notes += answer.notes
+                if answer.unknown:
+                    raise CannotTell(answer.unknown)
+        except CannotTell as error:
+            walk.add_unknown(str(error), name)
+            complete = False
+        except ManifestError as error:
+            walk.add(f"Pixi cannot read this development package: {error.looked_at}: {error.found}", name)
+            complete = False
+    if packages and complete:
+        walk.notes.append(f"the dependencies of the development packages {listed(tuple(packages))} are locked as well")
+    return found if complete else None
+
+
+def _holds(condition: tuple, walk: Walk, cache: Cache) -> bool:
     """Whether a `when` is met by the locked packages or the platform."""
     if condition[0] in ("and", "or"):
-        left, right = (_holds(part, walk, parsed) for part in condition[1:])
+        left, right = (_holds(part, walk, cache) for part in condition[1:])
         return (left and right) if condition[0] == "and" else (left or right)
-    spec = condition[1].match_spec() if condition[0] == "conda" else _spec(condition[1], parsed)
+    spec = condition[1].match_spec() if condition[0] == "conda" else _spec(condition[1], cache)
     name = _name(spec)
     package, virtual = walk.conda.get(name), walk.virtual.get(name)
-    return (package is not None and _meets(package, spec)) or (virtual is not None and _virtual_meets(virtual, spec))
+    return (package is not None and _meets(package, spec, walk)) or (
+        virtual is not None and _virtual_meets(virtual, spec)
+    )
 
 
 def _text_condition(text: str) -> tuple:
@@ -160,10 +226,10 @@ def _text_condition(text: str) -> tuple:
     return either()
 
 
-def _spec(text: str, parsed: dict[str, MatchSpec]) -> MatchSpec:
-    if text not in parsed:
-        parsed[text] = MatchSpec(text, False)
-    return parsed[text]
+def _spec(text: str, cache: Cache) -> MatchSpec:
+    if text not in cache.specs:
+        cache.specs[text] = MatchSpec(text, False)
+    return cache.specs[text]
 
 
 def _name(spec: MatchSpec) -> str:
@@ -171,32 +237,35 @@ def _name(spec: MatchSpec) -> str:
     return found if isinstance(found, str) else str(spec.name).lower()
 
 
-def _meets(package: LockedPackage, spec: MatchSpec) -> bool:
-    return package.record is not None and spec.matches(package.record)
+def _meets(package: LockedPackage, spec: MatchSpec, walk: Walk) -> bool:
+    """Whether a locked package meets a dependency. One built from source has no build string before it is built."""
+    if package.kind != "conda-source" or package.record is not None:
+        return package.record is not None and spec.matches(package.record)
+    built = walk.built.get(package.name.lower())
+    return built is None or built.meets(spec)
 
 
-def _walk_conda(walk: Walk, specs: dict[str, list[CondaSpec]], parsed: dict[str, MatchSpec]) -> set[str]:
-    """Follow conda dependencies; returns the names that source specs ask for."""
-    sources: set[str] = set()
-    if not specs and walk.conda:
+def _walk_conda(
+    walk: Walk, specs: dict[str, list[CondaSpec]], developed: list[CondaSpec] | None, root: Path, cache: Cache
+) -> None:
+    """Follow the conda dependencies of the manifest and of its development packages."""
+    if not specs and developed == [] and walk.conda:
         walk.add("no conda package is asked for, yet the lock holds some", None, None, listed(tuple(walk.conda)[:3]))
-    for name, constraints in specs.items():
-        for spec in constraints:
-            if spec.conditions is not None and not _holds(spec.conditions, walk, parsed):
-                continue
-            package = walk.conda.get(name)
-            if spec.is_source:
-                sources.add(name)
-            problem = _conda_problem(spec, package, walk)
-            if problem is not None:
-                walk.add(problem, name, spec, package)
-            if package is not None:
-                _reach(walk, package, spec.extras, parsed)
-                walk.asked_by_conda.add(name)
-    return sources
+    for spec in [spec for constraints in specs.values() for spec in constraints] + (developed or []):
+        if spec.conditions is not None and not _holds(spec.conditions, walk, cache):
+            continue
+        package = walk.conda.get(spec.name)
+        if spec.is_source:
+            walk.sources.add(spec.name)
+        problem = _conda_problem(spec, package, walk, root)
+        if problem is not None:
+            walk.add(problem, spec.name, spec, package)
+        if package is not None:
+            _reach(walk, package, spec.extras, root, cache)
+            walk.asked_by_conda.add(spec.name)
 
 
-def _conda_problem(spec: CondaSpec, package: LockedPackage | None, walk: Walk) -> str | None:
+def _conda_problem(spec: CondaSpec, package: LockedPackage | None, walk: Walk, root: Path) -> str | None:
     """Why a locked package does not meet a constraint of the manifest, or None."""
     if package is None:
         virtual = walk.virtual.get(spec.name)
@@ -206,20 +275,32 @@ def _conda_problem(spec: CondaSpec, package: LockedPackage | None, walk: Walk) -
     if spec.is_source:
         if package.kind != "conda-source":
             return "the package is to be built from source, the lock holds one of a channel"
-        if package.url.startswith("git+") != ("git" in spec.fields) or ("://" in package.url) == (
-            "path" in spec.fields
-        ):
+        if not _same_source(spec.fields, package.url, root):
             return "the lock builds the package from another place"
-        walk.notes.append(f"'{spec.name}' is built from source: whether its recipe changed only Pixi can tell")
-        return None
-    if "url" in spec.fields and not satisfy_pypi.same_url(spec.fields["url"], package.url):
+    elif "url" in spec.fields and not satisfy_pypi.same_url(spec.fields["url"], package.url):
         return "the lock holds the package of another address"
-    if not _meets(package, spec.match_spec()):
+    if not _meets(package, spec.match_spec(), walk):
         return "the locked package does not meet the constraint"
     return None
 
 
-def _reach(walk: Walk, package: LockedPackage, extras: tuple[str, ...], parsed: dict[str, MatchSpec]) -> None:
+def _same_source(asked: dict, locked: str, root: Path) -> bool:
+    """Whether the lock builds a package from the place that is asked for: a path, or a git repository or archive."""
+    if "path" in asked:
+        return "://" not in locked and (root / asked["path"]).resolve() == (root / locked).resolve()
+    if "url" in asked:
+        return not locked.startswith("git+") and satisfy_pypi.same_url(asked["url"], locked)
+    if not locked.startswith("git+"):
+        return False
+    query = {key: values[-1] for key, values in parse_qs(urlsplit(locked.removeprefix("git+")).query).items()}
+    if not satisfy_pypi.same_repository(asked["git"], locked):
+        return False
+    same_folder = (query.get("subdirectory") or "") == (asked.get("subdirectory") or "").strip("/")
+    references = [key for key in ("branch", "tag", "rev") if key in asked]
+    return same_folder and all(query.get(key) == asked[key] for key in references)
+
+
+def _reach(walk: Walk, package: LockedPackage, extras: tuple[str, ...], root: Path, cache: Cache) -> None:
     """Mark a package and all that it depends on, and note what is missing or does not fit."""
     stack: list[tuple[LockedPackage, tuple[str, ...]]] = [(package, extras)]
     while stack:
@@ -233,32 +314,43 @@ def _reach(walk: Walk, package: LockedPackage, extras: tuple[str, ...], parsed: 
                 depends += more
         for text in depends:
             try:
-                spec = _spec(text, parsed)
+                spec = _spec(text, cache)
             except Exception:
                 walk.add("a dependency of the locked package cannot be read", package.name, text, package)
                 continue
-            if spec.condition and not _holds(_text_condition(str(spec.condition)), walk, parsed):
+            if spec.condition and not _holds(_text_condition(str(spec.condition)), walk, cache):
                 continue
             name = _name(spec)
             held, virtual = walk.conda.get(name), walk.virtual.get(name)
+            location = package.source.source_depends.get(name) if package.source else None
+            if location is not None:
+                walk.sources.add(name)
             if held is not None:
-                if not _meets(held, spec):
+                if location is not None and not _is_built_from(held, location, root, package):
+                    walk.add(f"the lock does not build from source what {package} depends on", name, text, held)
+                elif not _meets(held, spec, walk):
                     walk.add(f"the locked package does not meet what {package} depends on", name, text, held)
                 walk.asked_by_conda.add(name)
                 stack.append((held, tuple(spec.extras or ())))
-            elif virtual is None:
+            elif virtual is None or location is not None:
                 walk.add(f"{package} depends on a package that is not locked", name, text, None)
             elif not _virtual_meets(virtual, spec):
                 walk.add(f"{package} depends on more than the platform has", name, text, virtual)
 
 
+def _is_built_from(package: LockedPackage, location: dict[str, str], root: Path, needed_by: LockedPackage) -> bool:
+    """Whether a locked package is built from the place that `needed_by` gives, relative to its own manifest."""
+    if package.kind != "conda-source":
+        return False
+    if "path" not in location or "://" in needed_by.url:
+        return True
+    folder = root / needed_by.url
+    folder = folder.parent if folder.is_file() else folder
+    return (folder / location["path"]).resolve() == (root / package.url).resolve()
+
+
 def _walk_pypi(
-    walk: Walk,
-    manifest: Manifest,
-    environment: Environment,
-    lock: Lock,
-    asked: dict[str, list[PypiSpec]],
-    parsed: dict[str, MatchSpec],
+    walk: Walk, manifest: Manifest, environment: Environment, lock: Lock, asked: dict[str, list[PypiSpec]], cache: Cache
 ) -> None:
     """Follow PyPI requirements; a conda package that provides the PyPI package is good for one too."""
     root = manifest.path.parent
@@ -297,7 +389,7 @@ def _walk_pypi(
                     f"conda provides the package in a version that does not suit {origin}", spec.name, wanted, package
                 )
             walk.used_by_pypi.add(package.name.lower())
-            _reach(walk, package, (), parsed)
+            _reach(walk, package, (), root, cache)
             continue
         package = walk.pypi.get(spec.name)
         if package is None:
@@ -313,7 +405,7 @@ def _walk_pypi(
             return
         if spec.name not in walk.reached_pypi:
             walk.reached_pypi.add(spec.name)
-            _check_local(walk, package, root)
+            _check_local(walk, package, root, cache)
             if not satisfy_pypi.python_fits(package.requires_python, markers["python_full_version"]):
                 walk.add_pypi(
                     "the package wants another Python", spec.name, package.requires_python, f"python {python.version}"
@@ -325,20 +417,20 @@ def _walk_pypi(
                 queue.append(entry)
 
 
-def _check_local(walk: Walk, package: LockedPackage, root: Path) -> None:
-    """A package in a local folder: does its pyproject.toml still say what the lock remembers?"""
-    if not satisfy_pypi.is_path(package.url) or not (root / package.url).is_dir():
+def _check_local(walk: Walk, package: LockedPackage, root: Path, cache: Cache) -> None:
+    """A package in a local folder: does its pyproject.toml still state what the lock recorded?"""
+    folder = root / package.url
+    if not satisfy_pypi.is_path(package.url) or not folder.is_dir():
         return
     if package.version is not None and package.lock_version >= 7:
         walk.add("a local folder is locked as if it were a built package", package.name, None, package)
-    stated = satisfy_pypi.local_project(root / package.url)
-    if stated is None:
-        return
-    requires, version, python = stated
-    if requires != {satisfy_pypi.normal(line) for line in package.requires_dist}:
-        shown = ", ".join(sorted(" ".join(part for part in line if part) for line in requires))
-        walk.add_pypi("the dependencies of the local package changed", package.name, shown or "none", package)
-    elif package.version is not None and version is not None and version != package.version:
-        walk.add_pypi("the version of the local package changed", package.name, version, package)
-    elif SpecifierSet(python or "") != SpecifierSet(package.requires_python or ""):
-        walk.add_pypi("requires-python of the local package changed", package.name, python, package.requires_python)
+    try:
+        if package.url not in cache.projects:
+            cache.projects[package.url] = local_project.read_project(folder)
+        project = cache.projects[package.url]
+        if project is None:
+            walk.notes.append(f"Pixi does not read the requirements of '{package.url}' and trusts the lock")
+        elif changed := local_project.changes_since_lock(project, package, root):
+            walk.add_pypi(changed, package.name)
+    except CannotTell as error:
+        walk.add_unknown(str(error), package.name)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
@@ -274,7 +272,7 @@ def _git_mismatch(spec: PypiSpec, package: LockedPackage, direct: bool) -> str |
         return f"the lock holds {package.url} where a git repository is asked for"
     locked = urlsplit(package.url.removeprefix("git+"))
     path, _, in_path = locked.path.partition("@")
-    if _repository(f"{locked.scheme}://{locked.netloc}{path}") != _repository(spec.git or ""):
+    if not same_repository(f"{locked.scheme}://{locked.netloc}{path}", spec.git or ""):
         return f"the lock holds the repository {package.url}"
     query = {key: values[-1] for key, values in parse_qs(locked.query).items()}
     if direct and spec.lfs != (query.get("lfs") == "true"):
@@ -291,36 +289,11 @@ def _git_mismatch(spec: PypiSpec, package: LockedPackage, direct: bool) -> str |
     )
 
 
+def same_repository(one: str, other: str) -> bool:
+    """Whether two addresses are one git repository, whatever the user name, the capitals or a final `.git`."""
+    return _repository(one) == _repository(other)
+
+
 def _repository(url: str) -> tuple[str, str]:
     split = urlsplit(url.removeprefix("git+"))
     return (split.netloc.rpartition("@")[2].lower(), split.path.rstrip("/").removesuffix(".git").lower())
-
-
-def local_project(folder: Path) -> tuple[set[tuple[str, ...]], str | None, str | None] | None:
-    """Requirements, version and requires-python that a local project states; None where it leaves them to its build."""
-    try:
-        toml = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-        project = toml.get("project")
-        if not isinstance(project, dict) or {"dependencies", "optional-dependencies"} & set(project.get("dynamic", [])):
-            return None
-        if toml.get("tool", {}).get("uv", {}).get("sources"):
-            return None  # uv rewrites the requirements by this table
-        own = canonicalize_name(project["name"])
-        found = {normal(line) for line in project.get("dependencies", [])}
-        for extra, lines in project.get("optional-dependencies", {}).items():
-            found |= {(*normal(line)[:-1], str(canonicalize_name(extra))) for line in lines}
-        SpecifierSet(project.get("requires-python", ""))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-    if any(line[0] == own for line in found):
-        return None  # extras that name extras of the project itself
-    return found, project.get("version"), project.get("requires-python")
-
-
-def normal(line: str) -> tuple[str, ...]:
-    """A requirement for comparison: name, extras, version or URL, and the extra that it belongs to (not its marker)."""
-    parsed = Requirement(line)
-    extra = re.search(r"extra == [\"']([^\"']+)[\"']", str(parsed.marker or ""))
-    asked = ",".join(sorted(str(canonicalize_name(e)) for e in parsed.extras))
-    wanted = parsed.url or str(parsed.specifier)
-    return (str(canonicalize_name(parsed.name)), asked, wanted, str(canonicalize_name(extra[1])) if extra else "")

@@ -97,11 +97,17 @@ class Head:
     exclude_newer: datetime | None
     build_preview: bool
     pool: dict[str, Any]
+    build_variants: tuple[tuple[str | None, dict[str, list[str]]], ...] = ()
+    variant_files: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """A whole manifest. `composes`: every declared platform is a bare subdir. `notes` are words for a person."""
+    """A whole manifest. `composes`: every declared platform is a bare subdir. `notes` are words for a person.
+
+    shared_dependencies: `[workspace.dependencies]`, from which packages inherit. build_variants: by target selector
+    (None: in general), the values for which packages are built. variant_files: more of them are in other files.
+    """
 
     path: Path
     name: str | None
@@ -113,6 +119,9 @@ class Manifest:
     pypi_options: PypiOptions | None = None
     exclude_newer: datetime | None = None
     package_cutoffs: dict[str, datetime] = field(default_factory=dict)
+    shared_dependencies: dict[str, Any] = field(default_factory=dict)
+    build_variants: tuple[tuple[str | None, dict[str, list[str]]], ...] = ()
+    variant_files: bool = False
     notes: tuple[str, ...] = ()
 
     def solve_groups(self) -> dict[str, list[Environment]]:

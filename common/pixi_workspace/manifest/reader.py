@@ -177,6 +177,9 @@ def _assemble(path: Path, root: dict[str, Any], head: Head, groups: dict, notes:
         pypi_options=head.pypi_options,
         exclude_newer=head.exclude_newer,
         package_cutoffs=overrides["exclude-newer"],
+        shared_dependencies=head.pool,
+        build_variants=head.build_variants,
+        variant_files=head.variant_files,
         notes=tuple(notes),
     )
     return validate_references(manifest)

@@ -89,7 +89,21 @@ def read_head(table: dict[str, Any], where: str, root: Path) -> Head:
         exclude_newer=read_cutoff(table.get("exclude-newer"), f"{where} exclude-newer"),
         build_preview=isinstance(preview, bool) or "pixi-build" in preview,
         pool=pool,
+        build_variants=_build_variants(table, where),
+        variant_files=bool(table.get("build-variants-files")),
     )
+
+
+def _build_variants(table: dict[str, Any], where: str) -> tuple[tuple[str | None, dict[str, list[str]]], ...]:
+    """`[workspace.build-variants]`, in general and by target; names as build backends normalize them."""
+    found: list[tuple[str | None, dict[str, list[str]]]] = []
+    targets = take_table(table, "target", where)
+    for selector, content in ((None, table), *targets.items()):
+        if isinstance(content, dict):
+            variants = take_table(content, "build-variants", where)
+            keys = {name: take_strings(variants, name, f"{where} build-variants") or [] for name in variants}
+            found.append((selector, {re.sub("[-.]", "_", name.lower()): values for name, values in keys.items()}))
+    return tuple(found)
 
 
 def read_feature(name: str, table: dict[str, Any], place: str, head: Head) -> Feature:

@@ -1,0 +1,201 @@
+"""What a build backend would answer about a package, where the answer follows from the manifest alone.
+
+Pixi asks the backend and compares its answer with the lock. The rules are those of pixi-build-python 0.8 (in Pixi's
+repository: crates/pixi_build_python/src/main.rs). Other backends add dependencies of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from rattler import MatchSpec
+
+from pixi_workspace import platforms
+from pixi_workspace.fit.requirement_text import specifiers_text
+from pixi_workspace.lock_entries import SourceEntry
+from pixi_workspace.manifest.package import CannotTell, Package, Requirements, requirements_for
+from pixi_workspace.manifest.spec import LOCATION_KEYS, CondaSpec
+from pixi_workspace.manifest.toml import check_keys, problem, take_table
+
+PYTHON_CONFIG_KEYS = (
+    "noarch extra-args env debug-dir debug_dir extra-input-globs compilers ignore-pyproject-manifest "
+    "ignore-pypi-mapping pypi-conda-map abi3 skip-pyc-compilation installer"
+)
+BRINGS_COMPILERS = ("maturin", "setuptools-rust")  # in `requires` of `[build-system]`
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the backend would say. Dependencies are texts such as `numpy >=2`, in the form that the lock uses.
+
+    `complete` is False where the backend adds dependencies that are unknown here, for the reason `unknown`.
+    """
+
+    name: str
+    version: str
+    build_number: int
+    noarch: bool
+    depends: list[str]
+    constrains: list[str]
+    extra_depends: dict[str, list[str]]
+    run_exports: dict[str, list[str]]
+    host: list[CondaSpec]
+    build: list[CondaSpec]
+    run: list[CondaSpec]
+    unknown: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def ask(package: Package, subdir: str, locked: SourceEntry | None) -> Answer:
+    """The answer for one subdir. Raises ManifestError where the backend would fail, CannotTell where it is unknown.
+
+    `locked`: the entry of the lock; None for a package that is only developed.
+    """
+    found = requirements_for(package, subdir)
+    unknown = None
+    if found.pins:
+        unknown = "its manifest pins versions of build dependencies"
+    if package.has_build_source:
+        unknown = "its sources are in another place than its manifest"
+    notes: list[str] = []
+    name, version, noarch = package.name, package.version, True
+    python: list[CondaSpec] = []
+    if package.backend == "pixi-build-python":
+        name, version, noarch, reason = _add_python(package, found, subdir, locked, python, notes)
+        unknown = unknown or reason
+    else:
+        noarch = False
+        unknown = unknown or f"only its build backend {package.backend} knows all that it depends on"
+    if not name or not version:
+        missing = "name" if not name else "version"
+        if package.backend != "pixi-build-python":
+            raise CannotTell(f"only its build backend {package.backend} knows its {missing}")
+        raise problem(where=package.path, expected=f"a {missing} of the package", found="none")
+    if not platforms.is_version(version):
+        raise problem(where=package.path, expected="a version of the package", found=f"'{version}'")
+    run = [*found.tables["run-dependencies"], *python]
+    return Answer(
+        name=name.lower(),
+        version=version,
+        build_number=package.build_number,
+        noarch=noarch,
+        depends=texts(run),
+        constrains=texts(found.tables["run-constraints"]),
+        extra_depends={group: texts(specs) for group, specs in found.extras.items()},
+        run_exports={
+            group.replace("constraints", "constrains").replace("-", "_"): texts(s)
+            for group, s in found.run_exports.items()
+        },
+        host=[*found.tables["host-dependencies"], *python],
+        build=found.tables["build-dependencies"],
+        run=run,
+        unknown=unknown,
+        notes=notes,
+    )
+
+
+def _add_python(
+    package: Package,
+    found: Requirements,
+    subdir: str,
+    locked: SourceEntry | None,
+    python: list[CondaSpec],
+    notes: list[str],
+) -> tuple[str | None, str | None, bool, str | None]:
+    """Add what pixi-build-python adds; returns the name, the version, whether it is noarch, and what is unknown."""
+    config = dict(package.config)
+    for selector, more in package.target_config.items():
+        if platforms.selector_matches(selector, platforms.bare(subdir)):
+            config.update(more)
+            break
+    check_keys(config, PYTHON_CONFIG_KEYS, "[package.build.config]")
+    unknown = None
+    path = package.path.with_name("pyproject.toml")
+    project: dict[str, Any] = {}
+    build_system: dict[str, Any] = {}
+    if not config.get("ignore-pyproject-manifest"):
+        if path.is_file():
+            toml = _pyproject(path)
+            project, build_system = take_table(toml, "project", str(path)), take_table(toml, "build-system", str(path))
+        elif _was_built_with_python(locked):
+            raise problem(where=path, expected="the pyproject.toml that pixi-build-python needs", found="no such file")
+        else:
+            notes.append(f"'{package.name}' has no pyproject.toml, which pixi-build-python needs today")
+            return package.name, package.version, True, None
+    requires = [_requirement_name(line) for line in build_system.get("requires", [])]
+    compilers = config.get("compilers") or [name for name in requires if name in BRINGS_COMPILERS]
+    if compilers:
+        unknown = "only its build backend knows which compilers it takes"
+    if config.get("ignore-pypi-mapping") is False and (requires or project.get("dependencies")):
+        unknown = "only its build backend knows the conda names of its PyPI dependencies"
+    if config.get("abi3"):
+        unknown = "only its build backend knows what a package for any Python (abi3) depends on"
+    version_of_python = project.get("requires-python")
+    fields = {}
+    if version_of_python:
+        try:
+            fields = {"version": specifiers_text(SpecifierSet(version_of_python))}
+        except InvalidSpecifier as error:
+            raise problem(where=f"{path} requires-python", expected="a version", found=version_of_python) from error
+    python.append(CondaSpec("python", fields))
+    found.tables["host-dependencies"].append(CondaSpec(config.get("installer", "uv"), {}))
+    noarch = config["noarch"] if isinstance(config.get("noarch"), bool) else not compilers
+    return package.name or project.get("name"), package.version or project.get("version"), noarch, unknown
+
+
+def _was_built_with_python(locked: SourceEntry | None) -> bool:
+    return locked is not None and bool(locked.host_packages or any(d.split()[0] == "python" for d in locked.depends))
+
+
+def _pyproject(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise problem(where=path, expected="valid TOML", found=str(error)) from error
+
+
+def _requirement_name(line: object) -> str:
+    try:
+        return str(canonicalize_name(Requirement(str(line)).name))
+    except InvalidRequirement:
+        return ""
+
+
+def texts(specs: list[CondaSpec]) -> list[str]:
+    """Dependencies in the form that the lock uses: `numpy >=2`, and the name alone where any version will do."""
+    return list(dict.fromkeys(text_of(spec) for spec in specs))
+
+
+def text_of(spec: CondaSpec) -> str:
+    """One dependency in the form that the lock uses. Raises CannotTell where that form is unknown here."""
+    fields = {key: value for key, value in spec.fields.items() if key not in LOCATION_KEYS.split()}
+    if "url" in spec.fields and not spec.is_source:
+        raise CannotTell(f"it depends on a package at an address: {spec}")
+    if fields in ({}, {"version": "*"}):
+        return spec.name
+    if {"channel", "file-name", "license-family"} & set(fields) or not isinstance(fields.get("when", ""), str):
+        raise CannotTell(f"it has a dependency that only Pixi can write down: {spec}")
+    parts = []
+    for key in ("version", "build", "build-number", "subdir", "license", "when"):
+        if key in fields:
+            parts.append(f"{key.replace('-', '_')}={json.dumps(fields[key])}")
+    for key in ("extras", "flags"):
+        if fields.get(key):
+            parts.append(f"{key}=[{','.join(fields[key])}]")
+    return canonical(f"{spec.name}[{','.join(parts)}]")
+
+
+def canonical(text: str) -> str:
+    """A dependency in rattler's own spelling, so that two texts can be compared; unchanged where it reads no such."""
+    try:
+        return re.sub(r"^(\S+) \*$", r"\1", str(MatchSpec(text, False)))
+    except Exception:  # the exception types of rattler differ between its releases
+        return text
