@@ -70,10 +70,10 @@ class CannotBeMade(Exception):
 
 
 def say(*words, **more) -> str:
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, **more)
-    if done.returncode:
-        raise CannotBeMade(f"{words[0]} {words[1]}: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
-    return done.stdout.strip()
+    process = subprocess.run(list(map(str, words)), capture_output=True, text=True, **more)
+    if process.returncode:
+        raise CannotBeMade(f"{words[0]} {words[1]}: {(process.stderr or process.stdout).strip().splitlines()[-1:]}")
+    return process.stdout.strip()
 
 
 def configured(folder: Path) -> dict[str, str]:
@@ -123,7 +123,7 @@ def debian(cache: Path, folder: Path) -> Path:
 
 def files_of(distributions: tuple[str, ...], loaded: set[Path]) -> list[Path]:
     """The installed files of these distributions and of those that they need; of large ones what is in `loaded`."""
-    waiting, seen, found = list(distributions), set(), []
+    waiting, seen, paths = list(distributions), set(), []
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
         if name in seen:
@@ -140,10 +140,10 @@ def files_of(distributions: tuple[str, ...], loaded: set[Path]) -> list[Path]:
         files = [Path(distribution.locate_file(file)).resolve() for file in distribution.files or ()]
         files = [path for path in files if path.is_file() and path.suffix != ".pyc"]
         small = sum(path.stat().st_size for path in files) <= SMALL
-        found += [path for path in files if small or path in loaded or not CODE.search(path.name)]
+        paths += [path for path in files if small or path in loaded or not CODE.search(path.name)]
     # torch looks for its helper when it is imported; what else lies in bin/ are its own tests.
     unused = {"include", "tests", "bin"}
-    return sorted({p for p in found if p.name == "torch_shm_manager" or not unused & set(p.parts[-6:])})
+    return sorted({p for p in paths if p.name == "torch_shm_manager" or not unused & set(p.parts[-6:])})
 
 
 # At its end a training says which files of code it has opened.
@@ -180,16 +180,16 @@ def loaded(root: Path, folder: Path) -> set[Path]:
     return {Path(line).resolve() for line in Path(f"{output}.loaded").read_text().splitlines() if line.startswith("/")}
 
 
-def environment(place: Path, root: Path) -> list[Path]:
-    """The Python of these tests with those packages, as an environment of its own in `place`; its libraries.
+def environment(environment_folder: Path, root: Path) -> list[Path]:
+    """The Python of these tests with those packages, as an environment of its own in `environment_folder`; its libraries.
 
     Raises CannotBeMade where the images of it would not fit beside it.
     """
-    code = {path for path in loaded(root, place.parent) if path.suffix != ".pyc"}
-    found = {path for path in (*files_of(NEEDED, code), *code) if path.is_relative_to(PACKAGES) and path.is_file()}
-    large = {path for path in found if LIBRARY.search(path.name) and path.stat().st_size > LARGE_LIBRARY}
-    size = INTERPRETER + sum(path.stat().st_size for path in found - large)
-    if problem := room.problem(place.parent, COPIES * size):
+    code = {path for path in loaded(root, environment_folder.parent) if path.suffix != ".pyc"}
+    paths = {path for path in (*files_of(NEEDED, code), *code) if path.is_relative_to(PACKAGES) and path.is_file()}
+    large = {path for path in paths if LIBRARY.search(path.name) and path.stat().st_size > LARGE_LIBRARY}
+    size = INTERPRETER + sum(path.stat().st_size for path in paths - large)
+    if problem := room.problem(environment_folder.parent, COPIES * size):
         raise CannotBeMade(f"{COPIES} copies of an environment of {size / room.GIB:.1f} GiB: {problem}")
     stdlib, version = Path(sysconfig.get_path("stdlib")), f"python{sys.version_info[0]}.{sys.version_info[1]}"
     leave = (
@@ -206,31 +206,31 @@ def environment(place: Path, root: Path) -> list[Path]:
         "config-*",
         "*.pyc",
     )
-    shutil.copytree(stdlib, place / "lib" / version, ignore=shutil.ignore_patterns(*leave), symlinks=True)
-    (place / "bin").mkdir()
-    shutil.copy(Path(sys.executable).resolve(), place / "bin" / version)
+    shutil.copytree(stdlib, environment_folder / "lib" / version, ignore=shutil.ignore_patterns(*leave), symlinks=True)
+    (environment_folder / "bin").mkdir()
+    shutil.copy(Path(sys.executable).resolve(), environment_folder / "bin" / version)
     for name in ("python", "python3"):
-        (place / "bin" / name).symlink_to(version)
-    for path in found:
+        (environment_folder / "bin" / name).symlink_to(version)
+    for path in paths:
         name = path.relative_to(PACKAGES)
-        target = place / "lib" / version / "site-packages" / name
+        target = environment_folder / "lib" / version / "site-packages" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if path in large:
             target.symlink_to(f"{MOUNTED}/{name}")
         else:
             shutil.copy2(path, target)
-    return [path for path in found if LIBRARY.search(path.name)] + [
-        *(place / "lib" / version).rglob("lib-dynload/*.so")
+    return [path for path in paths if LIBRARY.search(path.name)] + [
+        *(environment_folder / "lib" / version).rglob("lib-dynload/*.so")
     ]
 
 
 def needed_by(binaries: list[Path]) -> list[Path]:
     """The shared libraries of this machine, and not of its Python packages, that these files need."""
-    found = set()
+    paths = set()
     for start in range(0, len(binaries), 200):
         listed = subprocess.run(["ldd", *binaries[start : start + 200]], capture_output=True, text=True).stdout
-        found |= {Path(name) for name in re.findall(r"=> (/\S+)", listed)}
-    return [path for path in sorted(found) if "site-packages" not in path.parts]
+        paths |= {Path(name) for name in re.findall(r"=> (/\S+)", listed)}
+    return [path for path in sorted(paths) if "site-packages" not in path.parts]
 
 
 def images(folder: Path, cache: Path, variables: dict[str, str], root: Path) -> None:

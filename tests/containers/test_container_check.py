@@ -61,13 +61,13 @@ ENTRYPOINT ["tini", "--"]
 """
 
 
-def accepted(folder, text, name="Containerfile"):
+def failed_checks(folder, text, name="Containerfile"):
     """The numbers of the checks that fail where this is the folder's container file."""
     if name != "apptainer.def":
         (folder / "Dockerfile").unlink(missing_ok=True)
     (folder / name).write_text(text)
-    asked = checks.run_checks(EXERCISE.checks, checks.Workspace(folder))
-    return [(check.number, answer) for check, answer in asked if answer.status != "ok"]
+    results = checks.run_checks(EXERCISE.checks, checks.Workspace(folder))
+    return [(check.number, answer) for check, answer in results if answer.status != "ok"]
 
 
 def test_other_correct_files_pass(clone):
@@ -103,10 +103,10 @@ def test_other_correct_files_pass(clone):
     ):
         if text.startswith("\ufeff"):
             text = ours.replace("FROM ", "from ").replace("RUN ", "run ").replace("COPY ", "Copy ")
-        assert accepted(clone.folder, text) == []
+        assert failed_checks(clone.folder, text) == []
 
 
-OURS = (SOLUTION / "Dockerfile").read_text()
+DOCKERFILE = (SOLUTION / "Dockerfile").read_text()
 DEFINITION = (SOLUTION / "apptainer.def").read_text()
 GPU = """ENV WORKSHOP_DEVICE=cuda \\
     NVIDIA_VISIBLE_DEVICES=all \\
@@ -231,29 +231,29 @@ CORRECT = {
 @pytest.mark.parametrize("case", CORRECT)
 def test_other_correct_variants_pass(clone, case):
     file, changes = CORRECT[case]
-    text = {"Dockerfile": OURS, "apptainer.def": DEFINITION}[file]
+    text = {"Dockerfile": DOCKERFILE, "apptainer.def": DEFINITION}[file]
     for find, replace in changes:
         assert find in text, find
         text = text.replace(find, replace)
-    assert accepted(clone.folder, *((text,) if file == "Dockerfile" else (text, file))) == []
+    assert failed_checks(clone.folder, *((text,) if file == "Dockerfile" else (text, file))) == []
 
 
 def test_a_variable_set_over_nvidias_base_image_counts(clone):
     _, changes = CORRECT["a base of NVIDIA's, which sets its own variables"]
     for find, replace in (*changes, ("WORKSHOP_DEVICE=cuda\n", "WORKSHOP_DEVICE=cuda NVIDIA_VISIBLE_DEVICES=void\n")):
         clone("Dockerfile", find, replace)
-    found = check.check_file(clone.folder / "Dockerfile", "cuda12")
-    assert [(finding.name, finding.found) for finding in found] == [("gpu-variables", "void")]
+    findings = check.check_file(clone.folder / "Dockerfile", "cuda12")
+    assert [(finding.name, finding.found) for finding in findings] == [("gpu-variables", "void")]
 
 
 def test_a_definition_that_only_converts_an_image_fails(clone):
     (clone.folder / "apptainer.def").unlink()
-    found = [
+    findings = [
         answer
         for _, answer in checks.run_checks(EXERCISE.checks, checks.Workspace(clone.folder))
         if answer.status == "fail"
     ]
-    assert [answer.found for answer in found] == ["no call of Pixi in %post"]
+    assert [answer.found for answer in findings] == ["no call of Pixi in %post"]
 
 
 # ---------------------------------------------------------------- the reading
@@ -297,15 +297,15 @@ def test_variables_expand_as_in_the_shell(word, value):
     values = {"V": "ab.a.b", "E": ""}
     assert dockerfile.expand(word, values) == value
     if shutil.which("bash"):
-        done = subprocess.run(["bash", "-c", f"printf %s {word}"], env=values, capture_output=True, text=True)
-        assert done.stdout == value
+        process = subprocess.run(["bash", "-c", f"printf %s {word}"], env=values, capture_output=True, text=True)
+        assert process.stdout == value
 
 
 def test_hadolint_finds_nothing_in_the_solution():
-    said = check.hadolint(SOLUTION / "Dockerfile")
-    if said == "not installed":
+    messages = check.hadolint(SOLUTION / "Dockerfile")
+    if messages == "not installed":
         pytest.skip("hadolint is not installed here")
-    assert said == []
+    assert messages == []
     starter = check.hadolint(FOLDER / "starter" / "Dockerfile")
     assert isinstance(starter, list)
 
@@ -340,12 +340,12 @@ def workshop(*words, cwd=ROOT):
 
 def test_text_and_json_report_the_same_findings(clone, refused):
     clone("Dockerfile", "USER 1000:1000", "")
-    told = workshop("container-check", clone.folder / "Dockerfile")
-    assert told.returncode == 1 and "error  root-user" in told.stdout and "1 to mend, 0 advised" in told.stdout
-    machine = workshop("container-check", clone.folder, "--json", "--environment", "cuda12")
-    found = json.loads(machine.stdout)
-    assert machine.returncode == 1 and found["passed"] is False
-    assert [f["name"] for file in found["files"] for f in file["findings"]] == ["root-user"]
+    process = workshop("container-check", clone.folder / "Dockerfile")
+    assert process.returncode == 1 and "error  root-user" in process.stdout and "1 to mend, 0 advised" in process.stdout
+    json_process = workshop("container-check", clone.folder, "--json", "--environment", "cuda12")
+    report = json.loads(json_process.stdout)
+    assert json_process.returncode == 1 and report["passed"] is False
+    assert [f["name"] for file in report["files"] for f in file["findings"]] == ["root-user"]
     assert workshop("container-check", SOLUTION).returncode == 0
     refused(workshop("container-check", clone.folder, "--environment", "nope"), "one of default, cpu")
     refused(workshop("container-check", clone.folder / "none"), "no such file or folder")
@@ -358,8 +358,8 @@ def test_text_and_json_report_the_same_findings(clone, refused):
     ):
         definition.write_text(DEFINITION.replace(find, replace))
         assert workshop("container-check", definition).returncode == 0
-        told = workshop("container-check", definition, "--environment", "cuda12")
-        assert told.returncode == 1 and f"error  {name}" in told.stdout and "1 to mend" in told.stdout
+        process = workshop("container-check", definition, "--environment", "cuda12")
+        assert process.returncode == 1 and f"error  {name}" in process.stdout and "1 to mend" in process.stdout
         definition.write_text(DEFINITION.replace(find, replace).replace("--environment {{ ENVIRONMENT }}", "--all"))
         assert f"error  {name}" in workshop("container-check", definition, "--environment", "cuda12").stdout
     definition.write_text(DEFINITION.replace("--environment {{ ENVIRONMENT }}", "--environment cpu"))
@@ -381,7 +381,7 @@ def test_files_outside_the_tutorial(tmp_path):
 
 
 def test_arbitrary_bytes_cause_no_traceback(tmp_path):
-    chance = random.Random(20261121)
+    rng = random.Random(20261121)
     ours = [(SOLUTION / name).read_bytes() for name in ("Dockerfile", "apptainer.def")]
     samples = [
         b"",
@@ -409,8 +409,8 @@ def test_arbitrary_bytes_cause_no_traceback(tmp_path):
     ]
     for text in ours:
         for _ in range(150):
-            at, length = chance.randrange(len(text)), chance.randrange(1, 40)
-            piece = bytes(chance.randrange(256) for _ in range(chance.randrange(4)))
+            at, length = rng.randrange(len(text)), rng.randrange(1, 40)
+            piece = bytes(rng.randrange(256) for _ in range(rng.randrange(4)))
             samples.append(text[:at] + piece + text[at + length :])
     for number, sample in enumerate(samples):
         for name in ("Dockerfile", "a.def"):
@@ -423,7 +423,7 @@ def test_arbitrary_bytes_cause_no_traceback(tmp_path):
                 assert str(error).count("\n") >= 3
 
 
-ODD = (
+MALFORMED = (
     "",
     "--x=y",
     "--x",
@@ -498,15 +498,15 @@ ODD = (
 def test_malformed_arguments_cause_no_traceback(tmp_path):
     """Every instruction with arguments that people leave out, mistype or write in the wrong form."""
     (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["linux-64"]\n')
-    path, chance = tmp_path / "Dockerfile", random.Random(20261122)
+    path, rng = tmp_path / "Dockerfile", random.Random(20261122)
     endings = ("", "E\n", "FROM 0\nCOPY --from=0 a b\n", "RUN pixi install --locked\nFROM b\nCOPY --from=0 / /\n")
     for name in sorted(dockerfile.INSTRUCTIONS):
-        for odd in (*ODD, *(f"{chance.choice(ODD)} {chance.choice(ODD)}" for _ in range(20))):
+        for arguments in (*MALFORMED, *(f"{rng.choice(MALFORMED)} {rng.choice(MALFORMED)}" for _ in range(20))):
             for start in ("", "FROM a AS b\n"):
-                text = f"{start}{name} {odd}\n{chance.choice(endings)}"
+                text = f"{start}{name} {arguments}\n{rng.choice(endings)}"
                 path.write_text(text)
                 try:
-                    check.check_file(path, chance.choice((None, "default")))
+                    check.check_file(path, rng.choice((None, "default")))
                 except WorkshopError as error:
                     assert str(error).count("\n") >= 3
                 except Exception as error:

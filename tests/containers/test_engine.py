@@ -42,14 +42,15 @@ def workshop(path, *words, cwd=ROOT):
 
 def test_without_an_engine_each_is_named_with_the_reason(path, refused):
     for command in ("container-build", "container-run", "container-test"):
-        said = refused(
+        message = refused(
             workshop(path(), command), "docker: not on the PATH", "podman: not on the PATH", "container-check"
         )
-        assert "buildah: not on the PATH" in said
-    asleep = "echo 'Cannot connect to the Docker daemon at unix:///x. Is it running?' >&2; exit 1"
-    refused(workshop(path(docker=asleep), "container-build"), "docker: Cannot connect to the Docker daemon")
+        assert "buildah: not on the PATH" in message
+    no_daemon = "echo 'Cannot connect to the Docker daemon at unix:///x. Is it running?' >&2; exit 1"
+    refused(workshop(path(docker=no_daemon), "container-build"), "docker: Cannot connect to the Docker daemon")
     refused(
-        workshop(path(docker=asleep, buildah="echo 6.1"), "container-run"), "buildah: it builds images and does not run"
+        workshop(path(docker=no_daemon, buildah="echo 6.1"), "container-run"),
+        "buildah: it builds images and does not run",
     )
     refused(workshop(path(), "container-build", "--engine", "podman"), "the container engine podman")
     os.unlink(f"{path()}/buildah")
@@ -60,7 +61,7 @@ def test_without_an_engine_each_is_named_with_the_reason(path, refused):
 
 
 @pytest.mark.parametrize(
-    "said, advice",
+    "error_line, advice",
     [
         ("write /var/lib/x: no space left on device", "df -h"),
         ("newuidmap: write to uid_map failed: Operation not permitted", "/etc/subuid"),
@@ -70,74 +71,76 @@ def test_without_an_engine_each_is_named_with_the_reason(path, refused):
         ("something else", "run the same command again"),
     ],
 )
-def test_a_failed_build_gives_one_message(path, refused, said, advice):
-    script = f'case "$1" in info) echo 5.0 ;; *) echo step 1; echo "Error: {said}" >&2; exit 125 ;; esac'
-    done = workshop(path(podman=script), "container-build", "cpu", cwd=ROOT)
-    refused(done, "the build with podman", said.strip(), advice)
-    assert "step 1" in done.stdout
+def test_a_failed_build_gives_one_message(path, refused, error_line, advice):
+    script = f'case "$1" in info) echo 5.0 ;; *) echo step 1; echo "Error: {error_line}" >&2; exit 125 ;; esac'
+    process = workshop(path(podman=script), "container-build", "cpu", cwd=ROOT)
+    refused(process, "the build with podman", error_line.strip(), advice)
+    assert "step 1" in process.stdout
 
 
 def test_environments_that_do_not_fit(path, refused, monkeypatch):
-    there = path(podman="echo 5.0")
-    refused(workshop(there, "container-build", "gpu"), "one of default, cpu, cpu-jax, cuda12", "'gpu'")
+    path_with_podman = path(podman="echo 5.0")
+    refused(workshop(path_with_podman, "container-build", "gpu"), "one of default, cpu, cpu-jax, cuda12", "'gpu'")
     monkeypatch.setattr(engine.images, "image_subdir", lambda: "linux-aarch64")
     assert engine.workspace_with("cpu", DOCKERFILE)
     with pytest.raises(engine.WorkshopError, match="one for linux-aarch64"):
         engine.workspace_with("cuda118-jax", DOCKERFILE)
-    refused(workshop(there, "container-build", "--file", "README"), "no such file")
-    refused(workshop(there, "container-build", "--build-arg", "x"), "NAME=VALUE")
+    refused(workshop(path_with_podman, "container-build", "--file", "README"), "no such file")
+    refused(workshop(path_with_podman, "container-build", "--build-arg", "x"), "NAME=VALUE")
 
 
 def test_a_missing_gpu_is_reported_before_the_container_starts(path, refused):
-    there = path(podman="echo 5.0")
-    refused(workshop(there, "container-run", "cuda12"), "NVIDIA driver", "container-run cpu")
+    path_with_podman = path(podman="echo 5.0")
+    refused(workshop(path_with_podman, "container-run", "cuda12"), "NVIDIA driver", "container-run cpu")
     workspace = manifest.load(ROOT / "pixi.toml")
     docker, podman = engine.Engine("docker", "docker", ""), engine.Engine("podman", "podman", "")
     assert engine.gpu_flags(docker, "cpu", workspace) == []
-    engine.nvidia_smi, kept = (lambda: {"driver": "570"}), engine.nvidia_smi
+    engine.nvidia_smi, original = (lambda: {"driver": "570"}), engine.nvidia_smi
     try:
         assert engine.gpu_flags(docker, "cuda12", workspace) == ["--gpus", "all"]
         assert engine.gpu_flags(podman, "cuda12", workspace) == ["--device", "nvidia.com/gpu=all"]
     finally:
-        engine.nvidia_smi = kept
+        engine.nvidia_smi = original
 
 
 def test_a_health_check_that_is_not_json_gives_one_message(path, refused, tmp_path):
-    file, said = tmp_path / "Dockerfile", "HEALTHCHECK --interval=1m "
-    file.write_text(f"FROM a\n{said}CMD ['python', '-c', 'pass']\n")
+    file, instruction = tmp_path / "Dockerfile", "HEALTHCHECK --interval=1m "
+    file.write_text(f"FROM a\n{instruction}CMD ['python', '-c', 'pass']\n")
     refused(workshop(path(podman="echo 5.0"), "container-test", "--file", file), "line 2", "double quotes", "['python'")
     for command, words in (('CMD ["a", "b"]', ["a", "b"]), ("cmd a CMD b", ["sh", "-c", "a CMD b"]), ("NONE", [])):
-        file.write_text(f"FROM a\n{said}{command}\n")
+        file.write_text(f"FROM a\n{instruction}{command}\n")
         assert image_checks.health_words(file, "cpu") == words
 
 
 def test_the_results_folder(path, refused, tmp_path):
-    there = path(podman="echo 5.0")
+    path_with_podman = path(podman="echo 5.0")
     (tmp_path / "file").write_text("x")
-    refused(workshop(there, "container-run", "--output", tmp_path / "file"), "a file of that name")
+    refused(workshop(path_with_podman, "container-run", "--output", tmp_path / "file"), "a file of that name")
     if os.geteuid() == 0:
         (tmp_path / "mine").mkdir()
-        refused(workshop(there, "container-run", "--output", tmp_path / "mine"), "chown 1000")
+        refused(workshop(path_with_podman, "container-run", "--output", tmp_path / "mine"), "chown 1000")
         assert (tmp_path / "mine").stat().st_uid == 0
-    refused(workshop(there, "container-run", "--output", tmp_path / "a:b"), "without a colon", "--output")
+    refused(workshop(path_with_podman, "container-run", "--output", tmp_path / "a:b"), "without a colon", "--output")
     assert not (tmp_path / "a:b").exists()
 
 
 def test_options_reach_the_script(path, tmp_path):
     script = f'case "$1" in run) echo "$@" > {tmp_path}/typed; exit 3 ;; *) echo 5.0 ;; esac'
-    there = path(podman=script)
+    path_with_podman = path(podman=script)
     for words in (["cpu", "--", "--epochs", "2"], ["cpu", "--epochs", "2"], ["--", "--epochs", "2"]):
-        done = workshop(
-            there,
+        process = workshop(
+            path_with_podman,
             "container-run",
             *words[:1] if words[0] == "cpu" else [],
             "--output",
             tmp_path / "results",
             *(words[1:] if words[0] == "cpu" else words),
         )
-        assert done.returncode == 1, done.stderr
-        typed = (tmp_path / "typed").read_text()
-        assert typed.rstrip().endswith("python exercise-2-pytorch-cu12/solution/train.py --epochs 2"), typed
+        assert process.returncode == 1, process.stderr
+        command_line = (tmp_path / "typed").read_text()
+        assert command_line.rstrip().endswith("python exercise-2-pytorch-cu12/solution/train.py --epochs 2"), (
+            command_line
+        )
         for flag in (
             "--read-only",
             "--network none",
@@ -145,13 +148,13 @@ def test_options_reach_the_script(path, tmp_path):
             "no-new-privileges",
             f"{tmp_path}/results:/workshop/results",
         ):
-            assert flag in typed
-    done = workshop(there, "container-run", "--output", tmp_path / "results")
+            assert flag in command_line
+    process = workshop(path_with_podman, "container-run", "--output", tmp_path / "results")
     assert (tmp_path / "typed").read_text().rstrip().endswith("reproducible-ml:cpu")
 
 
 @pytest.mark.parametrize(
-    "typed, environment, script",
+    "words, environment, script",
     [
         (["--data", "digits"], "cpu", "--data digits"),
         (["default", "--data", "digits"], "default", "--data digits"),
@@ -161,38 +164,38 @@ def test_options_reach_the_script(path, tmp_path):
         (["--engine", "podman", "--help"], "", ""),
     ],
 )
-def test_unknown_options_go_to_the_script(path, tmp_path, typed, environment, script):
-    there = path(podman=f'case "$1" in run) echo "$@" > {tmp_path}/typed ;; *) echo 5.0 ;; esac')
-    done = (
-        workshop(there, "container-run", "--output", tmp_path / "results", *typed)
-        if typed[0][0] == "-"
-        else (workshop(there, "container-run", typed[0], "--output", tmp_path / "results", *typed[1:]))
+def test_unknown_options_go_to_the_script(path, tmp_path, words, environment, script):
+    path_with_podman = path(podman=f'case "$1" in run) echo "$@" > {tmp_path}/typed ;; *) echo 5.0 ;; esac')
+    process = (
+        workshop(path_with_podman, "container-run", "--output", tmp_path / "results", *words)
+        if words[0][0] == "-"
+        else (workshop(path_with_podman, "container-run", words[0], "--output", tmp_path / "results", *words[1:]))
     )
-    assert done.returncode == 0, done.stderr
-    if "--help" in typed:
-        assert "usage: workshop container-run" in done.stdout
+    assert process.returncode == 0, process.stderr
+    if "--help" in words:
+        assert "usage: workshop container-run" in process.stdout
     else:
-        said = (tmp_path / "typed").read_text().strip()
-        assert said.endswith(f" reproducible-ml:{environment} python {engine.SCRIPT} {script}"), said
+        command_line = (tmp_path / "typed").read_text().strip()
+        assert command_line.endswith(f" reproducible-ml:{environment} python {engine.SCRIPT} {script}"), command_line
 
 
-@pytest.mark.parametrize("code, ours", [(0, 0), (1, 1), (3, 1), (85, 85), (125, 1), (130, 130), (137, 1)])
-def test_exit_codes_85_and_130_are_passed_on(path, tmp_path, code, ours):
-    there = path(podman=f'case "$1" in run) exit {code} ;; *) echo 5.0 ;; esac')
-    assert workshop(there, "container-run", "cpu", "--output", tmp_path / "results").returncode == ours
+@pytest.mark.parametrize("code, expected", [(0, 0), (1, 1), (3, 1), (85, 85), (125, 1), (130, 130), (137, 1)])
+def test_exit_codes_85_and_130_are_passed_on(path, tmp_path, code, expected):
+    path_with_podman = path(podman=f'case "$1" in run) exit {code} ;; *) echo 5.0 ;; esac')
+    assert workshop(path_with_podman, "container-run", "cpu", "--output", tmp_path / "results").returncode == expected
 
 
 def test_the_arguments_of_a_build(tmp_path):
     workspace = manifest.load(ROOT / "pixi.toml")
-    given = engine.build_arguments(workspace, "cpu", ROOT)
-    assert given["ENVIRONMENT"] == "cpu" and given["LOCK_SHA256"] == sha256_of(ROOT / "pixi.lock")
-    assert given["REVISION"][:40] == shell.git(ROOT, "rev-parse", "HEAD")
+    build_args = engine.build_arguments(workspace, "cpu", ROOT)
+    assert build_args["ENVIRONMENT"] == "cpu" and build_args["LOCK_SHA256"] == sha256_of(ROOT / "pixi.lock")
+    assert build_args["REVISION"][:40] == shell.git(ROOT, "rev-parse", "HEAD")
     assert "REVISION" not in engine.build_arguments(workspace, "cpu", tmp_path)  # not a checkout
-    moment = shell.git(ROOT, "log", "-1", "--format=%ct")
-    docker = engine.build_command(engine.Engine("docker", "docker", ""), DOCKERFILE, ROOT, "a:b", given)
-    assert f"SOURCE_DATE_EPOCH={moment}" in docker and docker[-1] == str(ROOT)
-    buildah = engine.build_command(engine.Engine("buildah", "buildah", ""), DOCKERFILE, ROOT, "a:b", given)
-    assert buildah[buildah.index("--timestamp") + 1] == moment and "--skip-unused-stages=false" in buildah
+    commit_time = shell.git(ROOT, "log", "-1", "--format=%ct")
+    docker = engine.build_command(engine.Engine("docker", "docker", ""), DOCKERFILE, ROOT, "a:b", build_args)
+    assert f"SOURCE_DATE_EPOCH={commit_time}" in docker and docker[-1] == str(ROOT)
+    buildah = engine.build_command(engine.Engine("buildah", "buildah", ""), DOCKERFILE, ROOT, "a:b", build_args)
+    assert buildah[buildah.index("--timestamp") + 1] == commit_time and "--skip-unused-stages=false" in buildah
 
 
 def test_the_build_context_contains_only_what_is_copied():

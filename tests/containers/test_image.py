@@ -33,9 +33,9 @@ pytestmark = [
 def engines():
     """The variables under which buildah and podman work in a folder of their own, with the two base images in it."""
     pytest.importorskip("torch", reason="the stand-in environment is made of this one's torch")
-    done = subprocess.run([ROOT / "tests" / "containers" / "install_containers.sh"], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(done.stderr.strip())
+    process = subprocess.run([ROOT / "tests" / "containers" / "install_containers.sh"], capture_output=True, text=True)
+    if process.returncode:
+        pytest.skip(process.stderr.strip())
     folder = room.new_folder("workshop-images-")
     reaper.owns(folder)
     variables = image_parts.configured(folder)
@@ -61,9 +61,9 @@ def build(engines, tag, *more):
     # The revision by hand: a file that is saved while these tests run makes the checkout dirty, and the label another.
     given = (f"PIXI_IMAGE={image_parts.STAND_IN}", f"BASE_IMAGE={image_parts.BASE}", f"REVISION={'c' * 40}")
     words = [word for argument in given for word in ("--build-arg", argument)]
-    done = workshop(engines, "container-build", "cpu", "--engine", "buildah", "--tag", tag, *words, *more)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-    return done.stdout.splitlines()[-1].split()[-1]
+    process = workshop(engines, "container-build", "cpu", "--engine", "buildah", "--tag", tag, *words, *more)
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr
+    return process.stdout.splitlines()[-1].split()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,10 @@ def results():
     """A folder that the image's user can write, under one that it can reach."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        place = Path(folder, "results")
-        place.mkdir()
-        os.chown(place, engine.USER, engine.USER)
-        yield place
+        results_folder = Path(folder, "results")
+        results_folder.mkdir()
+        os.chown(results_folder, engine.USER, engine.USER)
+        yield results_folder
 
 
 def test_two_builds_have_one_digest(engines, image):
@@ -96,7 +96,7 @@ def test_two_builds_have_one_digest(engines, image):
 
 
 def test_it_trains_without_root_or_network_and_writes_a_record(engines, image, results, tmp_path):
-    done = workshop(
+    process = workshop(
         engines,
         "container-run",
         "cpu",
@@ -114,8 +114,8 @@ def test_it_trains_without_root_or_network_and_writes_a_record(engines, image, r
         "--output",
         "/workshop/results/one",
     )
-    assert done.returncode == 0, done.stderr
-    assert "--read-only" in done.stderr and "--network none" in done.stderr
+    assert process.returncode == 0, process.stderr
+    assert "--read-only" in process.stderr and "--network none" in process.stderr
     record = record_of(results / "one")
     assert record["metrics"][0]["value"] > 0.9
     assert sha_of(results / "one") == sha256_of(results / "one" / "weights.safetensors")
@@ -147,7 +147,7 @@ def test_it_trains_without_root_or_network_and_writes_a_record(engines, image, r
 
 
 def test_without_a_folder_for_the_results_it_stops_before_it_trains(engines, image, refused):
-    done = podman(
+    process = podman(
         engines,
         "run",
         "--rm",
@@ -161,15 +161,15 @@ def test_without_a_folder_for_the_results_it_stops_before_it_trains(engines, ima
         "--epochs",
         "1",
     )
-    refused(done, "/workshop/results", "--volume")
-    assert "epoch 1" not in done.stdout
+    refused(process, "/workshop/results", "--volume")
+    assert "epoch 1" not in process.stdout
 
 
 def test_every_command_sees_the_environment(engines, image):
     """Without an entry point, as apptainer exec and batch systems start things; and with any user's number."""
     code = "import os, shutil, sys; print(sys.prefix, os.getuid(), shutil.which('pixi'), os.environ['CONDA_PREFIX'])"
     for user, number in ((), "1000"), (("--user", "4711:4711"), "4711"):
-        done = podman(
+        process = podman(
             engines,
             "run",
             "--rm",
@@ -185,22 +185,22 @@ def test_every_command_sees_the_environment(engines, image):
             code,
         )
         prefix = "/workshop/.pixi/envs/cpu"
-        assert done.stdout.split() == [prefix, number, "None", prefix], done.stderr
+        assert process.stdout.split() == [prefix, number, "None", prefix], process.stderr
 
 
 def test_the_image_contains_nothing_of_the_build(engines, image):
     script = "ls -A /workshop /root /tmp; find / -xdev -user 1000 2>/dev/null; command -v pixi gcc make; true"
-    done = podman(engines, "run", "--rm", "--network", "none", "localhost/test:1", "sh", "-c", script)
-    listed = done.stdout.split()
+    process = podman(engines, "run", "--rm", "--network", "none", "localhost/test:1", "sh", "-c", script)
+    listed = process.stdout.split()
     assert {"pixi.toml", "pixi.lock", "common", "results", ".pixi"} <= set(listed)
     for unwanted in (".git", "tests", "rattler", "expected", "stand-in", "/usr/bin/gcc", "/usr/local/bin/pixi"):
         assert unwanted not in listed, listed
 
 
 def test_container_test_lists_its_checks(engines, image):
-    done = workshop(engines, "container-test", "cpu", "--tag", "localhost/test:1", "--engine", "podman")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "6 passed, 0 failed"
+    process = workshop(engines, "container-test", "cpu", "--tag", "localhost/test:1", "--engine", "podman")
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert process.stdout.splitlines()[-1] == "6 passed, 0 failed"
 
 
 def test_labels_name_the_revision_and_the_lock(engines, image):
@@ -228,16 +228,20 @@ def test_a_gpu_build_sets_the_gpu_variables(engines, tmp_path):
         "localhost/gpu:1",
         tmp_path,
     ]
-    done = subprocess.run(line, env=os.environ | engines, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    done = podman(engines, "run", "--rm", "--network", "none", "localhost/gpu:1", "env")
-    for said in ("WORKSHOP_DEVICE=cuda", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"):
-        assert said in done.stdout.splitlines()
+    process = subprocess.run(line, env=os.environ | engines, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    process = podman(engines, "run", "--rm", "--network", "none", "localhost/gpu:1", "env")
+    for variable in (
+        "WORKSHOP_DEVICE=cuda",
+        "NVIDIA_VISIBLE_DEVICES=all",
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+    ):
+        assert variable in process.stdout.splitlines()
 
 
 def test_a_wrong_lock_stops_the_build(engines, refused):
     words = ("--build-arg", f"PIXI_IMAGE={image_parts.STAND_IN}", "--build-arg", f"BASE_IMAGE={image_parts.BASE}")
-    done = workshop(
+    process = workshop(
         engines,
         "container-build",
         "cpu",
@@ -249,8 +253,8 @@ def test_a_wrong_lock_stops_the_build(engines, refused):
         "--build-arg",
         f"LOCK_SHA256={'0' * 64}",
     )
-    refused(done, "the build with buildah")
-    assert "pixi.lock: FAILED" in done.stdout
+    refused(process, "the build with buildah")
+    assert "pixi.lock: FAILED" in process.stdout
 
 
 def test_a_missing_image(engines, refused):

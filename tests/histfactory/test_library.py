@@ -24,13 +24,13 @@ PACKAGE = ROOT / "common" / "histfactory"
 
 def imports_of(path) -> set[str]:
     """Names of the modules that a file imports, wherever in it."""
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module)
-    return found
+            modules.add(node.module)
+    return modules
 
 
 def test_it_needs_numpy_and_scipy_alone_and_jsonpatch_for_patch_sets():

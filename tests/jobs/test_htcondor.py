@@ -35,12 +35,12 @@ def test_submit_files_are_parsed_as_htcondors_bindings_parse_them(name):
     """Every key with its value, and what is queued; the bindings put no $(NAME) in, so ours are asked for one by one."""
     bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
     path = FOLDER / name / "train.sub"
-    ours, theirs = batch_files.read_submit(path), bindings.Submit(path.read_text())
-    found = {key.lower(): theirs.expand(key) for key in theirs if not key.startswith(("$", "_"))}
-    assert set(found) == set(ours.keys)
-    for key, value in ours.keys.items():
+    our_file, bindings_file = batch_files.read_submit(path), bindings.Submit(path.read_text())
+    bindings_keys = {key.lower(): bindings_file.expand(key) for key in bindings_file if not key.startswith(("$", "_"))}
+    assert set(bindings_keys) == set(our_file.keys)
+    for key, value in our_file.keys.items():
         value = value.replace("$(ClusterId)", "1")  # what the bindings put in before there is a job
-        assert re.sub(r"\$\(\w+\)", "", value) == re.sub(r"\$\(\w+\)", "", found[key]), key
+        assert re.sub(r"\$\(\w+\)", "", value) == re.sub(r"\$\(\w+\)", "", bindings_keys[key]), key
 
 
 @pytest.mark.parametrize("name", ["starter", "solution"])
@@ -48,8 +48,8 @@ def test_variables_on_the_command_line_override_the_file(name):
     """`condor_submit seed=4 run=results/mine train.sub` puts these lines before those of the file."""
     bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
     text = (FOLDER / name / "train.sub").read_text()
-    told = bindings.Submit("seed = 4\nrun = results/mine\n" + text).expand("environment")
-    assert " RUN=results/mine " in told and " SEED=4 " in told
+    environment = bindings.Submit("seed = 4\nrun = results/mine\n" + text).expand("environment")
+    assert " RUN=results/mine " in environment and " SEED=4 " in environment
 
 
 def test_a_misspelt_key_is_refused_although_the_bindings_accept_it(tmp_path):
@@ -63,7 +63,7 @@ def test_a_misspelt_key_is_refused_although_the_bindings_accept_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (("request_memory", "requestmemory"), "request_memory = ..."),
         (("universe        =", "univers ="), "universe = ..."),
@@ -73,13 +73,13 @@ def test_a_misspelt_key_is_refused_although_the_bindings_accept_it(tmp_path):
         (("universe        = container", "universe container"), "key = value"),
     ],
 )
-def test_mistakes_that_condor_submit_accepts(tmp_path, change, said):
+def test_mistakes_that_condor_submit_accepts(tmp_path, change, message):
     text = SUBMIT.read_text()
     assert change[0] in text
     (tmp_path / "train.sub").write_text(text.replace(*change))
     with pytest.raises(WorkshopError) as caught:
         batch_files.read_submit(tmp_path / "train.sub")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_submit_file_syntax(tmp_path):
@@ -125,16 +125,16 @@ class Pool:
             (r"request_cpus.*", "request_cpus = 1"),
         ):
             text = re.sub(find, replace, text)
-        told = (
+        environment = (
             batch_files.environment_variables(batch_files.read_submit(SUBMIT)) | {"WORKSHOP_CACHE": "cache"} | changes
         )
-        told |= {"RUN": "$(run)", "SEED": "$(seed)"}
-        line = " ".join(f"{key}={value}" for key, value in told.items())
+        environment |= {"RUN": "$(run)", "SEED": "$(seed)"}
+        line = " ".join(f"{key}={value}" for key, value in environment.items())
         text = re.sub(r"(?m)^environment .*", lambda _: f'environment = "{line}"', text)
         (self.clone / f"{name}.sub").write_text(text)
-        done = self.run("condor_submit", "seed=3", f"run=results/{name}", f"{name}.sub")
-        assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr
-        return re.search(r"cluster (\d+)", done.stdout)[1]
+        process = self.run("condor_submit", "seed=3", f"run=results/{name}", f"{name}.sub")
+        assert process.returncode == 0 and "WARNING" not in process.stderr, process.stderr
+        return re.search(r"cluster (\d+)", process.stdout)[1]
 
     def log(self, job):
         path = self.clone / f"htcondor-{job}.log"
@@ -167,22 +167,22 @@ def pool(request):
         pytest.skip(
             f"the interpreter lies in {sys.base_prefix}, which the pool has too: use one in a folder of its own"
         )
-    with open(POOL / "master.log", "w") as said:
-        master = subprocess.Popen([SCRIPT, "run", POOL, *folders], stdout=said, stderr=said)
+    with open(POOL / "master.log", "w") as log:
+        master = subprocess.Popen([SCRIPT, "run", POOL, *folders], stdout=log, stderr=log)
     try:
-        found = Pool(POOL / "home/learner/clone")
+        result = Pool(POOL / "home/learner/clone")
         deadline = time.monotonic() + 120
-        while "slot1" not in found.status():
+        while "slot1" not in result.status():
             assert master.poll() is None and time.monotonic() < deadline, (POOL / "master.log").read_text()
             time.sleep(0.5)
-        shutil.rmtree(found.clone, ignore_errors=True)
+        shutil.rmtree(result.clone, ignore_errors=True)
         for name in ("common", "exercise-2-pytorch-cu12", "exercise-5-container"):
             ignored = shutil.ignore_patterns("__pycache__", "*.lock")
-            shutil.copytree(ROOT / name, found.clone / name, ignore=ignored)
+            shutil.copytree(ROOT / name, result.clone / name, ignore=ignored)
         owner = (POOL / "home/learner").stat()
-        for path in (found.clone, *found.clone.rglob("*")):
+        for path in (result.clone, *result.clone.rglob("*")):
             os.chown(path, owner.st_uid, owner.st_gid)
-        yield found
+        yield result
     finally:
         subprocess.run([SCRIPT, "stop", POOL], check=True)
         master.wait()
@@ -197,11 +197,15 @@ def test_an_evicted_job_continues_to_the_same_weights(pool, command, tmp_path):
     pool.wait(job, lambda: "\n005 (" in pool.log(job), "not ended")
     log = pool.log(job)
     assert log.count("\n004 (") == 1 and log.count("\n001 (") == 2 and "(return value 0)" in log
-    place = pool.clone / "results" / "evicted"
-    said = record_of(place)
-    assert said["job"]["scheduler"] == "htcondor" and said["job"]["id"] == f"{job}.0" and said["job"]["restarts"] == 1
-    assert len(said["resumed_after_epochs"]) == 1 and 1 <= said["resumed_after_epochs"][0] < 40
-    whole = command(
+    run = pool.clone / "results" / "evicted"
+    run_record = record_of(run)
+    assert (
+        run_record["job"]["scheduler"] == "htcondor"
+        and run_record["job"]["id"] == f"{job}.0"
+        and run_record["job"]["restarts"] == 1
+    )
+    assert len(run_record["resumed_after_epochs"]) == 1 and 1 <= run_record["resumed_after_epochs"][0] < 40
+    uninterrupted = command(
         SOLUTION,
         "--data",
         "digits",
@@ -215,7 +219,7 @@ def test_an_evicted_job_continues_to_the_same_weights(pool, command, tmp_path):
         tmp_path / "w",
         timeout=LIMIT,
     )
-    assert whole.returncode == 0 and sha_of(place) == sha_of(tmp_path / "w")
+    assert uninterrupted.returncode == 0 and sha_of(run) == sha_of(tmp_path / "w")
 
 
 @in_a_pool
@@ -223,9 +227,9 @@ def test_each_checkpoint_is_transferred(pool, command, tmp_path):
     """Every 20 s the training is told, ends with 85, and HTCondor transfers the checkpoint and starts it again."""
     job = pool.submit("often", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="60", CHECKPOINT_AFTER="20")
     pool.wait(job, lambda: "\n005 (" in pool.log(job), "not ended")
-    said = record_of(pool.clone / "results" / "often")
-    assert "(return value 0)" in pool.log(job) and said["resumed_after_epochs"]
-    whole = command(
+    run_record = record_of(pool.clone / "results" / "often")
+    assert "(return value 0)" in pool.log(job) and run_record["resumed_after_epochs"]
+    uninterrupted = command(
         SOLUTION,
         "--data",
         "digits",
@@ -239,7 +243,7 @@ def test_each_checkpoint_is_transferred(pool, command, tmp_path):
         tmp_path / "w",
         timeout=LIMIT,
     )
-    assert whole.returncode == 0 and sha_of(pool.clone / "results" / "often") == sha_of(tmp_path / "w")
+    assert uninterrupted.returncode == 0 and sha_of(pool.clone / "results" / "often") == sha_of(tmp_path / "w")
 
 
 @in_a_pool

@@ -27,8 +27,8 @@ class Jobs:
 def test_the_solution_passes_and_the_starter_fails_every_check(tmp_path):
     for name, wanted in (("solution", "ok"), ("starter", "fail")):
         workspace = checks.Workspace(FOLDER / name, tmp_path / name)
-        found = {check.number: answer for check, answer in checks.run_checks(Jobs.checks, workspace)}
-        assert {answer.status for answer in found.values()} == {wanted}, found
+        results = {check.number: answer for check, answer in checks.run_checks(Jobs.checks, workspace)}
+        assert {answer.status for answer in results.values()} == {wanted}, results
 
 
 @needs_bash
@@ -48,12 +48,12 @@ def test_shellcheck_finds_nothing_in_the_job_scripts():
         *(ROOT / "tests").rglob("*.sh"),
         *(ROOT / "common").rglob("*.sh"),
     ]
-    done = subprocess.run([shellcheck, "-x", *scripts], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and len(scripts) >= 9, done.stdout
+    process = subprocess.run([shellcheck, "-x", *scripts], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0 and len(scripts) >= 9, process.stdout
 
 
 # Other correct ones: one file that does it all, a job step, short options, a container of another make.
-OWN = """#!/bin/bash
+ONE_FILE = """#!/bin/bash
 #SBATCH -J seeds -N 1 -n1 -c 2
 #SBATCH --gpus-per-node=a100:1 --mem-per-cpu 2000
 #SBATCH -t 1-00
@@ -72,7 +72,7 @@ while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
 if [ $code = 85 ]; then scontrol requeue $SLURM_JOB_ID; fi
 exit $code
 """
-STEP = """#!/usr/bin/env bash
+JOB_STEP = """#!/usr/bin/env bash
 #SBATCH --gpus=1
 #SBATCH --mem=4G --time=90
 #SBATCH --signal=USR1@120
@@ -120,8 +120,8 @@ queue number in (
 """
 
 ALTERNATIVES = {
-    "one file with short options": {"train.sbatch": OWN},
-    "a job step, which Slurm tells itself": {"train.sbatch": STEP},
+    "one file with short options": {"train.sbatch": ONE_FILE},
+    "a job step, which Slurm tells itself": {"train.sbatch": JOB_STEP},
     "an array with podman and a table of seeds": {"array.sbatch": ARRAY},
     "another submit file": {"train.sub": SUBMIT},
     "singularity": {"train.sh": ("(apptainer exec", "(singularity exec")},
@@ -145,8 +145,8 @@ def test_other_correct_job_files_pass(learner, tmp_path, name):
         shutil.copy(FOLDER / "solution" / "train.sbatch", learner.folder / "whole.sbatch")
         learner("array.sbatch", "solution/train.sbatch", "solution/whole.sbatch")
     workspace = checks.Workspace(learner.folder, tmp_path / "scratch")
-    found = {check.number: answer for check, answer in checks.run_checks(Jobs.checks, workspace)}
-    assert {answer.status for answer in found.values()} == {"ok"}, found
+    results = {check.number: answer for check, answer in checks.run_checks(Jobs.checks, workspace)}
+    assert {answer.status for answer in results.values()} == {"ok"}, results
 
 
 def test_options_are_read_as_sbatch_reads_them(tmp_path):
@@ -166,7 +166,7 @@ def test_options_are_read_as_sbatch_reads_them(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("--tiem=3", "--time"),
         ("--mem", "a value for --mem"),
@@ -177,12 +177,12 @@ def test_options_are_read_as_sbatch_reads_them(tmp_path):
         ("hetjob", "one job"),
     ],
 )
-def test_options_that_sbatch_would_refuse(tmp_path, line, said):
+def test_options_that_sbatch_would_refuse(tmp_path, line, message):
     path = tmp_path / "job.sbatch"
     path.write_text(f"#!/bin/sh\n#SBATCH {line}\n")
     with pytest.raises(WorkshopError) as caught:
         batch_files.read_batch(path)
-    assert "line 2" in caught.value.looked_at and said in str(caught.value)
+    assert "line 2" in caught.value.looked_at and message in str(caught.value)
 
 
 def test_files_that_are_not_job_files(tmp_path):

@@ -48,18 +48,18 @@ def slurm(tmp_path_factory):
     """The folder of a Slurm that is up; its configuration is in slurm.conf."""
     installed = subprocess.run([SCRIPT, "install"], capture_output=True, text=True)
     if installed.returncode:
-        said = (installed.stderr.strip() or installed.stdout.strip() or "no word why").splitlines()[-1]
-        pytest.skip(f"Slurm cannot be installed here: {said}")
-    place = tmp_path_factory.mktemp("slurm")
-    reaper.owns(place)
+        reason = (installed.stderr.strip() or installed.stdout.strip() or "no word why").splitlines()[-1]
+        pytest.skip(f"Slurm cannot be installed here: {reason}")
+    folder = tmp_path_factory.mktemp("slurm")
+    reaper.owns(folder)
     ports = {"SLURM_TEST_PORT": str(free_ports(3))}
     try:
-        up = subprocess.run([SCRIPT, "start", place], env=os.environ | ports, capture_output=True, text=True)
-        if up.returncode:
-            pytest.skip(f"Slurm does not start here: {up.stderr.strip()[-800:]}")
-        yield place
+        started = subprocess.run([SCRIPT, "start", folder], env=os.environ | ports, capture_output=True, text=True)
+        if started.returncode:
+            pytest.skip(f"Slurm does not start here: {started.stderr.strip()[-800:]}")
+        yield folder
     finally:
-        subprocess.run([SCRIPT, "stop", place], check=True)
+        subprocess.run([SCRIPT, "stop", folder], check=True)
 
 
 @pytest.fixture
@@ -90,18 +90,18 @@ class Cluster:
     def submit(self, script="train.sbatch", *options, **changed):
         """The number of the new job."""
         words = ("sbatch", "--parsable", "--cpus-per-task=1", "--mem=1G", *options)
-        done = self.run(*words, f"exercise-5-container/solution/{script}", **changed)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        process = self.run(*words, f"exercise-5-container/solution/{script}", **changed)
+        assert process.returncode == 0, process.stderr
+        return process.stdout.strip()
 
     def ended(self, job, n=1):
         """What Slurm wrote of the last end of each of the job's n tasks: (state, exit code), once none is in its queue."""
         deadline = time.monotonic() + LIMIT
         while time.monotonic() < deadline:
             if not self.run("squeue", "-h", "-j", job).stdout.strip():
-                found = self.records(job)
-                if len(found) >= n:
-                    return found
+                records = self.records(job)
+                if len(records) >= n:
+                    return records
             time.sleep(0.1)
         raise AssertionError(self.run("scontrol", "show", "job", job).stdout + self.logs())
 
@@ -139,17 +139,20 @@ class Cluster:
 def test_a_job_trains_and_writes_its_record(cluster):
     job = cluster.submit()
     assert cluster.ended(job) == [("COMPLETED", "0:0")], cluster.logs()
-    place = cluster.folder / "results" / "exercise-2-pytorch-cu12" / f"slurm-{job}"
-    said = record_of(place)
-    assert said["job"] == {
+    run = cluster.folder / "results" / "exercise-2-pytorch-cu12" / f"slurm-{job}"
+    run_record = record_of(run)
+    assert run_record["job"] == {
         "scheduler": "slurm",
         "id": job,
         "array": None,
         "task": None,
-        "node": said["job"]["node"],
+        "node": run_record["job"]["node"],
         "restarts": 0,
     }
-    assert said["job"]["node"] in ("n1", "n2") and said["device"] == said["device"] | {"type": "cpu", "threads": 1}
+    assert run_record["job"]["node"] in ("n1", "n2") and run_record["device"] == run_record["device"] | {
+        "type": "cpu",
+        "threads": 1,
+    }
     assert "test accuracy" in (cluster.folder / f"slurm-{job}.log").read_text()
 
 
@@ -157,8 +160,8 @@ def test_a_job_trains_and_writes_its_record(cluster):
 def test_a_requeued_job_ends_with_the_same_weights(cluster, command, tmp_path, how):
     """Told by a signal it ends its epoch and puts itself back; requeued by another hand, it is killed where it is."""
     epochs = "12"
-    place = tmp_path / "results" / "job"
-    job = cluster.submit("train.sbatch", EPOCHS=epochs, RUN=str(place))
+    run = tmp_path / "results" / "job"
+    job = cluster.submit("train.sbatch", EPOCHS=epochs, RUN=str(run))
     cluster.wait_for(tmp_path / "results" / "job.partial" / record.CHECKPOINT)
     if how == "scancel --signal":
         assert cluster.run("scancel", "--signal=USR1", "--batch", job).returncode == 0
@@ -166,22 +169,24 @@ def test_a_requeued_job_ends_with_the_same_weights(cluster, command, tmp_path, h
         assert cluster.run("scontrol", "requeue", job).returncode == 0
     cluster.wait_until_queued_again(job)
     log = (tmp_path / f"slurm-{job}.log").read_text()
-    assert not place.exists()
+    assert not run.exists()
     if how != "scontrol requeue":
         assert "stopped by SIGTERM: " in log and "back into the queue" in log
     assert cluster.ended(job)[-1] == ("COMPLETED", "0:0"), cluster.logs()
-    said = record_of(place)
-    assert said["job"]["id"] == job and said["job"]["restarts"] == 1
-    assert len(said["resumed_after_epochs"]) == 1 and 1 <= said["resumed_after_epochs"][0] < int(epochs)
-    whole = command(SOLUTION, "--data", "digits", "--epochs", epochs, "--device", "cpu", "--output", tmp_path / "whole")
-    assert whole.returncode == 0 and sha_of(place) == sha_of(tmp_path / "whole")
+    run_record = record_of(run)
+    assert run_record["job"]["id"] == job and run_record["job"]["restarts"] == 1
+    assert len(run_record["resumed_after_epochs"]) == 1 and 1 <= run_record["resumed_after_epochs"][0] < int(epochs)
+    uninterrupted = command(
+        SOLUTION, "--data", "digits", "--epochs", epochs, "--device", "cpu", "--output", tmp_path / "whole"
+    )
+    assert uninterrupted.returncode == 0 and sha_of(run) == sha_of(tmp_path / "whole")
     assert (tmp_path / f"slurm-{job}.log").read_text().startswith(log[:200])  # the log was appended to
 
 
 def test_slurm_signals_the_job_before_its_time_limit(cluster, tmp_path):
     """A limit of two minutes, with the signal a minute before; Slurm looks at the limits every half minute."""
-    place = tmp_path / "results" / "job"
-    job = cluster.submit("train.sbatch", "--time=2", "--signal=B:USR1@60", EPOCHS="5000", RUN=str(place))
+    run = tmp_path / "results" / "job"
+    job = cluster.submit("train.sbatch", "--time=2", "--signal=B:USR1@60", EPOCHS="5000", RUN=str(run))
     cluster.wait_for(tmp_path / "results" / "job.partial" / record.CHECKPOINT)
     cluster.wait_until_queued_again(job, and_go_on=False)
     log = cluster.logs()
@@ -198,10 +203,10 @@ def test_an_array_trains_four_seeds(cluster, command, tmp_path):
     assert [run["seed"] for run in runs] == [run["job"]["task"] for run in runs] == [0, 1, 2, 3]
     assert {run["job"]["array"] for run in runs} == {job} and len({run["job"]["id"] for run in runs}) == 4
     assert len({sha_of(home / f"slurm-{job}-seed{seed}") for seed in range(4)}) == 4
-    whole = command(
+    uninterrupted = command(
         SOLUTION, "--data", "digits", "--epochs", 2, "--seed", 2, "--device", "cpu", "--output", tmp_path / "2"
     )
-    assert whole.returncode == 0 and sha_of(home / f"slurm-{job}-seed2") == sha_of(tmp_path / "2")
+    assert uninterrupted.returncode == 0 and sha_of(home / f"slurm-{job}-seed2") == sha_of(tmp_path / "2")
 
 
 def test_a_missing_gpu_is_reported_in_the_log(cluster):
@@ -215,8 +220,8 @@ def test_a_missing_gpu_is_reported_in_the_log(cluster):
 
 def test_a_cancelled_job_keeps_its_epoch_and_another_revision_refuses_it(cluster, tmp_path):
     """Cancelled, the job does not come back. The script is edited then: one message in the log, and no loop in the queue."""
-    place = tmp_path / "results" / "job"
-    job = cluster.submit(EPOCHS="5000", RUN=str(place))
+    run = tmp_path / "results" / "job"
+    job = cluster.submit(EPOCHS="5000", RUN=str(run))
     checkpoint = tmp_path / "results" / "job.partial" / record.CHECKPOINT
     cluster.wait_for(checkpoint)
     assert cluster.run("scancel", job).returncode == 0
@@ -226,7 +231,7 @@ def test_a_cancelled_job_keeps_its_epoch_and_another_revision_refuses_it(cluster
     before = checkpoint.read_bytes()
     script = tmp_path / "exercise-2-pytorch-cu12" / "solution" / "train.py"
     script.write_text(script.read_text().replace("LR = 8e-3", "LR = 7e-3"))
-    job = cluster.submit(EPOCHS="5000", RUN=str(place))
+    job = cluster.submit(EPOCHS="5000", RUN=str(run))
     assert cluster.ended(job) == [("FAILED", "1:0")]
     log = (tmp_path / f"slurm-{job}.log").read_text()
     assert log.count("looked at:") == 1 and "checkpoint.safetensors" in log and "back into the queue" not in log
@@ -234,17 +239,17 @@ def test_a_cancelled_job_keeps_its_epoch_and_another_revision_refuses_it(cluster
 
 
 def test_a_finished_run_is_not_trained_again(cluster, tmp_path):
-    place = tmp_path / "results" / "job"
-    job = cluster.submit(RUN=str(place))
+    run = tmp_path / "results" / "job"
+    job = cluster.submit(RUN=str(run))
     assert cluster.ended(job) == [("COMPLETED", "0:0")]
-    before = (place / "run.json").read_bytes()
-    job = cluster.submit(RUN=str(place))  # by hand, where `workshop slurm-train` would have refused
+    before = (run / "run.json").read_bytes()
+    job = cluster.submit(RUN=str(run))  # by hand, where `workshop slurm-train` would have refused
     assert cluster.ended(job) == [("FAILED", "1:0")] and "a finished run" in cluster.logs()
-    assert (place / "run.json").read_bytes() == before
+    assert (run / "run.json").read_bytes() == before
 
 
 def test_slurm_train_submits(cluster, command, slurm):
-    done = command(
+    process = command(
         "-m",
         "workshop",
         "slurm-train",
@@ -261,10 +266,10 @@ def test_slurm_train_submits(cluster, command, slurm):
         "--output=mine-%j.log",
         **cluster.variables,
     )
-    assert done.returncode == 0, done.stderr
-    job = json.loads(done.stdout)["job"]
-    (log,) = map(Path, json.loads(done.stdout)["logs"])
-    assert log.name == f"mine-{job}.log" and json.loads(done.stdout)["runs"] == [str(cluster.folder / "run")]
+    assert process.returncode == 0, process.stderr
+    job = json.loads(process.stdout)["job"]
+    (log,) = map(Path, json.loads(process.stdout)["logs"])
+    assert log.name == f"mine-{job}.log" and json.loads(process.stdout)["runs"] == [str(cluster.folder / "run")]
     try:
         assert cluster.ended(job) == [("COMPLETED", "0:0")], log.read_text()
         assert record_of(cluster.folder / "run")["job"]["id"] == job
