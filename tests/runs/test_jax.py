@@ -375,13 +375,13 @@ def test_what_a_gpu_is_called(fails_with):
         "cuda_of_driver": "12.2",
         "memory_bytes_for_xla": 9 * 2**30,
     }
-    assert on_jax.remarks(gpu)[0].endswith("built for CUDA 11.8 and cuDNN 8.9.7; the driver offers CUDA 12.2")
+    assert on_jax.version_lines(gpu)[0].endswith("built for CUDA 11.8 and cuDNN 8.9.7; the driver offers CUDA 12.2")
 
 
 def test_the_message_is_the_same_for_either_framework(monkeypatch):
     monkeypatch.delenv("WORKSHOP_DEVICE", raising=False)
     for framework in ("torch 2.13.0", "JAX 0.10.2"):
-        said = device.gpu_is_missing("auto", framework, "none")
+        said = device.missing_gpu_error("auto", framework, "none")
         assert framework in said.expected and "WORKSHOP_DEVICE=cuda" in said.looked_at
 
 

@@ -120,7 +120,7 @@ def load(name: str) -> Dataset:
     """
     if name.endswith(TURNED):
         return load(name.removesuffix(TURNED)).turned()
-    known_name(name)
+    validate_name(name)
     if name in DOWNLOADED:
         arrays = _downloaded(name)
     else:
@@ -129,7 +129,7 @@ def load(name: str) -> Dataset:
     return Dataset(name, *arrays, classes=classes, sha256=content_sha256(arrays))
 
 
-def known_name(name: str) -> str:
+def validate_name(name: str) -> str:
     """`name`, if it is one of NAMES; else WorkshopError with the nearest one."""
     if name not in NAMES:
         near = closest_match(name, NAMES, cutoff=0.4)

@@ -37,22 +37,22 @@ def main(
     """
     with errors.errors_as_messages(), ExitStack() as stack:
         arguments = options.read(description, epochs is not None, parents, add_options, seed)
-        if not distributed and processes.together():
+        if not distributed and processes.is_distributed():
             raise WorkshopError(
                 looked_at="torchrun",
                 expected="one process: this script does not share its work",
-                found=f"{device.process('WORLD_SIZE')} processes, which would all do the same",
+                found=f"{device.torchrun_number('WORLD_SIZE')} processes, which would all do the same",
                 next_step="torchrun --nproc-per-node 2 exercise-5-container/solution/train_distributed.py",
             )
-        source = parent.chosen(arguments.run, exercise, script, parents) if parents else None
+        source = parent.choose(arguments.run, exercise, script, parents) if parents else None
         if epochs is None:
             if source:
                 seed = source.record["seed"]
             arguments.seed = seed if getattr(arguments, "seed", None) is None else arguments.seed
-            folder = stack.enter_context(record.running(exercise, script, arguments))
+            folder = stack.enter_context(record.run_folder(exercise, script, arguments))
             function(Run(exercise, arguments, folder, source))
             return
-        stop_signal = stack.enter_context(stopping.listening())
-        folder = stack.enter_context(record.running(exercise, script, arguments, processes.rank()))
-        rank, world = stack.enter_context(processes.joined(arguments.device)) if distributed else (0, 1)
+        stop_signal = stack.enter_context(stopping.catch_signals())
+        folder = stack.enter_context(record.run_folder(exercise, script, arguments, processes.rank()))
+        rank, world = stack.enter_context(processes.process_group(arguments.device)) if distributed else (0, 1)
         function(Training(exercise, arguments, folder, source, epochs, stop_signal, rank, world, seed))

@@ -50,7 +50,7 @@ def read(
         parser.add_argument("run", nargs="?", metavar="RUN", help=f"a run of exercise {kinds} (default: the newest)")
     elif training:
         names = ", ".join(data.NAMES)
-        parser.add_argument("--data", type=data.known_name, metavar="NAME", help=f"{names} (default digits-60k)")
+        parser.add_argument("--data", type=data.validate_name, metavar="NAME", help=f"{names} (default digits-60k)")
         parser.add_argument("--epochs", type=whole_number("--epochs", 1), metavar="N", help="passes over the images")
     if training or not parents:
         parser.add_argument(
@@ -74,7 +74,7 @@ def read(
     return parser.parse_args()
 
 
-def settle(
+def fill_in(
     arguments: argparse.Namespace, checkpoint: Mapping[str, Any] | None, epochs: int | dict[str, int], seed: int = 0
 ) -> None:
     """Fill in what was not given: from the checkpoint when resuming, else the defaults.
@@ -91,12 +91,12 @@ def settle(
     arguments.epochs = arguments.epochs or known.get("epochs", epochs[arguments.data])
 
 
-def must_match(path: object, found: dict[str, object], wanted: dict[str, object], next_step: str) -> None:
+def require_match(path: object, found: dict[str, object], required: dict[str, object], next_step: str) -> None:
     """Raise WorkshopError where the table of a weights file or checkpoint differs from what this run needs.
 
-    found: the table (`weights.load`); wanted: what it has to contain, by the same keys.
+    found: the table (`weights.load`); required: what it has to contain, by the same keys.
     """
-    for key, value in wanted.items():
+    for key, value in required.items():
         if found.get(key) != value:
             raise WorkshopError(
                 looked_at=path,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from workshop.runs.frameworks import on_jax
 
 
-class AnyRun:
+class BaseRun:
     """What every run has. arguments: its command line. folder: write files here; `finish` moves it to its place.
 
     parent: the run that this one continues, for a script that does (`parents` of `main`).
@@ -77,7 +77,7 @@ class AnyRun:
         from workshop.runs.frameworks import on_torch
 
         self._framework = on_torch
-        self._device = on_torch.choose(self.arguments.device, device.process("LOCAL_RANK"))
+        self._device = on_torch.choose(self.arguments.device, device.torchrun_number("LOCAL_RANK"))
         return self._device
 
     def jax_device(self) -> on_jax.Device:
@@ -99,12 +99,12 @@ class AnyRun:
         else:
             content |= {"device": {"type": "cpu", "name": cpu_name()}, "determinism": {}}
         if self.parent:
-            content["parent"] = self.parent.about()
+            content["parent"] = self.parent.reference()
         assert self._folder is not None
         return record.finish(self._folder, packages or self.packages, seed=self.seed, **content)
 
 
-class Run(AnyRun):
+class Run(BaseRun):
     """One run of a script that trains nothing."""
 
     def finish(self, packages: tuple[str, ...] = (), **content: Any) -> Path:

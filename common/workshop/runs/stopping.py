@@ -2,7 +2,7 @@
 
 Slurm and HTCondor announce the end of a job by a signal, some time before they kill it. What a training does then:
 
-    with stopping.listening() as stop_signal:
+    with stopping.catch_signals() as stop_signal:
         for epoch in range(epochs_done, n_epochs):
             stopping.stop_if(stop_signal(), epoch, n_epochs)
             ...                                       # one epoch, and its checkpoint
@@ -24,14 +24,14 @@ EXIT_CODE = 85
 SIGNALS = ("SIGTERM", "SIGUSR1")
 # Seconds in which further signals are the same request: a job system may tell the script and the training, and the
 # script passes it on.
-SAME_REQUEST = 1.0
+SAME_REQUEST_SECONDS = 1.0
 
 
 @contextmanager
-def listening() -> Iterator[Callable[[], str | None]]:
+def catch_signals() -> Iterator[Callable[[], str | None]]:
     """In the block, SIGTERM and SIGUSR1 are requests to stop. Yields a function: the name of the signal received, or None.
 
-    A second request, more than SAME_REQUEST after the first, ends the block at once by SystemExit(EXIT_CODE): someone
+    A second request, more than SAME_REQUEST_SECONDS after the first, ends the block at once by SystemExit(EXIT_CODE): someone
     who asks twice cannot wait for the rest of the epoch.
     """
     received: list[tuple[str, float]] = []
@@ -40,7 +40,7 @@ def listening() -> Iterator[Callable[[], str | None]]:
         now = time.monotonic()
         if not received:
             received.append((signal.Signals(number).name, now))
-        elif now - received[0][1] > SAME_REQUEST:
+        elif now - received[0][1] > SAME_REQUEST_SECONDS:
             raise SystemExit(EXIT_CODE)
 
     before = {}
@@ -51,11 +51,11 @@ def listening() -> Iterator[Callable[[], str | None]]:
         yield lambda: received[0][0] if received else None
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) is not signal.SIG_IGN:  # else no_more() has been called
+            if signal.getsignal(number) is not signal.SIG_IGN:  # else ignore_signals() has been called
                 signal.signal(number, signal.SIG_IGN if received else handler)  # it is ending: no request is heard
 
 
-def no_more() -> None:
+def ignore_signals() -> None:
     """From here on a request is not heard, to the end of the process: what is left is done sooner than stopped.
 
     For the moment when a run is filed: between its last byte and exit code 0 it must not end as if it were unfinished.

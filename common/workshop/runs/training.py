@@ -16,10 +16,10 @@ from workshop.errors import WorkshopError
 from workshop.runs import data, figures, options, stopping, weights
 from workshop.runs.frameworks import processes
 from workshop.runs.records import parent, record
-from workshop.runs.run import AnyRun
+from workshop.runs.run import BaseRun
 
 
-class Training(AnyRun):
+class Training(BaseRun):
     """A run that trains an image classifier, epoch by epoch, with a checkpoint after each.
 
     n_epochs: how many there are in all. data_name: of the data set. rank, world: of this process among those that
@@ -40,7 +40,7 @@ class Training(AnyRun):
     ) -> None:
         self.rank, self.world, self._stop_signal = rank, world, stop_signal
         self._checkpoint = _load_checkpoint(folder) if getattr(arguments, "resume", False) else None
-        options.settle(arguments, self._checkpoint and self._checkpoint[1], epochs, seed)
+        options.fill_in(arguments, self._checkpoint and self._checkpoint[1], epochs, seed)
         super().__init__(exercise, arguments, folder, source)
         self.data_name: str = source.record["dataset"]["name"] if source else arguments.data
         self.dataset: data.Dataset  # set by load_data, or by a script that makes its own
@@ -51,8 +51,8 @@ class Training(AnyRun):
         self._hyperparameters: dict[str, Any] = {}
         self._resumed: list[int] = []
         self._state: tuple[Any, ...] = ()  # what a checkpoint holds: network, optimizer and schedule, or a tree of JAX
-        self._epoch, self._began = 0, 0.0
-        self._about: dict[str, Any] = {}  # what a checkpoint must agree with
+        self._epoch, self._epoch_start = 0, 0.0
+        self._resume_conditions: dict[str, Any] = {}  # what a checkpoint must agree with
 
     def load_data(self) -> data.Dataset:
         """The data set of `--data`: uint8 images (n, 28, 28) and int64 labels (n,), to train and to test with."""
@@ -70,7 +70,7 @@ class Training(AnyRun):
         from workshop.runs.frameworks import on_jax
 
         self._framework, self._state = on_jax, (state,)
-        if checkpoint := self._checked(on_jax.arrays(state["params"]), on_jax.device_of(state)):
+        if checkpoint := self._load_state(on_jax.arrays(state["params"]), on_jax.device_of(state)):
             self._state = (on_jax.restored(self.folder / record.CHECKPOINT, checkpoint[0], state),)
         return self._state[0]
 
@@ -84,12 +84,12 @@ class Training(AnyRun):
             from workshop.runs.frameworks import on_torch
 
             self._framework, self._state = on_torch, (network, optimizer, schedule)
-            if checkpoint := self._checked(on_torch.arrays(network), on_torch.device_of(network)):
+            if checkpoint := self._load_state(on_torch.arrays(network), on_torch.device_of(network)):
                 on_torch.restore(*checkpoint, *self._state)
-        self._announce()
+        self._print_heading()
         for epoch in range(self._epoch, self.n_epochs):
-            stopping.stop_if(processes.of_first(self._stop_signal()), epoch, self.n_epochs)
-            self._began = time.perf_counter()
+            stopping.stop_if(processes.broadcast_from_first(self._stop_signal()), epoch, self.n_epochs)
+            self._epoch_start = time.perf_counter()
             yield epoch
 
     def batches(self, n: int, batch_size: int) -> Iterator[Any]:
@@ -118,14 +118,16 @@ class Training(AnyRun):
             return
         print(
             f"epoch {self._epoch}/{self.n_epochs}: loss {new.mean(dtype=np.float64):.4f}, "
-            f"test accuracy {self._accuracies[-1]:.2%}, {time.perf_counter() - self._began:.1f} s",
+            f"test accuracy {self._accuracies[-1]:.2%}, {time.perf_counter() - self._epoch_start:.1f} s",
             flush=True,
         )
         tensors, table = self._framework.saved(*self._state)
         weights.save(
             self.folder / record.CHECKPOINT,
             tensors | {"losses": self._losses, "confusion": self._confusion},
-            self._about | table | {"done": self._epoch, "accuracies": self._accuracies, "resumed": self._resumed},
+            self._resume_conditions
+            | table
+            | {"done": self._epoch, "accuracies": self._accuracies, "resumed": self._resumed},
         )
 
     # ------------------------------------------------------------ the end
@@ -144,12 +146,12 @@ class Training(AnyRun):
         figures.learning_curve(folder / "learning_curve.png", self._losses, self._accuracies, title, accuracy_before)
         figures.confusion_matrix(folder / "confusion_matrix.png", self._confusion, dataset.classes, title)
         tensors = framework.arrays(network)
-        about: dict[str, object] = {
+        metadata: dict[str, object] = {
             "network": weights.network_of(tensors),
             "data": dataset.name,
             "data_sha256": dataset.sha256,
         }
-        weights.save(folder / "weights.safetensors", tensors, about)
+        weights.save(folder / "weights.safetensors", tensors, metadata)
         last_epoch = self._losses[-(len(self._losses) // len(self._accuracies)) :]
         metrics: list[dict[str, Any]] = [
             {"name": "test_accuracy", "value": accuracy, "tolerance": record.proportion_tolerance(accuracy, n)},
@@ -157,9 +159,9 @@ class Training(AnyRun):
         ]
         if accuracy_before is not None:
             metrics.append({"name": "test_accuracy_before", "value": accuracy_before})
-        place = self._write(
+        final = self._write(
             framework.PACKAGES,
-            network=about["network"],
+            network=metadata["network"],
             dataset={"name": dataset.name, "sha256": dataset.sha256, "train": len(dataset.y_train), "test": n},
             metrics=metrics,
             processes=self.world,
@@ -167,18 +169,18 @@ class Training(AnyRun):
             resumed_after_epochs=self._resumed,
             **content,
         )
-        reached = (
+        accuracies = (
             f"{accuracy:.2%}" if accuracy_before is None else f"{accuracy_before:.2%} before, {accuracy:.2%} after"
         )
-        print(f"test accuracy {reached}; the run is in {place}")
-        return place
+        print(f"test accuracy {accuracies}; the run is in {final}")
+        return final
 
     # ------------------------------------------------------------ private
 
-    def _checked(self, tensors: dict[str, np.ndarray], where: Any) -> tuple[dict[str, np.ndarray], dict] | None:
+    def _load_state(self, tensors: dict[str, np.ndarray], where: Any) -> tuple[dict[str, np.ndarray], dict] | None:
         """Arrays and table of the checkpoint, if the run is resumed; refused where it belongs to another run."""
         self._device = where
-        self._about = {
+        self._resume_conditions = {
             "network": weights.network_of(tensors),
             "data": self.dataset.name,
             "data_sha256": self.dataset.sha256,
@@ -187,14 +189,14 @@ class Training(AnyRun):
             "processes": self.world,
             "hyperparameters": {"epochs": self.n_epochs} | self._hyperparameters,
             "script": self._folder and self._folder.origin["script"]["sha256"],
-            **self._framework.what_bits_depend_on(where),
+            **self._framework.resume_conditions(where),
         }
         if self._checkpoint is None:
             return None
         arrays, table = self._checkpoint
         if self.rank == 0:
-            begin_again = f"rm -r {shell.quoted(self.folder)}  # or resume it as it was begun"
-            options.must_match(self.folder / record.CHECKPOINT, table, self._about, begin_again)
+            start_over = f"rm -r {shell.quoted(self.folder)}  # or resume it as it was begun"
+            options.require_match(self.folder / record.CHECKPOINT, table, self._resume_conditions, start_over)
         missing = {"losses", "confusion"} - arrays.keys()
         if missing:
             raise WorkshopError(
@@ -208,7 +210,7 @@ class Training(AnyRun):
         self._resumed = [*table["resumed"], table["done"]]
         return arrays, table
 
-    def _announce(self) -> None:
+    def _print_heading(self) -> None:
         if self.rank > 0:
             return
         described = self._framework.describe(self._device)
@@ -217,7 +219,7 @@ class Training(AnyRun):
             f"epochs: {self.n_epochs}, seed: {self.seed}",
             flush=True,
         )
-        for line in self._framework.remarks(self._device):
+        for line in self._framework.version_lines(self._device):
             print(line, flush=True)
 
 
@@ -226,19 +228,19 @@ def _load_checkpoint(folder: record.Folder | None) -> tuple[dict[str, np.ndarray
 
     Raises WorkshopError, in every process, where it cannot be read.
     """
-    found = problem = None
+    checkpoint = problem = None
     if folder is not None:
         path = folder.folder / record.CHECKPOINT
         try:
-            found = weights.load(
+            checkpoint = weights.load(
                 path, f"rm -r {shell.quoted(path.parent)}  # this checkpoint is of no use: begin again"
             )
         except WorkshopError as error:
             problem = error
-    found, problem = processes.of_first((found, problem))
+    checkpoint, problem = processes.broadcast_from_first((checkpoint, problem))
     if problem:
         raise problem
-    return found
+    return checkpoint
 
 
 def _with_progress(batches: Iterable[Any], quiet: bool) -> Iterator[Any]:

@@ -39,8 +39,8 @@ def _finite(array: np.ndarray) -> bool:
     return np.asarray(array).dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def save(path: Path, tensors: dict[str, np.ndarray], about: dict[str, object]) -> None:
-    """Write `tensors` and what is said `about` them (JSON values), whole or not at all.
+def save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, object]) -> None:
+    """Write tensors and their metadata (JSON values) to a file, completely or not at all.
 
     Raises WorkshopError for NaN or infinite values: a training that diverged leaves no file behind it.
     """
@@ -55,7 +55,7 @@ def save(path: Path, tensors: dict[str, np.ndarray], about: dict[str, object]) -
                 found="NaN or infinite values: the training diverged",
                 next_step=advice,
             )
-    table = {key: json.dumps(value) for key, value in about.items()} | {"content_sha256": content_sha256(tensors)}
+    table = {key: json.dumps(value) for key, value in metadata.items()} | {"content_sha256": content_sha256(tensors)}
     # Sorted, since the bytes of two equal runs shall be equal too.
     content = to_bytes(
         {n: np.asarray(tensors[n], order="C") for n in sorted(tensors)}, metadata=dict(sorted(table.items()))

@@ -14,16 +14,16 @@ CHOICES = ("auto", "cpu", "cuda")
 CPU_BUILD = "is a build for the CPU"
 
 
-def wanted(requested: str) -> str:
+def requested_device(requested: str) -> str:
     """`cpu`, `cuda`, or `auto` where neither the command line nor WORKSHOP_DEVICE asks for one.
 
     Raises WorkshopError for a name that is none of CHOICES.
     """
-    environment = known_name(os.environ.get("WORKSHOP_DEVICE") or "auto", "the variable WORKSHOP_DEVICE")
-    return environment if known_name(requested) == "auto" else requested
+    environment = validate_name(os.environ.get("WORKSHOP_DEVICE") or "auto", "the variable WORKSHOP_DEVICE")
+    return environment if validate_name(requested) == "auto" else requested
 
 
-def known_name(name: str, source: str = "--device") -> str:
+def validate_name(name: str, source: str = "--device") -> str:
     """`name`, if it is one of CHOICES; else WorkshopError."""
     if name not in CHOICES:
         unset = "--device auto" if source == "--device" else "unset WORKSHOP_DEVICE, or set it to cuda"
@@ -33,7 +33,7 @@ def known_name(name: str, source: str = "--device") -> str:
     return name
 
 
-def process(variable: str, default: int = 0) -> int:
+def torchrun_number(variable: str, default: int = 0) -> int:
     """A number that torchrun put into RANK, LOCAL_RANK and the like; `default` where torchrun is not at work."""
     text = os.environ.get(variable, str(default))
     if not text.isdecimal():
@@ -46,13 +46,13 @@ def process(variable: str, default: int = 0) -> int:
     return int(text)
 
 
-def gpu_is_missing(requested: str, framework: str, obstacle: str) -> WorkshopError:
+def missing_gpu_error(requested: str, framework: str, obstacle: str) -> WorkshopError:
     """The message for a run that a GPU was asked for, and that `framework` cannot have one for."""
-    asked, instead = "--device cuda", "--device cpu"
+    source, instead = "--device cuda", "--device cpu"
     if requested != "cuda":  # the CUDA environments of pixi.toml set the variable; a person may have, too
-        asked, instead = "the variable WORKSHOP_DEVICE=cuda", "--device cpu, which wins over the variable"
+        source, instead = "the variable WORKSHOP_DEVICE=cuda", "--device cpu, which wins over the variable"
     return WorkshopError(
-        looked_at=f"the GPU, because of {asked}",
+        looked_at=f"the GPU, because of {source}",
         expected=f"a CUDA device that {framework} can use",
         found=obstacle,
         next_step=f"run on a machine with a GPU, or choose the CPU in so many words: {instead} (with Pixi: -e cpu)",

@@ -18,7 +18,7 @@ from jaxlib.version import __version__ as jaxlib_version
 
 from workshop import shell
 from workshop.errors import WorkshopError, reports_full_gpu
-from workshop.runs.frameworks.device import CPU_BUILD, gpu_is_missing, wanted
+from workshop.runs.frameworks.device import CPU_BUILD, missing_gpu_error, requested_device
 from workshop.runs.records import provenance
 from workshop.support.hardware import cpu_name, nvidia_smi
 
@@ -40,28 +40,28 @@ def choose(requested: str) -> Device:
     With `auto`, a GPU is taken where JAX can use one. Raises WorkshopError where a GPU is asked for, by the command
     line or by WORKSHOP_DEVICE, and JAX cannot use it; the message says what JAX reports.
     """
-    name = wanted(requested)
+    name = requested_device(requested)
     if name == "cpu":
         jax.config.update("jax_platforms", "cpu")  # else JAX opens the GPUs, too, and takes most of their memory
         return jax.devices("cpu")[0]
-    found, obstacle = gpu()
-    if found is not None:
-        return found
+    device, obstacle = gpu()
+    if device is not None:
+        return device
     if name == "auto":
         return jax.devices("cpu")[0]
-    raise gpu_is_missing(requested, f"JAX {jax.__version__}", obstacle)
+    raise missing_gpu_error(requested, f"JAX {jax.__version__}", obstacle)
 
 
 def gpu() -> tuple[Device | None, str]:
     """The first GPU that JAX can use, or None and the reason in plain words."""
     try:
-        found = jax.devices("cuda")[0]
-        jax.device_put(0, found).block_until_ready()
-        return found, ""
+        device = jax.devices("cuda")[0]
+        jax.device_put(0, device).block_until_ready()
+        return device, ""
     except RuntimeError as error:
         report = " ".join(str(error).split())
     versions = cuda_versions()
-    if not any(map(_is_there, CUDA_MODULES)):
+    if not any(map(_is_installed, CUDA_MODULES)):
         return None, f"jaxlib {jaxlib_version} {CPU_BUILD}: no GPU can be used in this environment"
     for_cuda = versions.get("cuda_of_build", "of an unknown version")
     built = f"jaxlib {jaxlib_version} was built for CUDA {for_cuda}"
@@ -76,8 +76,8 @@ def gpu() -> tuple[Device | None, str]:
     if offered and for_cuda[0].isdecimal() and int(offered.split(".")[0]) < int(for_cuda.split(".")[0]):
         return None, f"{built}, and driver {driver} offers CUDA {offered}: the driver is too old for it"
     if reports_full_gpu(report):
-        helps = "set XLA_PYTHON_CLIENT_PREALLOCATE=false for every process that shares it"
-        return None, f"driver {driver} is there, but the GPU's memory is taken; {helps} ({report[:160]})"
+        advice = "set XLA_PYTHON_CLIENT_PREALLOCATE=false for every process that shares it"
+        return None, f"driver {driver} is there, but the GPU's memory is taken; {advice} ({report[:160]})"
     return (
         None,
         f"{built}, driver {driver} offers CUDA {offered or 'of an unknown version'}, and JAX says: {report[:200]}",
@@ -115,7 +115,7 @@ def _cuda(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def _is_there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # its parent
@@ -127,11 +127,11 @@ def assert_on(device: Device, **trees: Any) -> None:
     for name, tree in trees.items():
         for array in jax.tree_util.tree_leaves(tree):
             if array.devices() != {device}:
-                there = ", ".join(map(str, sorted(array.devices(), key=str)))
+                found = ", ".join(map(str, sorted(array.devices(), key=str)))
                 raise WorkshopError(
                     looked_at=f"the arrays of {name}",
                     expected=f"on {device}",
-                    found=f"on {there}",
+                    found=f"on {found}",
                     next_step="move them there: jax.device_put(..., device)",
                 )
 
@@ -140,7 +140,7 @@ def describe(device: Device) -> dict[str, Any]:
     """The device for the run record: type and name; for a GPU also driver, compute capability and CUDA versions."""
     if device.platform == "cpu":
         return {"type": "cpu", "name": cpu_name(), "threads": threads()}
-    about = {
+    description = {
         "type": "cuda",
         "name": device.device_kind,
         "compute_capability": str(getattr(device, "compute_capability", "unknown")),
@@ -148,7 +148,7 @@ def describe(device: Device) -> dict[str, Any]:
         **cuda_versions(),
     }
     limit = (device.memory_stats() or {}).get("bytes_limit")
-    return about | ({"memory_bytes_for_xla": limit} if limit else {})
+    return description | ({"memory_bytes_for_xla": limit} if limit else {})
 
 
 def threads() -> int:
@@ -158,19 +158,19 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def remarks(device: Device) -> list[str]:
+def version_lines(device: Device) -> list[str]:
     """One line to print before a training: jax and jaxlib, and on a GPU the CUDA that each part was built for."""
     line = f"jax {jax.__version__}, jaxlib {jaxlib_version}"
     if device.platform == "cpu":
         return [line]
-    found = {"cuda_of_build": "unknown", "cudnn_of_build": "unknown", "cuda_of_driver": "unknown"} | cuda_versions()
+    versions = {"cuda_of_build": "unknown", "cudnn_of_build": "unknown", "cuda_of_driver": "unknown"} | cuda_versions()
     return [
-        f"{line} built for CUDA {found['cuda_of_build']} and cuDNN {found['cudnn_of_build']}; "
-        f"the driver offers CUDA {found['cuda_of_driver']}"
+        f"{line} built for CUDA {versions['cuda_of_build']} and cuDNN {versions['cudnn_of_build']}; "
+        f"the driver offers CUDA {versions['cuda_of_driver']}"
     ]
 
 
-def what_bits_depend_on(device: Device) -> dict[str, Any]:
+def resume_conditions(device: Device) -> dict[str, Any]:
     """Besides seed, data and script: what has to be the same for a resumed run to end in the same bits."""
     described = describe(device)
     packages = {name: provenance.installed(name) for name in ("flax", "optax")}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from workshop.errors import WorkshopError
-from workshop.runs.frameworks.device import CPU_BUILD, gpu_is_missing, process, wanted
+from workshop.runs.frameworks.device import CPU_BUILD, missing_gpu_error, requested_device, torchrun_number
 from workshop.support.hardware import cpu_name, nvidia_smi
 
 PACKAGES = (
@@ -32,7 +32,7 @@ def choose(requested: str, local_rank: int = 0) -> torch.device:
     With `auto`, a GPU is taken where torch can use one. Raises WorkshopError where a GPU is asked for, by the
     command line or by WORKSHOP_DEVICE, and torch cannot use it; the message says what torch reports.
     """
-    name = wanted(requested)
+    name = requested_device(requested)
     if name == "cpu":
         return torch.device("cpu")
     obstacle = cuda_obstacle(local_rank)
@@ -40,7 +40,7 @@ def choose(requested: str, local_rank: int = 0) -> torch.device:
         return torch.device("cuda", local_rank)
     if name == "auto":
         return torch.device("cpu")
-    raise gpu_is_missing(requested, f"torch {torch.__version__}", obstacle)
+    raise missing_gpu_error(requested, f"torch {torch.__version__}", obstacle)
 
 
 def cuda_obstacle(index: int = 0) -> str | None:
@@ -65,7 +65,7 @@ def cuda_obstacle(index: int = 0) -> str | None:
             return f"driver {driver} is there, but CUDA_VISIBLE_DEVICES={hidden!r} hides the GPUs"
         return f"driver {driver} is there, but torch sees no GPU" + (f" ({reports[0][:160]})" if reports else "")
     # Every process of torchrun on this machine finds the same, so that the first one can say it.
-    last = max(index, process("LOCAL_WORLD_SIZE", 1) - 1)
+    last = max(index, torchrun_number("LOCAL_WORLD_SIZE", 1) - 1)
     if last >= torch.cuda.device_count():
         return f"{torch.cuda.device_count()} GPU(s), and process {last} needs one of its own"
     have = torch.cuda.get_device_capability(index)
@@ -111,7 +111,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
-def remarks(_device: torch.device) -> list[str]:
+def version_lines(_device: torch.device) -> list[str]:
     """Lines to print before a training: none, the first one says it all."""
     return []
 
@@ -128,7 +128,7 @@ def determinism() -> dict[str, Any]:
     }
 
 
-def what_bits_depend_on(device: torch.device) -> dict[str, Any]:
+def resume_conditions(device: torch.device) -> dict[str, Any]:
     """Besides seed, data and script: what has to be the same for a resumed run to end in the same bits."""
     where: dict[str, Any]
     if device.type == "cuda":
@@ -180,11 +180,11 @@ def restore(
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
     """Put what `saved` returned back where it was."""
-    held = {name: torch.from_numpy(array) for name, array in tensors.items()}
-    network.load_state_dict({n.removeprefix("net."): t for n, t in held.items() if n.startswith("net.")})
+    loaded = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    network.load_state_dict({n.removeprefix("net."): t for n, t in loaded.items() if n.startswith("net.")})
     # The moments must lie in memory as their weights do (channels_last): the fused step walks both side by side.
     parameters, state = list(network.parameters()), optimizer.state_dict()
-    for name, tensor in held.items():
+    for name, tensor in loaded.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".")
             alike = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.ndim else tensor

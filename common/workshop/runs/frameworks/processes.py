@@ -7,27 +7,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workshop.runs.frameworks.device import process
+from workshop.runs.frameworks.device import torchrun_number
 
 
-def together() -> bool:
+def is_distributed() -> bool:
     """Whether torchrun started several processes. Some job systems set WORLD_SIZE alone, for purposes of their own."""
-    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ) and process("WORLD_SIZE", 1) > 1
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ) and torchrun_number("WORLD_SIZE", 1) > 1
 
 
 def rank() -> int:
     """The number of this process among those of torchrun; 0 where torchrun started no group, whatever RANK says."""
-    number = process("RANK")  # read in any case: a RANK that is no number is refused
-    return number if together() else 0
+    number = torchrun_number("RANK")  # read in any case: a RANK that is no number is refused
+    return number if is_distributed() else 0
 
 
 @contextmanager
-def joined(requested: str) -> Iterator[tuple[int, int]]:
+def process_group(requested: str) -> Iterator[tuple[int, int]]:
     """In the block the processes form a group; (rank of this one, their number). nccl on GPUs, gloo on the CPU.
 
     requested: as in `--device`; each process gets a GPU of its own (LOCAL_RANK). One process alone is (0, 1).
     """
-    if not together():
+    if not is_distributed():
         yield 0, 1
         return
     import torch
@@ -35,7 +35,7 @@ def joined(requested: str) -> Iterator[tuple[int, int]]:
 
     from workshop.runs.frameworks import on_torch
 
-    device = on_torch.choose(requested, process("LOCAL_RANK"))
+    device = on_torch.choose(requested, torchrun_number("LOCAL_RANK"))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
@@ -46,9 +46,9 @@ def joined(requested: str) -> Iterator[tuple[int, int]]:
             dist.destroy_process_group()
 
 
-def of_first(value: Any) -> Any:
+def broadcast_from_first(value: Any) -> Any:
     """What `value` is in the first process, in every one: whether to stop, say, is decided by one and done by all."""
-    if not together():
+    if not is_distributed():
         return value
     import torch.distributed as dist
 

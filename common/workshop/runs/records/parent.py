@@ -18,9 +18,9 @@ from workshop.runs.records import record
 from workshop.support.files import sha256_of
 
 WEIGHTS = "weights.safetensors"
-TRAIN = "pixi run train-torch -- --data digits"  # makes a run to continue
+TRAIN_COMMAND = "pixi run train-torch -- --data digits"  # makes a run to continue
 # What a run must say of itself for another to build on it, with the kinds that JSON has for it.
-NEEDED = {
+REQUIRED_FIELDS = {
     "exercise": str,
     "dataset": dict,
     "network": str,
@@ -41,71 +41,71 @@ class Parent:
 
     def data(self) -> Dataset:
         """The data set that the run was trained on, with images (n, 28, 28). Raises WorkshopError where it is another here."""
-        said = self.record["dataset"]
-        found = data.load(said["name"])
-        if found.sha256 != said["sha256"]:
+        recorded = self.record["dataset"]
+        dataset = data.load(recorded["name"])
+        if dataset.sha256 != recorded["sha256"]:
             raise WorkshopError(
-                looked_at=f"the data set {said['name']}",
-                expected=f"sha256 {said['sha256']}, as in {self.folder.name}",
-                found=f"sha256 {found.sha256}: not the data of that run",
-                next_step=TRAIN,
+                looked_at=f"the data set {recorded['name']}",
+                expected=f"sha256 {recorded['sha256']}, as in {self.folder.name}",
+                found=f"sha256 {dataset.sha256}: not the data of that run",
+                next_step=TRAIN_COMMAND,
             )
-        return found.as_28x28()
+        return dataset.as_28x28()
 
     def weights(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """The run's weights by name. Raises WorkshopError unless they are those of a network with these shapes."""
-        tensors = weights_of(self, TRAIN)
-        same_shapes(self.folder / WEIGHTS, tensors, shapes, TRAIN)
+        tensors = weights_of(self, TRAIN_COMMAND)
+        require_shapes(self.folder / WEIGHTS, tensors, shapes, TRAIN_COMMAND)
         return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
-    def must_reach(self, accuracy: float, n: int) -> float:
+    def require_accuracy(self, accuracy: float, n: int) -> float:
         """The accuracy that the run recorded. Raises WorkshopError where its weights reach another one here, on n images."""
-        stated = next((m["value"] for m in self.record["metrics"] if m["name"] == "test_accuracy"), None)
-        if stated is None or abs(stated - accuracy) > record.proportion_tolerance(accuracy, n)["absolute"]:
+        recorded = next((m["value"] for m in self.record["metrics"] if m["name"] == "test_accuracy"), None)
+        if recorded is None or abs(recorded - accuracy) > record.proportion_tolerance(accuracy, n)["absolute"]:
             raise WorkshopError(
                 looked_at=self.folder / "run.json",
                 expected=f"a test accuracy of {accuracy:.4f}, which its weights reach here",
-                found=f"test_accuracy {stated}",
-                next_step=TRAIN,
+                found=f"test_accuracy {recorded}",
+                next_step=TRAIN_COMMAND,
             )
-        return stated
+        return recorded
 
-    def about(self) -> dict[str, str]:
+    def reference(self) -> dict[str, str]:
         """What a run that builds on this one says of it."""
         return {"exercise": self.record["exercise"], "run": self.folder.name, "sha256": self.sha256}
 
     def output(self, name: str) -> Path:
         """A file of the run. Raises WorkshopError where the run has none of that name."""
         if not any(output["path"] == name for output in self.record["outputs"]):
-            held = ", ".join(output["path"] for output in self.record["outputs"])
+            names = ", ".join(output["path"] for output in self.record["outputs"])
             raise WorkshopError(
                 looked_at=self.folder,
                 expected=f"a run with {name}",
-                found=f"a run of {self.record['exercise']} with {held}",
+                found=f"a run of {self.record['exercise']} with {names}",
                 next_step="name another run",
             )
         return self.folder / name
 
 
-def read(place: str | Path, again: str) -> Parent:
-    """The run in folder `place`. `again`: the command that makes such a run, for the advice.
+def read(path: str | Path, again: str) -> Parent:
+    """The run in the folder `path`. `again`: the command that makes such a run, for the advice.
 
     Raises WorkshopError for a folder that is no run, one that did not finish, and one whose files are not those that
     were written: run.json is held against its sha256 in the crate beside it, every output against run.json.
     """
     try:
-        folder = Path(place).expanduser().resolve()
+        folder = Path(path).expanduser().resolve()
     except (RuntimeError, OSError, ValueError) as error:
         raise WorkshopError(
-            looked_at=f"the run {place!r}", expected="the folder of a run", found=str(error), next_step=again
+            looked_at=f"the run {path!r}", expected="the folder of a run", found=str(error), next_step=again
         ) from None
     expected = "the folder of a finished run, with run.json in it"
     if folder.name == "run.json" and folder.is_file():
         folder = folder.parent
-    path = folder / "run.json"
-    if not path.is_file():
-        waiting = folder if folder.suffix == ".partial" else folder.with_name(folder.name + ".partial")
-        if (waiting / record.CHECKPOINT).exists():
+    record_path = folder / "run.json"
+    if not record_path.is_file():
+        partial = folder if folder.suffix == ".partial" else folder.with_name(folder.name + ".partial")
+        if (partial / record.CHECKPOINT).exists():
             raise WorkshopError(
                 looked_at=folder,
                 expected=expected,
@@ -116,16 +116,16 @@ def read(place: str | Path, again: str) -> Parent:
         raise WorkshopError(looked_at=folder, expected=expected, found=found, next_step=again)
     edited = f"{again}  # and leave the folder of a run as it is"
     try:
-        content = path.read_bytes()
-        said = json.loads(content)
+        content = record_path.read_bytes()
+        document = json.loads(content)
         crate = json.loads((folder / "ro-crate-metadata.json").read_bytes())
-        witness = next(entity for entity in crate["@graph"] if entity["@id"] == "run.json")["sha256"]
-        if wrong := next((key for key, kind in NEEDED.items() if not isinstance(said[key], kind)), None):
+        expected_sha256 = next(entity for entity in crate["@graph"] if entity["@id"] == "run.json")["sha256"]
+        if wrong := next((key for key, kind in REQUIRED_FIELDS.items() if not isinstance(document[key], kind)), None):
             raise ValueError(f"{wrong} is not of its kind")
-        if not isinstance(said.get("frameworks", {}), dict):  # runs of before have none
+        if not isinstance(document.get("frameworks", {}), dict):  # runs of before have none
             raise ValueError("frameworks is not of its kind")
-        outputs = {str(output["path"]): str(output["sha256"]) for output in said["outputs"]}
-        if missing := {"name", "sha256"} - said["dataset"].keys():
+        outputs = {str(output["path"]): str(output["sha256"]) for output in document["outputs"]}
+        if missing := {"name", "sha256"} - document["dataset"].keys():
             raise ValueError(f"a data set without {min(missing)}")
     except OSError as error:
         raise WorkshopError(
@@ -134,22 +134,22 @@ def read(place: str | Path, again: str) -> Parent:
     except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
         what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise WorkshopError(
-            looked_at=path,
+            looked_at=record_path,
             expected="what a run of this workshop says of itself, network and data set too",
             found=f"{what}: cut short, edited, or of another kind of run",
             next_step=edited,
         ) from error
     found = hashlib.sha256(content).hexdigest()
-    if found != witness:
+    if found != expected_sha256:
         raise WorkshopError(
-            looked_at=path,
-            expected=f"sha256 {witness}, which ro-crate-metadata.json beside it names",
+            looked_at=record_path,
+            expected=f"sha256 {expected_sha256}, which ro-crate-metadata.json beside it names",
             found=f"sha256 {found}: it was edited after the run",
             next_step=edited,
         )
     for name, sha256 in outputs.items():
         try:
-            there = sha256_of(folder / name)
+            current = sha256_of(folder / name)
         except OSError as error:
             raise WorkshopError(
                 looked_at=folder / name,
@@ -157,24 +157,24 @@ def read(place: str | Path, again: str) -> Parent:
                 found=error.strerror or "",
                 next_step=edited,
             ) from error
-        if there != sha256:
+        if current != sha256:
             size = (folder / name).stat().st_size
             raise WorkshopError(
                 looked_at=folder / name,
                 expected=f"sha256 {sha256}, which run.json names",
-                found=f"sha256 {there} ({size:,} bytes): damaged or edited after the run",
+                found=f"sha256 {current} ({size:,} bytes): damaged or edited after the run",
                 next_step=edited,
             )
-    return Parent(folder, said, found)
+    return Parent(folder, document, found)
 
 
 def newest(results: Path, exercises: tuple[str, ...], again: str) -> Path:
     """The finished run of one of `exercises` that ended last, of those in the folder `results`."""
-    homes = [results / exercise for exercise in exercises]
-    runs = [path.parent for home in homes for path in home.glob("*/run.json") if path.parent.suffix != ".partial"]
+    folders = [results / exercise for exercise in exercises]
+    runs = [path.parent for folder in folders for path in folder.glob("*/run.json") if path.parent.suffix != ".partial"]
     if not runs:
-        places = " and ".join(shell.relative(home) for home in homes)
-        raise WorkshopError(looked_at=places, expected="a finished run to go on from", found="none", next_step=again)
+        names = " and ".join(shell.relative(folder) for folder in folders)
+        raise WorkshopError(looked_at=names, expected="a finished run to go on from", found="none", next_step=again)
     return max(runs, key=_ended)
 
 
@@ -193,29 +193,29 @@ def weights_of(parent: Parent, again: str) -> dict[str, np.ndarray]:
     cut short, or with values that are not finite.
     """
     path = parent.output(WEIGHTS)
-    tensors, about = weights.load(path, again)
+    tensors, metadata = weights.load(path, again)
     dataset = parent.record["dataset"]
     for key, value in (
         ("network", parent.record["network"]),
         ("data", dataset["name"]),
         ("data_sha256", dataset["sha256"]),
     ):
-        if about.get(key) != value:
+        if metadata.get(key) != value:
             raise WorkshopError(
                 looked_at=path,
                 expected=f"{key}: {value}, as run.json has it",
-                found=f"{key}: {about.get(key, 'missing')}",
+                found=f"{key}: {metadata.get(key, 'missing')}",
                 next_step=again,
             )
     return tensors
 
 
-def same_shapes(path: Path, tensors: dict[str, np.ndarray], wanted: dict[str, tuple[int, ...]], again: str) -> None:
+def require_shapes(path: Path, tensors: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], again: str) -> None:
     """Raise WorkshopError unless `tensors` have the names and shapes of a network; Flax's layouts are called so."""
     found = {name: array.shape for name, array in tensors.items()}
-    if found == wanted:
+    if found == shapes:
         return
-    for name, shape in wanted.items():
+    for name, shape in shapes.items():
         if name not in found:
             kernel = name.removesuffix("weight") + "kernel"
             hint = (
@@ -239,16 +239,16 @@ def same_shapes(path: Path, tensors: dict[str, np.ndarray], wanted: dict[str, tu
             raise WorkshopError(
                 looked_at=path, expected=f"{name} of shape {shape}", found=f"shape {found[name]}{hint}", next_step=again
             )
-    extra = sorted(found.keys() - wanted.keys())
+    extra = sorted(found.keys() - shapes.keys())
     raise WorkshopError(
         looked_at=path,
-        expected=f"the {len(wanted)} weights of the network",
+        expected=f"the {len(shapes)} weights of the network",
         found=f"{extra[0]}, too: another network",
         next_step=again,
     )
 
 
-def chosen(place: str | None, exercise: str, script: str, exercises: tuple[str, ...]) -> Parent:
-    """The run that a script continues: the one in `place`, else the newest of `exercises` in the folder of results."""
-    results = record.results(Path(script).resolve(), exercise).parent
-    return read(place or newest(results, exercises, TRAIN), TRAIN)
+def choose(path: str | None, exercise: str, script: str, exercises: tuple[str, ...]) -> Parent:
+    """The run that a script continues: the one in `path`, else the newest of `exercises` in the folder of results."""
+    results = record.results_folder(Path(script).resolve(), exercise).parent
+    return read(path or newest(results, exercises, TRAIN_COMMAND), TRAIN_COMMAND)

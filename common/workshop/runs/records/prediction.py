@@ -27,27 +27,27 @@ class Prediction:
     weights: str | None
 
 
-def read(place: str, run: Run, dataset: Dataset, logits: np.ndarray) -> Prediction:
-    """The prediction in folder `place`. Raises WorkshopError unless it is of the images that `logits` (n, 10) are of."""
+def read(path: str, run: Run, dataset: Dataset, logits: np.ndarray) -> Prediction:
+    """The prediction in the folder `path`. Raises WorkshopError unless it is of the images that `logits` (n, 10) are of."""
     again = f"{shell.script(run.script)} RUN  # in the other environment, with the same RUN"
-    source = parent.read(place, again)
-    tensors, about = weights.load(source.output(LOGITS), again)
-    if about.get("data_sha256") != dataset.sha256:
+    source = parent.read(path, again)
+    tensors, metadata = weights.load(source.output(LOGITS), again)
+    if metadata.get("data_sha256") != dataset.sha256:
         raise WorkshopError(
             looked_at=f"{source.folder}, to compare with",
             expected=f"logits of the images of {dataset.name}",
-            found=f"of {about.get('data', 'images that it does not name')}",
+            found=f"of {metadata.get('data', 'images that it does not name')}",
             next_step=again,
         )
-    others = tensors.get("logits", np.empty(0))
-    if others.shape != logits.shape:
+    other_logits = tensors.get("logits", np.empty(0))
+    if other_logits.shape != logits.shape:
         raise WorkshopError(
             looked_at=source.folder / LOGITS,
             expected=f"logits of shape {logits.shape}",
-            found=f"shape {others.shape}",
+            found=f"shape {other_logits.shape}",
             next_step=again,
         )
-    return Prediction(source, others, str(about.get("weights")))
+    return Prediction(source, other_logits, str(metadata.get("weights")))
 
 
 def finish(
@@ -60,26 +60,31 @@ def finish(
     assert run.parent is not None
     predicted = logits.argmax(1)
     accuracy, n = float((predicted == dataset.y_test).mean()), len(dataset.y_test)
-    stated = run.parent.must_reach(accuracy, n)
+    recorded = run.parent.require_accuracy(accuracy, n)
     source = run.parent.record
-    used = sha256_of(run.parent.folder / parent.WEIGHTS)
-    about = {"network": source["network"], "data": dataset.name, "data_sha256": dataset.sha256, "weights": used}
-    weights.save(run.folder / LOGITS, {"logits": logits}, about)
+    weights_sha256 = sha256_of(run.parent.folder / parent.WEIGHTS)
+    metadata = {
+        "network": source["network"],
+        "data": dataset.name,
+        "data_sha256": dataset.sha256,
+        "weights": weights_sha256,
+    }
+    weights.save(run.folder / LOGITS, {"logits": logits}, metadata)
     pairs = enumerate(zip(dataset.y_test, predicted, strict=True))
-    rows = "".join(f"{i},{label},{guess}\n" for i, (label, guess) in pairs)
+    rows = "".join(f"{i},{label},{prediction}\n" for i, (label, prediction) in pairs)
     write_atomic(run.folder / "predictions.csv", f"image,label,predicted\n{rows}".encode())
     content: dict[str, Any] = {}
     if other and comparison:
         software = provenance.software(run.packages)
         comparison = {
-            "with": other.source.about(),
-            "same_weights": other.weights == used,
+            "with": other.source.reference(),
+            "same_weights": other.weights == weights_sha256,
             **comparison,
             "packages": provenance.versions_that_differ(software, other.source.record),
         }
         content = {"comparison": comparison, "exit_status": 0 if comparison["inside"] else 1}
     tolerance = record.proportion_tolerance(accuracy, n)
-    place = run.finish(
+    folder = run.finish(
         network=source["network"],
         dataset={"name": dataset.name, "sha256": dataset.sha256, "test": n},
         metrics=[{"name": "test_accuracy", "value": accuracy, "tolerance": tolerance}],
@@ -87,7 +92,7 @@ def finish(
     )
     print(
         f"{run.exercise}: {n:,} test images of {dataset.name}, weights of {source['exercise']} ({run.parent.folder.name})\n"
-        f"test accuracy {accuracy:.2%}, as the run itself recorded: {stated:.2%}; written: {shell.relative(place)}"
+        f"test accuracy {accuracy:.2%}, as the run itself recorded: {recorded:.2%}; written: {shell.relative(folder)}"
     )
     if comparison:
         _print(comparison)

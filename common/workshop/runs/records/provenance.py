@@ -51,7 +51,7 @@ NUMERIC_VARIABLES = (
 )
 
 # Where JAX keeps what it compiled: it changes no number, and names a folder of the person's.
-WITHOUT_EFFECT = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+CACHE_VARIABLES = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
 
 # They say in their own version which build they are.
 FRAMEWORKS = ("torch", "torchvision", "jax", "jaxlib")
@@ -94,8 +94,8 @@ def _git(script: Path) -> dict[str, Any] | None:
 
 def _manifest(script: Path) -> dict[str, str] | None:
     """The manifest in force: Pixi's own word where Pixi runs this, else the nearest pixi.toml above the script."""
-    named = os.environ.get("PIXI_PROJECT_MANIFEST")
-    candidates = [Path(named)] if named else [parent / "pixi.toml" for parent in script.parents]
+    from_pixi = os.environ.get("PIXI_PROJECT_MANIFEST")
+    candidates = [Path(from_pixi)] if from_pixi else [parent / "pixi.toml" for parent in script.parents]
     for path in candidates:
         if path.is_file():
             return {"path": relative(path), "sha256": sha256_of(path)}
@@ -211,7 +211,7 @@ def variables() -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(os.environ.items())
-        if name.startswith(NUMERIC_VARIABLES) and not name.startswith(WITHOUT_EFFECT)
+        if name.startswith(NUMERIC_VARIABLES) and not name.startswith(CACHE_VARIABLES)
     }
 
 
@@ -230,16 +230,16 @@ def job() -> dict[str, Any] | None:
             "node": os.environ.get("SLURMD_NODENAME"),
             "restarts": _count(os.environ.get("SLURM_RESTART_COUNT", "")),
         }
-    told = _job_ad(os.environ.get("_CONDOR_JOB_AD"))
-    if cluster := told.get("ClusterId"):
-        process = told.get("ProcId", "")
+    job_ad = _job_ad(os.environ.get("_CONDOR_JOB_AD"))
+    if cluster := job_ad.get("ClusterId"):
+        process = job_ad.get("ProcId", "")
         return {
             "scheduler": "htcondor",
             "id": f"{cluster}.{process}",
             "array": cluster,
             "task": int(process) if process.isdecimal() else None,
-            "node": told.get("RemoteHost") or os.environ.get("_CONDOR_SLOT"),
-            "restarts": _count(told.get("NumJobStarts", "")),
+            "node": job_ad.get("RemoteHost") or os.environ.get("_CONDOR_SLOT"),
+            "restarts": _count(job_ad.get("NumJobStarts", "")),
         }
     return None
 

@@ -29,7 +29,7 @@ SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = ".lock"
 DESCRIPTIONS = ("run.json", "ro-crate-metadata.json")
-ELSEWHERE = "name another place with --output"
+NAME_ANOTHER_FOLDER = "name another place with --output"
 
 
 @dataclasses.dataclass
@@ -41,8 +41,8 @@ class Folder:
     final: Path
     folder: Path
     origin: dict[str, Any]  # what run.json says of script, manifest, environment and host, read before the run
-    lock: Any  # held while the process lives; the system drops it even after kill -9
-    found: frozenset[str] = frozenset()  # names of what was in `folder` before, and is not this run's to remove
+    lock: Any  # lock while the process lives; the system drops it even after kill -9
+    existing: frozenset[str] = frozenset()  # names of what was in `folder` before, and is not this run's to remove
 
 
 def start(exercise: str, script: str, output: str | None, seed: int, resume: bool = False) -> Folder:
@@ -57,16 +57,16 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
 
     path = Path(script).resolve()
     origin = provenance.origin(path)  # before anything is made: the script may be edited while it runs
-    home = results(path, exercise)
+    runs = results_folder(path, exercise)
     if output is None and resume:
-        folder, held = _newest_interrupted(home, path)
-        return Folder(exercise, path, folder.with_suffix(""), folder, origin, held)
-    final = None if output is None else _place(output)
+        folder, lock = _newest_interrupted(runs, path)
+        return Folder(exercise, path, folder.with_suffix(""), folder, origin, lock)
+    final = None if output is None else _output_folder(output)
     if final is not None:
-        _refuse_taken(final, _partial(final), resume, path)
+        _require_free(final, _partial(final), resume, path)
     try:
         if final is None:
-            final = _new_name(home, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-seed{seed}")
+            final = _new_name(runs, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-seed{seed}")
         elif final.exists():
             # An empty folder that the person made. The finished run will take its place, so try now, and not
             # after hours of training, whether it can be replaced: a mounted disk cannot.
@@ -74,23 +74,23 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
             final.mkdir()
         folder = _partial(final)
         folder.mkdir(parents=True, exist_ok=True)
-        held = _hold(folder)
-        for left in folder.iterdir():  # half-written by a process that was killed
-            if left.name in DESCRIPTIONS or (left.name.startswith(".") and left.name.endswith(".part")):
-                left.unlink()
-        found = frozenset(path.name for path in folder.iterdir()) - {CHECKPOINT, LOCK}
+        lock = _lock_folder(folder)
+        for file in folder.iterdir():  # half-written by a process that was killed
+            if file.name in DESCRIPTIONS or (file.name.startswith(".") and file.name.endswith(".part")):
+                file.unlink()
+        existing = frozenset(path.name for path in folder.iterdir()) - {CHECKPOINT, LOCK}
     except OSError as error:
         raise WorkshopError(
-            looked_at=error.filename or final or home,
+            looked_at=error.filename or final or runs,
             expected="a folder that can be written",
             found=error.strerror or str(error),
-            next_step=_mount(home) or ELSEWHERE,
+            next_step=_mount(runs) or NAME_ANOTHER_FOLDER,
         ) from error
-    return Folder(exercise, path, final, folder, origin, held, found)
+    return Folder(exercise, path, final, folder, origin, lock, existing)
 
 
 @contextmanager
-def running(exercise: str, script: str, args: Any, rank: int = 0) -> Iterator[Folder | None]:
+def run_folder(exercise: str, script: str, args: Any, rank: int = 0) -> Iterator[Folder | None]:
     """`start` with a script's arguments (`options.read`, or at least seed and output); `abandon` if the block ends in an error or Ctrl-C.
 
     None in the processes of torchrun other than the first (rank 0), which alone writes.
@@ -104,12 +104,12 @@ def running(exercise: str, script: str, args: Any, rank: int = 0) -> Iterator[Fo
         raise
 
 
-def _mount(home: Path) -> str | None:
+def _mount(runs: Path) -> str | None:
     """In an image: where a folder of the host has to be mounted, so that results outlive the container."""
     if "WORKSHOP_REVISION" not in os.environ:
         return None
     return (
-        f'mount a folder of yours there: --volume "$PWD/results:{home.parent}"; or workshop container-run, which does'
+        f'mount a folder of yours there: --volume "$PWD/results:{runs.parent}"; or workshop container-run, which does'
     )
 
 
@@ -117,95 +117,103 @@ def _partial(final: Path) -> Path:
     return final.with_name(final.name + ".partial")
 
 
-def _place(output: str) -> Path:
+def _output_folder(output: str) -> Path:
     """The folder that a person named, with symbolic links followed, if a run can take its place."""
     expected = "a new folder for the run"
     try:
-        named = Path(output).expanduser()
-        final = named.resolve()
+        path = Path(output).expanduser()
+        final = path.resolve()
     except (RuntimeError, OSError, ValueError) as error:  # no such user; a loop of links; a zero byte
         found = "no user of that name" if output.startswith("~") else str(error)
         raise WorkshopError(
-            looked_at=f"--output {output!r}", expected=expected, found=found, next_step=ELSEWHERE
+            looked_at=f"--output {output!r}", expected=expected, found=found, next_step=NAME_ANOTHER_FOLDER
         ) from None
     if not output.strip():
-        raise WorkshopError(looked_at="--output", expected=expected, found="no name", next_step=ELSEWHERE)
-    if named.is_symlink() and not named.exists():
+        raise WorkshopError(looked_at="--output", expected=expected, found="no name", next_step=NAME_ANOTHER_FOLDER)
+    if path.is_symlink() and not path.exists():
         raise WorkshopError(
-            looked_at=named,
+            looked_at=path,
             expected=expected,
             found=f"a symbolic link to {final}, which is not there",
-            next_step=ELSEWHERE,
+            next_step=NAME_ANOTHER_FOLDER,
         )
     if not final.name or final == Path.cwd():
         raise WorkshopError(
             looked_at=final,
             expected=expected,
             found="the folder that you are in" if final.name else "the root",
-            next_step=ELSEWHERE,
+            next_step=NAME_ANOTHER_FOLDER,
         )
     return final
 
 
-def _refuse_taken(final: Path, folder: Path, resume: bool, script: Path) -> None:
+def _require_free(final: Path, folder: Path, resume: bool, script: Path) -> None:
     expected = "a new folder for the run"
     try:
         if final.exists() and not final.is_dir():
             found = "a file of that name" if final.is_file() else "something else of that name"
-            raise WorkshopError(looked_at=final, expected=expected, found=found, next_step=ELSEWHERE)
+            raise WorkshopError(looked_at=final, expected=expected, found=found, next_step=NAME_ANOTHER_FOLDER)
         if final.is_dir() and any(final.iterdir()):
             found = "a finished run" if (final / "run.json").exists() else "a folder with other files in it"
-            raise WorkshopError(looked_at=final, expected=expected, found=found, next_step=ELSEWHERE)
+            raise WorkshopError(looked_at=final, expected=expected, found=found, next_step=NAME_ANOTHER_FOLDER)
         if folder.exists() and not folder.is_dir():
             raise WorkshopError(
-                looked_at=folder, expected="a new folder to work in", found="a file of that name", next_step=ELSEWHERE
+                looked_at=folder,
+                expected="a new folder to work in",
+                found="a file of that name",
+                next_step=NAME_ANOTHER_FOLDER,
             )
-        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
     except OSError as error:
         raise WorkshopError(
-            looked_at=error.filename, expected=expected, found=error.strerror or str(error), next_step=ELSEWHERE
+            looked_at=error.filename,
+            expected=expected,
+            found=error.strerror or str(error),
+            next_step=NAME_ANOTHER_FOLDER,
         ) from error
-    place = ("--output", shell.relative(final))
-    if resume and CHECKPOINT not in there:
+    output = ("--output", shell.relative(final))
+    if resume and CHECKPOINT not in names:
         found = "no checkpoint there" if folder.exists() else "no such folder"
-        advice = shell.script(script, *place)
+        advice = shell.script(script, *output)
         raise WorkshopError(
             looked_at=folder, expected="an interrupted run with a checkpoint", found=found, next_step=advice
         )
-    if not resume and CHECKPOINT in there:
-        _hold(folder).release()  # is it still being worked on? Then that is what there is to say
-        advice = f"{shell.script(script, *place, '--resume')}  # or begin again: rm -r {shell.quoted(folder)}"
+    if not resume and CHECKPOINT in names:
+        _lock_folder(folder).release()  # is it still being worked on? Then that is what there is to say
+        advice = f"{shell.script(script, *output, '--resume')}  # or begin again: rm -r {shell.quoted(folder)}"
         raise WorkshopError(
             looked_at=folder,
             expected="a new place for the run",
             found="an interrupted run with a checkpoint",
             next_step=advice,
         )
-    if there and not there & {CHECKPOINT, LOCK}:
-        found = f"a folder that no run has made, with {sorted(there)[0]} in it"
-        raise WorkshopError(looked_at=folder, expected="a new folder to work in", found=found, next_step=ELSEWHERE)
+    if names and not names & {CHECKPOINT, LOCK}:
+        found = f"a folder that no run has made, with {sorted(names)[0]} in it"
+        raise WorkshopError(
+            looked_at=folder, expected="a new folder to work in", found=found, next_step=NAME_ANOTHER_FOLDER
+        )
 
 
-def _newest_interrupted(home: Path, script: Path) -> tuple[Path, Any]:
-    """The newest folder under `home` with a checkpoint that no process is at, locked for this one."""
-    waiting = [path for path in home.glob("*.partial") if (path / CHECKPOINT).exists()]
-    for folder in sorted(waiting, key=lambda p: (p / CHECKPOINT).stat().st_mtime, reverse=True):
+def _newest_interrupted(runs: Path, script: Path) -> tuple[Path, Any]:
+    """The newest folder under `runs` with a checkpoint that no process is at, locked for this one."""
+    interrupted = [path for path in runs.glob("*.partial") if (path / CHECKPOINT).exists()]
+    for folder in sorted(interrupted, key=lambda p: (p / CHECKPOINT).stat().st_mtime, reverse=True):
         try:
-            held = _hold(folder)
+            lock = _lock_folder(folder)
         except WorkshopError:
             continue
         print(f"going on with {shell.relative(folder)}", file=sys.stderr)
-        return folder, held
-    found = "another process is at work in each that is there" if waiting else "none"
+        return folder, lock
+    found = "another process is at work in each that is there" if interrupted else "none"
     raise WorkshopError(
-        looked_at=home,
+        looked_at=runs,
         expected="an interrupted run (*.partial) with a checkpoint",
         found=found,
         next_step=shell.script(script),
     )
 
 
-def _hold(folder: Path) -> Any:
+def _lock_folder(folder: Path) -> Any:
     """Lock the folder for this process. A library's lock, since each system has its own way."""
     from filelock import FileLock, Timeout
 
@@ -220,7 +228,10 @@ def _hold(folder: Path) -> Any:
     except NotImplementedError as error:
         found = f"its file system cannot lock files ({error})"
         raise WorkshopError(
-            looked_at=folder, expected="a folder that one process can keep for itself", found=found, next_step=ELSEWHERE
+            looked_at=folder,
+            expected="a folder that one process can keep for itself",
+            found=found,
+            next_step=NAME_ANOTHER_FOLDER,
         ) from error
     return lock
 
@@ -236,7 +247,7 @@ def abandon(run: Folder, advise: bool = True) -> None:
         run.lock.release()
     try:
         for path in run.folder.iterdir():
-            if path.name not in run.found:
+            if path.name not in run.existing:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         run.folder.rmdir()
     except OSError:
@@ -284,7 +295,7 @@ def finish(run: Folder, packages: tuple[str, ...], **content: Any) -> Path:
         raise WorkshopError(
             looked_at="the results of this run", expected="finite numbers", found=found, next_step=advice
         ) from error
-    stopping.no_more()
+    stopping.ignore_signals()
     # run.json last: where it lies, everything else does.
     write_atomic(run.folder / "ro-crate-metadata.json", crate.describe(document, text.encode()).encode())
     write_atomic(run.folder / "run.json", text.encode())
@@ -311,7 +322,7 @@ def proportion_tolerance(p: float, n: int) -> dict[str, Any]:
     }
 
 
-def results(script: Path, exercise: str) -> Path:
+def results_folder(script: Path, exercise: str) -> Path:
     """Where an exercise's runs are: results/<exercise> in the root of the repository, or beside a script that was lifted out of it."""
     for parent in script.parents:
         if (parent / exercise).is_dir() or (parent / ".git").exists():
@@ -319,15 +330,15 @@ def results(script: Path, exercise: str) -> Path:
     return script.parent / "results" / exercise
 
 
-def _new_name(home: Path, stem: str) -> Path:
-    """A name under `home` that nobody has, with its `.partial` folder made: two runs may begin in one second."""
-    home.mkdir(parents=True, exist_ok=True)
+def _new_name(runs: Path, stem: str) -> Path:
+    """A name under `runs` that nobody has, with its `.partial` folder made: two runs may begin in one second."""
+    runs.mkdir(parents=True, exist_ok=True)
     number, name = 1, stem
     while True:
-        if not (home / name).exists():
+        if not (runs / name).exists():
             try:
-                (home / f"{name}.partial").mkdir()
-                return home / name
+                (runs / f"{name}.partial").mkdir()
+                return runs / name
             except FileExistsError:
                 pass
         number += 1
