@@ -58,15 +58,15 @@ def read(
         )
     if training or parents:
         names = ", ".join(device.CHOICES)
-        parser.add_argument("--device", type=device.known_name, default="auto", metavar="NAME", help=names)
+        parser.add_argument("--device", type=device.validate_name, default="auto", metavar="NAME", help=names)
         parser.add_argument(
             "--threads",
             type=whole_number("--threads", 1),
             metavar="N",
             help=f"to compute with on the CPU (default {threads.DEFAULT}: the same bits whatever the number of cores)",
         )
-    place = "results/<exercise>/<time>-seed<N>"
-    parser.add_argument("--output", metavar="DIR", help=f"the folder of this run (default {place})")
+    default_folder = "results/<exercise>/<time>-seed<N>"
+    parser.add_argument("--output", metavar="DIR", help=f"the folder of this run (default {default_folder})")
     if training:
         parser.add_argument("--resume", action="store_true", help="continue an interrupted run from its checkpoint")
     if add_options:

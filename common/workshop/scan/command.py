@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     models = compile_models(task.hypotheses)
     selected = select_hypotheses(models, task.hypotheses, args)
     compile_time = time.perf_counter()
-    with record.running(EXERCISE, str(SCRIPT), args) as run:
+    with record.run_folder(EXERCISE, str(SCRIPT), args) as run:
         assert run is not None  # as it is in all but the first process of torchrun
         # Finished fits are written down line by line, in a file whose name depends on all that decides the numbers.
         key = hashlib.sha256(json.dumps([task.sha256, args.measurement, args.mu, search.SCHEMA]).encode()).hexdigest()
