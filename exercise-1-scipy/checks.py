@@ -33,7 +33,7 @@ def has_platforms(workspace: Workspace) -> Result:
     return ok(", ".join(sorted(subdirs)))
 
 
-def tested_with(workspace: Workspace, environment: str) -> bool:
+def includes_pytest(workspace: Workspace, environment: str) -> bool:
     """Whether an environment asks for pytest, from conda-forge or from PyPI, on any of its platforms."""
     features = workspace.manifest.environments[environment].features
     for platform in platforms_of(workspace.manifest, features):
@@ -43,7 +43,7 @@ def tested_with(workspace: Workspace, environment: str) -> bool:
     return False
 
 
-def holders_of_pytest(workspace: Workspace) -> list[str]:
+def features_with_pytest(workspace: Workspace) -> list[str]:
     """Names of the features that ask for pytest, those that stand in an environment's own table included."""
     manifest, found = workspace.manifest, []
     inline = [feature for environment in manifest.environments.values() for feature in environment.features]
@@ -57,61 +57,61 @@ def holders_of_pytest(workspace: Workspace) -> list[str]:
 
 def has_test_feature(workspace: Workspace) -> Result:
     where = f"the features of {workspace.manifest.path.name}"
-    holders = holders_of_pytest(workspace)
-    if not holders:
+    features = features_with_pytest(workspace)
+    if not features:
         return fail(
             looked_at=where,
             expected="a feature with pytest",
             found=f"{', '.join(workspace.manifest.features)}: none has it",
             next_step="pixi add --no-install --feature test pytest",
         )
-    if "default" in holders:
+    if "default" in features:
         return fail(
             looked_at=where,
             expected="pytest in a feature of its own, for those who test",
             found="pytest among the dependencies of every environment",
             next_step="move pytest from [dependencies] to [feature.test.dependencies]",
         )
-    return ok(f"pytest in the feature {holders[0]}")
+    return ok(f"pytest in the feature {features[0]}")
 
 
-def pairs(workspace: Workspace) -> list[tuple[str, str]]:
+def work_and_test_environments(workspace: Workspace) -> list[tuple[str, str]]:
     """(environment to work in, environment to test in): the second has pytest and all features of the first."""
     found = []
-    everything = workspace.manifest.environments
-    for work in everything.values():
-        for test in everything.values():
-            inside = {f.name for f in work.features} <= {f.name for f in test.features}
-            if inside and tested_with(workspace, test.name) and not tested_with(workspace, work.name):
+    environments = workspace.manifest.environments
+    for work in environments.values():
+        for test in environments.values():
+            includes = {f.name for f in work.features} <= {f.name for f in test.features}
+            if includes and includes_pytest(workspace, test.name) and not includes_pytest(workspace, work.name):
                 found.append((work.name, test.name))
     return found
 
 
 def has_environments(workspace: Workspace) -> Result:
     where = f"[environments] in {workspace.manifest.path.name}"
-    everything = workspace.manifest.environments
-    found = pairs(workspace)
-    feature = (holders_of_pytest(workspace) or ["test"])[0]
+    environments = workspace.manifest.environments
+    found = work_and_test_environments(workspace)
+    feature = (features_with_pytest(workspace) or ["test"])[0]
     line = f'test = {{ features = ["{feature}"], solve-group = "default" }}'
     if not found:
         add = f"pixi workspace environment add test --feature {feature} --solve-group default"
         return fail(
             looked_at=where,
             expected="an environment to work in, and one that has pytest and all that the first has",
-            found=f"{', '.join(everything)}: no such two",
-            next_step=f"under [environments]: {line}" if "test" in everything else add,
+            found=f"{', '.join(environments)}: no such two",
+            next_step=f"under [environments]: {line}" if "test" in environments else add,
         )
     for work, test in found:
-        group = everything[test].solve_group
-        if group and everything[work].solve_group == group:
+        group = environments[test].solve_group
+        if group and environments[work].solve_group == group:
             return ok(f"{work} and {test} in the solve group {group}")
         # What Pixi's command writes. `default` is then in no group; check 1.5 looks whether it came out right.
-        if group == work == "default" and everything[work].solve_group is None:
+        if group == work == "default" and environments[work].solve_group is None:
             return ok(
                 f'{test} in the solve group default; to hold it there, add: default = {{ solve-group = "default" }}'
             )
     work, test = found[0]
-    groups = f"{work}: {everything[work].solve_group or 'none'}, {test}: {everything[test].solve_group or 'none'}"
+    groups = f"{work}: {environments[work].solve_group or 'none'}, {test}: {environments[test].solve_group or 'none'}"
     advice = f'under [environments]: the same solve-group = "default" for {work} and for {test}'
     return fail(
         looked_at=f"the solve groups in {where}", expected="the same one for both", found=groups, next_step=advice
@@ -125,7 +125,7 @@ def has_task(workspace: Workspace) -> Result:
 def is_locked(workspace: Workspace) -> Result:
     if problem := checks.problem_with_lock(workspace):
         return problem
-    for work, test in pairs(workspace):
+    for work, test in work_and_test_environments(workspace):
         here, there = (workspace.lock.environments[name].packages for name in (work, test))
         for platform in sorted(set(here) & set(there)):
             tested = {p.name: p for p in there[platform]}
@@ -142,14 +142,14 @@ def is_locked(workspace: Workspace) -> Result:
 
 
 # The experiment of both runs is the same, however a script seeds its own: CLs alone is compared.
-ONE_EXPERIMENT = (patch("fixed_experiment", seed=3),)
+SAME_EXPERIMENT = (patch("fixed_experiment", seed=3),)
 
 
 def run_with(workspace: Workspace, name: str, seed: int, patches: tuple = ()) -> dict | Result:
     """The record of a run of the script with `seed`, in the folder `name` of the scratch; or why there is none."""
     words = ("--seed", str(seed))
-    place = str(workspace.scratch / name)
-    run = workspace.run(SCRIPT, *words, "--output", place, patches=patches, fresh=name == "again")
+    folder = str(workspace.scratch / name)
+    run = workspace.run(SCRIPT, *words, "--output", folder, patches=patches, fresh=name == "again")
     if module := missing_framework(run):
         return skip(f"{module} is not in this environment")
     if run.returncode != 0:
@@ -190,9 +190,9 @@ def is_reproducible(workspace: Workspace) -> Result:
     return ok(f"two runs with one seed write the same limits ({found['first'][:12]}), another seed others")
 
 
-def limits_of(place) -> dict[str, list[float]]:
+def read_limits(folder) -> dict[str, list[float]]:
     """CLs by hypothesis, observed and then expected. Raises WorkshopError where limits.json says something else."""
-    path = place / "limits.json"
+    path = folder / "limits.json"
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["hypotheses"]
         found = {e["name"]: [float(e["cls_obs"]), *map(float, e["cls_exp"])] for e in entries if e["converged"]}
@@ -212,15 +212,15 @@ def has_right_limits(workspace: Workspace) -> Result:
     """Against the solution, on one experiment."""
     if missing := checks.problem_with_script(workspace, SCRIPT):
         return missing
-    record = run_with(workspace, "learner", 3, ONE_EXPERIMENT)
+    record = run_with(workspace, "learner", 3, SAME_EXPERIMENT)
     if isinstance(record, Result):
         return record
     reference = Workspace(SOLUTION, workspace.scratch / "reference")
     reference.scratch.mkdir(exist_ok=True)
-    wanted = run_with(reference, "solution", 3, ONE_EXPERIMENT)
-    if isinstance(wanted, Result):
-        return wanted
-    found, right = limits_of(workspace.scratch / "learner"), limits_of(reference.scratch / "solution")
+    record = run_with(reference, "solution", 3, SAME_EXPERIMENT)
+    if isinstance(record, Result):
+        return record
+    found, right = read_limits(workspace.scratch / "learner"), read_limits(reference.scratch / "solution")
     if missing := sorted(set(right) - set(found)):
         return fail(
             looked_at=f"{missing[0]} in limits.json",
@@ -229,12 +229,12 @@ def has_right_limits(workspace: Workspace) -> Result:
             next_step="fit all of them, as the starter does; is your formula finite?",
         )
     for name, numbers in right.items():
-        for what, mine, wanted_number in zip(COLUMNS, found[name], numbers, strict=True):
-            if not abs(mine - wanted_number) <= CLS_TOLERANCE:
+        for what, value, reference_value in zip(COLUMNS, found[name], numbers, strict=True):
+            if not abs(value - reference_value) <= CLS_TOLERANCE:
                 return fail(
                     looked_at=f"CLs of {name}, {what}",
-                    expected=f"{wanted_number:.4g}",
-                    found=f"{mine:.4g}",
+                    expected=f"{reference_value:.4g}",
+                    found=f"{value:.4g}",
                     next_step="TODO(1.7): the formula in README.md, step 1.7; tried on small numbers by `python -m pytest "
                     "-o addopts= test_exclusion.py` in your folder",
                 )

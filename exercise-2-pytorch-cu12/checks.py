@@ -10,7 +10,7 @@ from workshop.checking.patches import patch
 TORCH = ("pytorch", "pytorch-cpu", "pytorch-gpu")
 
 
-def torch_places(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]:
+def torch_environments(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]:
     """(environment, platform) where PyTorch for the GPU is asked for, or where another PyTorch is.
 
     By what is asked for, and not by names of features and environments: those are free.
@@ -95,8 +95,8 @@ def has_features(workspace: Workspace) -> Result:
 
 def has_environments(workspace: Workspace) -> Result:
     with_driver = {p.name for p in workspace.manifest.platforms if declared_cuda(p)}
-    gpu = [place for place in torch_places(workspace, gpu=True) if place[1] in with_driver]
-    cpu = [place for place in torch_places(workspace, gpu=False) if place[1] not in with_driver]
+    gpu = [pair for pair in torch_environments(workspace, gpu=True) if pair[1] in with_driver]
+    cpu = [pair for pair in torch_environments(workspace, gpu=False) if pair[1] not in with_driver]
     names = ", ".join(workspace.manifest.environments)
     if not gpu:
         return fail(
@@ -119,8 +119,8 @@ def has_environments(workspace: Workspace) -> Result:
             found='WORKSHOP_DEVICE = "cuda" on activation: it would stop on every laptop',
             next_step="move that line into [feature.NAME.activation.env] of the feature for the GPU",
         )
-    silent = not requires_gpu(workspace, gpu[0][0])
-    note = f'; {gpu[0][0]} does not set WORKSHOP_DEVICE = "cuda", so add --device cuda when you train' if silent else ""
+    unset = not requires_gpu(workspace, gpu[0][0])
+    note = f'; {gpu[0][0]} does not set WORKSHOP_DEVICE = "cuda", so add --device cuda when you train' if unset else ""
     return ok(f"{gpu[0][0]} on {gpu[0][1]}, {cpu[0][0]} on {cpu[0][1]}{note}")
 
 
@@ -132,7 +132,7 @@ def is_locked(workspace: Workspace) -> Result:
     if problem := checks.problem_with_lock(workspace):
         return problem
     for gpu in (True, False):
-        for name, platform in torch_places(workspace, gpu):
+        for name, platform in torch_environments(workspace, gpu):
             packages = workspace.lock.environments[name].packages[platform]
             build = next((p.build for p in packages if p.name == "pytorch"), None)
             where = f"pytorch in {name} on {platform}, in pixi.lock"
@@ -172,14 +172,14 @@ def insists_on_device(workspace: Workspace) -> Result:
         workspace, advice
     ):
         return result
-    for name, (moved, asked, wanted) in SIMULATIONS.items():
-        place = workspace.scratch / name.replace(" ", "-")
+    for name, (moved, device, expected) in SIMULATIONS.items():
+        folder = workspace.scratch / name.replace(" ", "-")
         gpu = patch("simulated_gpu_torch", **moved)
-        found = trainings.action_on_simulated_gpu(workspace, place, asked, gpu)
-        if found != wanted:
+        found = trainings.action_on_simulated_gpu(workspace, folder, device, gpu)
+        if found != expected:
             return fail(
                 looked_at=f"train.py where the GPU is only simulated: {name}",
-                expected=f"the script to {wanted}",
+                expected=f"the script to {expected}",
                 found=f"it did {found}",
                 next_step="TODO(2.6): run.assert_on(device, images=images, **dict(network.named_parameters()))",
             )

@@ -15,17 +15,17 @@ from workshop.checking.patches import patch
 from workshop.errors import WorkshopError
 
 HERE = Path(__file__).resolve().parent
-KEPT = ("default", "cpu", "cuda12", "jax")  # the environments of the starter: nothing in them may change
+UNCHANGED = ("default", "cpu", "cuda12", "jax")  # the starter's environments: nothing in them may change
 ADD = 'pixi add --no-install --feature cuda118 python=3.11 "cuda-version=11.8.*" "jax=0.4" "jaxlib=0.4.*=cuda118*" "flax=0.9" optax'
 
 
-def for_cuda118(platform) -> bool:
+def supports_cuda118(platform) -> bool:
     return (declared_cuda(platform) or "").split(".")[0] == "11"
 
 
 def has_cuda118_platform(workspace: Workspace) -> Result:
     declared = {p.name: declared_cuda(p) for p in workspace.manifest.platforms}
-    if found := next((p.name for p in workspace.manifest.platforms if for_cuda118(p)), None):
+    if found := next((p.name for p in workspace.manifest.platforms if supports_cuda118(p)), None):
         return ok(f"{found} (cuda {declared[found]})")
     return fail(
         looked_at=f"platforms in {workspace.manifest.path.name}",
@@ -35,7 +35,7 @@ def has_cuda118_platform(workspace: Workspace) -> Result:
     )
 
 
-def builds_of(spec) -> str:
+def requested_build(spec) -> str:
     """The build that a constraint asks for; empty where it takes any."""
     return str(spec.fields.get("build", ""))
 
@@ -53,7 +53,7 @@ def has_frozen_jax(workspace: Workspace) -> Result:
         }
         if "jaxlib" not in specs:
             continue
-        build = builds_of(specs["jaxlib"])
+        build = requested_build(specs["jaxlib"])
         if "cuda" not in build:
             without_build = without_build or feature.name
             continue
@@ -84,38 +84,38 @@ def has_frozen_jax(workspace: Workspace) -> Result:
     )
 
 
-def frozen_places(workspace: Workspace) -> list[tuple[str, str]]:
+def frozen_environments(workspace: Workspace) -> list[tuple[str, str]]:
     """(environment, platform) where jaxlib built for CUDA 11.8 is asked for. Names of environments are free."""
     found = []
     for environment in workspace.manifest.environments.values():
         for platform in platforms_of(workspace.manifest, environment.features):
             specs = conda_specs(workspace.manifest, environment.name, platform)
-            if for_cuda118(platform) and any("cuda" in builds_of(spec) for spec in specs.get("jaxlib", [])):
+            if supports_cuda118(platform) and any("cuda" in requested_build(spec) for spec in specs.get("jaxlib", [])):
                 found.append((environment.name, platform.name))
     return found
 
 
-def exclude_each_other(specs: list) -> bool:
+def have_no_common_version(specs: list) -> bool:
     """Whether no Python meets all of these constraints."""
-    wanted = [VersionSpec(str(spec.fields["version"])) for spec in specs if spec.fields.get("version", "*") != "*"]
+    constraints = [VersionSpec(str(spec.fields["version"])) for spec in specs if spec.fields.get("version", "*") != "*"]
     candidates = [Version(f"3.{minor}.{patch}") for minor in range(7, 20) for patch in range(30)]
-    return not any(all(spec.matches(version) for spec in wanted) for version in candidates)
+    return not any(all(spec.matches(version) for spec in constraints) for version in candidates)
 
 
 def has_environment(workspace: Workspace) -> Result:
     where = f"[environments] in {workspace.manifest.path.name}"
-    places = frozen_places(workspace)
-    if not places:
+    pairs = frozen_environments(workspace)
+    if not pairs:
         return fail(
             looked_at=where,
             expected="an environment that has jaxlib for CUDA 11.8, on the platform with cuda 11.8",
             found=f"{', '.join(workspace.manifest.environments)}: none of them",
             next_step="pixi workspace environment add cuda118-jax --feature cuda118",
         )
-    name, platform = places[0]
+    name, platform = pairs[0]
     on = next(p for p in workspace.manifest.platforms if p.name == platform)
     pythons = conda_specs(workspace.manifest, name, on).get("python", [])
-    if exclude_each_other(pythons):
+    if have_no_common_version(pythons):
         return fail(
             looked_at=f"Python in the environment {name}",
             expected="constraints that one Python meets",
@@ -123,8 +123,8 @@ def has_environment(workspace: Workspace) -> Result:
             next_step=f'move python = "3.12.*" from [dependencies] into the features cpu, cuda12 and jax, '
             f'or {name} = {{ features = ["cuda118"], no-default-feature = true }} with all that train.py needs',
         )
-    silent = "" if requires_gpu(workspace, name) else f'; {name} does not set WORKSHOP_DEVICE = "cuda"'
-    return ok(f"{name} on {platform}{silent}")
+    note = "" if requires_gpu(workspace, name) else f'; {name} does not set WORKSHOP_DEVICE = "cuda"'
+    return ok(f"{name} on {platform}{note}")
 
 
 def locked_records(lock: locks.Lock, name: str) -> dict[tuple, set[str]]:
@@ -146,17 +146,17 @@ def shipped_lock(scratch: Path) -> locks.Lock:
     return locks.read(path)
 
 
-def what_changed(workspace: Workspace) -> Result | str:
+def compare_with_shipped_lock(workspace: Workspace) -> Result | str:
     """A failed result where a package that the starter came with is locked otherwise now; else some words.
 
     Compared are the pairs of environment and platform that the starter's lock had. What is locked for the platform
     that this exercise adds is new in every environment, and the solver's choice.
     """
-    if missing := [name for name in KEPT if name not in workspace.lock.environments]:
+    if missing := [name for name in UNCHANGED if name not in workspace.lock.environments]:
         if (workspace.folder.parent / "exercise.toml").is_file():
             return fail(
                 looked_at="pixi.lock",
-                expected=f"the environments {', '.join(KEPT)} as they were",
+                expected=f"the environments {', '.join(UNCHANGED)} as they were",
                 found=f"no {missing[0]}",
                 next_step="git diff -- pixi.toml",
             )
@@ -165,47 +165,47 @@ def what_changed(workspace: Workspace) -> Result | str:
         before = shipped_lock(workspace.scratch)
     except WorkshopError as error:
         return skip(f"cannot tell what has changed: {error.looked_at}: {error.found}")
-    for name in KEPT:
+    for name in UNCHANGED:
         was, now = locked_records(before, name), locked_records(workspace.lock, name)
         for platform in was.keys() & now.keys():
             gone, new = sorted(was[platform] - now[platform]), sorted(now[platform] - was[platform])
             if gone or new:
-                said = [
+                changes = [
                     f"{text.split('  ')[0]} {word}" for word, texts in (("gone", gone), ("new", new)) for text in texts
                 ]
                 return fail(
                     looked_at=f"what is locked for {name} on {platform[0]}",
                     expected="the packages of before, one by one",
-                    found=f"{len(gone)} gone and {len(new)} new: {', '.join(said[:3])}",
+                    found=f"{len(gone)} gone and {len(new)} new: {', '.join(changes[:3])}",
                     next_step="git checkout -- pixi.lock  # then undo what the manifest asks of other environments, and pixi lock",
                 )
-    return f"the packages of {', '.join(KEPT)} are those of before"
+    return f"the packages of {', '.join(UNCHANGED)} are those of before"
 
 
 def is_locked(workspace: Workspace) -> Result:
     if problem := checks.problem_with_lock(workspace):
         return problem
-    if not (places := frozen_places(workspace)):
+    if not (pairs := frozen_environments(workspace)):
         return has_environment(workspace)
-    for name, platform in places:
-        held = {p.name: p for p in workspace.lock.environments[name].packages[platform]}
+    for name, platform in pairs:
+        packages = {p.name: p for p in workspace.lock.environments[name].packages[platform]}
         where = f"{name} on {platform}, in pixi.lock"
         for package in ("jaxlib", "jax", "flax", "optax"):
-            if package not in held:
+            if package not in packages:
                 return fail(
                     looked_at=where, expected=f"{package}, which train.py needs", found="not locked", next_step=ADD
                 )
-        if not held["jaxlib"].build.startswith("cuda118"):
+        if not packages["jaxlib"].build.startswith("cuda118"):
             return fail(
                 looked_at=f"jaxlib in {where}",
                 expected="a build for CUDA 11.8 (cuda118...)",
-                found=held["jaxlib"].build,
+                found=packages["jaxlib"].build,
                 next_step=ADD,
             )
-    compared = what_changed(workspace)
+    compared = compare_with_shipped_lock(workspace)
     if isinstance(compared, Result):
         return compared
-    return ok(f"jaxlib {held['jaxlib'].version} {held['jaxlib'].build}; {compared}")
+    return ok(f"jaxlib {packages['jaxlib'].version} {packages['jaxlib'].build}; {compared}")
 
 
 def insists_on_device(workspace: Workspace) -> Result:
@@ -215,17 +215,17 @@ def insists_on_device(workspace: Workspace) -> Result:
         workspace, advice
     ):
         return result
-    for name, moved, wanted in (
+    for name, moved, expected in (
         ("arrays that stayed on the CPU", False, "stop"),
         ("arrays on the GPU", True, "train on cuda"),
     ):
-        place = workspace.scratch / name.replace(" ", "-")
+        folder = workspace.scratch / name.replace(" ", "-")
         gpu = patch("simulated_gpu_jax", moved=moved)
-        found = trainings.action_on_simulated_gpu(workspace, place, "cuda", gpu)
-        if found != wanted:
+        found = trainings.action_on_simulated_gpu(workspace, folder, "cuda", gpu)
+        if found != expected:
             return fail(
                 looked_at=f"train.py where the GPU is only simulated: {name}",
-                expected=f"the script to {wanted}",
+                expected=f"the script to {expected}",
                 found=f"it did {found}",
                 next_step="TODO(3.5): run.assert_on(device, images=images, state=state)",
             )

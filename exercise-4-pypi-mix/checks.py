@@ -24,7 +24,7 @@ CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "pytorch-gpu": "torch
 CUDA_RUNTIME = re.compile(r"cudatoolkit|cuda-cudart|libcublas|cudnn|libcudnn|nccl|libcufft|libcusparse|libcusolver")
 
 
-def mixed_places(workspace: Workspace) -> list[tuple[str, Platform]]:
+def mixed_environments(workspace: Workspace) -> list[tuple[str, Platform]]:
     """(environment, platform) where torch is asked for as a PyPI package. Names of environments are free."""
     return [
         (environment.name, platform)
@@ -54,8 +54,8 @@ def index_variant(urls: tuple[str, ...]) -> str | None:
 
 def has_cuda_index(workspace: Workspace) -> Result:
     where = f"pypi-dependencies in {workspace.manifest.path.name}"
-    places = mixed_places(workspace)
-    if not places:
+    pairs = mixed_environments(workspace)
+    if not pairs:
         return fail(
             looked_at=where,
             expected="an environment with torch as a PyPI package",
@@ -63,7 +63,7 @@ def has_cuda_index(workspace: Workspace) -> Result:
             next_step='under [feature.pypi-mixed.pypi-dependencies]: torch = "==2.6.0"',
         )
     variants = {}
-    for name, platform in places:
+    for name, platform in pairs:
         declared = declared_indexes(workspace, name, platform)
         variants[name] = index_variant(declared.get("torch", declared[""]))
         if not (variants[name] or "").startswith("cu"):
@@ -78,10 +78,10 @@ def has_cuda_index(workspace: Workspace) -> Result:
 
 
 def is_pinned(workspace: Workspace) -> Result:
-    places = mixed_places(workspace)
-    if not places:
+    pairs = mixed_environments(workspace)
+    if not pairs:
         return has_cuda_index(workspace)
-    for name, platform in places:
+    for name, platform in pairs:
         specs = manifests.pypi_specs(workspace.manifest, name, platform)
         for package in WHEELS:
             for spec in specs.get(package, []):
@@ -93,16 +93,16 @@ def is_pinned(workspace: Workspace) -> Result:
                         found=spec.version,
                         next_step='torch = "==2.6.0" and torchvision = "==0.21.0", which was compiled against it',
                     )
-    said = [str(spec) for package in WHEELS for spec in specs.get(package, [])]
-    return ok(", ".join(said))
+    pins = [str(spec) for package in WHEELS for spec in specs.get(package, [])]
+    return ok(", ".join(pins))
 
 
-def has_one_world_each(workspace: Workspace) -> Result:
+def has_one_source_each(workspace: Workspace) -> Result:
     """By what is asked for: torch and torchvision as wheels, the rest from conda-forge, nothing from both."""
-    places = mixed_places(workspace)
-    if not places:
+    pairs = mixed_environments(workspace)
+    if not pairs:
         return has_cuda_index(workspace)
-    for name, platform in places:
+    for name, platform in pairs:
         conda = manifests.conda_specs(workspace.manifest, name, platform)
         wheels = manifests.pypi_specs(workspace.manifest, name, platform)
         where = f"{name} on {platform.name}, in {workspace.manifest.path.name}"
@@ -136,18 +136,18 @@ def has_one_world_each(workspace: Workspace) -> Result:
 def pypi_names(package: LockedPackage) -> set[str]:
     """What a locked conda package is called on PyPI: as the lock says, else by the same name."""
     if package.purls is not None:
-        said = {purl.split("/", 1)[1].split("@")[0].split("?")[0] for purl in package.purls if "/" in purl}
-        return {str(canonicalize_name(name)) for name in said}
+        names = {purl.split("/", 1)[1].split("@")[0].split("?")[0] for purl in package.purls if "/" in purl}
+        return {str(canonicalize_name(name)) for name in names}
     return {CONDA_NAMES.get(package.name, str(canonicalize_name(package.name)))}
 
 
 def is_locked(workspace: Workspace) -> Result:
     if problem := checks.problem_with_lock(workspace):
         return problem
-    places = mixed_places(workspace)
-    if not places:
+    pairs = mixed_environments(workspace)
+    if not pairs:
         return has_cuda_index(workspace)
-    for name, platform in places:
+    for name, platform in pairs:
         packages = workspace.lock.environments[name].packages[platform.name]
         where = f"{name} on {platform.name}, in pixi.lock"
         wheels = {str(canonicalize_name(p.name)): p for p in packages if p.kind == "pypi"}
@@ -206,30 +206,30 @@ QUICK_RUN = ("--data", "digits", "--epochs", "1", "--device", "cpu")
 NEAR, FAR = 3e-7, 3e-4  # relative shifts of logits: rounding makes the first, another network or TF32 the second
 
 
-def shifted(run: Path, place: Path, relative: float) -> Path:
+def shift_logits(run: Path, target: Path, relative: float) -> Path:
     """A copy of a prediction whose logits lie off by that much of each image's largest, with a record that fits."""
     import numpy as np  # here, since the checks of manifest and lock are asked in environments without it, too
 
     from workshop.runs import weights
 
-    shutil.copytree(run, place)
-    path = place / "logits.safetensors"
-    tensors, about = weights.load(path, "")
+    shutil.copytree(run, target)
+    path = target / "logits.safetensors"
+    tensors, metadata = weights.load(path, "")
     logits = tensors["logits"].astype(np.float64)
     sign = np.where(np.arange(logits.size).reshape(logits.shape) % 2, 1, -1)
-    moved = logits + sign * relative * np.abs(logits).max(axis=1, keepdims=True)
-    weights.save(path, {"logits": moved.astype(np.float32)}, about)
-    document = json.loads((place / "run.json").read_text(encoding="utf-8"))
+    shifted = logits + sign * relative * np.abs(logits).max(axis=1, keepdims=True)
+    weights.save(path, {"logits": shifted.astype(np.float32)}, metadata)
+    document = json.loads((target / "run.json").read_text(encoding="utf-8"))
     for output in document["outputs"]:
         if output["path"] == path.name:
             output |= {"sha256": sha256_of(path), "bytes": path.stat().st_size}
     content = json.dumps(document).encode()
-    (place / "run.json").write_bytes(content)
-    (place / "ro-crate-metadata.json").write_text(crate.describe(document, content), encoding="utf-8")
-    return place
+    (target / "run.json").write_bytes(content)
+    (target / "ro-crate-metadata.json").write_text(crate.describe(document, content), encoding="utf-8")
+    return target
 
 
-def tells_near_from_far(workspace: Workspace) -> Result:
+def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
     if missing := checks.problem_with_script(workspace, "predict.py"):
         return missing
     trainer = Workspace(ROOT / "exercise-2-pytorch-cu12" / "solution", workspace.scratch)
@@ -248,10 +248,10 @@ def tells_near_from_far(workspace: Workspace) -> Result:
             return fail(
                 looked_at=script, expected="a run that ends well", found=trainings.failure_reason(run), next_step=advice
             )
-    for word, relative, wanted in (("rounding", NEAR, 0), ("another network's error", FAR, 1)):
-        other = shifted(here, workspace.scratch / f"shifted-{wanted}", relative)
-        place = workspace.scratch / f"compared-{wanted}"
-        words = (str(trained), "--device", "cpu", "--compare", str(other), "--output", str(place))
+    for word, relative, exit_code in (("rounding", NEAR, 0), ("another network's error", FAR, 1)):
+        other = shift_logits(here, workspace.scratch / f"shifted-{exit_code}", relative)
+        folder = workspace.scratch / f"compared-{exit_code}"
+        words = (str(trained), "--device", "cpu", "--compare", str(other), "--output", str(folder))
         run = workspace.run("predict.py", *words, WORKSHOP_DEVICE="")
         if "Traceback" in run.stderr:
             return fail(
@@ -260,14 +260,14 @@ def tells_near_from_far(workspace: Workspace) -> Result:
                 found=trainings.failure_reason(run),
                 next_step=advice,
             )
-        if run.returncode != wanted:
+        if run.returncode != exit_code:
             return fail(
                 looked_at=f"predict.py --compare with logits that are off by {relative:g} of the largest ({word})",
-                expected=f"{'inside' if wanted == 0 else 'outside'} the tolerance, exit code {wanted}",
+                expected=f"{'inside' if exit_code == 0 else 'outside'} the tolerance, exit code {exit_code}",
                 found=f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [trainings.failure_reason(run)])[-1][:120]}",
                 next_step="TODO(4.5): TOLERANCE = 1e-5, between the rounding of float32 and any real difference",
             )
-    reason = str(trainings.read_record(place).get("comparison", {}).get("tolerance", {}).get("reason", ""))
+    reason = str(trainings.read_record(folder).get("comparison", {}).get("tolerance", {}).get("reason", ""))
     if len(reason.split()) < 5 or "TODO" in reason:
         return fail(
             looked_at="the reason of the tolerance, in run.json",
@@ -307,7 +307,7 @@ CHECKS = [
             "Look for names that stand under dependencies and under pypi-dependencies.",
             "Remove torchvision from [feature.pypi-mixed.dependencies] and numpy from the pypi-dependencies.",
         ),
-        has_one_world_each,
+        has_one_source_each,
     ),
     Check(
         "4.4",
@@ -327,6 +327,6 @@ CHECKS = [
             "Relative to the image's largest logit, rounding makes about 1e-6; TF32 or another network more than 1e-4.",
             "TOLERANCE = 1e-5, and REASON = a sentence with the digits of float32 and the length of the sums",
         ),
-        tells_near_from_far,
+        distinguishes_rounding_from_errors,
     ),
 ]

@@ -11,13 +11,13 @@ from workshop.errors import WorkshopError
 from workshop.support.rules import Finding, Rule, findings_of
 
 
-def files(workspace: Workspace, definitions: bool) -> list[Path]:
+def container_files(workspace: Workspace, definitions: bool) -> list[Path]:
     """The Dockerfiles, or the Apptainer definitions, of the folder."""
     listed = [file for file in sorted(workspace.folder.iterdir()) if containers.is_container_file(file)]
     return [file for file in listed if containers.is_definition(file) == definitions]
 
 
-def put_back(workspace: Workspace, name: str) -> str:
+def advice_to_restore(workspace: Workspace, name: str) -> str:
     """How a file that is missing comes to be there, in the exercise's own folder and elsewhere."""
     own = (workspace.folder.parent / "exercise.toml").is_file()
     return f"git checkout -- {name}" if own else f"write one; exercise-5-container/solution/{name} is an example"
@@ -25,9 +25,9 @@ def put_back(workspace: Workspace, name: str) -> str:
 
 def images_of(workspace: Workspace) -> list[Image]:
     """The Dockerfile as it stands, and as it is for a GPU, where the manifest has such an environment for Linux."""
-    found = files(workspace, definitions=False)
+    found = container_files(workspace, definitions=False)
     if not found:
-        advice = put_back(workspace, "Dockerfile")
+        advice = advice_to_restore(workspace, "Dockerfile")
         raise WorkshopError(
             looked_at=workspace.folder, expected="a Dockerfile or a Containerfile", found="none", next_step=advice
         )
@@ -46,7 +46,7 @@ def images_of(workspace: Workspace) -> list[Image]:
     return [image, *(containers.load_image(found[0], name) for name in gpu[:1] if name != image.environment)]
 
 
-def answer(found: list[Finding], summary: str) -> Result:
+def first_problem(found: list[Finding], summary: str) -> Result:
     """The first of the findings, errors before advice, as a failed check; ok without any."""
     first = next(iter(sorted(found, key=lambda finding: finding.level != "error")), None)
     return ok(summary) if first is None else failed(first)
@@ -64,37 +64,37 @@ def failed(finding: Finding) -> Result:
 def bases_are_pinned(workspace: Workspace) -> Result:
     image = images_of(workspace)[0]
     outside = dict.fromkeys(stage.base.partition("@")[0] for stage in image.stages if stage.parent is None)
-    return answer([f for f in containers.base_findings(image) if f.name != "stage-unknown"], ", ".join(outside))
+    return first_problem([f for f in containers.base_findings(image) if f.name != "stage-unknown"], ", ".join(outside))
 
 
 def installs_the_lock(workspace: Workspace) -> Result:
-    seen = images_of(workspace)
-    found = [finding for image in seen for finding in containers.lock_findings(image)]
-    return answer(found, f"pixi install --locked of {' or '.join(str(image.environment) for image in seen)}")
+    images = images_of(workspace)
+    found = [finding for image in images for finding in containers.lock_findings(image)]
+    return first_problem(found, f"pixi install --locked of {' or '.join(str(image.environment) for image in images)}")
 
 
-def ends_small(workspace: Workspace) -> Result:
-    seen = images_of(workspace)
+def last_stage_is_minimal(workspace: Workspace) -> Result:
+    images = images_of(workspace)
     found = [
-        finding for image in seen for finding in containers.base_findings(image) if finding.name == "stage-unknown"
+        finding for image in images for finding in containers.base_findings(image) if finding.name == "stage-unknown"
     ]
-    found += [finding for image in seen for finding in containers.last_stage_findings(image)]
-    found += containers.content_findings(seen[0])
-    return answer(found, f"the environment at its path, user {seen[0].final_stage.user}, none of Pixi")
+    found += [finding for image in images for finding in containers.last_stage_findings(image)]
+    found += containers.content_findings(images[0])
+    return first_problem(found, f"the environment at its path, user {images[0].final_stage.user}, none of Pixi")
 
 
 def is_activated(workspace: Workspace) -> Result:
-    seen = images_of(workspace)
-    found = [finding for image in seen for finding in containers.activation_findings(image)]
-    found += containers.python_path_findings(seen[0])
-    gpu = next((f", and for {image.environment} the host's driver" for image in seen if image.required_cuda), "")
-    return answer(found, f"PATH, CONDA_PREFIX and the manifest's variables by ENV{gpu}")
+    images = images_of(workspace)
+    found = [finding for image in images for finding in containers.activation_findings(image)]
+    found += containers.python_path_findings(images[0])
+    gpu = next((f", and for {image.environment} the host's driver" for image in images if image.required_cuda), "")
+    return first_problem(found, f"PATH, CONDA_PREFIX and the manifest's variables by ENV{gpu}")
 
 
 def is_defined_for_apptainer(workspace: Workspace) -> Result:
-    definitions = files(workspace, definitions=True)
+    definitions = container_files(workspace, definitions=True)
     if not definitions:
-        advice = put_back(workspace, "apptainer.def")
+        advice = advice_to_restore(workspace, "apptainer.def")
         return fail(
             looked_at=workspace.folder, expected="an Apptainer definition (*.def)", found="none", next_step=advice
         )
@@ -109,7 +109,7 @@ def is_defined_for_apptainer(workspace: Workspace) -> Result:
             found="no call of Pixi in %post",
             next_step="pixi install --locked --environment {{ ENVIRONMENT }}",
         )
-    return answer(found, ", ".join(file.name for file in definitions))
+    return first_problem(found, ", ".join(file.name for file in definitions))
 
 
 def job_answer(
@@ -125,7 +125,7 @@ def job_answer(
     return ok(summary())
 
 
-def asks_for_resources(workspace: Workspace) -> Result:
+def requests_resources(workspace: Workspace) -> Result:
     job = jobs.BatchJob(workspace.folder, workspace.scratch)
 
     def summary() -> str:
@@ -135,7 +135,7 @@ def asks_for_resources(workspace: Workspace) -> Result:
     return job_answer(job, jobs.REQUEST_RULES, jobs.TRAINING_RULES, summary)
 
 
-def survives_its_end(workspace: Workspace) -> Result:
+def resumes_after_time_limit(workspace: Workspace) -> Result:
     job = jobs.BatchJob(workspace.folder, workspace.scratch)
 
     def summary() -> str:
@@ -144,7 +144,7 @@ def survives_its_end(workspace: Workspace) -> Result:
     return job_answer(job, jobs.SIGNAL_RULES, jobs.END_RULES, summary)
 
 
-def has_a_task_for_each_seed(workspace: Workspace) -> Result:
+def has_task_for_each_seed(workspace: Workspace) -> Result:
     job = jobs.ArrayJob(workspace.folder, workspace.scratch)
 
     def summary() -> str:
@@ -155,7 +155,7 @@ def has_a_task_for_each_seed(workspace: Workspace) -> Result:
     return job_answer(job, jobs.ARRAY_RULES, jobs.TASK_RULES, summary)
 
 
-def survives_eviction(workspace: Workspace) -> Result:
+def resumes_after_eviction(workspace: Workspace) -> Result:
     job = jobs.CondorJob(workspace.folder, workspace.scratch)
 
     def summary() -> str:
@@ -194,7 +194,7 @@ CHECKS = [
             "FROM runtime-${ENVIRONMENT}, COPY --from=build /workshop/.pixi/envs/${ENVIRONMENT} /workshop/.pixi/envs/${ENVIRONMENT}, "
             "USER 1000:1000, HEALTHCHECK, LABEL org.opencontainers.image.revision=... workshop.lock.sha256=...",
         ),
-        ends_small,
+        last_stage_is_minimal,
     ),
     Check(
         "5.4",
@@ -227,7 +227,7 @@ CHECKS = [
             "#SBATCH --gres, --time and --mem, above the first command; and the training must not fall back to the CPU.",
             "#SBATCH --gres=gpu:1, #SBATCH --time=00:30:00, #SBATCH --mem=4G, and DEVICE=${DEVICE:-cuda} in train.sh",
         ),
-        asks_for_resources,
+        requests_resources,
     ),
     Check(
         "5.7",
@@ -238,7 +238,7 @@ CHECKS = [
             "train.sh & training=$!; trap 'told=yes; kill $training' USR1; while kill -0 $training; do code=0; wait $training || code=$?; done; "
             "told and 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
         ),
-        survives_its_end,
+        resumes_after_time_limit,
     ),
     Check(
         "5.8",
@@ -248,7 +248,7 @@ CHECKS = [
             "#SBATCH --array=0-3 starts four tasks; each has its own SLURM_ARRAY_TASK_ID, and needs a folder and a log of its own.",
             "export SEED=$SLURM_ARRAY_TASK_ID RUN=...-seed$SLURM_ARRAY_TASK_ID, and --output=slurm-%A-seed%a.log",
         ),
-        has_a_task_for_each_seed,
+        has_task_for_each_seed,
     ),
     Check(
         "5.9",
@@ -258,6 +258,6 @@ CHECKS = [
             "request_gpus with a capability; transfer_output_files; checkpoint_exit_code; and when shall files come back?",
             "transfer_output_files = results, when_to_transfer_output = ON_EXIT_OR_EVICT, checkpoint_exit_code = 85, on_exit_hold = ExitBySignal == false && ExitCode == 1",
         ),
-        survives_eviction,
+        resumes_after_eviction,
     ),
 ]

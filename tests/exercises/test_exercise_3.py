@@ -101,7 +101,7 @@ def test_a_package_that_changed_on_an_old_platform_does_not(written_by_pixi, shi
     environment = workspace.lock.environments[name]
     first, *others = environment.packages["linux-64"]
     environment.packages["linux-64"] = (replace(first, version="0.0.1"), *others)
-    answer = shipped_then.what_changed(workspace)
+    answer = shipped_then.compare_with_shipped_lock(workspace)
     assert answer.status == "fail" and f"for {name} on linux-64" in answer.looked_at
     assert answer.found.startswith("1 gone and 1 new") and f"{first.name} 0.0.1" in answer.found
 
