@@ -235,8 +235,8 @@ CHECKS = [
         (
             "At its limit a job is killed. How can it hear of that before, and who has to tell the training?",
             "--signal=B:USR1@120 tells the batch script; bash hears it in `wait`, which then ends, before the training: wait again.",
-            "train.sh & training=$!; trap 'told=yes; kill $training' USR1; while kill -0 $training; do code=0; wait $training || code=$?; done; "
-            "told and 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
+            "train.sh & training=$!; trap 'signal_received=yes; kill $training' USR1; while kill -0 $training; do code=0; wait $training || code=$?; done; "
+            "if the signal came and the code is 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
         ),
         resumes_after_time_limit,
     ),

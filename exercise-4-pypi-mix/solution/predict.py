@@ -26,7 +26,7 @@ MEAN, STD = 0.22, 0.30  # as in exercise 2: with other numbers, the network woul
 TOLERANCE = 1e-5
 REASON = (
     "float32 rounds to 24 bits (6e-8); a logit comes from sums of 64, 800, 1568 and 128 terms, whose order depends on "
-    "the library; that changes it by about 1e-6 of the largest logit, and ten times as much leaves room for the worst one"
+    "the library; that changes it by about 1e-6 of the largest logit, and ten times that leaves room for the worst"
 )
 
 

@@ -1,55 +1,58 @@
 #!/usr/bin/env bash
-# Trains the classifier of exercise 2 in the environment that TRAIN_IN names, from the checkpoint where there is one.
-# The jobs of Slurm (train.sbatch, array.sbatch) and HTCondor (train.sub) call it in the root of the clone, or of what
-# was sent along of it.
+# Train the classifier of exercise 2 in the environment that TRAIN_IN names. If there is a checkpoint, continue from it.
+# The jobs of Slurm (train.sbatch, array.sbatch) and HTCondor (train.sub) call this script in the root of the clone. On
+# HTCondor, that is the folder with the transferred files.
 #
-# Exit codes: 0 trained; 1 a message says what to mend; 85 stopped by a signal, the finished epochs are kept.
+# Exit codes: 0 trained; 1 failed, and a message says what to correct; 85 stopped by a signal, finished epochs are
+# saved.
 set -euo pipefail
 
-# The environment: image (IMAGE, run by Apptainer), packed (PACKED, made by pixi-pack), python (PYTHON, an interpreter).
+# The environment: image (the file IMAGE, run by Apptainer), packed (the file PACKED, written by pixi-pack) or python
+# (the interpreter PYTHON).
 TRAIN_IN=${TRAIN_IN:-image}
 IMAGE=${IMAGE:-train-cuda12.sif}
 PACKED=${PACKED:-environment.tar}
 PYTHON=${PYTHON:-.venv/bin/python}
-# The training. DEVICE=cuda insists on a GPU: a job that was given none stops at once.
+# The training. DEVICE=cuda requires a GPU: a job without one stops at once.
 DEVICE=${DEVICE:-cuda}
 DATA=${DATA:-digits-60k}
 SEED=${SEED:-0}
-# With more threads, the order of the additions and with it the last digits change: a run that is resumed needs as many.
+# Another number of threads adds in another order, which changes the last digits: resume a run with the same number.
 THREADS=${THREADS:-1}
-EPOCHS=${EPOCHS:-} # empty: as many as the data set asks for
+EPOCHS=${EPOCHS:-} # empty: the script's default for the data set
 RUN=${RUN:?name the folder of the run, as in RUN=results/exercise-2-pytorch-cu12/first}
-# HTCondor brings a checkpoint to safety when the job ends with 85; after so many seconds the job does.
+# If this is a number of seconds, the training stops after that time with exit code 85, and HTCondor saves its
+# checkpoint.
 CHECKPOINT_AFTER=${CHECKPOINT_AFTER:-}
 
 export PYTHONPATH=$PWD/common
 mkdir -p "$(dirname "$RUN")"
-# HTCondor starts an evicted job again, also one that was just done. It sends no results along but those of this job.
+# HTCondor also restarts an evicted job that had just finished. The only results here are those of this job.
 if [ -n "${_CONDOR_SCRATCH_DIR:-}" ] && [ -e "$RUN/run.json" ]; then
   echo "$RUN was finished before the job was started again"
   exit 0
 fi
 
 case $TRAIN_IN in
-  image) # --nv brings the host's NVIDIA driver into the image; the script is this clone's, and so is what the record says
+  image) # --nv makes the host's NVIDIA driver available inside; script and revision are those of this clone
     revision=$(git rev-parse HEAD 2>/dev/null || true)
     [ -z "$(git status --porcelain 2>/dev/null || true)" ] || revision+=-dirty
     command=(apptainer exec --nv --bind "$PWD" --pwd "$PWD" --env "PYTHONPATH=$PYTHONPATH"
       --env "WORKSHOP_REVISION=$revision" --env "PIXI_PROJECT_ROOT=$PWD"
       --env "PIXI_PROJECT_MANIFEST=$PWD/pixi.toml" "$IMAGE" python)
     ;;
-  packed) # every package lies in the file: no network is needed
-    place=${SCRATCH:-${_CONDOR_SCRATCH_DIR:-$PWD}}
-    pixi-unpack --output-directory "$place" "$PACKED"
-    set +eu # the packages' own activation scripts know nothing of these
+  packed) # the file contains all packages, so this needs no network
+    folder=${SCRATCH:-${_CONDOR_SCRATCH_DIR:-$PWD}}
+    pixi-unpack --output-directory "$folder" "$PACKED"
+    set +eu # some packages have activation scripts that fail with these options
     # shellcheck disable=SC1091
-    source "$place/activate.sh"
+    source "$folder/activate.sh"
     set -eu
     command=(python)
     ;;
   python) command=("$PYTHON") ;;
   *)
-    echo "TRAIN_IN is one of image, packed and python; found: $TRAIN_IN" >&2
+    echo "TRAIN_IN must be image, packed or python; found: $TRAIN_IN" >&2
     exit 1
     ;;
 esac
@@ -65,4 +68,4 @@ fi
 if [ -e "$RUN.partial/checkpoint.safetensors" ]; then
   command+=(--resume)
 fi
-exec "${command[@]}" # in the place of this script, so that signals reach the training
+exec "${command[@]}" # replaces this script, so that signals reach the training

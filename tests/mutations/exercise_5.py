@@ -174,7 +174,7 @@ BROKEN = [
 
 HOLD = "on_exit_hold        = ExitBySignal == false && ExitCode == 1\n"
 LINE = "#SBATCH --gres=gpu:1\n"
-TRAP = "trap 'told=yes; kill \"$training\" 2>/dev/null || true' USR1\n"
+TRAP = "trap 'signal_received=yes; kill \"$training\" 2>/dev/null || true' USR1\n"
 RESUME = 'if [ -e "$RUN.partial/checkpoint.safetensors" ]; then\n  command+=(--resume)\nfi\n'
 
 # What people do to job files, and the check that has to notice it first.
@@ -229,13 +229,13 @@ JOB_MISTAKES = {
             ("train.sbatch", 'code=0\nwait "$training" || code=$?\nwhile', "while"),
         ],
     ),
-    "nobody passes the signal on": ("5.7", [("train.sbatch", TRAP, "trap 'told=yes' USR1\n")]),
+    "nobody passes the signal on": ("5.7", [("train.sbatch", TRAP, "trap 'signal_received=yes' USR1\n")]),
     "never requeued": (
         "5.7",
         [
             (
                 "train.sbatch",
-                '    scontrol requeue "$SLURM_JOB_ID" || echo "that failed: submit it again, with RUN=$RUN" >&2\n',
+                '    scontrol requeue "$SLURM_JOB_ID" || echo "scontrol requeue failed: submit the job again, with RUN=$RUN" >&2\n',
                 "",
             )
         ],
@@ -245,7 +245,7 @@ JOB_MISTAKES = {
         [
             (
                 "train.sbatch",
-                'if [ -n "$told" ] && { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }',
+                'if [ -n "$signal_received" ] && { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }',
                 'if [ "$code" -ne 0 ]',
             )
         ],

@@ -230,7 +230,7 @@ def _stays_cancelled(job: BatchJob) -> Iterator[Problem]:
             looked_at="train.sbatch, rehearsed: SIGTERM, as from scancel",
             expected="no requeue: otherwise nobody could cancel this job",
             found="scontrol requeue",
-            next_step="requeue only after USR1: trap 'told=yes; kill $training' USR1",
+            next_step="requeue only after USR1: trap 'signal_received=yes; kill $training' USR1",
         )
 
 
