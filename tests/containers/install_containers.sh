@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What the tests of the image need on Debian, as root: buildah, podman and debootstrap. Nothing is said, and nothing
-# done, where it is there already; where it cannot be had, one line says why and the exit code is 1.
+# Install the programs that the tests of the image need: buildah, podman and debootstrap (on Debian, as root). If they
+# are installed already, do nothing and print nothing. If they cannot be installed, print the reason in one line, and
+# end with exit code 1.
 set -euo pipefail
 
 wanted=(buildah podman skopeo crun runc conmon netavark debootstrap)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A pool of HTCondor in a Debian 13 of its own, for tests/jobs/test_htcondor.py --run-htcondor: Debian 12 has no HTCondor.
+# An HTCondor pool in its own Debian 13, for tests/jobs/test_htcondor.py --run-htcondor: Debian 12 has no HTCondor.
 #
 #   tests/jobs/install_htcondor.sh install DIR           the system in DIR (root, debootstrap, a network; 700 MiB)
-#   tests/jobs/install_htcondor.sh run DIR FOLDER...     the pool in the foreground, with folders of this machine in it
-#   tests/jobs/install_htcondor.sh stop DIR              ends it
-#   tests/jobs/install_htcondor.sh inside DIR COMMAND... a command in the running pool, as its user `learner`
+#   tests/jobs/install_htcondor.sh run DIR FOLDER...     runs the pool in the foreground, with folders of this machine
+#   tests/jobs/install_htcondor.sh stop DIR              stops it
+#   tests/jobs/install_htcondor.sh inside DIR COMMAND... runs a command in the running pool, as its user `learner`
 #
-# Nothing outside DIR is written. The pool has namespaces of its own for mounts and processes.
+# The script writes nothing outside DIR. The pool has its own namespaces for mounts and processes.
 set -euo pipefail
 place=${2:?the folder of the system}
 unset CONDOR_CONFIG # HTCondor's Python bindings set it where there is no HTCondor
@@ -24,9 +24,9 @@ install_pool() {
   rm -rf --one-file-system "$place"
   mkdir -p "$place"
   debootstrap --variant=minbase trixie "$place"
-  printf '#!/bin/sh\nexit 101\n' >"$place/usr/sbin/policy-rc.d" # no service is started by its installation
+  printf '#!/bin/sh\nexit 101\n' >"$place/usr/sbin/policy-rc.d" # no installation starts a service
   chmod +x "$place/usr/sbin/policy-rc.d"
-  # The last seven: what the interpreter of the tests, which is mounted there, asks of its system.
+  # The last seven are libraries that the mounted interpreter of the tests needs.
   chroot "$place" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
     htcondor libexpat1 libffi8 libsqlite3-0 zlib1g libbz2-1.0 liblzma5 libssl3t64
 }
@@ -40,7 +40,7 @@ run_pool() {
     mkdir -p "$place$folder"
     mount --bind -o ro "$folder" "$place$folder"
   done
-  chmod 755 "$place/root" # an interpreter may lie there
+  chmod 755 "$place/root" # it may contain an interpreter
   chroot "$place" id learner >/dev/null 2>&1 || chroot "$place" useradd --create-home learner
   cat >"$place/etc/condor/config.d/99-tests.config" <<'END'
 CONDOR_HOST = 127.0.0.1
@@ -80,7 +80,7 @@ case $1 in
     fi
     exec unshare --mount --pid --fork "$0" run-inside "$place" "$@"
     ;;
-  stop) # it is the first process of its namespace: all of the pool ends with it
+  stop) # this is the first process of its namespace, so the whole pool ends with it
     pkill -KILL -f -x 'condor_master -f' || true
     ;;
   run-inside)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A Slurm of its own for the tests: a controller and two nodes on this machine, each with a pretend GPU.
+# A separate Slurm for the tests: a controller and two nodes on this machine, each with a simulated GPU.
 #
-#   tests/jobs/install_slurm.sh install      Slurm and MUNGE from the distribution, where they are missing (Debian, as root)
-#   tests/jobs/install_slurm.sh start DIR    configuration, state, key and logs lie in DIR; nothing else is written
-#   tests/jobs/install_slurm.sh stop DIR     ends what `start` has started
+#   tests/jobs/install_slurm.sh install      installs Slurm and MUNGE if they are missing (Debian, as root)
+#   tests/jobs/install_slurm.sh start DIR    starts them; writes configuration, state, key and logs only in DIR
+#   tests/jobs/install_slurm.sh stop DIR     stops what `start` has started
 #
-# A Slurm that the machine has is never touched: the daemons and commands take SLURM_CONF=DIR/slurm.conf, and listen on
-# ports and a MUNGE socket of their own (SLURM_TEST_PORT, and the three after it).
+# It never changes another Slurm on the machine: the daemons and commands use SLURM_CONF=DIR/slurm.conf, their own ports
+# (SLURM_TEST_PORT and the three after it) and their own MUNGE socket.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -15,11 +15,11 @@ install_slurm() {
     return
   fi
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    echo "Slurm is not here, and only root on a Debian can install it" >&2
+    echo "Slurm is not installed, and only root can install it, on Debian" >&2
     return 1
   fi
   export DEBIAN_FRONTEND=noninteractive
-  # The distribution's own services stay off: policy-rc.d is asked whether they may start. One that is there is kept.
+  # Do not start the distribution's own services: they ask policy-rc.d for permission. Keep an existing policy-rc.d.
   local policy=/usr/sbin/policy-rc.d own=
   if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' >$policy
@@ -41,7 +41,7 @@ start_slurm() {
   mkdir -p "$place"
   chmod 755 "$place"
   (umask 077 && head -c 128 /dev/urandom >"$place/munge.key")
-  # cred_expire: Slurm lets a job that was put back into the queue wait until its old credentials have run out.
+  # cred_expire: a requeued job waits until its old credentials have expired.
   cat >"$place/slurm.conf" <<END
 ClusterName=workshop-tests
 SlurmctldHost=$host(127.0.0.1)
@@ -76,7 +76,7 @@ END
   echo "CgroupAutomount=no" >"$place/cgroup.conf"
   mkdir -p "$place/state" "$place/spool-n1" "$place/spool-n2"
   export SLURM_CONF=$place/slurm.conf
-  # --force: the folder lies in one that others may write to, and the key is for these tests only.
+  # --force: others may write to the parent folder, and the key is only for these tests.
   munged --force --key-file="$place/munge.key" --socket="$place/munge.socket" --pid-file="$place/munged.pid" \
     --log-file="$place/munged.log" --seed-file="$place/munged.seed" 2>"$place/start.log"
   { slurmctld && slurmd -N n1 && slurmd -N n2; } 2>>"$place/start.log"
