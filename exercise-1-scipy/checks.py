@@ -236,7 +236,7 @@ def has_right_limits(workspace: Workspace) -> Result:
                     expected=f"{reference_value:.4g}",
                     found=f"{value:.4g}",
                     next_step="TODO(1.7): the formula in README.md, step 1.7; tried on small numbers by `python -m pytest "
-                    "-o addopts= test_exclusion.py` in your folder",
+                    "test_exclusion.py` in your folder",
                 )
     return ok(f"CLs of all {len(right)} hypotheses")
 

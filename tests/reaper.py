@@ -26,7 +26,7 @@ def start() -> None:
     """Mark this process, and start its watcher."""
     if sys.platform == "linux":
         mark = f"{os.getpid()}-{time.time_ns()}"
-        subprocess.Popen(
+        watcher = subprocess.Popen(
             [sys.executable, __file__, mark],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -36,9 +36,11 @@ def start() -> None:
         )
         os.environ[VARIABLE] = mark
         _open.append(_list_of_folders(mark).open("a"))
+        _watchers.append(watcher)
 
 
 _open: list[TextIO] = []  # the list of folders of this process
+_watchers: list[subprocess.Popen] = []  # kept: Python warns about a process that is forgotten while it runs
 
 
 def owns(folder: Path) -> None:

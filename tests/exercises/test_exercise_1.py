@@ -150,6 +150,7 @@ def test_the_starter_runs_as_shipped_and_refuses_like_the_solution(command, refu
 
 @pytest.mark.parametrize(("side", "code"), [("solution", 0), ("starter", 1)])
 def test_the_learners_own_test(variables, side, code):
-    words = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "test_exclusion.py"]
+    """Without pytest-xdist, which the learner's environment does not contain."""
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "test_exclusion.py"]
     done = subprocess.run(words, cwd=FOLDER / side, env=variables, capture_output=True, text=True)
     assert done.returncode == code, done.stdout

@@ -32,7 +32,7 @@ def test_it_has_its_furniture(exercise):
     workspace = ("starter/pixi.toml", "solution/pixi.toml", "solution/pixi.lock")
     image = ("starter/Dockerfile", "starter/apptainer.def", "solution/Dockerfile", "solution/apptainer.def")
     its_own = image if "image" in exercise.settings else workspace
-    for name in ("README.md", "exercise.toml", "checks.py", *its_own):
+    for name in ("README.md", "exercise.toml", "checks.py", "pytest.ini", *its_own):
         assert (exercise.folder / name).is_file(), name
     common = {"title", "goal", "minutes", "environments", "tasks", "starter_fails_at", "download_mib", "starter"}
     assert common | {"image" if "image" in exercise.settings else "check_all"} == set(exercise.settings)
