@@ -43,7 +43,7 @@ def requested_build(spec) -> str:
 def has_frozen_jax(workspace: Workspace) -> Result:
     """In some feature: jaxlib with a build for CUDA, and not for another CUDA than 11; flax and optax beside it."""
     where = f"the features of {workspace.manifest.path.name}"
-    without_build = None
+    without_build = for_another_cuda = None
     for feature in checks.all_features(workspace):
         specs = {
             name: spec
@@ -58,6 +58,7 @@ def has_frozen_jax(workspace: Workspace) -> Result:
             without_build = without_build or feature.name
             continue
         if "cuda12" in build or "cuda13" in build:
+            for_another_cuda = for_another_cuda or f'jaxlib with build = "{build}" in {feature.name}'
             continue
         if missing := [name for name in ("flax", "optax") if name not in specs]:
             advice = f'pixi add --no-install --feature {feature.name} "flax=0.9" optax'
@@ -79,7 +80,7 @@ def has_frozen_jax(workspace: Workspace) -> Result:
     return fail(
         looked_at=where,
         expected="a feature with jaxlib built for CUDA 11.8, flax and optax",
-        found="none",
+        found=for_another_cuda or "none",
         next_step=ADD,
     )
 

@@ -18,7 +18,8 @@ from workshop.runs.records import crate
 from workshop.support.files import sha256_of
 
 ROOT = Path(__file__).resolve().parents[1]
-WHEELS = ("torch", "torchvision")  # what shall come as wheels; torch is what conda-forge calls pytorch
+# What has to come as wheels, with the versions of the solution. What PyPI calls torch is pytorch on conda-forge.
+WHEELS = {"torch": "==2.6.0", "torchvision": "==0.21.0"}
 CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "pytorch-gpu": "torch"}
 # conda packages that are a CUDA runtime, as the wheels bring one of their own.
 CUDA_RUNTIME = re.compile(r"cudatoolkit|cuda-cudart|libcublas|cudnn|libcudnn|nccl|libcufft|libcusparse|libcusolver")
@@ -89,7 +90,7 @@ def is_pinned(workspace: Workspace) -> Result:
                 if not exact:
                     return fail(
                         looked_at=f"{package} in {name}, in {workspace.manifest.path.name}",
-                        expected="one version: ==2.6.0 for torch",
+                        expected=f"one version, as in {WHEELS[package]}",
                         found=spec.version,
                         next_step='torch = "==2.6.0" and torchvision = "==0.21.0", which was compiled against it',
                     )
@@ -108,10 +109,11 @@ def has_one_source_each(workspace: Workspace) -> Result:
         where = f"{name} on {platform.name}, in {workspace.manifest.path.name}"
         both = [package for package in conda if CONDA_NAMES.get(package, str(canonicalize_name(package))) in wheels]
         if both:
+            wheel = CONDA_NAMES.get(both[0], both[0])
             return fail(
                 looked_at=where,
                 expected="each package from one world",
-                found=f"{both[0]} from conda-forge and from PyPI: conda is solved first "
+                found=f"{both[0]} from conda-forge and {wheel} from PyPI: conda is solved first "
                 "and wins, so the wheel would not be installed",
                 next_step=f"keep {both[0]} in one of the two tables",
             )
@@ -261,11 +263,16 @@ def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
                 next_step=advice,
             )
         if run.returncode != exit_code:
+            next_step = "TODO(4.5): TOLERANCE = 1e-5, between the rounding of float32 and any real difference"
+            if "tolerance" not in run.stdout:
+                next_step = "compare the logits where --compare names a run, as the starter does"
+            elif exit_code == 1 and "OUTSIDE" in run.stdout:
+                next_step = "outside the tolerance, end with exit code 1, as the starter does: raise SystemExit(1)"
             return fail(
                 looked_at=f"predict.py --compare with logits that are off by {relative:g} of the largest ({word})",
                 expected=f"{'inside' if exit_code == 0 else 'outside'} the tolerance, exit code {exit_code}",
                 found=f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [trainings.failure_reason(run)])[-1][:120]}",
-                next_step="TODO(4.5): TOLERANCE = 1e-5, between the rounding of float32 and any real difference",
+                next_step=next_step,
             )
     reason = str(trainings.read_record(folder).get("comparison", {}).get("tolerance", {}).get("reason", ""))
     if len(reason.split()) < 5 or "TODO" in reason:

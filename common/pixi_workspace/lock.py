@@ -167,7 +167,7 @@ def _unreadable(path: Path, reason: str) -> LockError:
         looked_at=path,
         expected="a lock file as `pixi lock` writes it",
         found=f"{found} (merge markers, an edit by hand or a cut file are the usual causes)",
-        next_step="git checkout -- pixi.lock, or delete the file, then `pixi lock`",
+        next_step="git checkout -- pixi.lock  # or delete the file, then: pixi lock",
     )
 
 

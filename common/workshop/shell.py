@@ -38,8 +38,10 @@ def in_venv(command: str) -> str:
 
 
 def in_folder(folder: Path, command: str) -> str:
-    """A command that is typed in another folder, and leaves the person in this one."""
-    return f"pushd {quoted(folder)}; {command}; popd" if WINDOWS else f"(cd {quoted(folder)} && {command})"
+    """A command that is typed in another folder, and leaves the person in this one. A comment stays at the end."""
+    command, mark, comment = command.partition("  # ")
+    inside = f"pushd {quoted(folder)}; {command}; popd" if WINDOWS else f"(cd {quoted(folder)} && {command})"
+    return inside + mark + comment
 
 
 def free_space() -> str:

@@ -168,7 +168,7 @@ def to_text(verdict: Verdict) -> str:
         places: dict[str, list[str]] = {}  # what is wrong, once, and where it is
         for entry in entries:
             where = " on ".join(part for part in (entry.environment, entry.platform) if part)
-            places.setdefault(_what(entry), []).append(where)
+            places.setdefault(describe(entry), []).append(where)
         for what, found in list(places.items())[:SHOWN]:
             more = f" and {len(found) - PLACES} more places" if len(found) > PLACES else ""
             where = f" [{', '.join(found[:PLACES])}{more}]" if found[0] else ""
@@ -179,7 +179,8 @@ def to_text(verdict: Verdict) -> str:
     return "\n".join([*lines, f"  next: {verdict.next_step}"])
 
 
-def _what(reason: Reason) -> str:
+def describe(reason: Reason) -> str:
+    """What is wrong, with the package, the constraint and the locked record; without its environment and platform."""
     parts = [f"{reason.package}: " if reason.package else "", reason.message]
     if reason.package and reason.constraint:
         parts.append(f" (asked: {reason.constraint}; locked: {reason.record or 'nothing'})")

@@ -209,10 +209,12 @@ def problem_with_lock(workspace: Workspace) -> Result | None:
     if verdict.verdict == "up-to-date":
         problem = stale_according_to_pixi(workspace)
         return fail(looked_at=path, expected="up-to-date", found=problem, next_step="pixi lock") if problem else None
-    reason = verdict.reasons[0].message if verdict.reasons else verdict.verdict
-    return fail(
-        looked_at=path, expected="up-to-date", found=f"{verdict.verdict}: {reason}", next_step=verdict.next_step
-    )
+    found = verdict.verdict
+    if verdict.reasons:
+        reason = verdict.reasons[0]
+        where = " on ".join(filter(None, (reason.environment, reason.platform)))
+        found += f": {lockcheck.describe(reason)}" + (f" [{where}]" if where else "")
+    return fail(looked_at=path, expected="up-to-date", found=found, next_step=verdict.next_step)
 
 
 PIXI_STALE = "lock file not up-to-date with the workspace"  # as Pixi 0.77 says it
