@@ -1,7 +1,7 @@
 """Solutions that are broken in the ways in which learners break them, and others that are right.
 
-For each exercise a module with MISTAKES, each a name, the check that has to notice it first and the changes; and
-ALTERNATIVES, other correct answers. A change is (file, text to find, text instead), or a function of the folder.
+For each exercise a module with MISTAKES, each a name, the check that has to notice it first, words that the answer must
+contain and the changes; and ALTERNATIVES, other correct answers. A change is (file, text to find, text instead), or a function of the folder.
 """
 
 from __future__ import annotations

@@ -9,63 +9,102 @@ SCRIPT, ITS_CHECKS = "exclusion.py", ("1.6", "1.7")
 MAIN = "    runs.main(exclude, exercise=EXERCISE, script=__file__, description=__doc__, seed=SEED)\n"
 GROUP = 'test = { features = ["test"], solve-group = "default" }'
 
-# What learners do, and the check that has to notice it first.
+# What learners do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
-    "Linux alone": ("1.1", [("pixi.toml", '"linux-64", "linux-aarch64", "osx-arm64", "win-64"', '"linux-64"')]),
-    "no Windows": ("1.1", [("pixi.toml", ', "win-64"', "")]),
-    "broken TOML": ("1.1", [("pixi.toml", "[environments]", "[environments")]),
-    "no pytest": ("1.2", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
-    "pytest for everybody": ("1.2", [("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\npytest = ">=8"')]),
-    "no environment to test in": ("1.3", [("pixi.toml", GROUP, "")]),
-    "no solve group": ("1.3", [("pixi.toml", GROUP, 'test = ["test"]')]),
-    "two solve groups": ("1.3", [("pixi.toml", GROUP, GROUP.replace('"default"', '"other"'))]),
+    "Linux alone": (
+        "1.1",
+        "linux-64: nothing like osx-arm64, win-64",
+        [("pixi.toml", '"linux-64", "linux-aarch64", "osx-arm64", "win-64"', '"linux-64"')],
+    ),
+    "no Windows": ("1.1", "nothing like win-64", [("pixi.toml", ', "win-64"', "")]),
+    "broken TOML": ("1.1", "table declaration", [("pixi.toml", "[environments]", "[environments")]),
+    "no pytest": ("1.2", "default, test: none has it", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
+    "pytest for everybody": (
+        "1.2",
+        "pytest among the dependencies of every environment",
+        [("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\npytest = ">=8"')],
+    ),
+    "no environment to test in": ("1.3", "default: no such two", [("pixi.toml", GROUP, "")]),
+    "no solve group": ("1.3", "default: default, test: none", [("pixi.toml", GROUP, 'test = ["test"]')]),
+    "two solve groups": (
+        "1.3",
+        "default: default, test: other",
+        [("pixi.toml", GROUP, GROUP.replace('"default"', '"other"'))],
+    ),
     "what is tested is not there where it is tested": (
         "1.3",
+        "default, test: no such two",
         [("pixi.toml", GROUP, GROUP.replace(" }", ", no-default-feature = true }"))],
     ),
     "the two in two groups that are named": (
         "1.3",
+        "default: other, test: default",
         [("pixi.toml", 'default = { solve-group = "default" }', 'default = { solve-group = "other" }')],
     ),
     "a task that only names the script": (
         "1.4",
+        "limits: echo exclusion.py",
         [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo exclusion.py"')],
     ),
-    "a task for another script": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python other.py"')]),
-    "no task": ("1.4", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo later"')]),
+    "a task for another script": (
+        "1.4",
+        "limits: python other.py",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python other.py"')],
+    ),
+    "no task": ("1.4", "limits: echo later", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo later"')]),
     "what is tested is another build than what is used": (
         "1.5",
+        "rich 15.0.0 pyhcf101f3_0 and rich 15.0.0 pyhcf101f3_09",
         [  # which two environments of one solve group never have: default is in none
             ("pixi.toml", 'default = { solve-group = "default" }\n', ""),
             lambda folder: mutations.other_build(folder, "test", "rich"),
         ],
     ),
-    "stale lock": ("1.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
-    "merge markers in the lock": ("1.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
-    "unseeded": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng()")]),
-    "a constant for the seed": ("1.6", [("exclusion.py", "default_rng(seed)", "default_rng(7)")]),
-    "a script that does nothing": ("1.6", [("exclusion.py", MAIN, "    pass\n")]),
-    "a script that breaks": ("1.6", [("exclusion.py", MAIN, MAIN.replace("(exclude,", "(None,"))]),
-    "a name that is misspelt": ("1.6", [("exclusion.py", "import numpy as np", "import nunpy as np")]),
+    "stale lock": ("1.5", "numpy >=99", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
+    "merge markers in the lock": (
+        "1.5",
+        "merge markers",
+        [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")],
+    ),
+    "unseeded": (
+        "1.6",
+        "limits.json of two runs with --seed 1",
+        [("exclusion.py", "default_rng(seed)", "default_rng()")],
+    ),
+    "a constant for the seed": (
+        "1.6",
+        "limits.json of --seed 1 and --seed 2",
+        [("exclusion.py", "default_rng(seed)", "default_rng(7)")],
+    ),
+    "a script that does nothing": ("1.6", "no run.json", [("exclusion.py", MAIN, "    pass\n")]),
+    "a script that breaks": (
+        "1.6",
+        "TypeError: 'NoneType' object is not callable",
+        [("exclusion.py", MAIN, MAIN.replace("(exclude,", "(None,"))],
+    ),
+    "a name that is misspelt": ("1.6", "nunpy", [("exclusion.py", "import numpy as np", "import nunpy as np")]),
     "a submodule that is misspelt": (
         "1.6",
+        "numpy.rnadom",
         [("exclusion.py", "import histfactory\n", "import histfactory\nimport numpy.rnadom\n")],
     ),
-    "a question to the person": ("1.6", [("exclusion.py", MAIN, "    input()\n" + MAIN)]),
+    "a question to the person": ("1.6", "EOF when reading a line", [("exclusion.py", MAIN, "    input()\n" + MAIN)]),
     "a record that is none": (
         "1.6",
+        "run.json",
         [
             (
                 "exclusion.py",
                 MAIN,
                 "    import pathlib\n    import sys\n\n"
-                '    folder = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])\n    folder.mkdir()\n'
+                '    folder = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])\n    folder.mkdir(parents=True)\n'
                 "    (folder / 'run.json').write_text('{\"outputs\": [1]}')\n",
             )
         ],
     ),
     "limits that are no numbers": (
         "1.7",
+        "none that is a number",
         [
             (
                 "exclusion.py",
@@ -74,14 +113,27 @@ MISTAKES = {
             )
         ],
     ),
-    "four bands for five": ("1.7", [("exclusion.py", "cls[h, 1:]", "cls[h, 1:5]")]),
+    "four bands for five": ("1.7", "cls_exp", [("exclusion.py", "cls[h, 1:]", "cls[h, 1:5]")]),
     "no limits": (
         "1.6",
+        "the outputs in run.json",
         [("exclusion.py", "excluded, _ = search.write_limits(", "excluded, _ = (lambda *_: (0, False))(")],
     ),
-    "CLs+b for CLs": ("1.7", [("exclusion.py", "p_signal / (1 - p_background)", "p_signal")]),
-    "divided by the wrong p-value": ("1.7", [("exclusion.py", "/ (1 - p_background)", "/ p_background")]),
-    "observed and expected mixed up": ("1.7", [("exclusion.py", "float(cls[h, 0])", "float(cls[h, 3])")]),
+    "CLs+b for CLs": (
+        "1.7",
+        "CLs of signal_350_0, observed",
+        [("exclusion.py", "p_signal / (1 - p_background)", "p_signal")],
+    ),
+    "divided by the wrong p-value": (
+        "1.7",
+        "CLs of signal_350_0, observed",
+        [("exclusion.py", "/ (1 - p_background)", "/ p_background")],
+    ),
+    "observed and expected mixed up": (
+        "1.7",
+        "CLs of signal_350_0, observed",
+        [("exclusion.py", "float(cls[h, 0])", "float(cls[h, 3])")],
+    ),
 }
 
 
@@ -123,11 +175,4 @@ ALTERNATIVES = {
         ("pixi.toml", "fit = cmd = ", "fit = "),
         ("pixi.toml", 'description = "Limits of', '# "'),
     ],
-}
-SAID = {
-    "Linux alone": "linux-64: nothing like osx-arm64, win-64",
-    "no solve group": "default: default, test: none",
-    "two solve groups": "default: default, test: other",
-    "the two in two groups that are named": "default: other, test: default",
-    "what is tested is another build than what is used": "rich ",
 }

@@ -33,36 +33,53 @@ def without(folder, package):
     (folder / "pixi.lock").write_text(f"{head}\npackages:\n" + "\n- ".join(kept))
 
 
-# What learners do, and the check that has to notice it first.
+# What learners do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
     "no CUDA platform": (
         "2.1",
+        "none declares cuda",
         [("pixi.toml", CUDA_PLATFORMS, ""), ("pixi.toml", THEIR_NAMES, 'platforms = ["linux-64"]')],
     ),
-    "CUDA 11 platform": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
-    "CUDA 120": ("2.1", [("pixi.toml", 'cuda = "12.0"', 'cuda = "120"')]),
+    "CUDA 11 platform": ("2.1", "cuda = 11.8", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
+    "CUDA 120": ("2.1", "cuda = 120", [("pixi.toml", 'cuda = "12.0"', 'cuda = "120"')]),
     "platforms with CUDA alone": (
         "2.1",
+        "linux-64-cuda12, linux-aarch64-cuda12, win-64-cuda12",
         [
             ("pixi.toml", '  "linux-64",\n  "linux-aarch64",\n  "osx-arm64",\n  "win-64",\n', ""),
             ("pixi.toml", '["linux-64", "linux-aarch64", "osx-arm64", "win-64"]', '["linux-64-cuda12"]'),
         ],
     ),
-    "no GPU feature": ("2.2", [("pixi.toml", 'cuda-version = "12.9.*"\npytorch-gpu = ">=2.10,<3"', 'scipy = "*"')]),
-    "no CPU feature": ("2.2", [("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'scipy = "*"')]),
+    "no GPU feature": (
+        "2.2",
+        "only PyTorch for the CPU, in cpu",
+        [("pixi.toml", 'cuda-version = "12.9.*"\npytorch-gpu = ">=2.10,<3"', 'scipy = "*"')],
+    ),
+    "no CPU feature": (
+        "2.2",
+        "only PyTorch for the GPU, in cuda12",
+        [("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'scipy = "*"')],
+    ),
     "both builds in one feature": (
         "2.2",
+        "both in cuda12",
         [("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = ">=2.10,<3"\npytorch-cpu = "*"')],
     ),
-    "GPU environment missing": ("2.3", [("pixi.toml", 'cuda12 = ["cuda12"]', "")]),
-    "CPU environment missing": ("2.3", [("pixi.toml", 'cpu = ["cpu"]', "")]),
-    "GPU feature on the plain platform": ("2.3", [("pixi.toml", THEIR_NAMES, 'platforms = ["linux-64"]')]),
+    "GPU environment missing": ("2.3", "default, cpu: none of them", [("pixi.toml", 'cuda12 = ["cuda12"]', "")]),
+    "CPU environment missing": ("2.3", "default, cuda12: none of them", [("pixi.toml", 'cpu = ["cpu"]', "")]),
+    "GPU feature on the plain platform": (
+        "2.3",
+        "PyTorch for the GPU, on the platform with cuda",
+        [("pixi.toml", THEIR_NAMES, 'platforms = ["linux-64"]')],
+    ),
     "the CPU build in every environment": (
         "2.3",
+        "PyTorch for the GPU, on the platform with cuda",
         [("pixi.toml", 'python = "3.12.*"', 'python = "3.12.*"\npytorch-cpu = ">=2.5,<3"')],
     ),
     "the CPU build on the CUDA platform alone": (
         "2.3",
+        "PyTorch for the CPU, on a platform without cuda",
         [
             (
                 "pixi.toml",
@@ -73,20 +90,35 @@ MISTAKES = {
     ),
     "every environment made for a GPU": (
         "2.3",
+        'WORKSHOP_DEVICE = "cuda" on activation',
         [("pixi.toml", "[feature.cpu]\n", '[activation.env]\nWORKSHOP_DEVICE = "cuda"\n\n[feature.cpu]\n')],
     ),
-    "a task that only names the script": ("2.4", [("pixi.toml", 'cmd = "python train.py"', 'cmd = "cat train.py"')]),
-    "task missing": ("2.4", [("pixi.toml", 'cmd = "python train.py"', 'cmd = "python main.py"')]),
+    "a task that only names the script": (
+        "2.4",
+        "train: cat train.py",
+        [("pixi.toml", 'cmd = "python train.py"', 'cmd = "cat train.py"')],
+    ),
+    "task missing": (
+        "2.4",
+        "train: python main.py",
+        [("pixi.toml", 'cmd = "python train.py"', 'cmd = "python main.py"')],
+    ),
     "CUDA pinned for everybody": (
         "2.5",
+        "cuda-version",
         [
             ("pixi.toml", 'cuda-version = "12.9.*"\n', ""),
             ("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\ncuda-version = "12.9.*"'),
         ],
     ),
-    "a build for the CPU locked": ("2.5", [lambda folder: rebuilt(folder, "cpu_generic_py312_h0000000_0")]),
+    "a build for the CPU locked": (
+        "2.5",
+        "pytorch-gpu",
+        [lambda folder: rebuilt(folder, "cpu_generic_py312_h0000000_0")],
+    ),
     "a CUDA build of years ago locked, since nothing forbids it": (
         "2.5",
+        "cuda118_mkl",
         [
             ("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "*"'),
             # It meets what pytorch-gpu depends on (cuda*_mkl*303): nothing but the check of the build notices.
@@ -95,30 +127,54 @@ MISTAKES = {
     ),
     "a build for CUDA locked for the CPU": (
         "2.5",
+        "cuda118_mkl",
         [
             ("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'pytorch = ">=2.5,<3"'),
             lambda folder: without(folder, "pytorch-cpu"),
             lambda folder: rebuilt(folder, "cuda118_mkl_py312_h0000000_303", "cpu"),
         ],
     ),
-    "stale lock": ("2.5", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
-    "lock of another manifest": ("2.5", [("pixi.toml", 'rich = ">=14"', 'rich = ">=14"\npolars = "*"')]),
-    "merge markers in the lock": ("2.5", [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")]),
-    "broken TOML": ("2.1", [("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cpu]')]),
-    "silent fall-back to the CPU": ("2.6", [("train.py", "run.torch_device()", 'torch.device("cpu")')]),
-    "nothing insists on the device": ("2.6", [("train.py", f"    {ASSERTION}\n", "")]),
-    "only the images are asserted": ("2.6", [("train.py", ASSERTION, "run.assert_on(device, images=images)")]),
+    "stale lock": ("2.5", "numpy >=99", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
+    "lock of another manifest": ("2.5", "polars", [("pixi.toml", 'rich = ">=14"', 'rich = ">=14"\npolars = "*"')]),
+    "merge markers in the lock": (
+        "2.5",
+        "merge markers",
+        [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")],
+    ),
+    "broken TOML": ("2.1", "Illegal character", [("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cpu]')]),
+    "silent fall-back to the CPU": (
+        "2.6",
+        "trained on the CPU",
+        [("train.py", "run.torch_device()", 'torch.device("cpu")')],
+    ),
+    "nothing insists on the device": (
+        "2.6",
+        "weights that stayed on the CPU",
+        [("train.py", f"    {ASSERTION}\n", "")],
+    ),
+    "only the images are asserted": (
+        "2.6",
+        "weights that stayed on the CPU",
+        [("train.py", ASSERTION, "run.assert_on(device, images=images)")],
+    ),
     "only the weights are asserted": (
         "2.6",
+        "images that stayed on the CPU",
         [("train.py", ASSERTION, "run.assert_on(device, **dict(network.named_parameters()))")],
     ),
-    "insists on the CPU": ("2.6", [("train.py", ASSERTION, 'assert device.type == "cpu"')]),
+    "insists on the CPU": (
+        "2.6",
+        "images and weights on the GPU",
+        [("train.py", ASSERTION, 'assert device.type == "cpu"')],
+    ),
     "takes what is there, whatever was asked for": (
         "2.6",
+        "trained on the CPU",
         [("train.py", "run.torch_device()", 'torch.device("cuda" if torch.cuda.is_available() else "cpu")')],
     ),
     "a word about the GPU, and training all the same": (
         "2.6",
+        "trained on the CPU",
         [
             ("train.py", "run.torch_device()", 'torch.device("cpu")'),
             (
@@ -130,19 +186,27 @@ MISTAKES = {
     ),
     "a module that is misspelt": (
         "2.6",
+        "lr_shceduler",
         [("train.py", "from torch.optim.lr_scheduler", "from torch.optim.lr_shceduler")],
     ),
-    "a script that does nothing": ("2.6", [("train.py", "    runs.main(train, ", "    dict(train=train, ")]),
+    "a script that does nothing": (
+        "2.6",
+        "no run.json",
+        [("train.py", "    runs.main(train, ", "    dict(train=train, ")],
+    ),
     "a script that stops at once": (
         "2.6",
+        "images and weights on the GPU",
         [("train.py", "    runs.main(train, ", '    raise SystemExit("I need a GPU")\n    runs.main(train, ')],
     ),
     "a run without weights": (
         "2.7",
+        "confusion_matrix.png, learning_curve.png",
         [("train.py", FINISH, f"    from workshop.runs import weights\n    weights.save = lambda *_: None\n{FINISH}")],
     ),
     "weights that cannot be loaded": (
         "2.7",
+        "cannot be read",
         [
             (
                 "train.py",
@@ -154,6 +218,7 @@ MISTAKES = {
     ),
     "other weights than the record says": (
         "2.7",
+        "1d9283d848ea",  # the sha256 of `later`
         [
             (
                 "train.py",
@@ -164,6 +229,7 @@ MISTAKES = {
     ),
     "test data in training": (
         "2.7",
+        "test images",
         [
             (
                 "train.py",
@@ -173,9 +239,14 @@ MISTAKES = {
             )
         ],
     ),
-    "unseeded": ("2.7", [("train.py", "    torch.manual_seed(seed)\n", "    torch.seed()\n")]),
+    "unseeded": (
+        "2.7",
+        "two runs with --seed 1",
+        [("train.py", "    torch.manual_seed(seed)\n", "    torch.seed()\n")],
+    ),
     "a constant for the seed": (
         "2.7",
+        "--seed 1 and --seed 2",
         [("train.py", "    make_deterministic(run.seed)", "    run.seed = 0\n    make_deterministic(run.seed)")],
     ),
 }
@@ -228,12 +299,4 @@ ALTERNATIVES = {
             '[environments.cpu]\nfeatures = ["cpu"]\n\n[environments.cuda12]\nfeatures = ["cuda12"]',
         )
     ],
-}
-# What the answer has to say, where another check of the same number would fail as well.
-SAID = {
-    "no GPU feature": "only PyTorch for the CPU, in cpu",
-    "no CPU feature": "only PyTorch for the GPU, in cuda12",
-    "a build for CUDA locked for the CPU": "cuda118_mkl",
-    "a CUDA build of years ago locked, since nothing forbids it": "cuda118_mkl",
-    "stale lock": "out-of-date",
 }

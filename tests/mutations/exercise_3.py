@@ -30,33 +30,60 @@ def change_a_locked_package(folder):
     mutations.other_build(folder, "cuda12", "rich")
 
 
-# What learners do, and the check that has to notice it first.
+# What learners do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
     "no platform": (
         "3.1",
+        "win-64-cuda12 (cuda 12.0), linux-64,",
         [
             ("pixi.toml", '  { name = "linux-64-cuda118", platform = "linux-64", cuda = "11.8" },\n', ""),
             ("pixi.toml", 'platforms = ["linux-64-cuda118"]', 'platforms = ["linux-64-cuda12"]'),
         ],
     ),
-    "a platform for CUDA 12": ("3.1", [("pixi.toml", 'cuda = "11.8"', 'cuda = "12.1"')]),
-    "no build string": ("3.2", [("pixi.toml", FROZEN, 'jaxlib = "0.4.*"')]),
-    "a build for the CPU": ("3.2", [("pixi.toml", FROZEN, FROZEN.replace("cuda118*", "cpu*"))]),
-    "a build for CUDA 12": ("3.2", [("pixi.toml", FROZEN, FROZEN.replace("cuda118*", "cuda12*"))]),
-    "no jaxlib": ("3.2", [("pixi.toml", FROZEN + "\n", "")]),
-    "no flax": ("3.2", [("pixi.toml", 'flax = ">=0.9,<0.10"\n', "")]),
-    "no environment": ("3.3", [("pixi.toml", 'cuda118-jax = ["cuda118"]\n', "")]),
-    "Python pinned for all": ("3.3", [("pixi.toml", 'python = ">=3.11,<3.14"', 'python = "3.12.*"')]),
-    "on the plain platform": ("3.3", [("pixi.toml", 'platforms = ["linux-64-cuda118"]', 'platforms = ["linux-64"]')]),
-    "not locked": ("3.4", [("pixi.toml", 'optax = "0.2.*"', 'optax = "0.2.*"\npolars = "*"')]),
-    "the lock of the starter": ("3.4", [lock_of_the_starter]),
-    "another package for the environments that were there": ("3.4", [change_a_locked_package]),
+    "a platform for CUDA 12": (
+        "3.1",
+        "linux-64-cuda118 (cuda 12.1), linux-64,",
+        [("pixi.toml", 'cuda = "11.8"', 'cuda = "12.1"')],
+    ),
+    "no build string": ("3.2", "without a build for CUDA 11.8", [("pixi.toml", FROZEN, 'jaxlib = "0.4.*"')]),
+    "a build for the CPU": (
+        "3.2",
+        "without a build for CUDA 11.8",
+        [("pixi.toml", FROZEN, FROZEN.replace("cuda118*", "cpu*"))],
+    ),
+    "a build for CUDA 12": ("3.2", 'build = "cuda12*"', [("pixi.toml", FROZEN, FROZEN.replace("cuda118*", "cuda12*"))]),
+    "no jaxlib": ("3.2", "jaxlib built for CUDA 11.8", [("pixi.toml", FROZEN + "\n", "")]),
+    "no flax": ("3.2", "no flax", [("pixi.toml", 'flax = ">=0.9,<0.10"\n', "")]),
+    "no environment": (
+        "3.3",
+        "default, cpu, cuda12, jax: none of them",
+        [("pixi.toml", 'cuda118-jax = ["cuda118"]\n', "")],
+    ),
+    "Python pinned for all": (
+        "3.3",
+        "3.11.* and 3.12.*",
+        [("pixi.toml", 'python = ">=3.11,<3.14"', 'python = "3.12.*"')],
+    ),
+    "on the plain platform": (
+        "3.3",
+        "default, cpu, cuda12, jax, cuda118-jax: none of them",
+        [("pixi.toml", 'platforms = ["linux-64-cuda118"]', 'platforms = ["linux-64"]')],
+    ),
+    "not locked": ("3.4", "polars", [("pixi.toml", 'optax = "0.2.*"', 'optax = "0.2.*"\npolars = "*"')]),
+    "the lock of the starter": ("3.4", "cuda118", [lock_of_the_starter]),
+    "another package for the environments that were there": (
+        "3.4",
+        "1 gone and 1 new: rich ",
+        [change_a_locked_package],
+    ),
     "a package more for the environments that were there": (
         "3.4",
+        "0 gone and ",
         [("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'pytorch-cpu = ">=2.5,<3"\njsonpatch = ">=1.33"'), lock_anew],
     ),
     "an environment that is gone": (
         "3.4",
+        "no cpu",
         [
             ("pixi.toml", 'cpu = ["cpu"]\n', ""),
             # In the exercise's own folder it was there.
@@ -65,13 +92,22 @@ MISTAKES = {
             ("pixi.lock", "\n  cpu:\n", "\n  cpu2:\n"),
         ],
     ),
-    "what JAX likes best": ("3.5", [("train.py", "run.jax_device()", "jax.devices()[0]")]),
-    "nothing insists": ("3.5", [("train.py", ASSERTION, "")]),
-    "the CPU, whatever was asked for": ("3.5", [("train.py", "run.jax_device()", 'jax.devices("cpu")[0]')]),
-    "a module that is misspelt": ("3.5", [("train.py", "import optax\n", "import optaxx as optax\n")]),
-    "no seed": ("3.6", [("train.py", "PRNGKey(seed)", "PRNGKey(int.from_bytes(os.urandom(3), 'big'))")]),
+    "what JAX likes best": ("3.5", "trained on the CPU", [("train.py", "run.jax_device()", "jax.devices()[0]")]),
+    "nothing insists": ("3.5", "arrays that stayed on the CPU", [("train.py", ASSERTION, "")]),
+    "the CPU, whatever was asked for": (
+        "3.5",
+        "trained on the CPU",
+        [("train.py", "run.jax_device()", 'jax.devices("cpu")[0]')],
+    ),
+    "a module that is misspelt": ("3.5", "optaxx", [("train.py", "import optax\n", "import optaxx as optax\n")]),
+    "no seed": (
+        "3.6",
+        "two runs with --seed 1",
+        [("train.py", "PRNGKey(seed)", "PRNGKey(int.from_bytes(os.urandom(3), 'big'))")],
+    ),
     "a constant for the seed": (
         "3.6",
+        "--seed 1 and --seed 2",
         [
             (
                 "train.py",
@@ -80,7 +116,7 @@ MISTAKES = {
             )
         ],
     ),
-    "not compiled": ("3.7", [("train.py", "jax.jit(train_step, donate_argnums=0)", "train_step")]),
+    "not compiled": ("3.7", "47 times", [("train.py", "jax.jit(train_step, donate_argnums=0)", "train_step")]),
 }
 
 # Other correct answers: manifest and lock, without the script.
@@ -118,12 +154,4 @@ ALTERNATIVES = {
     "a target instead of the feature's own platforms": [
         ("pixi.toml", "[feature.cuda118.dependencies]\n", "[feature.cuda118.target.linux-64-cuda118.dependencies]\n")
     ],
-}
-SAID = {
-    "a platform for CUDA 12": "linux-64-cuda118 (cuda 12.1), linux-64,",
-    "no build string": "without a build for CUDA 11.8",
-    "no flax": "no flax",
-    "another package for the environments that were there": "1 gone and 1 new: rich ",
-    "a package more for the environments that were there": "0 gone and ",
-    "an environment that is gone": "no cpu",
 }

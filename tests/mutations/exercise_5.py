@@ -177,30 +177,44 @@ LINE = "#SBATCH --gres=gpu:1\n"
 TRAP = "trap 'signal_received=yes; kill \"$training\" 2>/dev/null || true' USR1\n"
 RESUME = 'if [ -e "$RUN.partial/checkpoint.safetensors" ]; then\n  command+=(--resume)\nfi\n'
 
-# What people do to job files, and the check that has to notice it first.
+# What people do to job files, the check that has to notice it first, and words that its answer must contain.
 JOB_MISTAKES = {
-    "a misspelt option": ("5.6", [("train.sbatch", "--mem=4G", "--memm=4G")]),
-    "a short option without its value": ("5.6", [("train.sbatch", "#SBATCH --mem=4G", "#SBATCH --mem=4G -c")]),
+    "a misspelt option": ("5.6", "--memm", [("train.sbatch", "--mem=4G", "--memm=4G")]),
+    "a short option without its value": (
+        "5.6",
+        "--cpus-per-task",
+        [("train.sbatch", "#SBATCH --mem=4G", "#SBATCH --mem=4G -c")],
+    ),
     "options below the first command": (
         "5.6",
+        "set -euo pipefail",
         [("train.sbatch", LINE, ""), ("train.sbatch", "set -euo pipefail\n", "set -euo pipefail\n" + LINE)],
     ),
-    "an option in a comment": ("5.6", [("train.sbatch", LINE, "# SBATCH --gres=gpu:1\n")]),
-    "no interpreter": ("5.6", [("train.sbatch", "#!/usr/bin/env bash\n", "")]),
-    "line ends of Windows": ("5.6", [("train.sbatch", "\n", "\r\n")]),
-    "no GPU asked for": ("5.6", [("train.sbatch", LINE, "")]),
-    "no GPU, said in so many words": ("5.6", [("train.sbatch", "gpu:1", "gpu:0")]),
-    "no limit on the time": ("5.6", [("train.sbatch", "#SBATCH --time=00:30:00\n", "")]),
-    "a time that is none": ("5.6", [("train.sbatch", "00:30:00", "half an hour")]),
-    "no memory": ("5.6", [("train.sbatch", "#SBATCH --mem=4G\n", "")]),
-    "four tasks of one training": ("5.6", [("train.sbatch", "--ntasks=1", "--ntasks=4")]),
-    "nothing insists on the GPU": ("5.6", [("train.sh", "DEVICE:-cuda", "DEVICE:-auto")]),
-    "an image without the driver": ("5.6", [("train.sh", "apptainer exec --nv", "apptainer exec")]),
-    "a failed training is no failed job": ("5.6", [("train.sbatch", 'exit "$code"', "exit 0")]),
-    "another script is run": ("5.6", [("train.sh", "solution/train.py", "solution/main.py")]),
-    "no signal": ("5.7", [("train.sbatch", "#SBATCH --signal=B:USR1@120\n", "")]),
+    "an option in a comment": ("5.6", "# SBATCH --gres=gpu:1", [("train.sbatch", LINE, "# SBATCH --gres=gpu:1\n")]),
+    "no interpreter": ("5.6", "# Exercise 5", [("train.sbatch", "#!/usr/bin/env bash\n", "")]),
+    "line ends of Windows": ("5.6", "line ends of Windows", [("train.sbatch", "\n", "\r\n")]),
+    "no GPU asked for": ("5.6", "none requested (gpu)", [("train.sbatch", LINE, "")]),
+    "no GPU, said in so many words": ("5.6", "gpu:0 (gpu)", [("train.sbatch", "gpu:1", "gpu:0")]),
+    "no limit on the time": (
+        "5.6",
+        "none: the site's default applies",
+        [("train.sbatch", "#SBATCH --time=00:30:00\n", "")],
+    ),
+    "a time that is none": ("5.6", "half-an-hour", [("train.sbatch", "00:30:00", "half-an-hour")]),
+    "no memory": ("5.6", "none requested (memory)", [("train.sbatch", "#SBATCH --mem=4G\n", "")]),
+    "four tasks of one training": ("5.6", "--ntasks=4", [("train.sbatch", "--ntasks=1", "--ntasks=4")]),
+    "nothing insists on the GPU": ("5.6", "--device auto", [("train.sh", "DEVICE:-cuda", "DEVICE:-auto")]),
+    "an image without the driver": (
+        "5.6",
+        "apptainer with --nv",
+        [("train.sh", "apptainer exec --nv", "apptainer exec")],
+    ),
+    "a failed training is no failed job": ("5.6", "(failure)", [("train.sbatch", 'exit "$code"', "exit 0")]),
+    "another script is run": ("5.6", "solution/main.py", [("train.sh", "solution/train.py", "solution/main.py")]),
+    "no signal": ("5.7", "no --signal", [("train.sbatch", "#SBATCH --signal=B:USR1@120\n", "")]),
     "a signal that no training hears": (
         "5.7",
+        "USR2 to the batch script",
         [
             ("train.sbatch", "B:USR1@120", "B:USR2@120"),
             ("train.sbatch", TRAP, TRAP.replace("USR1", "USR2").replace("kill ", "kill -USR2 ")),
@@ -208,30 +222,39 @@ JOB_MISTAKES = {
     ),
     "a signal that scancel sends too": (
         "5.7",
+        "(own-signal)",
         [("train.sbatch", "B:USR1@120", "B:TERM@120"), ("train.sbatch", TRAP, TRAP.replace("' USR1", "' TERM"))],
     ),
     "cancelled, it comes back": (
         "5.7",
+        "(stays-cancelled)",
         [
             ("train.sbatch", TRAP, TRAP.replace("' USR1", "' USR1 TERM")),
             ("train.sbatch", "trap 'kill ", "# trap 'kill "),
         ],
     ),
-    "a second for an epoch": ("5.7", [("train.sbatch", "@120", "@1")]),
-    "told when it begins": ("5.7", [("train.sbatch", "--time=00:30:00", "--time=2")]),
-    "Slurm tells a job step that is not there": ("5.7", [("train.sbatch", "B:USR1@120", "USR1@120")]),
-    "no --requeue": ("5.7", [("train.sbatch", "#SBATCH --requeue\n", "")]),
-    "a log that begins anew": ("5.7", [("train.sbatch", "#SBATCH --open-mode=append\n", "")]),
+    "a second for an epoch": ("5.7", "B:USR1@1 (signal-time)", [("train.sbatch", "@120", "@1")]),
+    "told when it begins": ("5.7", "--time=2", [("train.sbatch", "--time=00:30:00", "--time=2")]),
+    "Slurm tells a job step that is not there": ("5.7", "(job-step)", [("train.sbatch", "B:USR1@120", "USR1@120")]),
+    "no --requeue": ("5.7", "(requeue-option)", [("train.sbatch", "#SBATCH --requeue\n", "")]),
+    "a log that begins anew": ("5.7", "(log-kept)", [("train.sbatch", "#SBATCH --open-mode=append\n", "")]),
     "in the foreground, where bash is deaf": (
         "5.7",
+        "(signal-passed-on)",
         [
             ("train.sbatch", "train.sh &\ntraining=$!", "train.sh && code=0 || code=$?\ntraining=999999"),
             ("train.sbatch", 'code=0\nwait "$training" || code=$?\nwhile', "while"),
         ],
     ),
-    "nobody passes the signal on": ("5.7", [("train.sbatch", TRAP, "trap 'signal_received=yes' USR1\n")]),
+    "nobody passes the signal on": (
+        "5.7",
+        "(signal-passed-on)",
+        [("train.sbatch", TRAP, "trap 'signal_received=yes' USR1
+")],
+    ),
     "never requeued": (
         "5.7",
+        "(requeue)",
         [
             (
                 "train.sbatch",
@@ -242,6 +265,7 @@ JOB_MISTAKES = {
     ),
     "requeued whatever happens": (
         "5.7",
+        "(stays-cancelled)",
         [
             (
                 "train.sbatch",
@@ -250,61 +274,102 @@ JOB_MISTAKES = {
             )
         ],
     ),
-    "always from the beginning": ("5.7", [("train.sh", RESUME, "")]),
-    "always from a checkpoint": ("5.7", [("train.sh", RESUME, "command+=(--resume)\n")]),
-    "a new folder at each start": ("5.7", [("train.sbatch", "slurm-$SLURM_JOB_ID}", "slurm-$RANDOM$RANDOM}")]),
-    "no array": ("5.8", [("array.sbatch", "#SBATCH --array=0-3\n", "")]),
-    "an array of one": ("5.8", [("array.sbatch", "0-3", "3")]),
-    "one log for all tasks": ("5.8", [("array.sbatch", "slurm-%A-seed%a.log", "slurm-%A.log")]),
-    "one seed for all tasks": ("5.8", [("array.sbatch", "SEED=$SLURM_ARRAY_TASK_ID", "SEED=0")]),
-    "one folder for all tasks": ("5.8", [("array.sbatch", "-seed$SEED", "")]),
-    "a misspelt key": ("5.9", [("train.sub", "request_gpus ", "requst_gpus ")]),
-    "a name that nothing defines": ("5.9", [("train.sub", "SEED=$(seed)", "SEED=$(sed)")]),
-    "nothing is queued": ("5.9", [("train.sub", "\nqueue\n", "\n")]),
-    "no image": ("5.9", [("train.sub", "container_image = train-cuda12.sif\n", "")]),
-    "the tag latest": ("5.9", [("train.sub", "train-cuda12.sif", "docker://example.org/train:latest")]),
-    "no GPU on HTCondor": ("5.9", [("train.sub", "request_gpus            = 1\n", "")]),
-    "any GPU, however old": ("5.9", [("train.sub", "gpus_minimum_capability = 7.5\n", "")]),
-    "the code does not travel": ("5.9", [("train.sub", "= common, exercise-2-pytorch-cu12", "= common")]),
-    "the results do not come back": ("5.9", [("train.sub", "transfer_output_files     = results\n", "")]),
+    "always from the beginning": ("5.7", "(resume)", [("train.sh", RESUME, "")]),
+    "always from a checkpoint": ("5.7", "(resume-without-checkpoint)", [("train.sh", RESUME, "command+=(--resume)\n")]),
+    "a new folder at each start": (
+        "5.7",
+        "(resume)",
+        [("train.sbatch", "slurm-$SLURM_JOB_ID}", "slurm-$RANDOM$RANDOM}")],
+    ),
+    "no array": ("5.8", "no --array", [("array.sbatch", "#SBATCH --array=0-3\n", "")]),
+    "an array of one": ("5.8", "--array=3", [("array.sbatch", "0-3", "3")]),
+    "one log for all tasks": (
+        "5.8",
+        "slurm-%A.log (own-log)",
+        [("array.sbatch", "slurm-%A-seed%a.log", "slurm-%A.log")],
+    ),
+    "one seed for all tasks": (
+        "5.8",
+        "in tasks 0 and 1 (own-seed)",
+        [("array.sbatch", "SEED=$SLURM_ARRAY_TASK_ID", "SEED=0")],
+    ),
+    "one folder for all tasks": ("5.8", "in tasks 0 and 1 (own-run)", [("array.sbatch", "-seed$SEED", "")]),
+    "a misspelt key": ("5.9", "requst_gpus", [("train.sub", "request_gpus ", "requst_gpus ")]),
+    "a name that nothing defines": ("5.9", "$(sed)", [("train.sub", "SEED=$(seed)", "SEED=$(sed)")]),
+    "nothing is queued": ("5.9", "no job would be submitted", [("train.sub", "\nqueue\n", "\n")]),
+    "no image": ("5.9", "image none (container)", [("train.sub", "container_image = train-cuda12.sif\n", "")]),
+    "the tag latest": (
+        "5.9",
+        "docker://example.org/train:latest",
+        [("train.sub", "train-cuda12.sif", "docker://example.org/train:latest")],
+    ),
+    "no GPU on HTCondor": ("5.9", "none requested (gpu)", [("train.sub", "request_gpus            = 1\n", "")]),
+    "any GPU, however old": ("5.9", "any (capability)", [("train.sub", "gpus_minimum_capability = 7.5\n", "")]),
+    "the code does not travel": (
+        "5.9",
+        "(input-files)",
+        [("train.sub", "= common, exercise-2-pytorch-cu12", "= common")],
+    ),
+    "the results do not come back": (
+        "5.9",
+        "(output-files)",
+        [("train.sub", "transfer_output_files     = results\n", "")],
+    ),
     "another folder comes back": (
         "5.9",
+        "output (run-comes-back)",
         [
             ("train.sub", "files     = results", "files     = output"),
             ("train.sub", "transfer_checkpoint_files = results\n", ""),
         ],
     ),
-    "an eviction loses the checkpoint": ("5.9", [("train.sub", "ON_EXIT_OR_EVICT", "ON_EXIT")]),
-    "85 is taken for an end": ("5.9", [("train.sub", "checkpoint_exit_code      = 85\n", "")]),
-    "another code is taken for a checkpoint": ("5.9", [("train.sub", "= 85\n", "= 77\n")]),
-    "a message is tried again": ("5.9", [("train.sub", HOLD, "")]),
-    "a message is gone as if done": ("5.9", [("train.sub", HOLD, HOLD.replace("ExitCode == 1", "ExitCode == 85"))]),
-    "a done job is held": ("5.9", [("train.sub", HOLD, "on_exit_hold = true\n")]),
+    "an eviction loses the checkpoint": ("5.9", "(eviction)", [("train.sub", "ON_EXIT_OR_EVICT", "ON_EXIT")]),
+    "85 is taken for an end": ("5.9", "(checkpoint-code)", [("train.sub", "checkpoint_exit_code      = 85\n", "")]),
+    "another code is taken for a checkpoint": ("5.9", "77 (checkpoint-code)", [("train.sub", "= 85\n", "= 77\n")]),
+    "a message is tried again": ("5.9", "no on_exit_hold", [("train.sub", HOLD, "")]),
+    "a message is gone as if done": (
+        "5.9",
+        "ExitCode == 85 (hold)",
+        [("train.sub", HOLD, HOLD.replace("ExitCode == 1", "ExitCode == 85"))],
+    ),
+    "a done job is held": ("5.9", "on_exit_hold = true (hold)", [("train.sub", HOLD, "on_exit_hold = true\n")]),
     "results misspelt": (
         "5.9",
+        "result (run-comes-back)",
         [("train.sub", "transfer_output_files     = results", "transfer_output_files = result")],
     ),
-    "another folder's script": ("5.9", [("train.sub", "exercise-5-container/solution/train.sh", "nowhere/train.sh")]),
-    "what is in the folder travels, the folder does not": ("5.9", [("train.sub", "= common, ", "= common/, ")]),
-    "a GPU that is too old": ("5.9", [("train.sub", "= 7.5", "= 3.5")]),
-    "a capability that is none": ("5.9", [("train.sub", "= 7.5", "= 7,5")]),
+    "another folder's script": (
+        "5.9",
+        "nowhere/train.sh (executable)",
+        [("train.sub", "exercise-5-container/solution/train.sh", "nowhere/train.sh")],
+    ),
+    "what is in the folder travels, the folder does not": (
+        "5.9",
+        "common/ sends its contents",
+        [("train.sub", "= common, ", "= common/, ")],
+    ),
+    "a GPU that is too old": ("5.9", "gpus_minimum_capability = 3.5", [("train.sub", "= 7.5", "= 3.5")]),
+    "a capability that is none": ("5.9", "gpus_minimum_capability = 7,5", [("train.sub", "= 7.5", "= 7,5")]),
     "an image of docker by its name": (
         "5.9",
+        "pytorch/pytorch",
         [
             ("train.sub", "container_image = train-cuda12.sif", "docker_image = pytorch/pytorch"),
             ("train.sub", "= container\n", "= docker\n"),
         ],
     ),
-    "a time without end": ("5.6", [("train.sbatch", "00:30:00", "0")]),
-    "memory in a unit of others": ("5.6", [("train.sbatch", "--mem=4G", "--mem=4Gi")]),
-    "memory without its unit": ("5.6", [("train.sbatch", "--mem=4G", "--mem=4")]),
-    "line ends of Windows in the other script": ("5.6", [("train.sh", "\n", "\r\n")]),
+    "a time without end": ("5.6", "0: no limit", [("train.sbatch", "00:30:00", "0")]),
+    "memory in a unit of others": ("5.6", "4Gi", [("train.sbatch", "--mem=4G", "--mem=4Gi")]),
+    "memory without its unit": ("5.6", "4 MiB", [("train.sbatch", "--mem=4G", "--mem=4")]),
+    "line ends of Windows in the other script": ("5.6", "train.sh", [("train.sh", "\n", "\r\n")]),
     "told, it is requeued whatever the code": (
         "5.7",
+        "(requeue-without-end)",
         [("train.sbatch", '&& { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }', "")],
     ),
     "it does not wait again": (
         "5.7",
+        "(waits-again)",
         [
             ("train.sbatch", 'while kill -0 "$training" 2>/dev/null; do', "while false; do"),
             ("train.sbatch", '|| [ "$code" -gt 128 ]; }', "|| false; }"),
@@ -312,22 +377,27 @@ JOB_MISTAKES = {
     ),
     "a folder is taken for a checkpoint": (
         "5.7",
+        "(resume-without-checkpoint)",
         [("train.sh", '-e "$RUN.partial/checkpoint.safetensors"', '-d "$RUN.partial"')],
     ),
     "two seeds for four tasks": (
         "5.8",
+        "in tasks 0 and 2 (own-seed)",
         [
             ("array.sbatch", "SEED=$SLURM_ARRAY_TASK_ID", "SEED=$((SLURM_ARRAY_TASK_ID % 2))"),
             ("array.sbatch", "-seed$SEED", "-seed$SLURM_ARRAY_TASK_ID"),
         ],
     ),
-    "an executable that is not there": ("5.9", [("train.sub", "solution/train.sh", "solution/run.sh")]),
+    "an executable that is not there": (
+        "5.9",
+        "run.sh (executable)",
+        [("train.sub", "solution/train.sh", "solution/run.sh")],
+    ),
 }
 
 MISTAKES = {
-    f"{place} {name}": (number, [(file, find, replace)])
+    f"{place} {name}": (number, f"({name})", [(file, find, replace)])
     for place, (file, find, replace, name, number) in enumerate(BROKEN)
 } | JOB_MISTAKES
-SAID = {f"{place} {entry[3]}": f"({entry[3]})" for place, entry in enumerate(BROKEN)}
 # Other correct files replace the solution's as a whole: tests/containers/test_container_check.py and tests/jobs/test_jobs.py.
 ALTERNATIVES = {}
