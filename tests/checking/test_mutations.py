@@ -22,10 +22,6 @@ ALTERNATIVES = [(number, name) for number, module in MODULES.items() for name in
 NEEDS = {1: "jsonpatch", 2: "torch", 3: "jax", 4: "torch"}
 
 
-def test_there_are_many():
-    assert len(MISTAKES) >= 200 and len(ALTERNATIVES) >= 15
-
-
 @pytest.mark.parametrize("number", EXERCISES)
 def test_every_check_has_a_mistake_of_its_own(number):
     assert {check for check, *_ in MODULES[number].MISTAKES.values()} == {c.number for c in EXERCISES[number].checks}

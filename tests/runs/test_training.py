@@ -106,20 +106,22 @@ def test_killed_at_random_moments_nothing_looks_finished(variables, tmp_path, co
         more = ("--resume",) if (tmp_path / "run.partial" / "checkpoint.safetensors").exists() else ()
         resumed += len(more)
         process = start(variables, *arguments(place, *more))
-        process.stdout.readline()  # the imports are done
+        first_line = process.stdout.readline()  # the imports are done
+        assert first_line, process.communicate()[1]  # a checkpoint that a kill damaged would be refused here
         time.sleep(moments.uniform(0.0, 1.5))
         process.kill()
         process.communicate()
         if place.exists():
             break
-        assert not list(tmp_path.rglob("run.json")) or not (tmp_path / "run").exists()
+        assert [path.name for path in tmp_path.iterdir()] in ([], ["run.partial"])
     if not place.exists():
         more = ("--resume",) if (tmp_path / "run.partial" / "checkpoint.safetensors").exists() else ()
         resumed += len(more)
         done = command(SOLUTION, *arguments(place, *more))
         assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in place.iterdir()) == sorted(path.name for path in uninterrupted.iterdir())
     assert sha_of(place) == sha_of(uninterrupted)
-    assert record_of(place)["resumed_after_epochs"] or not resumed
+    assert bool(record_of(place)["resumed_after_epochs"]) == (resumed > 0)
 
 
 @pytest.mark.slow
