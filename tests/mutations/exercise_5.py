@@ -249,8 +249,7 @@ JOB_MISTAKES = {
     "nobody passes the signal on": (
         "5.7",
         "(signal-passed-on)",
-        [("train.sbatch", TRAP, "trap 'signal_received=yes' USR1
-")],
+        [("train.sbatch", TRAP, "trap 'signal_received=yes' USR1\n")],
     ),
     "never requeued": (
         "5.7",

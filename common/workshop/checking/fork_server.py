@@ -48,9 +48,13 @@ class ForkedRun:
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
-        if self._code is None and (text := self._status.read(64)) is not None:
+        if self._code is None and not self._status.closed and (text := self._status.read(64)) is not None:
             self._code = int(text) if text else -signal.SIGKILL  # empty: whoever waits for it was killed
         return self._code
+
+    def close(self) -> None:
+        """Close the pipe of the exit code, at the end; whoever reads the other two closes them."""
+        self._status.close()
 
 
 def fork(

@@ -61,6 +61,8 @@ def run(
         finally:
             timeouts.kill_group(process.pid)  # also what it has started and left behind
             _running.discard(process.pid)
+            if isinstance(process, fork_server.ForkedRun):
+                process.close()
     stdout, stderr = (text.replace(str(copy.parent), str(script.parent)) for text in (stdout, stderr))
     return subprocess.CompletedProcess([str(script), *arguments], code, stdout, stderr)
 
@@ -156,11 +158,12 @@ def _wait_for(
     bytes_left = [OUTPUT_LIMIT]
 
     def read(pipe, chunks: list[bytes]) -> None:
-        while chunk := pipe.read1(READ):
-            bytes_left[0] -= len(chunk)
-            if bytes_left[0] < 0:
-                return
-            chunks.append(chunk)
+        with pipe:
+            while chunk := pipe.read1(READ):
+                bytes_left[0] -= len(chunk)
+                if bytes_left[0] < 0:
+                    return
+                chunks.append(chunk)
 
     threads = [
         threading.Thread(target=read, args=pair, daemon=True)
