@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from pixi_workspace import lock as locks
+from pixi_workspace import lock_entries, platforms
 from pixi_workspace import manifest as manifests
-from pixi_workspace import platforms
 
 URL = "https://conda.anaconda.org/conda-forge/noarch/tzdata-2025c-hc9c84f9_1.conda"
 RECORD = (
@@ -154,13 +154,13 @@ def test_purls_that_are_absent_and_purls_that_are_empty(tmp_path):
 
 def test_pyyaml_without_libyaml_reads_the_same(sketch, monkeypatch):
     class Slow(yaml.BaseLoader):
-        resolve = locks._Loader.resolve
+        resolve = lock_entries._Loader.resolve
 
-    monkeypatch.setattr(locks, "_Loader", Slow)
+    monkeypatch.setattr(lock_entries, "_Loader", Slow)
     text = sketch.path.read_text(encoding="utf-8")
-    slow = locks._entries(text)
+    slow = lock_entries.read_entries(text)
     monkeypatch.undo()
-    assert slow == locks._entries(text) and slow.indexes and slow.purls
+    assert slow == lock_entries.read_entries(text) and slow.indexes and slow.purls
 
 
 ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

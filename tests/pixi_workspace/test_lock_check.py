@@ -863,7 +863,7 @@ CASES = [
         "requires-pixi too high goes before other errors",
         T,
         WS,
-        WS + 'requires-pixi = ">=0.78"\nnonsense = 1\n',
+        WS + 'requires-pixi = ">=1"\nnonsense = 1\n',
         OLD,
         "pixi_manifest/src/discovery.rs:490",
     ),

@@ -153,3 +153,29 @@ def test_refusals_say_where_and_what(text, said, tmp_path):
 def test_a_manifest_of_another_pixi(tmp_path):
     with pytest.raises(manifests.PixiTooOld, match="self-update"):
         load(tmp_path, HEAD.replace("channels", 'requires-pixi = ">=99"\nchannels'))
+
+
+def member_of(folder):
+    """A package below a workspace, without a workspace of its own."""
+    member = folder / "packages" / "member"
+    member.mkdir(parents=True)
+    (folder / "pixi.toml").write_text('[workspace]\nchannels = []\nplatforms = ["linux-64"]\n')
+    (member / "pixi.toml").write_text('[package]\nname = "member"\n')
+    return member
+
+
+def test_a_package_belongs_to_the_workspace_above_it(tmp_path):
+    member = member_of(tmp_path)
+    for path in (member, member / "pixi.toml"):
+        assert manifests.find(path) == tmp_path / "pixi.toml"
+    (member / "pyproject.toml").write_text("[tool.pixi.package]\n")
+    assert manifests.find(member / "pyproject.toml") == tmp_path / "pixi.toml"
+
+
+def test_a_package_without_a_workspace_above_it_stays(tmp_path):
+    member = member_of(tmp_path)
+    (member / "pixi.toml").write_text('[package]\nname = "member"\n[workspace]\nchannels = []\n')
+    assert manifests.find(member) == member / "pixi.toml"
+    (tmp_path / "pixi.toml").unlink()
+    (member / "pixi.toml").write_text('[package]\nname = "member"\n')
+    assert manifests.find(member) == member / "pixi.toml"

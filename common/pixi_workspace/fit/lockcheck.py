@@ -6,10 +6,12 @@ The verdict is one of six words. The first five are those of the real command:
 - `out-of-date`: it does not; `pixi lock` would write another one
 - `manifest-error`: Pixi refuses the manifest
 - `lock-error`: Pixi cannot read the lock
-- `pixi-too-old`: `requires-pixi` is not met by the Pixi that this agrees with (`manifest.PIXI_VERSION`)
+- `pixi-too-old`: `requires-pixi` is not met by the Pixi that this agrees with (`manifest.PIXI_VERSION`), nor by a later
+  one of its series, whose manifests are read by the rules that are known, with a note
 - `cannot-tell`: nothing is out of date as far as it can be seen here, but Pixi would ask a build backend
 
-Where Pixi looks away (a missing hash, a package from another host) the verdict stays, and a warning says so.
+Where a manifest or a lock needs a later Pixi and one is on the PATH, its verdict counts. Where Pixi looks away (a
+missing hash, a package from another host) the verdict stays, and a warning says so.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ from urllib.parse import urlsplit
 from pixi_workspace import lock as locks
 from pixi_workspace import manifest as manifests
 from pixi_workspace.errors import WorkspaceError
-from pixi_workspace.fit import satisfy, satisfy_environment, satisfy_pypi
+from pixi_workspace.fit import newer_pixi, satisfy, satisfy_environment, satisfy_pypi
 from pixi_workspace.fit.satisfy_environment import Reason
 from pixi_workspace.lock import Lock, LockedPackage, LockError, LockTooNew
 from pixi_workspace.manifest import PIXI_VERSION, Manifest, ManifestError, PixiTooOld
 
 SHOWN = 20  # reasons in the text; --json has all of them
 PLACES = 3  # of each reason, likewise
+NOTHING_TO_DO = "pixi run --locked, or nothing"
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,18 @@ def judge(path: Path | str) -> Verdict:
 
     try:
         manifest = manifests.load(manifest_path)
-    except PixiTooOld as error:
-        return refused("pixi-too-old", error)
     except ManifestError as error:
-        return refused("manifest-error", error)
+        word = "pixi-too-old" if isinstance(error, PixiTooOld) else "manifest-error"
+        return _by_newer_pixi(manifest_path, ()) or refused(word, error)
+    if manifest.later_pixi and (found := _by_newer_pixi(manifest_path, manifest.notes)):
+        return found
     if not lock_path.exists():
         reason = Reason(f"there is no {lock_path.name} beside the manifest")
         return Verdict("out-of-date", (reason,), manifest_path, lock_path, "pixi lock", manifest.notes)
     try:
         lock = locks.align(locks.read(lock_path), manifest.platforms)
     except LockTooNew as error:  # Pixi goes on as if there were no lock
-        return refused("out-of-date", error)
+        return _by_newer_pixi(manifest_path, manifest.notes) or refused("out-of-date", error)
     except LockError as error:
         return refused("lock-error", error)
     try:
@@ -87,7 +91,7 @@ def judge(path: Path | str) -> Verdict:
     elif unknown:
         word, next_step = "cannot-tell", "pixi lock --check, on a machine with Pixi"
     else:
-        word, next_step = "up-to-date", "pixi run --locked, or nothing"
+        word, next_step = "up-to-date", NOTHING_TO_DO
     return Verdict(
         verdict=word,
         reasons=tuple(reasons or unknown),
@@ -97,6 +101,19 @@ def judge(path: Path | str) -> Verdict:
         notes=(*manifest.notes, *notes),
         warnings=warnings,
     )
+
+
+def _by_newer_pixi(manifest: Path, notes: tuple[str, ...]) -> Verdict | None:
+    """The verdict of a newer Pixi on the PATH, which knows what is unknown here; None if there is none."""
+    newer = newer_pixi.find_newer_pixi()
+    if newer is None:
+        return None
+    path, version = newer
+    word, reason = newer_pixi.ask_pixi(path, manifest)
+    reasons = () if word == "up-to-date" else (Reason(reason),)
+    next_step = {"up-to-date": NOTHING_TO_DO, "out-of-date": "pixi lock"}.get(word, "pixi lock --check")
+    notes = (*notes, f"this is the verdict of pixi {version} on the PATH")
+    return Verdict(word, reasons, manifest, manifest.with_name("pixi.lock"), next_step, notes)
 
 
 def stricter(manifest: Manifest, lock: Lock) -> list[Reason]:

@@ -373,6 +373,7 @@ def _walk_pypi(
         if satisfy_pypi.is_path(package.url) and not (root / package.url).exists():
             walk.notes.append(f"the local package '{package.url}' does not exist here")
     seen = set(queue)
+    followed: set[tuple[str, tuple[str, ...]]] = set()  # packages with the extras that they are required with
     while queue:
         spec, origin, direct = queue.pop()
         wanted = overrides.get(spec.name, spec)
@@ -384,7 +385,7 @@ def _walk_pypi(
                 walk.add_pypi(
                     "conda provides the package, so it cannot come from a URL, git or a path", spec.name, spec, package
                 )
-            elif not satisfy_pypi.contains(wanted.specifiers, version):
+            elif not satisfy_pypi.contains(wanted.version, version):
                 walk.add_pypi(
                     f"conda provides the package in a version that does not suit {origin}", spec.name, wanted, package
                 )
@@ -410,9 +411,12 @@ def _walk_pypi(
                 walk.add_pypi(
                     "the package wants another Python", spec.name, package.requires_python, f"python {python.version}"
                 )
-        for more in satisfy_pypi.requirements(package):
+        if (spec.name, wanted.extras) in followed:
+            continue
+        followed.add((spec.name, wanted.extras))
+        for more in satisfy_pypi.requirements(package, markers, wanted.extras):
             entry = (more, str(package.name), False)
-            if entry not in seen and satisfy_pypi.applies(more.marker, markers, wanted.extras):
+            if entry not in seen:
                 seen.add(entry)
                 queue.append(entry)
 

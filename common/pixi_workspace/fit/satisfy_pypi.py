@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -78,25 +78,49 @@ def marker_environment(platform: Platform, python: str) -> dict[str, str] | None
 
 
 def applies(marker: str | None, environment: dict[str, str] | None, extras: Iterable[str] = ()) -> bool:
-    """Whether a requirement counts, given the extras that its parent was asked for."""
+    """Whether a requirement counts, given the extras that its parent is required with."""
     if marker is None or environment is None:
         return True
+    return _applies(marker, tuple(environment.items()), tuple(extras))
+
+
+@cache
+def _applies(marker: str, environment: tuple[tuple[str, str], ...], extras: tuple[str, ...]) -> bool:
     try:
-        parsed = Marker(marker)
-        return any(parsed.evaluate({**environment, "extra": extra}) for extra in (tuple(extras) or ("",)))
+        parsed = _marker(marker)
+        return any(parsed.evaluate({**dict(environment), "extra": extra}) for extra in (extras or ("",)))
     except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion, ValueError):
         return False
 
 
-def requirements(package: LockedPackage) -> list[PypiSpec]:
-    """What a locked package requires, from its `requires_dist`; a line that cannot be read is passed over."""
-    found = []
+@cache
+def _marker(text: str) -> Marker:
+    return Marker(text)
+
+
+def requirements(
+    package: LockedPackage, environment: dict[str, str] | None, extras: tuple[str, ...]
+) -> Iterator[PypiSpec]:
+    """What a locked package requires in a marker environment, with these extras.
+
+    A line of `requires_dist` that cannot be read is passed over, and one that does not apply is not read.
+    """
+    known = None if environment is None else tuple(environment.items())
     for line in package.requires_dist:
-        try:
-            found.append(from_requirement(line, package.name))
-        except ManifestError:
+        _, separator, marker = line.partition(" ; ")  # as Pixi writes it
+        if separator and known is not None and not _applies(marker, known, extras):
             continue
-    return found
+        spec = _requirement(line)
+        if spec is not None and applies(spec.marker, environment, extras):
+            yield spec
+
+
+@cache
+def _requirement(line: str) -> PypiSpec | None:
+    try:
+        return from_requirement(line, line)
+    except ManifestError:
+        return None
 
 
 def identities(package: LockedPackage) -> list[tuple[str, str]]:
@@ -129,8 +153,10 @@ def _is_version(text: str) -> bool:
     return True
 
 
-def contains(specifiers: SpecifierSet, version: str) -> bool:
-    """PEP 440 alone: a pre-release that is inside the range is inside."""
+@cache
+def contains(bounds: str, version: str) -> bool:
+    """Whether a version is within bounds such as `>=2,<3` or `*`. A pre-release within the bounds is inside."""
+    specifiers = SpecifierSet("" if bounds == "*" else bounds)
     return _is_version(version) and specifiers.contains(version, prereleases=True)
 
 
@@ -245,7 +271,7 @@ def mismatch(spec: PypiSpec, package: LockedPackage, root: Path, direct: bool, i
     if not direct and is_path(package.url):
         return None  # a local package stands in for what another package requires, whatever its version
     version = package.version or "0a0.dev0"
-    if not contains(spec.specifiers, version):
+    if not contains(spec.version, version):
         return f"the locked version {package.version or '(none)'} is outside {spec.version}"
     if package.index is None:
         return None

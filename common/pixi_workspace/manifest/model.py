@@ -106,7 +106,8 @@ class Manifest:
     """A whole manifest. `composes`: every declared platform is a bare subdir. `notes` are words for a person.
 
     shared_dependencies: `[workspace.dependencies]`, from which packages inherit. build_variants: by target selector
-    (None: in general), the values for which packages are built. variant_files: more of them are in other files.
+    (None: in general), the values for which packages are built. variant_files: more of them are in other files. later_pixi:
+    `requires-pixi`, if only a later Pixi meets it than the one whose rules are mirrored here.
     """
 
     path: Path
@@ -122,6 +123,7 @@ class Manifest:
     shared_dependencies: dict[str, Any] = field(default_factory=dict)
     build_variants: tuple[tuple[str | None, dict[str, list[str]]], ...] = ()
     variant_files: bool = False
+    later_pixi: str | None = None
     notes: tuple[str, ...] = ()
 
     def solve_groups(self) -> dict[str, list[Environment]]:

@@ -23,8 +23,18 @@ from pixi_workspace.manifest.model import Environment, Feature, Head, Manifest, 
 from pixi_workspace.manifest.options import join_options
 from pixi_workspace.manifest.platforms import migrate, validate_references
 from pixi_workspace.manifest.spec import CondaSpec, PypiSpec, check_specifiers, from_requirement
-from pixi_workspace.manifest.toml import PixiTooOld, check_keys, nearest, parse, problem, take, take_strings, take_table
-from pixi_workspace.platforms import Platform
+from pixi_workspace.manifest.toml import (
+    PixiTooOld,
+    check_keys,
+    nearest,
+    parse,
+    problem,
+    take,
+    take_strings,
+    take_table,
+    unknown_keys_allowed,
+)
+from pixi_workspace.platforms import Platform, major_minor
 
 # The Pixi that this agrees with; `requires-pixi` is compared with it, whatever Pixi is installed.
 PIXI_VERSION = "0.77.0"
@@ -43,6 +53,7 @@ PROJECT_KEYS = (
 def find(path: Path) -> Path:
     """The manifest that a person means by a folder or a file; in a folder `pixi.toml` goes before `pyproject.toml`.
 
+    For a manifest with a package and no workspace it is that of the workspace above it, as in Pixi.
     Raises WorkspaceError where there is none.
     """
     tried = [path]
@@ -55,6 +66,8 @@ def find(path: Path) -> Path:
         text = candidate.read_bytes()
         if path.is_dir() and candidate.name == "pyproject.toml" and b"tool.pixi" not in text:
             continue  # a Python project without Pixi, which Pixi passes over as well
+        if _has_table(candidate, "package") and not _has_table(candidate, "workspace", "project"):
+            return _workspace_above(candidate) or candidate
         return candidate
     if present:
         found = "only a pyproject.toml without [tool.pixi]"
@@ -68,14 +81,45 @@ def find(path: Path) -> Path:
     )
 
 
+def _has_table(manifest: Path, *names: str) -> bool:
+    """Whether a manifest begins one of these tables. It is read as text, since it may be broken."""
+    prefix = r"tool\.pixi\." if manifest.name == "pyproject.toml" else ""
+    text = manifest.read_bytes().decode("utf-8", errors="replace")
+    return re.search(rf"^\s*\[\s*{prefix}(?:{'|'.join(names)})\b", text, re.MULTILINE) is not None
+
+
+def _workspace_above(package: Path) -> Path | None:
+    """The manifest of the workspace in one of the folders above a package."""
+    for folder in package.resolve().parent.parents:
+        for path in (folder / "pixi.toml", folder / "pyproject.toml"):
+            if path.is_file() and _has_table(path, "workspace", "project"):
+                return path
+    return None
+
+
 def load(path: Path) -> Manifest:
-    """Read and check a manifest. Raises ManifestError with the place and the reason, PixiTooOld for `requires-pixi`."""
+    """Read and check a manifest. Raises ManifestError with the place and the reason, PixiTooOld for `requires-pixi`.
+
+    A manifest for a later Pixi of the same series is read by the rules that are known here, with a note.
+    """
     toml, text, notes = parse(path)
     is_pyproject = path.name == "pyproject.toml"
     _require_section(path, text, is_pyproject)
     root = take_table(take_table(toml, "tool", str(path)), "pixi", "[tool]") if is_pyproject else toml
     prefix = "tool.pixi." if is_pyproject else ""
-    _check_requires_pixi(root, f"[{prefix}workspace]")
+    later = _check_requires_pixi(root, f"[{prefix}workspace]")
+    if later is None:
+        return _read_tables(path, toml, root, prefix, notes)
+    with unknown_keys_allowed() as unknown:
+        manifest = _read_tables(path, toml, root, prefix, notes)
+    words = f"requires-pixi is '{later}', and this check follows the rules of Pixi {PIXI_VERSION}"
+    if unknown:
+        words += f"; keys that it does not know: {', '.join(dict.fromkeys(unknown))}"
+    return replace(manifest, later_pixi=later, notes=(*manifest.notes, words))
+
+
+def _read_tables(path: Path, toml: dict[str, Any], root: dict[str, Any], prefix: str, notes: list[str]) -> Manifest:
+    is_pyproject = bool(prefix)
     if not root.keys() & {"workspace", "project"}:
         raise problem(
             where=path,
@@ -119,24 +163,32 @@ def _require_section(path: Path, text: str, is_pyproject: bool) -> None:
         )
 
 
-def _check_requires_pixi(root: dict[str, Any], where: str) -> None:
+def _check_requires_pixi(root: dict[str, Any], where: str) -> str | None:
+    """`requires-pixi` if only a later release of the same series meets it. Raises PixiTooOld if none does."""
     head = root.get("workspace")
     wanted = head.get("requires-pixi") if isinstance(head, dict) else None
     if not isinstance(wanted, str):
-        return
+        return None
     try:
-        met = VersionSpec(wanted, True).matches(Version(PIXI_VERSION))
+        spec = VersionSpec(wanted, True)
+        met = spec.matches(Version(PIXI_VERSION))
     except Exception as error:
         raise problem(
             where=f"{where} requires-pixi", expected='a version such as ">=0.71"', found=f"'{wanted}'"
         ) from error
     if not met:
+        major, minor = major_minor(PIXI_VERSION)
+        later = [f"{major}.{minor}.{patch}" for patch in range(1, 10)]
+        later += [f"{major}.{minor + more}.0" for more in range(1, 100)]
+        if any(spec.matches(Version(version)) for version in later):
+            return wanted
         raise PixiTooOld(
             looked_at=f"{where} requires-pixi",
             expected=f"a Pixi that meets '{wanted}'",
             found=f"this check agrees with Pixi {PIXI_VERSION}",
             next_step="pixi self-update, or lower requires-pixi",
         )
+    return None
 
 
 def _assemble(path: Path, root: dict[str, Any], head: Head, groups: dict, notes: list[str]) -> Manifest:

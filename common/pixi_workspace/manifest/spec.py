@@ -91,10 +91,6 @@ class PypiSpec:
     subdirectory: str | None = None
     lfs: bool = False
 
-    @property
-    def specifiers(self) -> SpecifierSet:
-        return SpecifierSet("" if self.version == "*" else self.version)
-
     def __str__(self) -> str:
         place = self.url or self.path or self.git
         extras = f"[{','.join(self.extras)}]" if self.extras else ""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,11 +84,30 @@ def _refuse_dates(value: Any, where: str) -> None:
         raise problem(where=where, expected="an integer of 64 bits", found=f"{value}")
 
 
+# Where a manifest requires a later Pixi, the keys that are unknown here are collected instead of refused.
+_unknown_keys: ContextVar[list[str] | None] = ContextVar("unknown_keys", default=None)
+
+
+@contextmanager
+def unknown_keys_allowed() -> Iterator[list[str]]:
+    """Collect unknown keys instead of refusing them, as `[workspace] key`."""
+    found: list[str] = []
+    token = _unknown_keys.set(found)
+    try:
+        yield found
+    finally:
+        _unknown_keys.reset(token)
+
+
 def check_keys(table: dict[str, Any], allowed: str, where: str) -> None:
     """Refuse a key that Pixi does not know, with the nearest one that it does. `allowed`: names between blanks."""
     known = allowed.split()
+    collected = _unknown_keys.get()
     for key in table:
         if key not in known:
+            if collected is not None:
+                collected.append(f"{where} {key}")
+                continue
             found = f"the unknown key '{key}'{nearest(key, known)}"
             raise problem(where=where, expected="one of " + ", ".join(known), found=found)
 
