@@ -75,6 +75,7 @@ JSON = flag("--json", "print the same for machines", dest="as_json")
 WORKSPACE = path(
     "path", nargs="?", default=".", metavar="PATH", help="a folder, pixi.toml or pyproject.toml (default: here)"
 )
+RECORD = path("run", metavar="PATH", help="the folder of a run, or a zip that `workshop pack` made")
 ENVIRONMENT = argument("environment", nargs="?", default="cpu", metavar="ENVIRONMENT", help="cpu (default) or cuda12")
 TAG = argument("--tag", metavar="TAG", help="name of the image (default reproducible-ml:ENVIRONMENT)")
 ENGINE = argument(
@@ -193,6 +194,22 @@ COMMANDS = {
         "try the image: user, content, health, a training without network",
         "workshop.containers.image_checks:main",
         (ENVIRONMENT, TAG, ENGINE, DOCKERFILE),
+    ),
+    "verify": Command(
+        "make a recorded run again and compare: bitwise, within tolerance, or not reproduced",
+        "workshop.verification.verify:main",
+        (RECORD, flag("--no-rerun", "only compare the files with the record"), JSON),
+    ),
+    "runs": Command("list the runs of this clone, newest first", "workshop.verification.listing:main", (JSON,)),
+    "compare": Command(
+        "hold two runs side by side: outputs, metrics, packages, settings",
+        "workshop.verification.beside:main",
+        (path("a", metavar="PATH", help="a run"), path("b", metavar="PATH", help="another run"), JSON),
+    ),
+    "pack": Command(
+        "write one zip with a run, its script, manifest and lock, which `workshop verify` can read",
+        "workshop.verification.pack:main",
+        (RECORD, path("--output", metavar="FILE", help="the zip (default: named after the run, here)")),
     ),
     "lock-slice": Command(
         "write the lock of an exercise, cut out of the root's",

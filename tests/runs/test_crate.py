@@ -57,6 +57,7 @@ BARE = {name: value for name, value in RUN.items() if name not in ("job", "paren
     "variables": {},
 }
 CONTENT = json.dumps(RUN).encode()
+SCRIPT = b"print(1)\n"
 
 
 def graph_of(text):
@@ -133,6 +134,8 @@ def validate(tmp_path):
         folder.mkdir(exist_ok=True)
         for name, content in ("learning curve.png", b"png"), ("weights.safetensors", b"numbers"), ("run.json", CONTENT):
             (folder / name).write_bytes(content)
+        (folder / "sources").mkdir(exist_ok=True)
+        (folder / "sources/train.py").write_bytes(SCRIPT)
         # The two contexts are pages on the network. Their place is taken by the copy of the first in the RO-Crate
         # library, and by the terms of the second that a run uses: https://w3id.org/ro/terms/workflow-run
         terms = {term: f"https://w3id.org/ro/terms/workflow-run#{term}" for term in ("environment", "sha256")}
@@ -158,6 +161,15 @@ def test_the_validator_accepts_it(validate, run):
     assert recommended <= set(LEFT_OUT) | (
         {"process-run-crate-0.5_4.1", "process-run-crate-0.5_7.1"} if run is BARE else set()
     )
+
+
+def test_the_validator_accepts_a_packed_run(validate):
+    """What `workshop pack` writes: the run with its script beside it."""
+    source = {"path": "sources/train.py", "sha256": hashlib.sha256(SCRIPT).hexdigest(), "bytes": len(SCRIPT)}
+    text = crate.describe(RUN, CONTENT, [source])
+    assert "sources/train.py" in text
+    required, recommended = validate(text)
+    assert required == set() and recommended <= set(LEFT_OUT)
 
 
 @pytest.mark.parametrize("entity, name", [("#run", "instrument"), ("./", "conformsTo"), ("./", "datePublished")])

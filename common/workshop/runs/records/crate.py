@@ -22,10 +22,11 @@ TERMS = "https://w3id.org/ro/terms/workflow-run/context"  # `environment` and `s
 LICENSE = "https://spdx.org/licenses/BSD-3-Clause"
 
 
-def describe(run: dict[str, Any], content: bytes) -> str:
+def describe(run: dict[str, Any], content: bytes, sources: Iterable[dict[str, Any]] = ()) -> str:
     """The text of ro-crate-metadata.json for a run.
 
-    run: the content of run.json (`workshop.runs.records.record`). content: its bytes.
+    run: the content of run.json (`workshop.runs.records.record`). content: its bytes. sources: path, sha256 and bytes
+    of files that lie in the crate without being outputs: those that `workshop pack` adds.
     """
     itself = {"path": "run.json", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     files = [*run["outputs"], itself]
@@ -78,7 +79,7 @@ def describe(run: dict[str, Any], content: bytes) -> str:
         add("#job", "PropertyValue", name=f"job of {job['scheduler']}", value=job["id"], description=description)
     add(LICENSE, "CreativeWork", name="BSD-3-Clause")
     add(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
-    for file in files:
+    for file in [*files, *sources]:
         crate.add_file(
             dest_path=_identifier(file),
             properties={

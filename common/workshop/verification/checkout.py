@@ -1,0 +1,96 @@
+"""The recorded revision of the repository in a folder of its own: the working tree of the person is not touched."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workshop import shell
+from workshop.exercises import root_folder
+from workshop.verification.received import SOURCES, CannotTell, Received
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """Files as they were when the run was made. remarks: what is not exactly as recorded."""
+
+    folder: Path
+    script: Path
+    remarks: list[str]
+
+
+@contextmanager
+def at_recorded_revision(run: Received) -> Iterator[Checkout]:
+    """A worktree of git at the commit of the run, in a temporary folder, with the script that was run.
+
+    Raises CannotTell where this clone has no such commit, or nothing here is the script of the run.
+    """
+    root = root_folder()
+    git = run.record["git"]
+    remarks = []
+    if git is None:
+        remarks.append("the record names no commit: the workshop's code is that of this clone's HEAD")
+    elif git["dirty"]:
+        remarks.append("the clone had uncommitted changes when the run was made")
+    commit = git["commit"] if git else "HEAD"
+    script = run.record["script"]
+    packed = run.folder / SOURCES / Path(script["path"]).name
+    has_script = packed.is_file() and _sha256(packed.read_bytes()) == script["sha256"]
+    if shell.git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None:
+        if not has_script or shell.git(root, "rev-parse", "HEAD") is None:
+            raise CannotTell(
+                looked_at=f"the clone {root}",
+                expected=f"the commit {commit}, from which the run was made",
+                found="no such commit here",
+                next_step="git fetch --all  # or clone the repository that the run was made in",
+            )
+        remarks.append(f"this clone lacks the commit {commit[:12]}: the workshop's code is that of HEAD")
+        commit = "HEAD"
+    with tempfile.TemporaryDirectory(prefix="workshop-verify-") as temporary:
+        folder = Path(temporary, "clone")
+        if shell.git(root, "worktree", "add", "--detach", str(folder), commit) is None:
+            raise CannotTell(
+                looked_at=f"the clone {root}",
+                expected=f"a worktree of the commit {commit[:12]}",
+                found="`git worktree add` failed: no room, or no right to write there",
+                next_step=f"git -C {shell.quoted(root)} worktree add --detach {shell.quoted(folder)} {commit}",
+            )
+        try:
+            yield Checkout(folder, _script_in(folder, script, packed if has_script else None), remarks)
+        finally:
+            shell.git(root, "worktree", "remove", "--force", str(folder))
+            shutil.rmtree(folder, ignore_errors=True)
+            shell.git(root, "worktree", "prune")
+
+
+def _script_in(folder: Path, script: dict[str, Any], packed: Path | None) -> Path:
+    """The recorded script in the checkout, known by its sha256: its path was relative to a folder that is not recorded."""
+    recorded = Path(script["path"])
+    candidates = [folder / recorded] if not recorded.is_absolute() else []
+    tracked = (shell.git(folder, "ls-files", "-z", f"*{recorded.name}") or "").split("\0")
+    candidates += [folder / name for name in tracked if Path(name).name == recorded.name]
+    for path in candidates:
+        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+            if _sha256(path.read_bytes()) == script["sha256"]:
+                return path
+    if packed is None:
+        raise CannotTell(
+            looked_at=f"the script {script['path']}",
+            expected=f"sha256 {script['sha256']}",
+            found="no file of that name with this content at the recorded commit: it was edited before the run",
+            next_step="commit before a run; or send it with `workshop pack`, which adds the script",
+        )
+    similar = [path for path in candidates if path.is_file()]
+    place = (similar[0] if similar else folder / recorded.name).with_name(recorded.name)
+    place.write_bytes(packed.read_bytes())
+    return place
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

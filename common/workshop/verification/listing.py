@@ -1,0 +1,58 @@
+"""`workshop runs`: the finished and the interrupted runs of this clone, newest first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from workshop import shell
+from workshop.exercises import root_folder
+from workshop.runs.records import record
+from workshop.support.report import print_lines
+
+
+def main(as_json: bool) -> int:
+    """Print a line for each run: when it ended, where it is, device, seed and metrics; 0."""
+    found = runs_in(root_folder() / "results")
+    if as_json:
+        print(json.dumps({"runs": found}, indent=2, ensure_ascii=False))
+    elif not found:
+        print_lines(["no runs yet; the first one: " + shell.script(Path("exercise-2-pytorch-cu12/solution/train.py"))])
+    else:
+        print_lines([line for run in found for line in _lines(run)])
+    return 0
+
+
+def runs_in(results: Path) -> list[dict[str, Any]]:
+    """What is known about each run under `results`, newest first. state: finished, interrupted or unreadable."""
+    found = [_described(path.parent) for path in results.glob("*/*/run.json") if path.parent.suffix != ".partial"]
+    for path in results.glob(f"*/*.partial/{record.CHECKPOINT}"):
+        found.append({"state": "interrupted", "exercise": path.parents[1].name, "run": str(path.parent), "ended": ""})
+    return sorted(found, key=lambda run: (run["ended"], run["run"]), reverse=True)
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    known: dict[str, Any] = {"exercise": folder.parent.name, "run": str(folder), "ended": ""}
+    try:
+        run = json.loads((folder / "run.json").read_bytes())
+        metrics = {metric["name"]: metric["value"] for metric in run["metrics"]}
+        return known | {
+            "state": "finished",
+            "ended": run["ended"],
+            "device": run["device"]["name"],
+            "seed": run["seed"],
+            "data": run["dataset"]["name"],
+            "metrics": metrics,
+        }
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return known | {"state": "unreadable"}
+
+
+def _lines(run: dict[str, Any]) -> list[str]:
+    place = shell.relative(Path(run["run"]))
+    if run["state"] != "finished":
+        return [f"{'-':16}  {place}: {run['state']}"]
+    metrics = ", ".join(f"{name} {value:.6g}" for name, value in run["metrics"].items())
+    when = run["ended"][:16].replace("T", " ")
+    return [f"{when}  {place}", f"{'':18}{run['data']}, seed {run['seed']}, {run['device']}: {metrics}"]

@@ -1,0 +1,132 @@
+"""`workshop verify RUN`: is the run what its record says, and does the same script give the same result here?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workshop.errors import message_of
+from workshop.support.report import print_lines
+from workshop.verification import checkout, comparison, received, rerun
+from workshop.verification.comparison import Row
+from workshop.verification.received import CannotTell, Received
+
+BITWISE, WITHIN, NOT = "bitwise", "within tolerance", "not reproduced"
+INTACT, CANNOT_TELL = "intact", "cannot tell"
+EXIT_CODES = {BITWISE: 0, WITHIN: 0, INTACT: 0, NOT: 1, CANNOT_TELL: 2}
+
+
+@dataclass
+class Verdict:
+    """The answer and its evidence. reason: one sentence. remarks: what the reader should know besides."""
+
+    verdict: str
+    reason: str
+    record: list[str] = field(default_factory=list)
+    outputs: list[Row] = field(default_factory=list)
+    metrics: list[Row] = field(default_factory=list)
+    differences: list[Row] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def main(run: str, no_rerun: bool, as_json: bool) -> int:
+    """Print verdict and evidence. Exit code 0: reproduced; 1: not reproduced; 2: no verdict, with the reason."""
+    try:
+        with received.opened(Path(run)) as folder:
+            answer = judge(received.read(folder), no_rerun)
+    except CannotTell as error:
+        answer = Verdict(CANNOT_TELL, f"{error.looked_at}: {error.found}")
+        if not as_json:
+            print(message_of(error), file=sys.stderr)
+    if as_json:
+        print(json.dumps({**asdict(answer), "not_compared": comparison.NOT_COMPARED}, indent=2, ensure_ascii=False))
+    else:
+        print_lines(lines_of(answer))
+    return EXIT_CODES[answer.verdict]
+
+
+def judge(run: Received, no_rerun: bool = False) -> Verdict:
+    """The verdict about a run that was received. Raises CannotTell where something is missing for one."""
+    if run.problems:
+        return Verdict(NOT, "the files are not those that the run wrote", run.problems)
+    if no_rerun:
+        remarks = [] if received.crate_matches(run) else [_CRATE]
+        return Verdict(INTACT, "every file is as recorded; nothing was run, so this is no proof", remarks=remarks)
+    with checkout.at_recorded_revision(run) as clone, tempfile.TemporaryDirectory(prefix="workshop-verify-") as scratch:
+        if not received.crate_matches(run) and not _crate_matches_there(run, clone.folder):
+            return Verdict(NOT, "the files are not those that the run wrote", [_CRATE])
+        return compare(run, rerun.again(run, clone, Path(scratch)), clone.remarks)
+
+
+_CRATE = "ro-crate-metadata.json: not what the workshop writes for this record: changed after the run"
+
+
+def _crate_matches_there(run: Received, clone: Path) -> bool:
+    """Whether the workshop of the recorded revision wrote the crate: descriptions change from version to version."""
+    program = (
+        "import hashlib, json, pathlib, sys; from workshop.runs.records import crate; "
+        "content = pathlib.Path(sys.argv[1]).read_bytes(); "
+        "print(hashlib.sha256(crate.describe(json.loads(content), content).encode()).hexdigest())"
+    )
+    line = [sys.executable, "-P", "-c", program, str(run.folder / "run.json")]
+    done = subprocess.run(line, env={"PYTHONPATH": str(clone / "common")}, capture_output=True, text=True)
+    return done.stdout.strip() == hashlib.sha256((run.folder / "ro-crate-metadata.json").read_bytes()).hexdigest()
+
+
+def compare(run: Received, again: Received, remarks: list[str]) -> Verdict:
+    """The verdict from a run and its rerun."""
+    evidence: dict[str, Any] = {
+        "outputs": comparison.outputs(run, again),
+        "metrics": comparison.metrics(run, again),
+        "differences": comparison.differences(run, again),
+        "remarks": remarks,
+    }
+    if all(row.same for row in evidence["outputs"]):
+        return Verdict(BITWISE, "every output is the same, byte for byte (figures: pixel for pixel)", **evidence)
+    changed = [row.name for row in evidence["differences"]]
+    if wrong := [row.name for row in evidence["metrics"] if row.same is False]:
+        reason = f"outside the tolerance: {', '.join(wrong)}"
+    elif essential := [name for name in changed if name in ("data", "script", "arguments", "seed", "hyperparameters")]:
+        reason = f"another experiment: {', '.join(essential)}"
+    elif not changed:
+        reason = "the outputs differ although nothing else does: the script is not deterministic"
+    elif not any(row.same for row in evidence["metrics"]):
+        return Verdict(CANNOT_TELL, "the outputs differ, and no metric states a tolerance", **evidence)
+    else:
+        return Verdict(
+            WITHIN, f"the outputs differ, the metrics agree; what differs here: {', '.join(changed)}", **evidence
+        )
+    return Verdict(NOT, reason, **evidence)
+
+
+def lines_of(answer: Verdict) -> list[str]:
+    """The verdict for people."""
+    lines = [f"{answer.verdict}: {answer.reason}"]
+    lines += [f"  record   {problem}" for problem in answer.record]
+    for row in answer.outputs:
+        state = "ok" if row.same else "fail"
+        detail = row.note or (
+            "the same bytes" if row.same else f"{short(row.recorded)} recorded, {short(row.here)} here"
+        )
+        lines.append(f"  {state:5}{row.name}: {detail}")
+    for row in answer.metrics:
+        state = {True: "ok", False: "fail", None: "note"}[row.same]
+        lines.append(f"  {state:5}{row.name}: {row.recorded} recorded, {row.here} here; {row.note}")
+    if answer.differences:
+        lines.append("What is not as recorded" + (":" if answer.verdict == BITWISE else ", most likely cause first:"))
+    for row in answer.differences:
+        lines.append(f"  {row.name}: {short(row.recorded)} recorded, {short(row.here)} here")
+    return [*lines, *(f"  note {remark}" for remark in answer.remarks)]
+
+
+def short(value: Any) -> str:
+    """A value for a line: a sha256 by its beginning, nothing by a word."""
+    text = "nothing" if value is None else str(value)
+    words = [word[:12] + "..." if len(word) == 64 and word.isalnum() else word for word in text.split(" ")]
+    return " ".join(words)

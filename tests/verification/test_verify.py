@@ -1,0 +1,368 @@
+"""A run folder as somebody else receives it: what is noticed, and which of the verdicts it gets."""
+
+import copy
+import json
+import shutil
+import stat
+import subprocess
+import zipfile
+
+import jsonschema
+import pytest
+from conftest import ROOT, record_of
+
+from workshop.errors import WorkshopError
+from workshop.runs.records import crate, record
+from workshop.verification import checkout, comparison, pack, received, rerun, verify
+
+IN_GIT = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True).returncode == 0
+needs_git = pytest.mark.skipif(not IN_GIT, reason="the recorded revision is found with git, and this is no clone")
+
+
+@pytest.fixture
+def run(one_epoch, tmp_path):
+    """A copy of a finished run of exercise 2."""
+    return shutil.copytree(one_epoch, tmp_path / "received")
+
+
+def rewrite(folder, change):
+    """Change the record, and the crate with it: a forgery that is consistent in itself."""
+    document = record_of(folder)
+    change(document)
+    for output in document["outputs"]:
+        output["sha256"] = record.sha256_of(folder / output["path"])
+        output["bytes"] = (folder / output["path"]).stat().st_size
+    content = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    (folder / "run.json").write_bytes(content)
+    (folder / "ro-crate-metadata.json").write_text(crate.describe(document, content), encoding="utf-8")
+
+
+# ---------------------------------------------------------------- the files
+
+
+def test_an_untouched_run_is_intact(run):
+    answer = verify.judge(received.read(run), no_rerun=True)
+    assert answer.verdict == "intact" and not answer.record and not answer.remarks
+
+
+@pytest.mark.parametrize("name", ["run.json", "weights.safetensors", "learning_curve.png", "confusion_matrix.png"])
+@pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
+def test_one_changed_byte_is_noticed(run, name, where):
+    content = bytearray((run / name).read_bytes())
+    index = int(where * (len(content) - 1))
+    content[index] = content[index] ^ 1 if name != "run.json" else ord(" ") if content[index] != 32 else ord("7")
+    (run / name).write_bytes(content)
+    try:
+        answer = verify.judge(received.read(run))
+    except WorkshopError as error:
+        assert name == "run.json" and "run.json" in error.looked_at
+    else:
+        assert answer.verdict == "not reproduced" and name in " ".join(answer.record)
+
+
+def test_one_changed_byte_of_the_crate_is_noticed(run):
+    path = run / "ro-crate-metadata.json"
+    path.write_text(path.read_text().replace("CreateAction", "CreateActiom"))
+    assert "changed after the run" in verify.judge(received.read(run), no_rerun=True).remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda run: (run / "weights.safetensors").unlink(), "weights.safetensors: missing"),
+        (lambda run: (run / "notes.txt").write_text("mine"), "notes.txt: not in the record"),
+        (lambda run: (run / "ro-crate-metadata.json").unlink(), "ro-crate-metadata.json: missing"),
+        (lambda run: (run / "ro-crate-metadata.json").write_text('{"@graph": []}'), "written by another tool"),
+        (lambda run: (run / "ro-crate-metadata.json").write_text("[" * 10_000), "not a crate of this workshop"),
+    ],
+    ids=["missing", "added", "no crate", "another tool's crate", "a nested crate"],
+)
+def test_files_that_are_not_as_recorded(run, change, words):
+    change(run)
+    answer = verify.judge(received.read(run))
+    assert answer.verdict == "not reproduced" and words in " ".join(answer.record)
+
+
+def test_a_link_is_not_an_output(run, tmp_path):
+    secret = tmp_path / "secret"
+    (run / "weights.safetensors").rename(secret)
+    (run / "weights.safetensors").symlink_to(secret)
+    assert "weights.safetensors: missing" in received.read(run).problems
+
+
+def test_a_record_that_names_files_elsewhere(run):
+    document = record_of(run)
+    document["outputs"][0]["path"] = "../../secret"
+    (run / "run.json").write_text(json.dumps(document))
+    assert "outside the folder" in " ".join(received.read(run).problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("[]", "a list instead of an object"),
+        ("{}", "no 'schema'"),
+        ('{"schema": "another/tool/1"}', "another/tool/1"),
+    ],
+)
+def test_what_is_no_record(run, text, words):
+    (run / "run.json").write_text(text)
+    with pytest.raises(WorkshopError, match=".") as caught:
+        received.read(run)
+    assert words in caught.value.found and not isinstance(caught.value, received.CannotTell)
+
+
+def test_a_record_of_a_newer_workshop_gets_no_verdict(run, capsys):
+    document = record_of(run)
+    document["schema"] = "reproducible-ml-workflows/run/2"
+    (run / "run.json").write_text(json.dumps(document))
+    assert verify.main(str(run), no_rerun=False, as_json=False) == 2
+    assert "newer workshop" in capsys.readouterr().err
+
+
+def test_the_schema_is_read_as_jsonschema_reads_it(run):
+    """Every value of a record replaced in turn by one of another kind, and every key left out."""
+    schema = json.loads(record.SCHEMA_FILE.read_text())
+    oracle = jsonschema.Draft202012Validator(schema)
+    document = record_of(run)
+    changed = []
+    for path in paths(document):
+        for value in (None, -1, 1.5, "", "x", [], {}, True, ...):
+            copied = copy.deepcopy(document)
+            place = copied
+            for key in path[:-1]:
+                place = place[key]
+            if value is ...:
+                del place[path[-1]]
+            else:
+                place[path[-1]] = value
+            changed.append(copied)
+    assert len(changed) > 300
+    wrong = [c for c in changed if bool(list(received.schema_violations(c))) == oracle.is_valid(c)]
+    assert not wrong
+
+
+def paths(value, above=()):
+    """The path of every value in a document; of a long list, of its first item only."""
+    items = value.items() if isinstance(value, dict) else list(enumerate(value))[:1] if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*above, key)
+        yield from paths(item, (*above, key))
+
+
+# ---------------------------------------------------------------- zips
+
+
+def archive(path, entries):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, content, mode in entries:
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = mode << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            zipped.writestr(entry, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (("../evil", b"x", 0o644), "leaves the folder"),
+        (("/etc/evil", b"x", 0o644), "leaves the folder"),
+        (("C:\\evil", b"x", 0o644), "leaves the folder"),
+        (("a/..\\..\\evil", b"x", 0o644), "leaves the folder"),
+        (("run.json", b"/etc/passwd", stat.S_IFLNK | 0o777), "symbolic link"),
+    ],
+)
+def test_a_zip_that_would_write_elsewhere(tmp_path, entry, words):
+    path = archive(tmp_path / "run.zip", [entry])
+    with pytest.raises(WorkshopError) as caught, received.opened(path):
+        pass
+    assert words in caught.value.found and sorted(p.name for p in tmp_path.iterdir()) == ["run.zip"]
+
+
+def test_a_zip_that_would_fill_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(received, "LARGEST_ARCHIVE", 10_000)
+    path = archive(tmp_path / "run.zip", [("zeros", bytes(20_000), 0o644)])
+    with pytest.raises(WorkshopError, match="unpacked"), received.opened(path):
+        pass
+
+
+def test_what_is_neither_folder_nor_zip(tmp_path):
+    (tmp_path / "run.zip").write_bytes(b"PK but no zip")
+    for name in ("run.zip", "nothing"):
+        with pytest.raises(WorkshopError), received.opened(tmp_path / name):
+            pass
+
+
+@needs_git
+def test_a_packed_run_is_intact_and_brings_its_sources(run, tmp_path):
+    content = pack.packed(received.read(run))
+    assert content == pack.packed(received.read(run))
+    (tmp_path / "run.zip").write_bytes(content)
+    with received.opened(tmp_path / "run.zip") as folder:
+        answer = verify.judge(received.read(folder), no_rerun=True)
+        assert answer.verdict == "intact" and not answer.remarks
+        assert (folder / "sources/train.py").read_bytes() == (
+            ROOT / "exercise-2-pytorch-cu12/solution/train.py"
+        ).read_bytes()
+        (folder / "sources/train.py").write_text("changed")
+        assert verify.judge(received.read(folder), no_rerun=True).remarks
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+def again(run, tmp_path, change=lambda document: None, name="again"):
+    """A rerun as it might have come out."""
+    folder = shutil.copytree(run, tmp_path / name)
+    rewrite(folder, change)
+    return received.read(folder)
+
+
+def test_the_same_outputs_are_bitwise(run, tmp_path):
+    answer = verify.compare(received.read(run), again(run, tmp_path), [])
+    assert answer.verdict == "bitwise" and not answer.differences
+
+
+def other_bytes(folder):
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+
+
+def compared(run, tmp_path, change):
+    shutil.copytree(run, tmp_path / "other")
+    other_bytes(tmp_path / "other")
+    rewrite(tmp_path / "other", change)
+    return verify.compare(received.read(run), received.read(tmp_path / "other"), [])
+
+
+def test_other_bits_on_another_device_are_within_the_tolerance(run, tmp_path):
+    def change(document):
+        document["device"]["name"] = "another processor"
+        document["metrics"][0]["value"] += 0.01
+        document["metrics"][1]["value"] *= 1.1
+
+    answer = compared(run, tmp_path, change)
+    assert answer.verdict == "within tolerance" and "device: name" in answer.reason
+    assert [row.same for row in answer.metrics] == [True, None]
+
+
+def test_an_accuracy_outside_the_tolerance(run, tmp_path):
+    def change(document):
+        document["device"]["name"] = "another processor"
+        document["metrics"][0]["value"] -= 0.2
+
+    answer = compared(run, tmp_path, change)
+    assert answer.verdict == "not reproduced" and "test_accuracy" in answer.reason
+
+
+def test_other_bits_without_a_reason(run, tmp_path):
+    answer = compared(run, tmp_path, lambda document: None)
+    assert answer.verdict == "not reproduced" and "not deterministic" in answer.reason
+
+
+def test_other_data_come_first(run, tmp_path):
+    def change(document):
+        document["dataset"]["sha256"] = "0" * 64
+        document["device"]["name"] = "another processor"
+        document["packages"]["torch"] = "1.0"
+
+    answer = compared(run, tmp_path, change)
+    assert answer.verdict == "not reproduced" and "another experiment: data" in answer.reason
+    assert answer.differences[0].name == "data"
+
+
+def test_a_figure_is_compared_by_its_pixels(run, tmp_path):
+    import matplotlib.image
+
+    folder = shutil.copytree(run, tmp_path / "figure")
+    path = folder / "learning_curve.png"
+    pixels = matplotlib.image.imread(path)
+    matplotlib.image.imsave(path, pixels, metadata={"Software": "another version"})
+    rewrite(folder, lambda document: None)
+    rows = {row.name: row for row in comparison.outputs(received.read(run), received.read(folder))}
+    assert rows["learning_curve.png"].same and "pixels" in rows["learning_curve.png"].note
+    pixels[0, 0] = 1 - pixels[0, 0]
+    matplotlib.image.imsave(path, pixels)
+    assert not comparison.same_pixels(run / "learning_curve.png", path)
+
+
+# ---------------------------------------------------------------- the rerun
+
+
+@needs_git
+def test_the_command_line_of_a_rerun(run, tmp_path):
+    """The folder of the first run is left out; a run on a GPU is repeated on the CPU where there is no GPU."""
+    rewrite(run, lambda d: d.update(argv=["train.py", "--output", "/there", "--seed", "3", "--resume", "--output=/x"]))
+    there = checkout.Checkout(tmp_path, tmp_path / "train.py", [])
+    line = rerun.command_line(received.read(run), there, tmp_path / "new")
+    assert line[1:] == [str(tmp_path / "train.py"), "--seed", "3", "--output", str(tmp_path / "new")]
+    rewrite(run, lambda d: d["device"].update(type="cuda"))
+    if not rerun.nvidia_smi().get("gpu"):
+        assert rerun.command_line(received.read(run), there, tmp_path / "new")[-2:] == ["--device", "cpu"]
+
+
+@needs_git
+def test_a_commit_that_this_clone_lacks(run):
+    rewrite(run, lambda document: document.update(git={"commit": "0" * 40, "dirty": False}))
+    with pytest.raises(received.CannotTell, match="no such commit"), checkout.at_recorded_revision(received.read(run)):
+        pass
+
+
+@needs_git
+def test_a_script_that_was_edited_before_the_run(run):
+    rewrite(run, lambda document: document["script"].update(sha256="0" * 64))
+    with pytest.raises(received.CannotTell, match="edited before"), checkout.at_recorded_revision(received.read(run)):
+        pass
+    worktrees = subprocess.run(["git", "-C", ROOT, "worktree", "list"], capture_output=True, text=True).stdout
+    assert "workshop-verify-" not in worktrees
+
+
+@needs_git
+def test_a_parent_that_is_not_here(run, tmp_path):
+    parent = {"exercise": "exercise-2-pytorch-cu12", "run": "gone", "sha256": "0" * 64}
+    rewrite(run, lambda document: document.update(parent=parent))
+    with pytest.raises(received.CannotTell, match="gone"):
+        rerun.parent_of(received.read(run), parent)
+
+
+@needs_git
+@pytest.mark.slow
+def test_a_run_is_verified_from_its_folder_and_from_its_zip(command, one_epoch, tmp_path):
+    before = subprocess.run(["git", "-C", ROOT, "status", "--porcelain"], capture_output=True, text=True).stdout
+    done = command("-m", "workshop", "verify", one_epoch, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["verdict"] == "bitwise", done.stdout + done.stderr
+    packed = command("-m", "workshop", "pack", one_epoch, "--output", tmp_path / "run.zip")
+    assert packed.returncode == 0, packed.stderr
+    done = command("-m", "workshop", "verify", tmp_path / "run.zip", cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.startswith("bitwise"), done.stdout + done.stderr
+    after = subprocess.run(["git", "-C", ROOT, "status", "--porcelain"], capture_output=True, text=True).stdout
+    assert before == after
+
+
+def test_two_runs_side_by_side(command, one_epoch, run):
+    done = command("-m", "workshop", "compare", one_epoch, run)
+    assert done.returncode == 0 and "Nothing else differs" in done.stdout
+    other_bytes(run)
+    rewrite(run, lambda document: document["packages"].update(torch="1.0"))
+    done = command("-m", "workshop", "compare", one_epoch, run)
+    assert done.returncode == 1 and "package torch" in done.stdout and "weights.safetensors" in done.stdout
+
+
+def test_runs_are_listed_newest_first(tmp_path, one_epoch):
+    from workshop.verification import listing
+
+    home = tmp_path / "exercise-2-pytorch-cu12"
+    for name, ended in (("old", "2026-01-01T00:00:00.000+00:00"), ("new", "2026-02-01T00:00:00.000+00:00")):
+        shutil.copytree(one_epoch, home / name)
+        rewrite(home / name, lambda document, ended=ended: document.update(ended=ended))
+    (home / "cut.partial").mkdir()
+    (home / "cut.partial" / record.CHECKPOINT).write_bytes(b"")
+    (home / "odd").mkdir()
+    (home / "odd/run.json").write_text("{")
+    found = listing.runs_in(tmp_path)
+    assert [run["run"].rpartition("/")[2] for run in found[:2]] == ["new", "old"]
+    assert {run["state"] for run in found[2:]} == {"interrupted", "unreadable"}
+    assert found[0]["metrics"]["test_accuracy"] == record_of(one_epoch)["metrics"][0]["value"]
