@@ -55,11 +55,17 @@ def test_every_function_takes_the_arguments_of_its_command(name):
         ("container-run cuda12 --tag=t -- --tag u", {"environment": "cuda12", "tag": "t", "words": ["--tag", "u"]}),
         ("container-run --data digits --tag t", {"environment": "cpu", "words": ["--data", "digits", "--tag", "t"]}),
         ("container-run --tag t", {"environment": "cpu", "tag": "t", "words": []}),
-        ("slurm-train --seed 3 packed", {"environment": "packed", "seed": 3, "more": []}),
-        ("slurm-train --gres gpu:1 --seed 3", {"environment": "image", "seed": 3, "more": ["--gres", "gpu:1"]}),
-        ("slurm-train -p packed --time=9 python", {"environment": "python", "more": ["-p", "packed", "--time=9"]}),
-        ("slurm-train python -- --json", {"environment": "python", "as_json": False, "more": ["--json"]}),
-        ("htcondor-train a=1 --seed 2 -spool", {"seed": 2, "more": ["a=1", "-spool"]}),
+        ("slurm-train --seed 3 packed", {"environment": "packed", "seed": 3, "sbatch_options": []}),
+        (
+            "slurm-train --gres gpu:1 --seed 3",
+            {"environment": "image", "seed": 3, "sbatch_options": ["--gres", "gpu:1"]},
+        ),
+        (
+            "slurm-train -p packed --time=9 python",
+            {"environment": "python", "sbatch_options": ["-p", "packed", "--time=9"]},
+        ),
+        ("slurm-train python -- --json", {"environment": "python", "as_json": False, "sbatch_options": ["--json"]}),
+        ("htcondor-train a=1 --seed 2 -spool", {"seed": 2, "condor_options": ["a=1", "-spool"]}),
     ],
 )
 def test_whose_words_are_whose(called, line, expected):
