@@ -49,7 +49,7 @@ def test_every_function_takes_the_arguments_of_its_command(name):
         ("hint --level 2 2.4", {"which": "2.4", "level": 2}),
         ("diff --spoil exercise-2-pytorch-cu12/", {"number": 2, "spoil": True}),
         ("container-build --tag t cuda12 --file f", {"environment": "cuda12", "tag": "t", "file": "f"}),
-        ("container-test --engine podman cuda12", {"environment": "cuda12", "wanted": "podman"}),
+        ("container-test --engine podman cuda12", {"environment": "cuda12", "engine_name": "podman"}),
         ("container-check --environment cpu there", {"environment": "cpu", "path": "there"}),
         ("container-run --tag t cuda12 --data digits", {"environment": "cuda12", "words": ["--data", "digits"]}),
         ("container-run cuda12 --tag=t -- --tag u", {"environment": "cuda12", "tag": "t", "words": ["--tag", "u"]}),
