@@ -8,12 +8,13 @@ import sys
 import tarfile
 from pathlib import Path
 
+import forked
 import numpy as np
 import old_stack as old_stack_of_tests
 import pytest
 import reaper
 
-from workshop.checking import checks
+from workshop.checking import checks, preload
 from workshop.exercises import load_module
 from workshop.runs import data
 
@@ -95,19 +96,31 @@ def variables(tmp_path_factory) -> dict[str, str]:
     """The environment of the commands under test: one thread, a cache of the session, no wish for a device."""
     cleared = ("WORKSHOP_DEVICE", "XDG_CACHE_HOME", "RANK", "WORLD_SIZE", "PIXI_ENVIRONMENT_NAME", "PIXI_PROJECT_ROOT")
     kept = {k: v for k, v in os.environ.items() if k not in cleared}
-    cache = str(tmp_path_factory.mktemp("cache"))
-    return kept | {"OMP_NUM_THREADS": "1", "WORKSHOP_CACHE": cache, "PYTHONPATH": str(ROOT / "common")}
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"  # one for all processes of pytest
+    cache.mkdir(exist_ok=True)
+    settled = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | settled | {"WORKSHOP_CACHE": str(cache), "PYTHONPATH": str(ROOT / "common")}
 
 
 @pytest.fixture(scope="session")
 def command(variables):
-    """Run a command line in a folder: command(SOLUTION, "--data", "digits", cwd=..., WORKSHOP_DEVICE="cuda")."""
+    """Run a command line in a folder: command(SOLUTION, "--data", "digits", cwd=..., WORKSHOP_DEVICE="cuda").
 
-    def run(*words, cwd=ROOT, timeout=300, interpreter=(sys.executable,), **changed):
+    It runs in a fork of an interpreter that has imported the framework (`forked.py`); fresh: in one of its own.
+    """
+
+    def run(*words, cwd=ROOT, timeout=300, interpreter=(sys.executable,), fresh=False, **changed):
         pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
-        line = [*interpreter, *map(str, words)]
+        words = list(map(str, words))
+        if not fresh and interpreter == (sys.executable,) and not any(map(forked.is_read_by_imports, changed)):
+            compiled = preload.variables() | {
+                "JAX_COMPILATION_CACHE_DIR": str(Path(variables["WORKSHOP_CACHE"], "xla"))
+            }
+            if done := forked.run(words, cwd, variables | compiled | changed, timeout):
+                return done
         return subprocess.run(
-            line,
+            [*interpreter, *words],
             cwd=cwd,
             env=variables | changed,
             capture_output=True,
