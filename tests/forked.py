@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -90,8 +91,9 @@ def run(words: list[str], cwd: Path, environment: dict[str, str], timeout: float
 
 
 def _framework_of(words: list[str]) -> str:
-    texts = _texts(words)
-    return "jax" if any("\nimport jax" in text or "exercise-3-jax" in text for text in texts) else "torch"
+    return (
+        "jax" if any(re.search(r"^\s*(import|from) jax\b", text, re.MULTILINE) for text in _texts(words)) else "torch"
+    )
 
 
 def _texts(words: list[str]) -> Iterator[str]:
