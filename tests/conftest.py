@@ -114,11 +114,7 @@ def command(variables):
         pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
         words = list(map(str, words))
         if not fresh and interpreter == (sys.executable,) and not any(map(forked.is_read_by_imports, changed)):
-            compiled = preload.variables() | {
-                "JAX_COMPILATION_CACHE_DIR": str(Path(variables["WORKSHOP_CACHE"], "xla"))
-            }
-            if done := forked.run(words, cwd, variables | compiled | changed, timeout):
-                return done
+            return forked.run(words, cwd, for_forks(variables) | changed, timeout)
         return subprocess.run(
             [*interpreter, *words],
             cwd=cwd,
@@ -130,6 +126,17 @@ def command(variables):
         )
 
     return run
+
+
+def for_forks(variables):
+    """The environment of a fork: JAX keeps what it has compiled."""
+    return variables | preload.variables() | {"JAX_COMPILATION_CACHE_DIR": f"{variables['WORKSHOP_CACHE']}/xla"}
+
+
+@pytest.fixture(scope="session")
+def two_processes(variables):
+    """Run a script in two processes, as torchrun does: two_processes(SCRIPT, "--data", "digits"); the finished two."""
+    return lambda *words: forked.run_two(list(map(str, words)), ROOT, variables)
 
 
 @pytest.fixture(scope="session")

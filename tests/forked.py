@@ -11,11 +11,13 @@ import os
 import re
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from workshop.checking import fork_server, preload
@@ -71,23 +73,43 @@ def is_read_by_imports(variable: str) -> bool:
     return variable.startswith(READ_BY_IMPORTS)
 
 
-def start(words: list[str], cwd: Path, environment: dict[str, str], framework: str = "") -> Process | None:
-    """Start `python WORDS...` in a fork; None where that cannot be done here.
+def start(words: list[str], cwd: Path, environment: dict[str, str]) -> Process | subprocess.Popen[str]:
+    """Start `python WORDS...` in a fork, or in an interpreter of its own where there are no forks.
 
-    words: a script or `-m MODULE` or `-c TEXT`, and arguments. framework: torch or jax, which the fork begins with
-    (default: the one that a script or text imports).
+    words: a script or `-m MODULE` or `-c TEXT`, and arguments.
     """
-    modules = preload.modules_for(JAX_SCRIPT if (framework or _framework_of(words)) == "jax" else TORCH_SCRIPT)
-    forked = fork_server.fork(Path(__file__), [str(cwd), *words], environment, (), modules)
-    return Process(forked) if forked else None
+    modules = preload.modules_for(JAX_SCRIPT if _framework_of(words) == "jax" else TORCH_SCRIPT)
+    if fork := fork_server.fork(Path(__file__), [str(cwd), *words], environment, (), modules):
+        return Process(fork)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *words], cwd=cwd, env=environment, text=True, **pipes)
 
 
-def run(words: list[str], cwd: Path, environment: dict[str, str], timeout: float) -> subprocess.CompletedProcess | None:
-    """`python WORDS...` in a fork, when it has ended; None where that cannot be done here."""
-    if not (process := start(words, cwd, environment)):
-        return None
-    out, err = process.communicate(timeout)
+def run(words: list[str], cwd: Path, environment: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """`python WORDS...` when it has ended."""
+    process = start(words, cwd, environment)
+    out, err = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess([sys.executable, *words], process.returncode, out, err)
+
+
+def run_two(words: list[str], cwd: Path, environment: dict[str, str]) -> list[subprocess.CompletedProcess[str]]:
+    """`python WORDS...` in two processes of one group, as torchrun starts them; when the first fails, so does the other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    group |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    processes = [
+        start(words, cwd, environment | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        texts = [pool.submit(process.communicate) for process in processes]
+        texts[0].result()
+        if processes[0].returncode:
+            processes[1].kill()  # it may wait for the first
+        return [
+            subprocess.CompletedProcess([sys.executable, *words], process.returncode, *text.result())
+            for process, text in zip(processes, texts, strict=True)
+        ]
 
 
 def _framework_of(words: list[str]) -> str:

@@ -14,6 +14,7 @@ from workshop.runs import data, weights
 torch = pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
 GPU = torch.cuda.is_available()
 QUICK = ("--data", "digits", "--epochs", 1)
+DISTRIBUTED = ROOT / "exercise-5-container/solution/train_distributed.py"
 
 
 ARGUMENTS = [
@@ -146,17 +147,17 @@ def test_a_place_that_cannot_be_written(command, refused, tmp_path):
         refused(command(SOLUTION, *QUICK, "--output", place / "run"), "Permission denied", "--output")
 
 
-def test_a_full_disk(variables, refused, tmp_path):
+def test_a_full_disk(command, refused, tmp_path):
     """A limit of 300 kB on the size of files stands in for a full disk: the checkpoint needs more."""
-    resource = pytest.importorskip("resource", reason="no limit on the size of files here")
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-
-    words = [sys.executable, str(SOLUTION), *map(str, QUICK), "--output", str(tmp_path / "run")]
-    done = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, preexec_fn=limit)
+    pytest.importorskip("resource", reason="no limit on the size of files here")
+    start = tmp_path / "start.py"
+    start.write_text(
+        "import resource, runpy, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+        f"sys.argv[0] = {str(SOLUTION)!r}\nrunpy.run_path({str(SOLUTION)!r}, run_name='__main__')\n"
+    )
+    done = command(start, *QUICK, "--output", tmp_path / "run")
     refused(done, "checkpoint.safetensors", "File too large", "--output")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [start]
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0 or not shutil.which("mount"), reason="mounting needs root")
@@ -266,16 +267,14 @@ def test_a_training_that_diverges_leaves_no_result(command, refused, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["train.py"]
 
 
-def test_a_python_that_knows_nothing_of_the_workshop(variables, tmp_path):
+@pytest.mark.parametrize("script", [SOLUTION, pytest.param(STARTER, marks=pytest.mark.slow)])
+def test_a_python_that_knows_nothing_of_the_workshop(variables, tmp_path, script):
     """Python's own error, with nothing before it: the script needs no preamble."""
     shadow = tmp_path / "workshop.py"  # this interpreter may have it installed
     shadow.write_text("raise ModuleNotFoundError(\"No module named 'workshop'\", name='workshop')\n")
-    for script in (SOLUTION, STARTER):
-        line = [sys.executable, str(script)]
-        done = subprocess.run(line, env=variables | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
-        assert (
-            done.returncode == 1 and done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'workshop'"
-        )
+    line = [sys.executable, str(script)]
+    done = subprocess.run(line, env=variables | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'workshop'"
 
 
 def test_a_gpu_without_room(command, refused, tmp_path):
@@ -298,14 +297,25 @@ def test_variables_of_torchrun_that_torchrun_did_not_set(command, refused, tmp_p
     assert done.returncode == 0 and record_of(tmp_path / "other")["metrics"], done.stderr
 
 
-def test_two_processes_say_it_once(command, tmp_path):
+def test_two_processes_say_it_once(two_processes, tmp_path):
+    (tmp_path / "run").write_text("a file")
+    for words, said in (
+        (("--data", "cifar"), "'cifar'"),
+        ((*QUICK, "--output", tmp_path / "run"), "a file of that name"),
+    ):
+        first, other = two_processes(DISTRIBUTED, *words)
+        assert first.returncode == 1 and other.returncode != 0
+        assert first.stderr.count("looked at:") == 1 and said in first.stderr and other.stderr == "", other.stderr
+
+
+@pytest.mark.slow
+def test_and_so_they_do_under_torchrun(command, tmp_path):
     (tmp_path / "run").write_text("a file")
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(22000 + os.getpid() % 20000))
-    script = ROOT / "exercise-5-container/solution/train_distributed.py"
-    done = command(*torchrun, script, "--data", "cifar")
+    done = command(*torchrun, DISTRIBUTED, "--data", "cifar", fresh=True)
     # On a busy machine torchrun may end the first process before it has spoken; then another one's line is there.
     assert done.returncode == 1 and done.stderr.count("looked at:") <= 1 and "'cifar'" in done.stderr, done.stderr
-    done = command(*torchrun, script, *QUICK, "--output", tmp_path / "run")
+    done = command(*torchrun, DISTRIBUTED, *QUICK, "--output", tmp_path / "run", fresh=True)
     assert done.returncode == 1 and done.stderr.count("a file of that name") == 1, done.stderr
 
 

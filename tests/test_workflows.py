@@ -576,7 +576,10 @@ sys.exit(subprocess.run([sys.executable, *words], env=os.environ | variables, cw
 
 @pytest.fixture(scope="module")
 def try_image(command, variables, tmp_path_factory):
-    """try_image(device="cuda", before="...") -> the finished command, and the folder of its results."""
+    """try_image(device="cuda", before="...") -> the finished command, and the folder of its results.
+
+    device: that the image is made for. before: lines of the stand-in, which run before the script would.
+    """
     if os.name == "nt":
         pytest.skip("the stand-in for docker is a script with a first line")
 
@@ -606,10 +609,13 @@ def test_an_image_that_trains_is_taken(tried):
 def test_an_image_for_a_gpu_has_to_refuse_first(try_image, refused, tried):
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine has a GPU")
-    done, results = try_image(device="cuda")
+    as_before = (  # the training on the CPU is that of the image above
+        f"if 'cpu' in words: import shutil; shutil.copytree({str(tried[1] / 'run')!r}, folder + '/run'); sys.exit(0)"
+    )
+    done, results = try_image(device="cuda", before=as_before)
     assert done.returncode == 0 and "looked at: the GPU" in done.stdout, done.stdout + done.stderr
     # It says that it was made for a GPU, and takes the CPU when asked for none.
-    silent = 'variables["WORKSHOP_DEVICE"] = ""'
+    silent = 'variables["WORKSHOP_DEVICE"] = ""; words += ["--epochs", "1"]'
     done, results = try_image(device="cuda", before=silent)
     refused(done, "on a machine without a GPU", "exit code 0", "WORKSHOP_DEVICE=cuda")
 

@@ -61,12 +61,15 @@ ENTRYPOINT ["tini", "--"]
 """
 
 
+OF_CONTAINERS = tuple(check for check in EXERCISE.checks if check.number <= "5.5")  # the others try job scripts
+
+
 def failed_checks(folder, text, name="Containerfile"):
-    """The numbers of the checks that fail where this is the folder's container file."""
+    """The checks of container files that fail where this is the folder's container file: (number, result)."""
     if name != "apptainer.def":
         (folder / "Dockerfile").unlink(missing_ok=True)
     (folder / name).write_text(text)
-    results = checks.run_checks(EXERCISE.checks, checks.Workspace(folder))
+    results = checks.run_checks(OF_CONTAINERS, checks.Workspace(folder))
     return [(check.number, answer) for check, answer in results if answer.status != "ok"]
 
 
@@ -250,7 +253,7 @@ def test_a_definition_that_only_converts_an_image_fails(clone):
     (clone.folder / "apptainer.def").unlink()
     findings = [
         answer
-        for _, answer in checks.run_checks(EXERCISE.checks, checks.Workspace(clone.folder))
+        for _, answer in checks.run_checks(OF_CONTAINERS, checks.Workspace(clone.folder))
         if answer.status == "fail"
     ]
     assert [answer.found for answer in findings] == ["no call of Pixi in %post"]

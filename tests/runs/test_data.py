@@ -24,6 +24,9 @@ pytest.importorskip("sklearn", reason="the digits ship with scikit-learn")
 DIGITS = "d3572a480762a6e9f8362aacd77a2cea1026721c43f8530cb475b2c256f8fee0"
 COMMON = str(Path(data.__file__).parents[2])
 DIGITS_60K = "cc4ea990fe6218b624d6dfb9a258a814d91f3ad45b4059cf18904728873273d7"
+of_each_size = pytest.mark.parametrize(
+    ("name", "sha256"), [("digits", DIGITS), pytest.param("digits-60k", DIGITS_60K, marks=pytest.mark.slow)]
+)
 
 
 @pytest.fixture
@@ -65,28 +68,30 @@ def test_no_source_digit_on_both_sides_of_the_split(made):
     assert (drawn == made[2]).all()
 
 
-def test_the_cache_is_used_and_a_damaged_one_is_made_again(cache, capsys):
-    first = data.load("digits-60k")
-    (path,) = cache.glob("digits-60k-*.npz")
+@of_each_size
+def test_the_cache_is_used_and_a_damaged_one_is_made_again(cache, capsys, name, sha256):
+    first = data.load(name)
+    (path,) = cache.glob(f"{name}-*.npz")
     stamp = path.stat().st_mtime_ns
-    assert data.load("digits-60k").sha256 == first.sha256
+    assert data.load(name).sha256 == first.sha256
     assert path.stat().st_mtime_ns == stamp
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:5000] + b"\xff" + whole[5001:], b"", b"no archive"):
         path.write_bytes(damaged)
-        assert data.load("digits-60k").sha256 == DIGITS_60K
+        assert data.load(name).sha256 == sha256
         assert "damaged" in capsys.readouterr().err
         assert path.stat().st_size == len(whole)
     assert not list(cache.glob(".*"))
 
 
-def _load_in_a_process(_):
-    return data.load("digits-60k").sha256
+def _load_in_a_process(name):
+    return data.load(name).sha256
 
 
-def test_two_processes_build_it_at_once(cache):
+@of_each_size
+def test_two_processes_build_it_at_once(cache, name, sha256):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        assert pool.map(_load_in_a_process, range(2), chunksize=1) == [DIGITS_60K] * 2
+        assert pool.map(_load_in_a_process, [name] * 2, chunksize=1) == [sha256] * 2
     assert len(list(cache.iterdir())) == 1
 
 

@@ -153,14 +153,18 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(variables, tmp_path):
 DISTRIBUTED = ROOT / "exercise-5-container/solution/train_distributed.py"
 
 
-def torchrun(port: int) -> tuple:
-    return ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(port + os.getpid() % 20000))
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(20000 + os.getpid() % 20000))
 
 
-def test_two_processes_share_the_work(command, uninterrupted, tmp_path):
-    """torchrun on two CPU processes: the data split without overlap, gradients averaged, one of them writing."""
+@pytest.mark.parametrize("by", ["two forks", pytest.param("torchrun", marks=pytest.mark.slow)])
+def test_two_processes_share_the_work(command, two_processes, uninterrupted, tmp_path, by):
+    """Two processes on the CPU: the data split without overlap, gradients averaged, one of them writing."""
     place = tmp_path / "two"
-    done = command(*torchrun(20000), DISTRIBUTED, *arguments(place))
+    if by == "torchrun":
+        done = command(*TORCHRUN, DISTRIBUTED, *arguments(place), fresh=True)
+    else:
+        done, other = two_processes(DISTRIBUTED, *arguments(place))
+        assert other.returncode == 0 and other.stdout == "", other.stderr
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1/3") == 1
     run = record_of(place)
@@ -201,12 +205,11 @@ if rank == 0:
 """
 
 
-def test_the_gradients_of_two_processes_are_averaged(command, tmp_path):
+def test_the_gradients_of_two_processes_are_averaged(command, two_processes, tmp_path):
     """One step of each: the weights after it agree, which they do not where each process keeps its own gradient."""
     script = tmp_path / "one_step.py"
     script.write_text(ONE_STEP)
-    for words, name in (((), "one"), (torchrun(20001), "two")):
-        done = command(*words, script, SOLUTION, tmp_path / name)
+    for done in (command(script, SOLUTION, tmp_path / "one"), *two_processes(script, SOLUTION, tmp_path / "two")):
         assert done.returncode == 0, done.stderr
     (seen_one, one), (seen_two, two) = (torch.load(tmp_path / name, weights_only=True) for name in ("one", "two"))
     assert seen_one == [128] and seen_two == [64]
@@ -215,9 +218,10 @@ def test_the_gradients_of_two_processes_are_averaged(command, tmp_path):
         torch.testing.assert_close(one[name], two[name], rtol=1e-5, atol=1e-6)
 
 
-def test_a_script_for_one_process_refuses_torchrun(command, refused, tmp_path):
-    done = command(*torchrun(20002), SOLUTION, *arguments(tmp_path / "run"))
-    assert done.returncode == 1 and "train_distributed.py" in done.stderr and not (tmp_path / "run").exists()
+def test_a_script_for_one_process_refuses_torchrun(two_processes, refused, tmp_path):
+    first, other = two_processes(SOLUTION, *arguments(tmp_path / "run"))
+    refused(first, "train_distributed.py")
+    assert other.returncode != 0 and not (tmp_path / "run").exists()
 
 
 def test_the_schedule_rises_and_falls_to_zero():
