@@ -29,19 +29,6 @@ def test_links_lead_somewhere(page):
         assert path.startswith("http") or (page.parent / path).exists(), path
 
 
-def test_tasks_that_pages_name_exist():
-    from pixi_workspace import manifest
-
-    known = set(manifest.load(ROOT / "pixi.toml").tasks()) | {
-        "train",
-        "python",
-        "torchrun",
-    }  # the first is the exercise's own
-    for page in PAGES:
-        for name in re.findall(r"pixi run (?:-e [\w-]+ |--\w+ )*([a-z][\w-]*)", page.read_text()):
-            assert name in known, (page, name)
-
-
 def test_the_figures_of_the_readme_are_those_of_the_benchmark():
     found = json.loads((ROOT / "benchmarks" / "torch_training.json").read_text())
     for figure in (
