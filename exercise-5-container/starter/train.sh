@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train the classifier of exercise 2 in the environment that TRAIN_IN names. If there is a checkpoint, continue from it.
 # The jobs of Slurm (train.sbatch, array.sbatch) and HTCondor (train.sub) call this script in the root of the clone. On
-# HTCondor, that is the folder with the transferred files.
+# HTCondor, this is the folder with the transferred files.
 #
 # Exit codes: 0 trained; 1 failed, and a message says what to correct; 85 stopped by a signal, finished epochs are
 # saved.
