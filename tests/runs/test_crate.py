@@ -164,7 +164,7 @@ def test_the_validator_accepts_it(validate, run):
     )
 
 
-<<<<<<< HEAD
+@pytest.mark.slow
 def test_the_validator_accepts_a_packed_run(validate):
     """What `workshop pack` writes: the run with its script beside it."""
     source = {"path": "sources/train.py", "sha256": hashlib.sha256(SCRIPT).hexdigest(), "bytes": len(SCRIPT)}
@@ -174,9 +174,7 @@ def test_the_validator_accepts_a_packed_run(validate):
     assert required == set() and recommended <= set(LEFT_OUT)
 
 
-=======
 @pytest.mark.slow
->>>>>>> 77fd13f (Train in two forks where torchrun is not the matter, and make the data of tests small)
 @pytest.mark.parametrize("entity, name", [("#run", "instrument"), ("./", "conformsTo"), ("./", "datePublished")])
 def test_the_validator_refuses_a_crate_without(validate, entity, name):
     document = json.loads(crate.describe(RUN, CONTENT))
