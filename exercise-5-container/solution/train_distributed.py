@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from workshop import runs
@@ -48,7 +49,7 @@ def train(run: runs.Training) -> None:
     )
 
     # It contains the same weights as `network`, and averages their gradients over the processes in every backward pass.
-    shared = DistributedDataParallel(network) if run.world > 1 else network
+    shared = DistributedDataParallel(network) if dist.is_initialized() else network
     for _ in run.epochs(network, optimizer, schedule):
         # The share of each batch for this process: no image goes to two processes. The figure shows the losses of the
         # first process's share; the accuracy is that of all test images.

@@ -15,6 +15,11 @@ def is_distributed() -> bool:
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ) and torchrun_number("WORLD_SIZE", 1) > 1
 
 
+def by_torchrun() -> bool:
+    """Whether torchrun started this process, with others or alone. Only torchrun sets TORCHELASTIC_RUN_ID."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"} <= set(os.environ)
+
+
 def rank() -> int:
     """The number of this process among those of torchrun; 0 where torchrun started no group, whatever RANK says."""
     number = torchrun_number("RANK")  # read in any case: a RANK that is no number is refused
@@ -25,9 +30,10 @@ def rank() -> int:
 def process_group(requested: str) -> Iterator[tuple[int, int]]:
     """In the block the processes form a group; (rank of this one, their number). nccl on GPUs, gloo on the CPU.
 
-    requested: as in `--device`; each process gets a GPU of its own (LOCAL_RANK). One process alone is (0, 1).
+    requested: as in `--device`; each process gets a GPU of its own (LOCAL_RANK). A process that torchrun did not start
+    is (0, 1) and in no group; one that it started alone forms a group by itself.
     """
-    if not is_distributed():
+    if not is_distributed() and not by_torchrun():
         yield 0, 1
         return
     import torch

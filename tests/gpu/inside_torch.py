@@ -1,0 +1,149 @@
+"""The checks of `run.py` that look inside a training of exercise 2; it starts this program and reads its rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import watched
+from report import HAS_GPU, PASSED, CannotRun, Failed
+from torch.overrides import TorchFunctionMode
+
+from workshop.errors import WorkshopError
+from workshop.exercises import load_module
+from workshop.runs.frameworks import on_torch
+
+SCRIPT = Path(__file__).resolve().parents[2] / "exercise-2-pytorch-cu12/solution/train.py"
+
+
+class HostReads(TorchFunctionMode):
+    """Counts the calls that would wait for a GPU, where there is none that could count them."""
+
+    WAIT = (torch.Tensor.item, torch.Tensor.cpu, torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__bool__)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.count += function in self.WAIT
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def counted_waits(counts: list[int], simulated: bool) -> Iterator[None]:
+    """Append to `counts` how often the block made the processor wait for the GPU."""
+    if simulated:
+        with HostReads() as reads:
+            yield
+        counts.append(reads.count)
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    counts.append(sum("called a synchronizing" in str(warning.message) for warning in caught))
+
+
+def gpu() -> tuple[str, dict[str, Any]]:
+    """Which GPU PyTorch can use. Raises CannotRun with the reason where it can use none."""
+    if obstacle := on_torch.cuda_obstacle():
+        raise CannotRun(obstacle)
+    about = on_torch.describe(torch.device("cuda", 0))
+    return f"{about['name']}, torch {torch.__version__}", about | {"torch": torch.__version__}
+
+
+def main() -> None:
+    options = watched.settings()
+    if watched.emit("torch", HAS_GPU, gpu).result != PASSED:
+        return
+    module = load_module(SCRIPT, "exercise_2")
+    device = torch.device("cuda", 0)
+    counts: list[int] = []
+    dtypes: dict[str, str] = {}
+    first: list[watched.Watched] = []
+
+    def remember_dtypes(network: torch.nn.Module) -> None:
+        for name, layer in network.named_children():
+
+            def remember(_layer: object, _inputs: object, output: torch.Tensor, name: str = name) -> None:
+                dtypes[name] = str(output.dtype)
+
+            layer.register_forward_hook(remember)
+
+    def device_is_asserted() -> tuple[str, dict[str, Any]]:
+        first.append(
+            watched.train(
+                module,
+                0,
+                options.data,
+                1,
+                watch=lambda: counted_waits(counts, options.simulated),
+                on_network=remember_dtypes,
+            )
+        )
+        pairs = [(torch.device("cpu"), torch.zeros(1, device=device))]
+        if not options.simulated:  # there every tensor claims to be on the GPU
+            pairs.append((device, torch.zeros(1)))
+        for where, tensor in pairs:
+            try:
+                on_torch.assert_on(where, tensor=tensor)
+            except WorkshopError:
+                continue
+            raise Failed(f"a tensor on {tensor.device} was taken for one on {where}")
+        names = first[0].asserted
+        return f"{len(names)} tensors of the training are there; a wrong one is refused", {"asserted": names}
+
+    def computes_in_bf16() -> tuple[str, dict[str, Any]]:
+        if options.simulated:
+            raise CannotRun("the GPU is only simulated: it has no bfloat16")
+        expected = str(module.compute_dtype(device))
+        if expected != "torch.bfloat16":
+            capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
+            raise CannotRun(f"compute capability {capability} has no bfloat16: the script computes in {expected}")
+        if set(dtypes.values()) != {expected}:
+            raise Failed(f"layers compute in {dtypes}", dtypes=dtypes)
+        return f"{', '.join(dtypes)} compute in bfloat16", {"dtypes": dtypes}
+
+    def does_not_wait() -> tuple[str, dict[str, Any]]:
+        control: list[int] = []
+        with counted_waits(control, options.simulated):
+            torch.zeros(1, device=device).item()
+        if control != [1]:
+            raise Failed(f"one wait on purpose was counted as {control[0]}: this count proves nothing")
+        if not first:
+            raise CannotRun("the training before it failed")
+        steps = first[0].steps
+        if sum(counts):
+            raise Failed(f"{sum(counts)} waits in {steps} steps", waits=counts, steps=steps)
+        return f"0 waits in {steps} steps", {"waits": counts, "steps": steps}
+
+    def peak_memory() -> tuple[str, dict[str, Any]]:
+        watched.simulated_gpu_shares_memory(options)
+        values = {
+            "allocated_bytes": torch.cuda.max_memory_allocated(),
+            "reserved_bytes": torch.cuda.max_memory_reserved(),
+            "total_bytes": torch.cuda.get_device_properties(device).total_memory,
+        }
+        allocated, reserved, total = (value / 2**20 for value in values.values())
+        return f"{allocated:.0f} MiB allocated, {reserved:.0f} MiB reserved, of {total:,.0f} MiB", values
+
+    watched.emit("torch", "device asserted", device_is_asserted)
+    watched.emit("torch", "bfloat16", computes_in_bf16)
+    watched.emit("torch", "no waiting for the GPU inside an epoch", does_not_wait)
+    check = f"{options.target:.0%} on {options.data}"
+    watched.emit(
+        "torch", check, lambda: watched.to_target(module, options, synchronize=lambda: torch.cuda.synchronize(device))
+    )
+    watched.emit("torch", "peak memory of these trainings", peak_memory)
+
+
+if __name__ == "__main__":
+    main()
