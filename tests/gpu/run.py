@@ -1,6 +1,6 @@
 """Test this repository on an NVIDIA GPU: one command, no network, no Pixi, whatever PyTorch and JAX are installed.
 
-    python tests/gpu/run.py --json gpu.json               # under eight minutes, usually three
+    python tests/gpu/run.py --json gpu.json               # under eight minutes
     python tests/gpu/run.py --json gpu.json --only torch
     python tests/gpu/run.py --simulated                   # how it works, on a machine without a GPU
 

@@ -73,12 +73,15 @@ class Watched(runs.Training):
     def batches(self, n: int, batch_size: int) -> Iterator[Any]:
         self.synchronize()
         began = time.perf_counter()
+        batches = super().batches(n, batch_size)
+        batch = next(batches, None)  # before the first one, the order of the whole epoch is sent to the device
         with self.watch():
-            for number, batch in enumerate(super().batches(n, batch_size)):
+            while batch is not None:
                 yield batch
                 self.steps += 1
-                if number == 0 and not self.step_seconds:
+                if self.steps == 1:
                     self.first_step_seconds = time.perf_counter() - began
+                batch = next(batches, None)
         self.synchronize()
         self.step_seconds.append(time.perf_counter() - began)
 
