@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from typing import Any
 from report import CannotRun, Failed, Row, row_of
 
 from workshop import runs
+from workshop.runs import options
 from workshop.runs.records import record
 
 TARGET = 0.99  # test accuracy on digits-60k
@@ -101,11 +103,11 @@ class Watched(runs.Training):
 def train(module: ModuleType, seed: int, data: str, epochs: int, **watches: Any) -> Watched:
     """Train by the script `module` with one seed, on the GPU. watches: watch, synchronize, on_network of `Watched`."""
     with tempfile.TemporaryDirectory() as folder:
-        output = str(Path(folder, "run"))
-        arguments = argparse.Namespace(
-            data=data, epochs=epochs, seed=seed, device="cuda", output=output, resume=False, run=None
-        )
-        with record.running(module.EXERCISE, str(module.__file__), arguments) as running:
+        words = ["--data", data, "--epochs", epochs, "--seed", seed]
+        words += ["--device", "cuda", "--output", Path(folder, "run")]
+        sys.argv = [str(module.__file__), *map(str, words)]
+        arguments = options.read(module.__doc__ or "", training=True)
+        with record.run_folder(module.EXERCISE, str(module.__file__), arguments) as running:
             run = Watched(module.EXERCISE, arguments, running, epochs=module.EPOCHS)
             for name, value in watches.items():
                 setattr(run, name, value)
@@ -114,13 +116,13 @@ def train(module: ModuleType, seed: int, data: str, epochs: int, **watches: Any)
     return run
 
 
-def to_target(module: ModuleType, options: argparse.Namespace, **watches: Any) -> tuple[str, dict[str, Any]]:
-    """Figure and values of `options.seeds` trainings to the target. Raises Failed where a seed ends below it."""
+def to_target(module: ModuleType, chosen: argparse.Namespace, **watches: Any) -> tuple[str, dict[str, Any]]:
+    """Figure and values of `chosen.seeds` trainings to the target. Raises Failed where a seed ends below it."""
     began, values = time.monotonic(), []
-    for seed in range(options.seeds):
-        if time.monotonic() - began > options.seconds:
+    for seed in range(chosen.seeds):
+        if time.monotonic() - began > chosen.seconds:
             break
-        run = train(module, seed, options.data, options.epochs, **watches)
+        run = train(module, seed, chosen.data, chosen.epochs, **watches)
         values.append(
             {
                 "seed": seed,
@@ -141,15 +143,15 @@ def to_target(module: ModuleType, options: argparse.Namespace, **watches: Any) -
         f"accuracy {statistics.median(accuracies):.2%} (median; lowest {min(accuracies):.2%}), "
         f"{values[-1]['steps']} steps; goal under {GOAL:g} s: {'met' if median < GOAL else 'not met'}"
     )
-    all_values = {"target": options.target, "median_seconds": median, "goal_met": median < GOAL, "runs": values}
-    if below := [value["seed"] for value in values if value["accuracy"] < options.target]:
-        raise Failed(f"below {options.target:.0%}: seeds {below}; {figure}", **all_values)
-    if len(values) < options.seeds:
-        raise Failed(f"only {len(values)} of {options.seeds} seeds in {options.seconds:.0f} s; {figure}", **all_values)
+    all_values = {"target": chosen.target, "median_seconds": median, "goal_met": median < GOAL, "runs": values}
+    if below := [value["seed"] for value in values if value["accuracy"] < chosen.target]:
+        raise Failed(f"below {chosen.target:.0%}: seeds {below}; {figure}", **all_values)
+    if len(values) < chosen.seeds:
+        raise Failed(f"only {len(values)} of {chosen.seeds} seeds in {chosen.seconds:.0f} s; {figure}", **all_values)
     return figure, all_values
 
 
-def simulated_gpu_shares_memory(options: argparse.Namespace) -> None:
+def simulated_gpu_shares_memory(chosen: argparse.Namespace) -> None:
     """Raise CannotRun where the GPU is only simulated."""
-    if options.simulated:
+    if chosen.simulated:
         raise CannotRun("the GPU is only simulated: it has no memory of its own")
