@@ -139,7 +139,7 @@ def read(path: Path) -> Lock:
                 found=f"version {version}, written by a later Pixi",
                 next_step="update Pixi (`pixi self-update`), or write the lock anew with `pixi lock`",
             ) from error
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, str(error), text) from error
     held: dict[str, LockedPackage] = {}
     environments = {}
     for name, environment in sorted(parsed.environments(), key=lambda pair: pair[0]):
@@ -161,14 +161,17 @@ def read(path: Path) -> Lock:
     return Lock(path, version, found_platforms, environments, entries.sources, entries.run_exports)
 
 
-def _unreadable(path: Path, reason: str) -> LockError:
-    found = " ".join(reason.split()) or "nothing that can be read"
-    return LockError(
-        looked_at=path,
-        expected="a lock file as `pixi lock` writes it",
-        found=f"{found} (merge markers, an edit by hand or a cut file are the usual causes)",
-        next_step="git checkout -- pixi.lock  # or delete the file, then: pixi lock",
-    )
+def _unreadable(path: Path, reason: str, text: str = "") -> LockError:
+    reason = " ".join(reason.split()) or "nothing that can be read"
+    found = f"{reason} (an edit by hand or a cut file are the usual causes)"
+    next_step = "git checkout -- pixi.lock  # or delete the file, then: pixi lock"
+    if text.startswith("version https://git-lfs.github.com/spec/"):
+        found = "a Git LFS pointer: Git LFS has not downloaded the file that it stands for"
+        next_step = "git lfs pull"
+    elif re.search(r"^(<<<<<<<|>>>>>>>)", text, re.MULTILINE):
+        found = "merge markers: Git could not merge the locks of two branches"
+        next_step = "git checkout --ours pixi.lock && pixi lock  # or --theirs; pixi lock completes either side"
+    return LockError(looked_at=path, expected="a lock file as `pixi lock` writes it", found=found, next_step=next_step)
 
 
 def channel_url(channel: object) -> str:

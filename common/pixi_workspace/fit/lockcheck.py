@@ -17,18 +17,17 @@ missing hash, a package from another host) the verdict stays, and a warning says
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pixi_workspace import lock as locks
 from pixi_workspace import manifest as manifests
 from pixi_workspace.errors import WorkspaceError
-from pixi_workspace.fit import newer_pixi, satisfy, satisfy_environment, satisfy_pypi
+from pixi_workspace.fit import newer_pixi, satisfy
 from pixi_workspace.fit.satisfy_environment import Reason
-from pixi_workspace.lock import Lock, LockedPackage, LockError, LockTooNew
-from pixi_workspace.manifest import PIXI_VERSION, Manifest, ManifestError, PixiTooOld
+from pixi_workspace.fit.suspicions import suspicions
+from pixi_workspace.lock import LockError, LockTooNew
+from pixi_workspace.manifest import PIXI_VERSION, ManifestError, PixiTooOld
 
 SHOWN = 20  # reasons in the text; --json has all of them
 PLACES = 3  # of each reason, likewise
@@ -78,7 +77,7 @@ def judge(path: Path | str) -> Verdict:
         return refused("lock-error", error)
     try:
         reasons, unknown, notes = satisfy.check(manifest, lock)
-        warnings = tuple(stricter(manifest, lock))
+        warnings = tuple(suspicions(manifest, lock))
     except Exception as error:  # files of other people hold things that nobody thought of
         raise WorkspaceError(
             looked_at=lock_path,
@@ -114,51 +113,6 @@ def _by_newer_pixi(manifest: Path, notes: tuple[str, ...]) -> Verdict | None:
     next_step = {"up-to-date": NOTHING_TO_DO, "out-of-date": "pixi lock"}.get(word, "pixi lock --check")
     notes = (*notes, f"this is the verdict of pixi {version} on the PATH")
     return Verdict(word, reasons, manifest, manifest.with_name("pixi.lock"), next_step, notes)
-
-
-def stricter(manifest: Manifest, lock: Lock) -> list[Reason]:
-    """What Pixi lets pass and this project does not: packages without a sha256 or from an unexpected host."""
-    found = []
-    for environment in manifest.environments.values():
-        locked = lock.environments.get(environment.name)
-        if locked is None:
-            continue
-        features = satisfy_environment.grouped(manifest, environment)
-        channels = satisfy_environment.channel_urls(
-            satisfy_environment.channels_of(manifest, features), manifest.path.parent
-        )
-        for row, packages in locked.packages.items():
-            for package in packages:
-                for message, expected in _suspicions(package, channels):
-                    found.append(Reason(message, environment.name, row, package.name, expected, package.url))
-    return found
-
-
-def _suspicions(package: LockedPackage, channels: list[str]) -> list[tuple[str, str]]:
-    """What is odd about one locked package, as (message, what was expected)."""
-    if package.kind == "conda-source" or satisfy_pypi.is_path(package.url):
-        return []
-    if package.url.startswith(("git+", "file:")):
-        return []
-    found = []
-    if not re.fullmatch(r"[0-9a-f]{64}", package.sha256 or ""):
-        found.append(("the locked package has no sha256, so nothing notices when the file changes", "sha256"))
-    if package.kind == "conda" and not package.url.startswith(tuple(channels)):
-        found.append(("the package comes from none of the environment's channels", ", ".join(channels)))
-    if package.kind == "pypi" and not package.url.startswith("direct+"):
-        # A lock of version 7 leaves the index out where it is the default one; older locks never name it.
-        index = package.index or (locks.DEFAULT_INDEX if package.lock_version >= 7 else None)
-        if index is not None and not _same_host_family(package.url, index):
-            found.append(("the wheel comes from another host than its index", index))
-    return found
-
-
-def _same_host_family(url: str, index: str) -> bool:
-    """Whether a file lies with its index: the same last two parts of the host name, or the index's known file store."""
-    host, wanted = urlsplit(url).hostname or "", urlsplit(index).hostname or ""
-    if wanted == urlsplit(locks.DEFAULT_INDEX).hostname and host == satisfy_pypi.DEFAULT_INDEX_FILES:
-        return True
-    return host.split(".")[-2:] == wanted.split(".")[-2:]
 
 
 def to_json(verdict: Verdict) -> str:

@@ -6,6 +6,8 @@ require a lock whose platforms have the names of the manifest (`lock.align`).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pixi_workspace import lock as locks
 from pixi_workspace.fit.satisfy_environment import Reason, check_environment
 from pixi_workspace.fit.satisfy_platform import Cache, Walk, walk_platform
@@ -44,7 +46,21 @@ def check(manifest: Manifest, lock: Lock) -> tuple[list[Reason], list[Reason], l
     for name in lock.environments:
         if name not in manifest.environments:
             reasons.append(Reason(f"the lock holds the environment '{name}', which the manifest no longer has", name))
-    return reasons, unknown, list(dict.fromkeys(notes))
+    return _once_a_group(manifest, reasons), _once_a_group(manifest, unknown), list(dict.fromkeys(notes))
+
+
+def _once_a_group(manifest: Manifest, reasons: list[Reason]) -> list[Reason]:
+    """Reasons with those that several members of a solve group share given once."""
+    group_of = {e.name: e.solve_group for e in manifest.environments.values() if e.solve_group}
+    members: dict[tuple[str | None, Reason], list[str]] = {}
+    for reason in reasons:
+        group = group_of.get(reason.environment or "")
+        key = (group, replace(reason, environment=None if group else reason.environment))
+        members.setdefault(key, []).append(reason.environment or "")
+    return [
+        replace(reason, environment=", ".join(dict.fromkeys(names))) if group else reason
+        for (group, reason), names in members.items()
+    ]
 
 
 def _check_groups(manifest: Manifest, lock: Lock, walks: dict[tuple[str, str], Walk]) -> list[Reason]:

@@ -29,7 +29,10 @@ STRATEGY_IN_LOCK = {
 
 @dataclass(frozen=True)
 class Reason:
-    """One thing that keeps a lock from being up to date. Fields that do not apply are None."""
+    """One thing that keeps a lock from being up to date. Fields that do not apply are None.
+
+    environment: a name, or the names of several members of a solve group with commas between them.
+    """
 
     message: str
     environment: str | None = None

@@ -212,8 +212,11 @@ def _assemble(path: Path, root: dict[str, Any], head: Head, groups: dict, notes:
     inline = [e.features[0] for e in environments.values() if e.features and e.features[0].inline]
     if any(f.system_requirements for f in features.values()):
         notes.append("[system-requirements] is deprecated: declare the virtual packages on the platforms")
-    unused = set(features) - {"default"} - {f.name for e in environments.values() for f in e.features}
-    notes += [f"feature '{name}' is in no environment, so nothing checks it" for name in sorted(unused)]
+    used = {f.name for e in environments.values() for f in e.features}
+    unused = sorted(set(take_table(root, "feature", str(path))) - used)  # unused extras of [project] are normal
+    if unused:
+        names, them = ", ".join(unused), "them" if len(unused) > 1 else "it"
+        notes.append(f"in no environment, so nothing checks {them}: feature {names}")
     pool = {id(f): f for f in (*features.values(), *inline)}
     found, simple, migrated = migrate(head.platforms, pool)
     environments = {n: replace(e, features=tuple(migrated[id(f)] for f in e.features)) for n, e in environments.items()}
