@@ -83,5 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with errors.explained():
+    with errors.errors_as_messages():
         main()
