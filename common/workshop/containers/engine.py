@@ -222,19 +222,19 @@ def build(environment: str, tag: str | None, file: str | None, engine_name: str 
 def _run_streaming(command: list[str]) -> str | None:
     """Run a command and pass its output on; None if it succeeds, else its last lines."""
     last_lines: list[str] = []
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
-    )
-    for line in process.stdout or ():
-        sys.stdout.write(line)
-        last_lines = [*last_lines[-60:], line]
+    ) as process:
+        for line in process.stdout or ():
+            sys.stdout.write(line)
+            last_lines = [*last_lines[-60:], line]
     sys.stdout.flush()
-    return None if process.wait() == 0 else "".join(last_lines)
+    return None if process.returncode == 0 else "".join(last_lines)
 
 
 def digest_of(engine: Engine, tag: str) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 OUTPUT_LIMIT = 1 << 16  # bytes of an answer that are read: no tool that is asked here has more to say
 
@@ -33,7 +33,7 @@ def run_command(command: list[str], seconds: float, **variables: str) -> str | N
     except (OSError, ValueError):
         return None
     assert process.stdout is not None  # a pipe
-    output = wait_for(start_in_thread(process.stdout.read, OUTPUT_LIMIT), deadline)
+    output = wait_for(start_in_thread(_read_and_close, process.stdout), deadline)
     try:
         code = (
             process.wait(max(0, deadline - time.monotonic()))
@@ -47,6 +47,11 @@ def run_command(command: list[str], seconds: float, **variables: str) -> str | N
     if output is None or (code != 0 and len(output) != OUTPUT_LIMIT):
         return None
     return output.decode("utf-8", "replace")
+
+
+def _read_and_close(pipe: IO[bytes]) -> bytes:
+    with pipe:
+        return pipe.read(OUTPUT_LIMIT)
 
 
 def failure_reason(process: subprocess.CompletedProcess[str]) -> str:
