@@ -26,15 +26,15 @@ def has_platforms(workspace: Workspace) -> Result:
     if missing:
         return fail(
             looked_at=f"platforms in {workspace.manifest.path.name}",
-            expected="one for Linux, one for macOS and one for Windows",
-            found=f"{', '.join(sorted(subdirs)) or 'none'}: nothing like {', '.join(missing)}",
+            expected="at least one each for Linux, macOS and Windows",
+            found=f"{', '.join(sorted(subdirs)) or 'none'}; missing, for example: {', '.join(missing)}",
             next_step=f"pixi workspace platform add --no-install {' '.join(missing)}",
         )
     return ok(", ".join(sorted(subdirs)))
 
 
 def includes_pytest(workspace: Workspace, environment: str) -> bool:
-    """Whether an environment asks for pytest, from conda-forge or from PyPI, on any of its platforms."""
+    """Whether an environment requests pytest, from conda-forge or from PyPI, on any of its platforms."""
     features = workspace.manifest.environments[environment].features
     for platform in platforms_of(workspace.manifest, features):
         for specs in (conda_specs, pypi_specs):
@@ -44,7 +44,7 @@ def includes_pytest(workspace: Workspace, environment: str) -> bool:
 
 
 def features_with_pytest(workspace: Workspace) -> list[str]:
-    """Names of the features that ask for pytest, those that stand in an environment's own table included."""
+    """Names of the features that request pytest, including those defined in an environment's own table."""
     manifest, found = workspace.manifest, []
     inline = [feature for environment in manifest.environments.values() for feature in environment.features]
     for feature in [*manifest.features.values(), *inline]:
@@ -62,13 +62,13 @@ def has_test_feature(workspace: Workspace) -> Result:
         return fail(
             looked_at=where,
             expected="a feature with pytest",
-            found=f"{', '.join(workspace.manifest.features)}: none has it",
+            found=f"{', '.join(workspace.manifest.features)}: none of them contains it",
             next_step="pixi add --no-install --feature test pytest",
         )
     if "default" in features:
         return fail(
             looked_at=where,
-            expected="pytest in a feature of its own, for those who test",
+            expected="pytest in a feature of its own, which only a test environment uses",
             found="pytest among the dependencies of every environment",
             next_step="move pytest from [dependencies] to [feature.test.dependencies]",
         )
@@ -76,7 +76,7 @@ def has_test_feature(workspace: Workspace) -> Result:
 
 
 def work_and_test_environments(workspace: Workspace) -> list[tuple[str, str]]:
-    """(environment to work in, environment to test in): the second has pytest and all features of the first."""
+    """Pairs (environment to work in, environment to test in): the second has pytest and all features of the first."""
     found = []
     environments = workspace.manifest.environments
     for work in environments.values():
@@ -97,24 +97,27 @@ def has_environments(workspace: Workspace) -> Result:
         add = f"pixi workspace environment add test --feature {feature} --solve-group default"
         return fail(
             looked_at=where,
-            expected="an environment to work in, and one that has pytest and all that the first has",
-            found=f"{', '.join(environments)}: no such two",
+            expected="an environment to work in, and a second one that adds pytest to it",
+            found=f"{', '.join(environments)}: no such pair",
             next_step=f"under [environments]: {line}" if "test" in environments else add,
         )
     for work, test in found:
         group = environments[test].solve_group
         if group and environments[work].solve_group == group:
             return ok(f"{work} and {test} in the solve group {group}")
-        # What Pixi's command writes. `default` is then in no group; check 1.5 looks whether it came out right.
+        # This is what Pixi's command writes. `default` is then in no group; check 1.5 compares the locked packages.
         if group == work == "default" and environments[work].solve_group is None:
             return ok(
-                f'{test} in the solve group default; to hold it there, add: default = {{ solve-group = "default" }}'
+                f'{test} in the solve group default; to keep it there, add: default = {{ solve-group = "default" }}'
             )
     work, test = found[0]
     groups = f"{work}: {environments[work].solve_group or 'none'}, {test}: {environments[test].solve_group or 'none'}"
-    advice = f'under [environments]: the same solve-group = "default" for {work} and for {test}'
+    advice = f'under [environments], give {work} and {test} the same solve-group = "default"'
     return fail(
-        looked_at=f"the solve groups in {where}", expected="the same one for both", found=groups, next_step=advice
+        looked_at=f"the solve groups in {where}",
+        expected="the same solve group for both",
+        found=groups,
+        next_step=advice,
     )
 
 
@@ -134,19 +137,19 @@ def is_locked(workspace: Workspace) -> Result:
                 if other is not None and other.url != package.url:
                     return fail(
                         looked_at=f"{package.name} on {platform}, in pixi.lock",
-                        expected=f"one build of it in {work} and in {test}",
+                        expected=f"the same build in {work} and in {test}",
                         found=f"{package} and {other}",
-                        next_step=f'{work} = {{ solve-group = "default" }} under [environments], then pixi update',
+                        next_step=f'{work} = {{ solve-group = "default" }} under [environments], then run pixi update',
                     )
-    return ok("pixi.lock fits, and what is tested is what is used")
+    return ok("pixi.lock is up to date, and both environments contain the same builds")
 
 
-# The experiment of both runs is the same, however a script seeds its own: CLs alone is compared.
+# Both runs draw the same experiment, however the script seeds its generator, so that only CLs is compared.
 SAME_EXPERIMENT = (patch("fixed_experiment", seed=3),)
 
 
 def run_with(workspace: Workspace, name: str, seed: int, patches: tuple = ()) -> dict | Result:
-    """The record of a run of the script with `seed`, in the folder `name` of the scratch; or why there is none."""
+    """The record of a run of the script with `seed`, in the scratch folder `name`; the result of the check if it fails."""
     words = ("--seed", str(seed))
     folder = str(workspace.scratch / name)
     run = workspace.run(SCRIPT, *words, "--output", folder, patches=patches, fresh=name == "again")
@@ -155,10 +158,7 @@ def run_with(workspace: Workspace, name: str, seed: int, patches: tuple = ()) ->
     if run.returncode != 0:
         again = shell.script(workspace.folder / SCRIPT, *words)
         return fail(
-            looked_at=f"{SCRIPT} --seed {seed}",
-            expected="a run that ends well",
-            found=failure_reason(run),
-            next_step=again,
+            looked_at=f"{SCRIPT} --seed {seed}", expected="exit code 0", found=failure_reason(run), next_step=again
         )
     return read_record(workspace.scratch / name)
 
@@ -180,36 +180,36 @@ def is_reproducible(workspace: Workspace) -> Result:
             next_step="TODO(1.6): np.random.default_rng(seed)",
         )
     if found["first"] == found["other"]:
-        advice = "TODO(1.6): draw from the seed that was asked for, no constant"
+        advice = "TODO(1.6): seed the generator with the requested seed, not with a constant"
         return fail(
             looked_at="limits.json of --seed 1 and --seed 2",
             expected="different experiments",
-            found="the same",
+            found="the same limits",
             next_step=advice,
         )
-    return ok(f"two runs with one seed write the same limits ({found['first'][:12]}), another seed others")
+    return ok(f"two runs with the same seed write the same limits ({found['first'][:12]}); another seed gives others")
 
 
 def read_limits(folder) -> dict[str, list[float]]:
-    """CLs by hypothesis, observed and then expected. Raises WorkshopError where limits.json says something else."""
+    """CLs by hypothesis: observed, then expected. Raises WorkshopError if limits.json has another form."""
     path = folder / "limits.json"
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["hypotheses"]
         found = {e["name"]: [float(e["cls_obs"]), *map(float, e["cls_exp"])] for e in entries if e["converged"]}
         if any(len(numbers) != len(COLUMNS) for numbers in found.values()):
-            raise ValueError("cls_exp holds another number of values than five")
+            raise ValueError("cls_exp must contain five values")
         return {name: numbers for name, numbers in found.items() if all(map(math.isfinite, numbers))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise checks.WorkshopError(
             looked_at=path.name,
             expected="the limits of the hypotheses (limits.schema.json)",
             found=f"{type(error).__name__}: {error}",
-            next_step="keep what the script writes as it is, but for the TODOs",
+            next_step="change only the TODOs, and leave what the script writes as it is",
         ) from error
 
 
 def has_right_limits(workspace: Workspace) -> Result:
-    """Against the solution, on one experiment."""
+    """Compares CLs with the solution's, for the same experiment."""
     if missing := checks.problem_with_script(workspace, SCRIPT):
         return missing
     record = run_with(workspace, "learner", 3, SAME_EXPERIMENT)
@@ -224,9 +224,9 @@ def has_right_limits(workspace: Workspace) -> Result:
     if missing := sorted(set(right) - set(found)):
         return fail(
             looked_at=f"{missing[0]} in limits.json",
-            expected="a hypothesis with its CLs",
-            found="none that is a number",
-            next_step="fit all of them, as the starter does; is your formula finite?",
+            expected="CLs of this hypothesis",
+            found="no finite value",
+            next_step="fit every hypothesis, as the starter does, and check that your formula gives finite values",
         )
     for name, numbers in right.items():
         for what, value, reference_value in zip(COLUMNS, found[name], numbers, strict=True):
@@ -244,10 +244,10 @@ def has_right_limits(workspace: Workspace) -> Result:
 CHECKS = [
     Check(
         "1.1",
-        "the workspace is for Linux, macOS and Windows",
+        "the workspace supports Linux, macOS and Windows",
         (
-            "A lock holds packages for the platforms that the manifest names, and for no others.",
-            "Macs with Apple's processor are osx-arm64, Windows is win-64.",
+            "A lock contains packages for the platforms in the manifest and for no others.",
+            "A Mac with an Apple processor is osx-arm64; Windows is win-64.",
             'platforms = ["linux-64", "linux-aarch64", "osx-arm64", "win-64"]',
         ),
         has_platforms,
@@ -257,17 +257,17 @@ CHECKS = [
         "pytest is in a feature of its own",
         (
             "A feature is a named set of dependencies that some environments have and others do not.",
-            "[feature.NAME.dependencies] looks like [dependencies].",
-            '[feature.test.dependencies] and below it pytest = ">=8"',
+            "[feature.NAME.dependencies] has the same form as [dependencies].",
+            '[feature.test.dependencies], and below it pytest = ">=8"',
         ),
         has_test_feature,
     ),
     Check(
         "1.3",
-        "an environment to work in and one to test in, solved together",
+        "there is an environment to work in and one to test in, and they are solved together",
         (
-            "Solved apart, two environments may get two versions of NumPy. What makes Pixi solve them as one?",
-            "An environment may be a table with features and a solve-group; `default` may be named, too.",
+            "If two environments are solved separately, they may get two versions of NumPy. How does Pixi solve them together?",
+            "An environment can be a table with features and a solve-group. You can write one for `default` as well.",
             'default = { solve-group = "default" } and test = { features = ["test"], solve-group = "default" }',
         ),
         has_environments,
@@ -276,19 +276,19 @@ CHECKS = [
         "1.4",
         "a task computes the limits",
         (
-            "People should not have to remember the command.",
-            "[tasks.NAME] has a cmd and a description.",
+            "Nobody should have to remember the command.",
+            "[tasks.NAME] takes a cmd and a description.",
             '[tasks.limits] cmd = "python exclusion.py", description = "..."',
         ),
         has_task,
     ),
     Check(
         "1.5",
-        "the lock fits the manifest, and both environments hold the same packages",
+        "the lock is up to date, and both environments contain the same packages",
         (
-            "The manifest says what is allowed; which file says what was resolved?",
-            "`pixi lock` writes it. Without Pixi, `workshop lock-check` says whether it fits.",
-            "`pixi lock` keeps what still fits, also after a change of solve groups: `pixi update` solves anew.",
+            "The manifest lists what is allowed. Which file lists what was resolved?",
+            "`pixi lock` writes it. Without Pixi, `workshop lock-check` reports whether it is up to date.",
+            "`pixi lock` keeps what still fits, even after you change the solve groups. `pixi update` solves everything again.",
         ),
         is_locked,
     ),
@@ -297,16 +297,16 @@ CHECKS = [
         "the same seed gives the same limits",
         (
             "Run the script twice with the same seed and compare the number of excluded hypotheses.",
-            "The fits draw nothing. What is random in this script is the experiment itself.",
+            "The fits are deterministic. The only random part of this script is the experiment itself.",
             "rng = np.random.default_rng(seed)",
         ),
         is_reproducible,
     ),
     Check(
         "1.7",
-        "CLs is what the formula says",
+        "CLs is computed with the right formula",
         (
-            "How should a p-value count that a search without any sensitivity would give as well?",
+            "How much should a p-value count if a search without any sensitivity would give the same value?",
             "CLs divides the first p-value by the probability of less signal-like data, which is 1 - p_background.",
             "return p_signal / (1 - p_background)",
         ),

@@ -11,9 +11,9 @@ TORCH = ("pytorch", "pytorch-cpu", "pytorch-gpu")
 
 
 def torch_environments(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]:
-    """(environment, platform) where PyTorch for the GPU is asked for, or where another PyTorch is.
+    """Pairs (environment, platform) that request PyTorch for the GPU, or those that request another PyTorch.
 
-    By what is asked for, and not by names of features and environments: those are free.
+    Only the requested packages count: features and environments may have any name.
     """
     found = []
     for environment in workspace.manifest.environments.values():
@@ -33,8 +33,8 @@ def has_cuda_platform(workspace: Workspace) -> Result:
     if not with_cuda:
         return fail(
             looked_at=f"platforms in {workspace.manifest.path.name}",
-            expected="one for machines with an NVIDIA driver, with `cuda` declared",
-            found=f"{', '.join(declared)}: none declares cuda",
+            expected="one that declares `cuda`, for machines with an NVIDIA driver",
+            found=f"{', '.join(declared)}: none of them declares cuda",
             next_step="pixi workspace platform add --no-install --feature cuda12 linux-64-cuda12=linux-64 --cuda 12.0",
         )
     wrong = {name: version for name, version in with_cuda.items() if version.split(".")[0] != "12"}
@@ -42,14 +42,14 @@ def has_cuda_platform(workspace: Workspace) -> Result:
         name, version = next(iter(wrong.items()))
         return fail(
             looked_at=f"platform {name}",
-            expected='cuda = "12.0" (or another 12)',
+            expected='cuda = "12.0" or another 12.x',
             found=f"cuda = {version}",
-            next_step=f"edit platform {name}",
+            next_step=f'in platforms, give {name} cuda = "12.0"',
         )
     if len(with_cuda) == len(declared):
         return fail(
             looked_at="platforms",
-            expected="one without cuda too, for laptops",
+            expected="also one without cuda, for laptops",
             found=", ".join(declared),
             next_step='add "linux-64" to platforms',
         )
@@ -57,7 +57,7 @@ def has_cuda_platform(workspace: Workspace) -> Result:
 
 
 def has_features(workspace: Workspace) -> Result:
-    """In two places of the manifest, be they features or the targets of one: PyTorch for the CPU, and for the GPU."""
+    """PyTorch for the CPU and PyTorch for the GPU are in two features, or in two targets of one feature."""
     for_cpu, for_gpu, where = [], [], f"the features of {workspace.manifest.path.name}"
     for feature in checks.all_features(workspace):
         for number, target in enumerate(feature.targets):
@@ -71,9 +71,9 @@ def has_features(workspace: Workspace) -> Result:
                 if "pytorch-cpu" in specs:
                     return fail(
                         looked_at=where,
-                        expected="pytorch-cpu and pytorch-gpu in two features: they exclude each other",
+                        expected="pytorch-cpu and pytorch-gpu in two features, since they exclude each other",
                         found=f"both in {feature.name}",
-                        next_step="a feature for each, and an environment for each feature",
+                        next_step="make a feature for each of them, and an environment for each feature",
                     )
             elif builds:
                 for_cpu.append((feature.name, number))
@@ -101,22 +101,22 @@ def has_environments(workspace: Workspace) -> Result:
     if not gpu:
         return fail(
             looked_at=f"[environments] in {workspace.manifest.path.name}",
-            expected="an environment that has PyTorch for the GPU, on the platform with cuda",
+            expected="an environment with PyTorch for the GPU, on the platform with cuda",
             found=f"{names}: none of them",
             next_step="pixi workspace environment add cuda12 --feature cuda12",
         )
     if not cpu:
         return fail(
             looked_at=f"[environments] in {workspace.manifest.path.name}",
-            expected="an environment that has PyTorch for the CPU, on a platform without cuda",
+            expected="an environment with PyTorch for the CPU, on a platform without cuda",
             found=f"{names}: none of them",
             next_step="pixi workspace environment add cpu --feature cpu",
         )
     if wrong := next((name for name, _ in cpu if requires_gpu(workspace, name)), None):
         return fail(
             looked_at=f"the environment {wrong}",
-            expected="for the CPU, so without WORKSHOP_DEVICE",
-            found='WORKSHOP_DEVICE = "cuda" on activation: it would stop on every laptop',
+            expected="no WORKSHOP_DEVICE, since the environment is for the CPU",
+            found='activation sets WORKSHOP_DEVICE = "cuda": a training would stop on every laptop',
             next_step="move that line into [feature.NAME.activation.env] of the feature for the GPU",
         )
     unset = not requires_gpu(workspace, gpu[0][0])
@@ -137,9 +137,7 @@ def is_locked(workspace: Workspace) -> Result:
             build = next((p.build for p in packages if p.name == "pytorch"), None)
             where = f"pytorch in {name} on {platform}, in pixi.lock"
             if gpu and not (build or "").startswith("cuda12"):
-                advice = (
-                    'give pytorch-gpu a lower bound (">=2.10") and the environment the CUDA platform, then pixi lock'
-                )
+                advice = 'give pytorch-gpu a lower bound (">=2.10") and use its feature on the CUDA platform, then run pixi lock'
                 return fail(
                     looked_at=where,
                     expected="a build for CUDA 12 (cuda12...)",
@@ -151,17 +149,17 @@ def is_locked(workspace: Workspace) -> Result:
                     looked_at=where,
                     expected="a build for the CPU (cpu...)",
                     found=build or "not locked",
-                    next_step="pytorch-cpu, then pixi lock",
+                    next_step="depend on pytorch-cpu, then run pixi lock",
                 )
-    return ok("pixi.lock fits, with builds for CUDA 12 and for the CPU")
+    return ok("pixi.lock is up to date, with builds for CUDA 12 and for the CPU")
 
 
-# Whether images and weights claim to have moved to the simulated GPU, what is asked for, and what a script must do then.
+# Whether images and weights appear to be on the simulated GPU, the requested device, and what the script must do.
 SIMULATIONS = {
-    "weights that stayed on the CPU": ({"images": True, "weights": False}, "cuda", "stop"),
-    "images that stayed on the CPU": ({"images": False, "weights": True}, "cuda", "stop"),
-    "images and weights on the GPU": ({"images": True, "weights": True}, "cuda", "train on cuda"),
-    "a GPU there, and --device cpu": ({"images": False, "weights": False}, "cpu", "train on cpu"),
+    "weights that stayed on the CPU": ({"images": True, "weights": False}, "cuda", "stops"),
+    "images that stayed on the CPU": ({"images": False, "weights": True}, "cuda", "stops"),
+    "images and weights on the GPU": ({"images": True, "weights": True}, "cuda", "trains on cuda"),
+    "a GPU, and --device cpu": ({"images": False, "weights": False}, "cpu", "trains on cpu"),
 }
 
 
@@ -178,9 +176,9 @@ def insists_on_device(workspace: Workspace) -> Result:
         found = trainings.action_on_simulated_gpu(workspace, folder, device, gpu)
         if found != expected:
             return fail(
-                looked_at=f"train.py where the GPU is only simulated: {name}",
-                expected=f"the script to {expected}",
-                found=f"it did {found}",
+                looked_at=f"train.py on a simulated GPU: {name}",
+                expected=f"it {expected}",
+                found=f"it {found}",
                 next_step="TODO(2.6): run.assert_on(device, images=images, **dict(network.named_parameters()))",
             )
     return ok(trainings.SUMMARY_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
@@ -195,17 +193,17 @@ def is_reproducible(workspace: Workspace) -> Result:
 CHECKS = [
     Check(
         "2.1",
-        "the workspace has a platform for NVIDIA machines",
+        "the workspace has a platform for machines with an NVIDIA GPU",
         (
-            "A GPU needs a driver, and a driver is a property of the machine. Where does a manifest name machines?",
-            "An entry of `platforms` may be a table with a name, a platform and a cuda version.",
+            "A GPU needs a driver, and a driver is a property of the machine. Where does a manifest describe machines?",
+            "An entry of `platforms` can be a table with a name, a platform and a cuda version.",
             '{ name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" } in the list platforms',
         ),
         has_cuda_platform,
     ),
     Check(
         "2.2",
-        "PyTorch for the CPU and PyTorch for the GPU are two features",
+        "PyTorch for the CPU and PyTorch for the GPU are in two features",
         (
             "A feature is a named set of dependencies. The two PyTorch builds exclude each other.",
             "conda-forge has pytorch-cpu and pytorch-gpu; cuda-version says for which CUDA.",
@@ -215,10 +213,10 @@ CHECKS = [
     ),
     Check(
         "2.3",
-        "an environment for each feature",
+        "there is an environment for each feature",
         (
             "A feature alone is not installed anywhere.",
-            "The table [environments] says which features go together under which name.",
+            "The table [environments] gives names to combinations of features.",
             'cpu = ["cpu"] and cuda12 = ["cuda12"]',
         ),
         has_environments,
@@ -227,28 +225,28 @@ CHECKS = [
         "2.4",
         "a task trains the classifier",
         (
-            "People should not have to remember the command.",
-            "[tasks.NAME] has a cmd and a description.",
+            "Nobody should have to remember the command.",
+            "[tasks.NAME] takes a cmd and a description.",
             '[tasks.train] cmd = "python train.py", description = "...", default-environment = "cpu"',
         ),
         has_task,
     ),
     Check(
         "2.5",
-        "the lock fits the manifest and holds CUDA builds",
+        "the lock is up to date and contains CUDA builds",
         (
-            "The manifest says what is allowed; which file says what was resolved?",
-            "`pixi lock` writes it. Without Pixi, `workshop lock-check` says whether it fits.",
-            "If pytorch's build does not begin with cuda12, the solver went back years: give pytorch-gpu a lower bound.",
+            "The manifest lists what is allowed. Which file lists what was resolved?",
+            "`pixi lock` writes it. Without Pixi, `workshop lock-check` reports whether it is up to date.",
+            "If pytorch's build does not begin with cuda12, the solver chose a release that is years old: give pytorch-gpu a lower bound.",
         ),
         is_locked,
     ),
     Check(
         "2.6",
-        "the script stops where the GPU that it was promised is missing",
+        "the script stops if the requested GPU is missing",
         (
             "Set WORKSHOP_DEVICE=cuda and run the starter. Where did it train?",
-            "`run` knows what was requested, and can choose and assert; the starter takes the CPU whatever was wanted.",
+            "`run` knows the requested device and can choose and assert it; the starter always takes the CPU.",
             "device = run.torch_device(), and run.assert_on(device, images=images, **dict(network.named_parameters()))",
         ),
         insists_on_device,
@@ -257,7 +255,7 @@ CHECKS = [
         "2.7",
         "the same seed gives the same weights",
         (
-            "Train twice with the same seed and compare the sha256 of weights.safetensors in the two run.json.",
+            "Train twice with the same seed and compare the sha256 of weights.safetensors in the two run.json files.",
             "The order of the images is seeded already; what else is random when a network is made?",
             "torch.manual_seed(seed) in make_deterministic",
         ),

@@ -29,19 +29,19 @@ def has_cuda118_platform(workspace: Workspace) -> Result:
         return ok(f"{found} (cuda {declared[found]})")
     return fail(
         looked_at=f"platforms in {workspace.manifest.path.name}",
-        expected="one for machines whose NVIDIA driver supports CUDA 11.8",
+        expected="one for machines with an NVIDIA driver that supports CUDA 11.8",
         found=", ".join(f"{name} (cuda {cuda})" if cuda else name for name, cuda in declared.items()),
         next_step="pixi workspace platform add --no-install --feature cuda118 linux-64-cuda118=linux-64 --cuda 11.8",
     )
 
 
 def requested_build(spec) -> str:
-    """The build that a constraint asks for; empty where it takes any."""
+    """The build that a constraint requests; empty if it accepts any."""
     return str(spec.fields.get("build", ""))
 
 
 def has_frozen_jax(workspace: Workspace) -> Result:
-    """In some feature: jaxlib with a build for CUDA, and not for another CUDA than 11; flax and optax beside it."""
+    """One feature requests jaxlib with a build for CUDA 11, and with it flax and optax."""
     where = f"the features of {workspace.manifest.path.name}"
     without_build = for_another_cuda = None
     for feature in checks.all_features(workspace):
@@ -64,7 +64,7 @@ def has_frozen_jax(workspace: Workspace) -> Result:
             advice = f'pixi add --no-install --feature {feature.name} "flax=0.9" optax'
             return fail(
                 looked_at=where,
-                expected=f"flax and optax beside jaxlib in {feature.name}",
+                expected=f"flax and optax next to jaxlib in {feature.name}",
                 found=f"no {missing[0]}",
                 next_step=advice,
             )
@@ -73,8 +73,8 @@ def has_frozen_jax(workspace: Workspace) -> Result:
         return fail(
             looked_at=where,
             expected='jaxlib with its build: { version = "0.4.*", build = "cuda118*" }',
-            found=f"jaxlib in {without_build} without a build for CUDA 11.8: the builds for the CPU bear the same name, and "
-            "the solver takes the newest",
+            found=f"jaxlib in {without_build} without a build for CUDA 11.8: the builds for the CPU have the same name, and "
+            "the solver takes the newest build",
             next_step=ADD,
         )
     return fail(
@@ -86,7 +86,7 @@ def has_frozen_jax(workspace: Workspace) -> Result:
 
 
 def frozen_environments(workspace: Workspace) -> list[tuple[str, str]]:
-    """(environment, platform) where jaxlib built for CUDA 11.8 is asked for. Names of environments are free."""
+    """Pairs (environment, platform) that request jaxlib built for CUDA 11.8. Environments may have any name."""
     found = []
     for environment in workspace.manifest.environments.values():
         for platform in platforms_of(workspace.manifest, environment.features):
@@ -97,7 +97,7 @@ def frozen_environments(workspace: Workspace) -> list[tuple[str, str]]:
 
 
 def have_no_common_version(specs: list) -> bool:
-    """Whether no Python meets all of these constraints."""
+    """Whether no version of Python meets all of these constraints."""
     constraints = [VersionSpec(str(spec.fields["version"])) for spec in specs if spec.fields.get("version", "*") != "*"]
     candidates = [Version(f"3.{minor}.{patch}") for minor in range(7, 20) for patch in range(30)]
     return not any(all(spec.matches(version) for spec in constraints) for version in candidates)
@@ -109,7 +109,7 @@ def has_environment(workspace: Workspace) -> Result:
     if not pairs:
         return fail(
             looked_at=where,
-            expected="an environment that has jaxlib for CUDA 11.8, on the platform with cuda 11.8",
+            expected="an environment with jaxlib for CUDA 11.8, on the platform with cuda 11.8",
             found=f"{', '.join(workspace.manifest.environments)}: none of them",
             next_step="pixi workspace environment add cuda118-jax --feature cuda118",
         )
@@ -119,17 +119,17 @@ def has_environment(workspace: Workspace) -> Result:
     if have_no_common_version(pythons):
         return fail(
             looked_at=f"Python in the environment {name}",
-            expected="constraints that one Python meets",
+            expected="constraints that one version of Python meets",
             found=" and ".join(str(spec.fields["version"]) for spec in pythons),
             next_step=f'move python = "3.12.*" from [dependencies] into the features cpu, cuda12 and jax, '
-            f'or {name} = {{ features = ["cuda118"], no-default-feature = true }} with all that train.py needs',
+            f'or {name} = {{ features = ["cuda118"], no-default-feature = true }} and add all that train.py needs',
         )
     note = "" if requires_gpu(workspace, name) else f'; {name} does not set WORKSHOP_DEVICE = "cuda"'
     return ok(f"{name} on {platform}{note}")
 
 
 def locked_records(lock: locks.Lock, name: str) -> dict[tuple, set[str]]:
-    """What is locked for an environment: by platform, told apart by its content, a line for each package."""
+    """The locked packages of an environment, one line each, by platform (what it declares, not its name)."""
     found = {}
     for row, packages in lock.environments[name].packages.items():
         platform = lock.platform(row)
@@ -139,7 +139,7 @@ def locked_records(lock: locks.Lock, name: str) -> dict[tuple, set[str]]:
 
 
 def shipped_lock(scratch: Path) -> locks.Lock:
-    """The lock that the starter came with. Raises WorkshopError where this checkout does not have it any more."""
+    """The starter's lock as it was shipped. Raises WorkshopError if this checkout no longer has it."""
     exercise = next(e for e in exercises.find_all(HERE.parent) if e.folder == HERE)
     path = scratch / "shipped" / "pixi.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,10 +148,10 @@ def shipped_lock(scratch: Path) -> locks.Lock:
 
 
 def compare_with_shipped_lock(workspace: Workspace) -> Result | str:
-    """A failed result where a package that the starter came with is locked otherwise now; else some words.
+    """A failed result if a package of the starter's lock has changed; otherwise a sentence about the comparison.
 
-    Compared are the pairs of environment and platform that the starter's lock had. What is locked for the platform
-    that this exercise adds is new in every environment, and the solver's choice.
+    Only pairs of environment and platform in the shipped lock are compared. The packages for the platform that this
+    exercise adds are new in every environment, and the solver is free to choose them.
     """
     if missing := [name for name in UNCHANGED if name not in workspace.lock.environments]:
         if (workspace.folder.parent / "exercise.toml").is_file():
@@ -161,7 +161,7 @@ def compare_with_shipped_lock(workspace: Workspace) -> Result | str:
                 found=f"no {missing[0]}",
                 next_step="git diff -- pixi.toml",
             )
-        return "not compared with an earlier lock, since the environments are not exercise 2's"
+        return "not compared with an earlier lock, since these are not the environments of exercise 2"
     try:
         before = shipped_lock(workspace.scratch)
     except WorkshopError as error:
@@ -172,15 +172,17 @@ def compare_with_shipped_lock(workspace: Workspace) -> Result | str:
             gone, new = sorted(was[platform] - now[platform]), sorted(now[platform] - was[platform])
             if gone or new:
                 changes = [
-                    f"{text.split('  ')[0]} {word}" for word, texts in (("gone", gone), ("new", new)) for text in texts
+                    f"{text.split('  ')[0]} {word}"
+                    for word, texts in (("removed", gone), ("added", new))
+                    for text in texts
                 ]
                 return fail(
-                    looked_at=f"what is locked for {name} on {platform[0]}",
-                    expected="the packages of before, one by one",
-                    found=f"{len(gone)} gone and {len(new)} new: {', '.join(changes[:3])}",
-                    next_step="git checkout -- pixi.lock  # then undo what the manifest asks of other environments, and pixi lock",
+                    looked_at=f"the packages locked for {name} on {platform[0]}",
+                    expected="exactly the same packages as before",
+                    found=f"{len(gone)} removed and {len(new)} added: {', '.join(changes[:3])}",
+                    next_step="git checkout -- pixi.lock  # then undo what your manifest changes in other environments, and run pixi lock",
                 )
-    return f"the packages of {', '.join(UNCHANGED)} are those of before"
+    return f"the packages of {', '.join(UNCHANGED)} are unchanged"
 
 
 def is_locked(workspace: Workspace) -> Result:
@@ -217,17 +219,17 @@ def insists_on_device(workspace: Workspace) -> Result:
     ):
         return result
     for name, moved, expected in (
-        ("arrays that stayed on the CPU", False, "stop"),
-        ("arrays on the GPU", True, "train on cuda"),
+        ("arrays that stayed on the CPU", False, "stops"),
+        ("arrays on the GPU", True, "trains on cuda"),
     ):
         folder = workspace.scratch / name.replace(" ", "-")
         gpu = patch("simulated_gpu_jax", moved=moved)
         found = trainings.action_on_simulated_gpu(workspace, folder, "cuda", gpu)
         if found != expected:
             return fail(
-                looked_at=f"train.py where the GPU is only simulated: {name}",
-                expected=f"the script to {expected}",
-                found=f"it did {found}",
+                looked_at=f"train.py on a simulated GPU: {name}",
+                expected=f"it {expected}",
+                found=f"it {found}",
                 next_step="TODO(3.5): run.assert_on(device, images=images, state=state)",
             )
     return ok(trainings.SUMMARY_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
@@ -247,7 +249,7 @@ def is_compiled(workspace: Workspace) -> Result:
     if missing := checks.problem_with_script(workspace, "train.py"):
         return missing
     count = workspace.scratch / "count"
-    if not count.exists() or count.read_text() == "0":  # check 3.6 leaves it there; 0: without Flax, say
+    if not count.exists() or count.read_text() == "0":  # check 3.6 writes this file; it contains 0 if Flax is missing
         result = is_reproducible(workspace)
         if result.status == "skip" or not count.exists():
             return result
@@ -255,11 +257,11 @@ def is_compiled(workspace: Workspace) -> Result:
     if times >= STEPS:
         return fail(
             looked_at=f"train.py, one epoch of {STEPS} steps",
-            expected="Python to walk through the network only while it is compiled",
-            found=f"{times} times, once a step and more",
+            expected="Python calls the network only while JAX compiles the step",
+            found=f"{times} calls, at least one for each step",
             next_step="TODO(3.7): return jax.jit(train_step, donate_argnums=0)",
         )
-    return ok(f"Python walks through the network {times} times in {STEPS} steps: the step is compiled")
+    return ok(f"Python calls the network {times} times in {STEPS} steps: the step is compiled")
 
 
 CHECKS = [
@@ -267,48 +269,48 @@ CHECKS = [
         "3.1",
         "the workspace has a platform for CUDA 11.8",
         (
-            "An older driver is a property of a machine, as in step 2.1.",
-            "A platform declares the least that the driver must support: here it is 11.8.",
+            "An older driver is a property of the machine, as in step 2.1.",
+            "A platform declares the CUDA version that the driver must at least support: here 11.8.",
             '{ name = "linux-64-cuda118", platform = "linux-64", cuda = "11.8" } in the list platforms',
         ),
         has_cuda118_platform,
     ),
     Check(
         "3.2",
-        "a feature asks for JAX built for CUDA 11.8",
+        "a feature requests JAX built for CUDA 11.8",
         (
-            "jaxlib for the CPU, for CUDA 11.8 and for CUDA 12 bear one name and one version. What tells them apart?",
-            "A dependency may be a table with a version and a build; the build may end in a star.",
+            "The builds of jaxlib for the CPU, CUDA 11.8 and CUDA 12 have the same name and version. How do they differ?",
+            "A dependency can be a table with a version and a build. The build can end in a star.",
             'jaxlib = { version = "0.4.*", build = "cuda118*" }, with jax, flax, optax, cuda-version and python 3.11',
         ),
         has_frozen_jax,
     ),
     Check(
         "3.3",
-        "an environment holds it, and one Python meets all its constraints",
+        "an environment contains it, and one version of Python meets all its constraints",
         (
-            "An environment has the default feature, too. What does that say about Python?",
-            "The pin of exercise 2 can stand in the features that need it instead of in [dependencies].",
+            "Every environment also contains the default feature. What does that feature require of Python?",
+            "You can move exercise 2's pin of Python from [dependencies] to the features that need it.",
             'python = "3.12.*" into the features cpu, cuda12 and jax; then cuda118-jax = ["cuda118"]',
         ),
         has_environment,
     ),
     Check(
         "3.4",
-        "the lock fits, holds the CUDA 11.8 build, and the other environments are as before",
+        "the lock is up to date, contains the CUDA 11.8 build, and leaves the other environments unchanged",
         (
-            "`pixi lock` keeps what still satisfies the manifest. What did you ask of the other environments?",
-            "git diff pixi.lock shows only additions where nothing else was touched.",
-            "Leave numpy and all others in [dependencies] as they are; what JAX needs goes into its feature.",
+            "`pixi lock` keeps what still satisfies the manifest. What did you change in the other environments?",
+            "If you changed nothing else, git diff pixi.lock shows only additions.",
+            "Leave numpy and the others in [dependencies] as they are. What JAX needs belongs in its feature.",
         ),
         is_locked,
     ),
     Check(
         "3.5",
-        "the script stops where the GPU that it was promised is missing",
+        "the script stops if the requested GPU is missing",
         (
-            "jax.devices()[0] is what JAX likes best. What did the environment promise?",
-            "`run` chooses and asserts, as in exercise 2.",
+            "jax.devices()[0] is JAX's own choice. Which device does the environment require?",
+            "`run` chooses and asserts the device, as in exercise 2.",
             "device = run.jax_device(), and run.assert_on(device, images=images, state=state)",
         ),
         insists_on_device,
@@ -317,8 +319,8 @@ CHECKS = [
         "3.6",
         "the same seed gives the same weights",
         (
-            "JAX keeps no random state. Where does randomness come from?",
-            "A key is made from a number, and the same key draws the same numbers.",
+            "JAX has no global random state. Where does the randomness come from?",
+            "A key is made from a number. The same key always gives the same random numbers.",
             "Net().init(jax.random.PRNGKey(seed), ...) in `begin`",
         ),
         is_reproducible,
@@ -327,8 +329,8 @@ CHECKS = [
         "3.7",
         "the training step is compiled",
         (
-            "Without jax.jit every operation goes to the device by itself, through Python.",
-            "A compiled function may also give up its old arguments, so that their memory is used again.",
+            "Without jax.jit, Python sends every operation to the device one at a time.",
+            "A compiled function can also give up its old arguments, so that their memory is reused.",
             "return jax.jit(train_step, donate_argnums=0)",
         ),
         is_compiled,

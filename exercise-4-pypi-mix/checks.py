@@ -21,12 +21,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # What has to come as wheels, with the versions of the solution. What PyPI calls torch is pytorch on conda-forge.
 WHEELS = {"torch": "==2.6.0", "torchvision": "==0.21.0"}
 CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "pytorch-gpu": "torch"}
-# conda packages that are a CUDA runtime, as the wheels bring one of their own.
+# Conda packages that belong to a CUDA runtime. The wheels bring their own.
 CUDA_RUNTIME = re.compile(r"cudatoolkit|cuda-cudart|libcublas|cudnn|libcudnn|nccl|libcufft|libcusparse|libcusolver")
 
 
 def mixed_environments(workspace: Workspace) -> list[tuple[str, Platform]]:
-    """(environment, platform) where torch is asked for as a PyPI package. Names of environments are free."""
+    """Pairs (environment, platform) that request torch from PyPI. Environments may have any name."""
     return [
         (environment.name, platform)
         for environment in workspace.manifest.environments.values()
@@ -36,7 +36,7 @@ def mixed_environments(workspace: Workspace) -> list[tuple[str, Platform]]:
 
 
 def declared_indexes(workspace: Workspace, environment: str, platform) -> dict[str, tuple[str, ...]]:
-    """Where each PyPI package of an environment may come from; under the empty name, those that none is named for."""
+    """The indexes that each PyPI package may come from; those under the empty name are for all other packages."""
     found = [f.pypi_options for f in workspace.manifest.environments[environment].features if f.pypi_options]
     found += [workspace.manifest.pypi_options] if workspace.manifest.pypi_options else []
     first = next((options.index_url for options in found if options.index_url), DEFAULT_INDEX)
@@ -49,7 +49,7 @@ def declared_indexes(workspace: Workspace, environment: str, platform) -> dict[s
 
 
 def index_variant(urls: tuple[str, ...]) -> str | None:
-    """The CUDA variant that an index or a wheel of PyTorch's is for, as in cu124 or cpu."""
+    """The variant that an index or a wheel of PyTorch is for, such as cu124 or cpu."""
     return next((found[1] for url in urls if (found := re.search(r"/whl/(?:test/|nightly/)?(cu\d+|cpu)\b", url))), None)
 
 
@@ -68,12 +68,16 @@ def has_cuda_index(workspace: Workspace) -> Result:
         declared = declared_indexes(workspace, name, platform)
         variants[name] = index_variant(declared.get("torch", declared[""]))
         if not (variants[name] or "").startswith("cu"):
-            found = f"the one for {variants[name]}" if variants[name] else "none: torch comes from where all wheels do"
+            found = (
+                f"the one for {variants[name]}"
+                if variants[name]
+                else "none: torch comes from the same index as all other wheels"
+            )
             return fail(
-                looked_at=f"the index that torch comes from in {name}",
-                expected="PyTorch's own index for a CUDA, as in .../whl/cu124",
+                looked_at=f"the index of torch in {name}",
+                expected="PyTorch's index for a CUDA version, such as .../whl/cu124",
                 found=found,
-                next_step="index-url in [feature.pypi-mixed.pypi-options], ending in /whl/cu124",
+                next_step="set index-url in [feature.pypi-mixed.pypi-options] to an address that ends in /whl/cu124",
             )
     return ok(", ".join(f"{name}: {variant}" for name, variant in variants.items()))
 
@@ -99,7 +103,7 @@ def is_pinned(workspace: Workspace) -> Result:
 
 
 def has_one_source_each(workspace: Workspace) -> Result:
-    """By what is asked for: torch and torchvision as wheels, the rest from conda-forge, nothing from both."""
+    """torch and torchvision are requested as wheels, the rest from conda-forge, and nothing from both."""
     pairs = mixed_environments(workspace)
     if not pairs:
         return has_cuda_index(workspace)
@@ -112,7 +116,7 @@ def has_one_source_each(workspace: Workspace) -> Result:
             wheel = CONDA_NAMES.get(both[0], both[0])
             return fail(
                 looked_at=where,
-                expected="each package from one world",
+                expected="each package from one source",
                 found=f"{both[0]} from conda-forge and {wheel} from PyPI: conda is solved first "
                 "and wins, so the wheel would not be installed",
                 next_step=f"keep {both[0]} in one of the two tables",
@@ -122,21 +126,21 @@ def has_one_source_each(workspace: Workspace) -> Result:
                 looked_at=where,
                 expected="torch and torchvision as wheels",
                 found=f"{found} from conda-forge, which brings pytorch along",
-                next_step=f'{CONDA_NAMES.get(found, found)} = "==..." in the pypi-dependencies alone',
+                next_step=f'{CONDA_NAMES.get(found, found)} = "==..." in the pypi-dependencies only',
             )
         for package in ("python", "numpy"):
             if package not in conda:
                 return fail(
                     looked_at=where,
                     expected=f"{package} from conda-forge",
-                    found="not asked for there",
+                    found="not requested there",
                     next_step=f"pixi add --no-install {package}",
                 )
-    return ok("no package is asked of both worlds")
+    return ok("no package is requested from both sources")
 
 
 def pypi_names(package: LockedPackage) -> set[str]:
-    """What a locked conda package is called on PyPI: as the lock says, else by the same name."""
+    """The PyPI names of a locked conda package: those in the lock, otherwise its own name."""
     if package.purls is not None:
         names = {purl.split("/", 1)[1].split("@")[0].split("?")[0] for purl in package.purls if "/" in purl}
         return {str(canonicalize_name(name)) for name in names}
@@ -157,9 +161,9 @@ def is_locked(workspace: Workspace) -> Result:
         if both := sorted(wheels.keys() & conda.keys()):
             return fail(
                 looked_at=where,
-                expected="no package from both worlds",
+                expected="no package from both sources",
                 found=f"{both[0]} as {conda[both[0]]} and as a wheel",
-                next_step=f"keep {both[0]} in one of the two tables, then pixi lock",
+                next_step=f"keep {both[0]} in one of the two tables, then run pixi lock",
             )
         if "torch" not in wheels:
             found = f"{conda['torch']} from conda-forge" if "torch" in conda else "none"
@@ -167,7 +171,7 @@ def is_locked(workspace: Workspace) -> Result:
                 looked_at=f"torch in {where}",
                 expected="a wheel",
                 found=found,
-                next_step="take what needs pytorch out of the conda dependencies",
+                next_step="remove what depends on pytorch from the conda dependencies",
             )
         variant = re.search(r"\bcu\d+\b", f"{wheels['torch'].version} {wheels['torch'].url}")
         if not variant:
@@ -175,7 +179,7 @@ def is_locked(workspace: Workspace) -> Result:
                 looked_at=f"torch in {where}",
                 expected="a wheel for CUDA (+cu124)",
                 found=str(wheels["torch"].version),
-                next_step="take it from PyTorch's index for that CUDA, then pixi lock",
+                next_step="take it from PyTorch's index for that CUDA, then run pixi lock",
             )
         declared = declared_indexes(workspace, name, platform)
         known = {url.rstrip("/") for urls in declared.values() for url in urls}
@@ -184,7 +188,7 @@ def is_locked(workspace: Workspace) -> Result:
                 return fail(
                     looked_at=f"{wheel.name} in {where}",
                     expected="a sha256",
-                    found="none: any file of that name would do",
+                    found="none, so any file of that name would be accepted",
                     next_step="rm pixi.lock && pixi lock",
                 )
             if wheel.index and wheel.index.rstrip("/") not in known:
@@ -197,20 +201,22 @@ def is_locked(workspace: Workspace) -> Result:
         if second := next((p for p in packages if p.kind != "pypi" and CUDA_RUNTIME.fullmatch(p.name)), None):
             return fail(
                 looked_at=where,
-                expected="one CUDA runtime, that of the wheels",
-                found=f"{second} from conda-forge beside it",
-                next_step=f"find who asks for it: pixi tree -e {name} -i {second.name}",
+                expected="only the CUDA runtime of the wheels",
+                found=f"also {second} from conda-forge",
+                next_step=f"find the package that depends on it: pixi tree -e {name} -i {second.name}",
             )
-    return ok(f"torch {wheels['torch'].version}: {len(wheels)} wheels, each with its sha256; nothing from both worlds")
+    return ok(
+        f"torch {wheels['torch'].version}: {len(wheels)} wheels, each with its sha256; no package from both sources"
+    )
 
 
 QUICK_RUN = ("--data", "digits", "--epochs", "1", "--device", "cpu")
-NEAR, FAR = 3e-7, 3e-4  # relative shifts of logits: rounding makes the first, another network or TF32 the second
+NEAR, FAR = 3e-7, 3e-4  # relative differences: the first is typical of rounding, the second of TF32 or another network
 
 
 def shift_logits(run: Path, target: Path, relative: float) -> Path:
-    """A copy of a prediction whose logits lie off by that much of each image's largest, with a record that fits."""
-    import numpy as np  # here, since the checks of manifest and lock are asked in environments without it, too
+    """A copy of a prediction whose logits differ by `relative` times the image's largest one, with a record to match."""
+    import numpy as np  # here, since the checks of manifest and lock also run in environments without NumPy
 
     from workshop.runs import weights
 
@@ -247,9 +253,7 @@ def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
         if module := trainings.missing_framework(run):
             return skip(f"{module} is not in this environment")
         if run.returncode != 0:
-            return fail(
-                looked_at=script, expected="a run that ends well", found=trainings.failure_reason(run), next_step=advice
-            )
+            return fail(looked_at=script, expected="exit code 0", found=trainings.failure_reason(run), next_step=advice)
     for word, relative, exit_code in (("rounding", NEAR, 0), ("another network's error", FAR, 1)):
         other = shift_logits(here, workspace.scratch / f"shifted-{exit_code}", relative)
         folder = workspace.scratch / f"compared-{exit_code}"
@@ -269,7 +273,7 @@ def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
             elif exit_code == 1 and "OUTSIDE" in run.stdout:
                 next_step = "outside the tolerance, end with exit code 1, as the starter does: raise SystemExit(1)"
             return fail(
-                looked_at=f"predict.py --compare with logits that are off by {relative:g} of the largest ({word})",
+                looked_at=f"predict.py --compare with logits that differ by {relative:g} of the largest one ({word})",
                 expected=f"{'inside' if exit_code == 0 else 'outside'} the tolerance, exit code {exit_code}",
                 found=f"exit code {run.returncode}: {(run.stdout.strip().splitlines() or [trainings.failure_reason(run)])[-1][:120]}",
                 next_step=next_step,
@@ -278,60 +282,60 @@ def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
     if len(reason.split()) < 5 or "TODO" in reason:
         return fail(
             looked_at="the reason of the tolerance, in run.json",
-            expected="a sentence that says where the number comes from",
+            expected="a sentence that explains where the number comes from",
             found=repr(reason),
             next_step="TODO(4.5): REASON = ...",
         )
-    return ok(f"logits off by {NEAR:g} are inside the tolerance, by {FAR:g} outside; its reason is given")
+    return ok(f"a difference of {NEAR:g} is inside the tolerance, one of {FAR:g} is outside; the reason is given")
 
 
 CHECKS = [
     Check(
         "4.1",
-        "torch comes from PyTorch's own index for a CUDA",
+        "torch comes from PyTorch's own index for a CUDA version",
         (
-            "The same version of torch is built for the CPU and for several CUDAs. What tells an index of wheels which?",
-            "PyTorch has an index for each variant; the starter names the one for the CPU.",
+            "The same version of torch is built for the CPU and for several CUDA versions. How do you select one?",
+            "PyTorch has an index for each variant; the starter uses the one for the CPU.",
             "[feature.pypi-mixed.pypi-options] with an index-url that ends in /whl/cu124",
         ),
         has_cuda_index,
     ),
     Check(
         "4.2",
-        "torch and torchvision are pinned to one version each",
+        "torch and torchvision are each pinned to an exact version",
         (
-            "A star is whatever is newest on the day of the lock. Which two packages must fit each other exactly?",
-            "torchvision is compiled against one torch: 0.21.0 against 2.6.0.",
+            "A star means the newest version on the day of the lock. Which two packages must match exactly?",
+            "Each torchvision is compiled against one version of torch: 0.21.0 against 2.6.0.",
             'torch = "==2.6.0" and torchvision = "==0.21.0"',
         ),
         is_pinned,
     ),
     Check(
         "4.3",
-        "each package is asked of one world: torch and torchvision of PyPI, the rest of conda-forge",
+        "each package has one source: PyPI for torch and torchvision, conda-forge for the rest",
         (
-            "conda is solved first. What becomes of a wheel that conda provides already?",
-            "Look for names that stand under dependencies and under pypi-dependencies.",
+            "The conda packages are solved first. What happens to a wheel that conda already provides?",
+            "Look for names that appear in both dependencies and pypi-dependencies.",
             "Remove torchvision from [feature.pypi-mixed.dependencies] and numpy from the pypi-dependencies.",
         ),
         has_one_source_each,
     ),
     Check(
         "4.4",
-        "the lock fits, with wheels for CUDA, a sha256 on each, and nothing from both worlds",
+        "the lock is up to date, with CUDA wheels, a sha256 for each, and no package from both sources",
         (
-            "`pixi lock` writes it; the wheels stand at the end of an environment's list.",
+            "`pixi lock` writes it. The wheels are at the end of each environment's list.",
             "`pixi list -e pypi-mixed --platform linux-64-cuda12` shows the kind of every package.",
-            "If there is a package cuda-cudart or cudnn of kind conda, something still asks conda-forge for a GPU build.",
+            "If cuda-cudart or cudnn has the kind conda, something still requests a GPU build from conda-forge.",
         ),
         is_locked,
     ),
     Check(
         "4.5",
-        "a comparison tells rounding from a real difference, and says why",
+        "the comparison distinguishes rounding from a real difference, and gives the reason",
         (
-            "How many digits does float32 have, and how many numbers are added up in a logit?",
-            "Relative to the image's largest logit, rounding makes about 1e-6; TF32 or another network more than 1e-4.",
+            "How many digits does float32 have, and how many numbers are added up for one logit?",
+            "Relative to the image's largest logit, rounding gives about 1e-6; TF32 or another network gives more than 1e-4.",
             "TOLERANCE = 1e-5, and REASON = a sentence with the digits of float32 and the length of the sums",
         ),
         distinguishes_rounding_from_errors,

@@ -12,19 +12,19 @@ from workshop.support.rules import Finding, Rule, findings_of
 
 
 def container_files(workspace: Workspace, definitions: bool) -> list[Path]:
-    """The Dockerfiles, or the Apptainer definitions, of the folder."""
+    """The Dockerfiles of the folder, or its Apptainer definitions."""
     listed = [file for file in sorted(workspace.folder.iterdir()) if containers.is_container_file(file)]
     return [file for file in listed if containers.is_definition(file) == definitions]
 
 
 def advice_to_restore(workspace: Workspace, name: str) -> str:
-    """How a file that is missing comes to be there, in the exercise's own folder and elsewhere."""
+    """How to get a missing file: from git in the exercise's own folder, elsewhere by writing one."""
     own = (workspace.folder.parent / "exercise.toml").is_file()
     return f"git checkout -- {name}" if own else f"write one; exercise-5-container/solution/{name} is an example"
 
 
 def images_of(workspace: Workspace) -> list[Image]:
-    """The Dockerfile as it stands, and as it is for a GPU, where the manifest has such an environment for Linux."""
+    """The Dockerfile with its default environment and, if the manifest has one for Linux, with a GPU environment."""
     found = container_files(workspace, definitions=False)
     if not found:
         advice = advice_to_restore(workspace, "Dockerfile")
@@ -37,7 +37,7 @@ def images_of(workspace: Workspace) -> list[Image]:
             looked_at=found[0],
             expected="a pixi.toml in its folder or above it",
             found="none",
-            next_step="look at a Pixi workspace: workshop check 5 PATH",
+            next_step="workshop check 5 PATH  # the folder of a Pixi workspace",
         )
     if containers.environment_argument(image) is None:
         return [image]
@@ -47,7 +47,7 @@ def images_of(workspace: Workspace) -> list[Image]:
 
 
 def first_problem(found: list[Finding], summary: str) -> Result:
-    """The first of the findings, errors before advice, as a failed check; ok without any."""
+    """The first finding as a failed check, errors before advice; ok if there is none."""
     first = next(iter(sorted(found, key=lambda finding: finding.level != "error")), None)
     return ok(summary) if first is None else failed(first)
 
@@ -70,7 +70,7 @@ def bases_are_pinned(workspace: Workspace) -> Result:
 def installs_the_lock(workspace: Workspace) -> Result:
     images = images_of(workspace)
     found = [finding for image in images for finding in containers.lock_findings(image)]
-    return first_problem(found, f"pixi install --locked of {' or '.join(str(image.environment) for image in images)}")
+    return first_problem(found, f"pixi install --locked for {' or '.join(str(image.environment) for image in images)}")
 
 
 def last_stage_is_minimal(workspace: Workspace) -> Result:
@@ -80,15 +80,15 @@ def last_stage_is_minimal(workspace: Workspace) -> Result:
     ]
     found += [finding for image in images for finding in containers.last_stage_findings(image)]
     found += containers.content_findings(images[0])
-    return first_problem(found, f"the environment at its path, user {images[0].final_stage.user}, none of Pixi")
+    return first_problem(found, f"the environment at its original path, user {images[0].final_stage.user}, no Pixi")
 
 
 def is_activated(workspace: Workspace) -> Result:
     images = images_of(workspace)
     found = [finding for image in images for finding in containers.activation_findings(image)]
     found += containers.python_path_findings(images[0])
-    gpu = next((f", and for {image.environment} the host's driver" for image in images if image.required_cuda), "")
-    return first_problem(found, f"PATH, CONDA_PREFIX and the manifest's variables by ENV{gpu}")
+    gpu = next((f", and {image.environment} uses the host's driver" for image in images if image.required_cuda), "")
+    return first_problem(found, f"ENV sets PATH, CONDA_PREFIX and the manifest's variables{gpu}")
 
 
 def is_defined_for_apptainer(workspace: Workspace) -> Result:
@@ -112,14 +112,14 @@ def is_defined_for_apptainer(workspace: Workspace) -> Result:
     return first_problem(found, ", ".join(file.name for file in definitions))
 
 
-def job_answer(
+def job_result(
     job: Any, reading: Sequence[Rule[Any]], rehearsing: Sequence[Rule[Any]], summary: Callable[[], str]
 ) -> Result:
-    """The first problem of a job's files, or else of its rehearsed script."""
+    """The first problem of a job's files, otherwise of the rehearsal of its script."""
     for finding in findings_of([job], reading):
         return failed(finding)
     if not jobs.bash():
-        return skip("no bash here: a job script is tried on Linux or macOS")
+        return skip("this machine has no bash; job scripts are tested on Linux or macOS")
     for finding in findings_of([job], rehearsing):
         return failed(finding)
     return ok(summary())
@@ -130,18 +130,18 @@ def requests_resources(workspace: Workspace) -> Result:
 
     def summary() -> str:
         requested = f"{job.gpu}, {job.options['time']}, {job.memory}"
-        return f"{requested}; it insists on its GPU and fails when the training does"
+        return f"{requested}; the training requires its GPU, and the job fails if the training fails"
 
-    return job_answer(job, jobs.REQUEST_RULES, jobs.TRAINING_RULES, summary)
+    return job_result(job, jobs.REQUEST_RULES, jobs.TRAINING_RULES, summary)
 
 
 def resumes_after_time_limit(workspace: Workspace) -> Result:
     job = jobs.BatchJob(workspace.folder, workspace.scratch)
 
     def summary() -> str:
-        return f"{job.signal} reaches the training, 85 puts the job back, and it goes on from its checkpoint"
+        return f"{job.signal} reaches the training, exit code 85 requeues the job, and it continues from its checkpoint"
 
-    return job_answer(job, jobs.SIGNAL_RULES, jobs.END_RULES, summary)
+    return job_result(job, jobs.SIGNAL_RULES, jobs.END_RULES, summary)
 
 
 def has_task_for_each_seed(workspace: Workspace) -> Result:
@@ -152,45 +152,45 @@ def has_task_for_each_seed(workspace: Workspace) -> Result:
         seeds = [f"seed {task.value('--seed')} in {task.value('--output')}" for task in tasks]
         return f"{len(job.tasks)} tasks: {', '.join(seeds)}"
 
-    return job_answer(job, jobs.ARRAY_RULES, jobs.TASK_RULES, summary)
+    return job_result(job, jobs.ARRAY_RULES, jobs.TASK_RULES, summary)
 
 
 def resumes_after_eviction(workspace: Workspace) -> Result:
     job = jobs.CondorJob(workspace.folder, workspace.scratch)
 
     def summary() -> str:
-        return f"evicted, {job.run} comes back, and the job goes on from it; a message holds it"
+        return f"after an eviction {job.run} comes back and the job continues from it; an error puts the job on hold"
 
-    return job_answer(job, jobs.SUBMIT_RULES, jobs.SCRIPT_RULES, summary)
+    return job_result(job, jobs.SUBMIT_RULES, jobs.SCRIPT_RULES, summary)
 
 
 CHECKS = [
     Check(
         "5.1",
-        "images begin with images that are named by tag and by digest",
+        "every base image is named by tag and by digest",
         (
-            "Ask yourself which image `debian` is today, and which one it will be when you build again next year.",
-            "A digest is the sha256 of what the tag names now; it stands behind the tag, after an @.",
+            "Which image is `debian` today, and which one will it be when you build again next year?",
+            "A digest is the sha256 of the image that the tag names now. It follows the tag, after an @.",
             "ARG BASE_IMAGE=debian:13-slim@sha256:..., as `docker buildx imagetools inspect debian:13-slim` prints it",
         ),
         bases_are_pinned,
     ),
     Check(
         "5.2",
-        "Pixi installs one environment as it is locked, from files that are copied by name",
+        "Pixi installs one environment from the lock, and the files for it are copied by name",
         (
-            "What has to be there before Pixi can install, and what would be better left outside?",
-            "COPY pixi.toml pixi.lock ./ is enough. --locked stops where the lock does not fit; the name comes from ARG.",
+            "Which files does Pixi need for the installation, and which should stay outside?",
+            "COPY pixi.toml pixi.lock ./ is enough. --locked stops if the lock is out of date; the environment's name comes from ARG.",
             "ARG CONDA_OVERRIDE_CUDA=12.0, then RUN pixi install --locked --environment ${ENVIRONMENT}",
         ),
         installs_the_lock,
     ),
     Check(
         "5.3",
-        "the last stage holds the environment at its path, a user who is not root, and no Pixi",
+        "the last stage contains the environment at its original path, a user other than root, and no Pixi",
         (
-            "What of the first stage does a training need? What could somebody do with the rest?",
-            "A conda environment cannot be moved: COPY --from=build has the same path twice. Users and labels: by number, by ARG.",
+            "Which parts of the first stage does a training need? What could an attacker do with the rest?",
+            "A conda environment cannot be moved: COPY --from=build has the same path twice. Give the user as a number and the labels by ARG.",
             "FROM runtime-${ENVIRONMENT}, COPY --from=build /workshop/.pixi/envs/${ENVIRONMENT} /workshop/.pixi/envs/${ENVIRONMENT}, "
             "USER 1000:1000, HEALTHCHECK, LABEL org.opencontainers.image.revision=... workshop.lock.sha256=...",
         ),
@@ -198,10 +198,10 @@ CHECKS = [
     ),
     Check(
         "5.4",
-        "the environment is activated by ENV, on a GPU with the host's driver, and by no entry point",
+        "ENV activates the environment, on a GPU with the host's driver, without an entry point",
         (
-            "`apptainer exec image python` never meets the entry point. Which Python does it find?",
-            "PATH and CONDA_PREFIX name the environment; pixi.toml says under [activation.env] what else is set.",
+            "`apptainer exec image python` does not run the entry point. Which Python does it find?",
+            "PATH and CONDA_PREFIX name the environment; [activation.env] in pixi.toml lists what else is set.",
             "ENV CONDA_PREFIX=... PATH=.../bin:${PATH} PYTHONPATH=/workshop/common; in runtime-cuda12 ENV WORKSHOP_DEVICE=cuda "
             "NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility",
         ),
@@ -209,10 +209,10 @@ CHECKS = [
     ),
     Check(
         "5.5",
-        "an Apptainer definition gives the same environment, from the lock",
+        "an Apptainer definition builds the same environment from the lock",
         (
-            "It is the Dockerfile in other words: which of its lines has no counterpart in the definition yet?",
-            "From: by digest alone; pixi.lock in %files; a second Bootstrap: with %files from build; exports in %environment.",
+            "It does the same as the Dockerfile. Which lines of the Dockerfile have no counterpart in the definition yet?",
+            "From: takes a digest only; %files lists pixi.lock; a second Bootstrap: has %files from build; %environment exports.",
             "export CONDA_PREFIX=/workshop/.pixi/envs/{{ ENVIRONMENT }}, export PATH=$CONDA_PREFIX/bin:$PATH, "
             "export PYTHONPATH=/workshop/common in the %environment of the last stage; for cuda12 there WORKSHOP_DEVICE=cuda, and "
             "CONDA_OVERRIDE_CUDA=12.0 in %post",
@@ -221,7 +221,7 @@ CHECKS = [
     ),
     Check(
         "5.6",
-        "the batch script asks Slurm for a GPU, time and memory, and insists on the GPU",
+        "the batch script requests a GPU, time and memory from Slurm, and the training requires the GPU",
         (
             "Slurm gives you only what you request. Where does a batch script request resources?",
             "#SBATCH --gres, --time and --mem, above the first command; and the training must not fall back to the CPU.",
@@ -231,10 +231,10 @@ CHECKS = [
     ),
     Check(
         "5.7",
-        "told that its time is over, the job keeps its epoch, is queued again, and goes on from the checkpoint",
+        "before its time is over, the job finishes its epoch, is requeued, and continues from the checkpoint",
         (
-            "At its limit a job is killed. How can it hear of that before, and who has to tell the training?",
-            "--signal=B:USR1@120 tells the batch script; bash hears it in `wait`, which then ends, before the training: wait again.",
+            "Slurm kills a job at its time limit. How can the job be warned in time, and what must warn the training?",
+            "--signal=B:USR1@120 sends a signal to the batch script. It ends bash's `wait` before the training ends: wait again.",
             "train.sh & training=$!; trap 'signal_received=yes; kill $training' USR1; while kill -0 $training; do code=0; wait $training || code=$?; done; "
             "if the signal came and the code is 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
         ),
@@ -242,20 +242,20 @@ CHECKS = [
     ),
     Check(
         "5.8",
-        "an array trains one seed in each task",
+        "each task of an array trains with its own seed",
         (
-            "Four seeds are four jobs that differ by one number. Which variable holds it?",
-            "#SBATCH --array=0-3 starts four tasks; each has its own SLURM_ARRAY_TASK_ID, and needs a folder and a log of its own.",
+            "Four seeds are four jobs that differ in one number. Which variable contains it?",
+            "#SBATCH --array=0-3 starts four tasks. Each has its own SLURM_ARRAY_TASK_ID and needs its own folder and log.",
             "export SEED=$SLURM_ARRAY_TASK_ID RUN=...-seed$SLURM_ARRAY_TASK_ID, and --output=slurm-%A-seed%a.log",
         ),
         has_task_for_each_seed,
     ),
     Check(
         "5.9",
-        "on HTCondor the job gets a GPU that fits, and its checkpoint survives an eviction",
+        "on HTCondor the job gets a suitable GPU, and its checkpoint survives an eviction",
         (
-            "HTCondor's machines share no disk: what is not listed neither travels there nor comes back.",
-            "request_gpus with a capability; transfer_output_files; checkpoint_exit_code; and when shall files come back?",
+            "HTCondor's machines share no disk: only the files that you list are copied to the machine and back.",
+            "request_gpus with a capability; transfer_output_files; checkpoint_exit_code; and when are the files copied back?",
             "transfer_output_files = results, when_to_transfer_output = ON_EXIT_OR_EVICT, checkpoint_exit_code = 85, on_exit_hold = ExitBySignal == false && ExitCode == 1",
         ),
         resumes_after_eviction,

@@ -380,7 +380,7 @@ def test_two_worlds_and_two_runtimes_in_a_lock_are_found(learner, tmp_path):
         (dataclasses.replace(numpy, name="cuda-cudart"), "one CUDA runtime"),
         (
             dataclasses.replace(numpy, name="py-triton", purls=("pkg:pypi/triton?source=x",)),
-            "no package from both worlds",
+            "no package from both sources",
         ),
     ):
         packages = workspace.lock.environments[place].packages | {"linux-64-cuda12": (*held, extra)}

@@ -13,18 +13,18 @@ GROUP = 'test = { features = ["test"], solve-group = "default" }'
 MISTAKES = {
     "Linux alone": (
         "1.1",
-        "linux-64: nothing like osx-arm64, win-64",
+        "linux-64; missing, for example: osx-arm64, win-64",
         [("pixi.toml", '"linux-64", "linux-aarch64", "osx-arm64", "win-64"', '"linux-64"')],
     ),
-    "no Windows": ("1.1", "nothing like win-64", [("pixi.toml", ', "win-64"', "")]),
+    "no Windows": ("1.1", "missing, for example: win-64", [("pixi.toml", ', "win-64"', "")]),
     "broken TOML": ("1.1", "table declaration", [("pixi.toml", "[environments]", "[environments")]),
-    "no pytest": ("1.2", "default, test: none has it", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
+    "no pytest": ("1.2", "default, test: none of them contains it", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
     "pytest for everybody": (
         "1.2",
         "pytest among the dependencies of every environment",
         [("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\npytest = ">=8"')],
     ),
-    "no environment to test in": ("1.3", "default: no such two", [("pixi.toml", GROUP, "")]),
+    "no environment to test in": ("1.3", "default: no such pair", [("pixi.toml", GROUP, "")]),
     "no solve group": ("1.3", "default: default, test: none", [("pixi.toml", GROUP, 'test = ["test"]')]),
     "two solve groups": (
         "1.3",
@@ -33,7 +33,7 @@ MISTAKES = {
     ),
     "what is tested is not there where it is tested": (
         "1.3",
-        "default, test: no such two",
+        "default, test: no such pair",
         [("pixi.toml", GROUP, GROUP.replace(" }", ", no-default-feature = true }"))],
     ),
     "the two in two groups that are named": (
@@ -104,7 +104,7 @@ MISTAKES = {
     ),
     "limits that are no numbers": (
         "1.7",
-        "none that is a number",
+        "no finite value",
         [
             (
                 "exclusion.py",

@@ -37,7 +37,7 @@ def without(folder, package):
 MISTAKES = {
     "no CUDA platform": (
         "2.1",
-        "none declares cuda",
+        "none of them declares cuda",
         [("pixi.toml", CUDA_PLATFORMS, ""), ("pixi.toml", THEIR_NAMES, 'platforms = ["linux-64"]')],
     ),
     "CUDA 11 platform": ("2.1", "cuda = 11.8", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
@@ -90,7 +90,7 @@ MISTAKES = {
     ),
     "every environment made for a GPU": (
         "2.3",
-        'WORKSHOP_DEVICE = "cuda" on activation',
+        'activation sets WORKSHOP_DEVICE = "cuda"',
         [("pixi.toml", "[feature.cpu]\n", '[activation.env]\nWORKSHOP_DEVICE = "cuda"\n\n[feature.cpu]\n')],
     ),
     "a task that only names the script": (

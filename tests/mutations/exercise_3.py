@@ -73,12 +73,12 @@ MISTAKES = {
     "the lock of the starter": ("3.4", "cuda118", [lock_of_the_starter]),
     "another package for the environments that were there": (
         "3.4",
-        "1 gone and 1 new: rich ",
+        "1 removed and 1 added: rich ",
         [change_a_locked_package],
     ),
     "a package more for the environments that were there": (
         "3.4",
-        "0 gone and ",
+        "0 removed and ",
         [("pixi.toml", 'pytorch-cpu = ">=2.5,<3"', 'pytorch-cpu = ">=2.5,<3"\njsonpatch = ">=1.33"'), lock_anew],
     ),
     "an environment that is gone": (

@@ -64,7 +64,7 @@ MISTAKES = {
     "a stale lock": ("4.4", "==1.13.3", [("pixi.toml", 'sympy = "==1.13.1"', 'sympy = "==1.13.3"')]),
     "a wheel without a hash": (
         "4.4",
-        "any file of that name would do",
+        "any file of that name would be accepted",
         [lambda folder: last_wheel(folder, "sha256:", "")],
     ),
     "a wheel from another index": ("4.4", "whl/cu1242", [lambda folder: last_wheel(folder, "index:", "2\n")]),

@@ -44,7 +44,7 @@ def problem_with_gpu_request(workspace: Workspace, advice: str) -> Result | None
             return None
         expected = "a run on a GPU, or a message and exit code 1 where there is none"
         return fail(
-            looked_at=looked_at, expected=expected, found="it trained on the CPU and said nothing", next_step=advice
+            looked_at=looked_at, expected=expected, found="it trained on the CPU without a message", next_step=advice
         )
     if "Traceback" in run.stderr or "GPU" not in run.stderr:
         return fail(
@@ -65,9 +65,9 @@ def action_on_simulated_gpu(workspace: Workspace, folder: Path, requested: str, 
         "train.py", *QUICK, "--output", str(folder), "--device", requested, patches=[gpu], WORKSHOP_DEVICE=""
     )
     if run.returncode == 0:
-        return f"train on {read_record(folder)['device'].get('type')}"
+        return f"trains on {read_record(folder)['device'].get('type')}"
     broken = "Traceback" in run.stderr and "AssertionError" not in run.stderr
-    return f"break: {failure_reason(run)}" if broken else "stop"
+    return f"breaks: {failure_reason(run)}" if broken else "stops"
 
 
 def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[Patch] = ()) -> Result:
