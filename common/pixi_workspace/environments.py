@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,12 @@ def look(path: Path) -> tuple[manifests.Manifest, list[Place]]:
     return manifest, found
 
 
-def about(place: Place, installed: int | None) -> dict[str, Any]:
-    """Everything about one environment on one platform, for machines; the keys stay."""
+def about(place: Place, installed: int | None, beside: Iterable[Place] = ()) -> dict[str, Any]:
+    """Everything about one environment on one platform, for machines; the keys stay.
+
+    beside: every environment on every platform of the workspace.
+    """
+    beside = list(beside)
     size, unknown = needs.download(place)
     lowest, built = needs.lowest_cuda(place), needs.built_for(place)
     return {
@@ -59,8 +64,16 @@ def about(place: Place, installed: int | None) -> dict[str, Any]:
         "download_bytes": size,
         "download_unknown": unknown,
         "installed_bytes": installed,
-        "odd": needs.oddities(place),
+        "built_on_installation": [
+            {"name": p.name, "version": p.version, "why": why} for p, why in needs.source_archives(place, beside)
+        ],
+        "odd": needs.oddities(place, same_environment(place, beside)),
     }
+
+
+def same_environment(place: Place, beside: Iterable[Place]) -> list[Place]:
+    """The environment of `place` on its other platforms."""
+    return [other for other in beside if other.environment == place.environment and other.platform != place.platform]
 
 
 def asked(place: Place) -> dict[str, str]:

@@ -8,15 +8,16 @@ has its say.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from rattler import Version, VersionSpec
 
 from pixi_workspace import lock as locks
 from pixi_workspace import platforms
 from pixi_workspace.lock import Lock, LockedPackage
-from pixi_workspace.manifest import Manifest
+from pixi_workspace.manifest import Manifest, conda_specs, pypi_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, major_minor
 
@@ -33,6 +34,22 @@ WORDS = {
 }
 # What the neural networks run on. One of them built for the CPU, and none for CUDA, makes an environment for the CPU.
 FRAMEWORKS = ("pytorch", "torch", "jaxlib", "tensorflow", "tensorflow-base")
+# NVIDIA's own libraries depend on `cuda-version` as well. They are what a build for CUDA uses, not a build for CUDA.
+NVIDIA_LIBRARIES = re.compile(
+    r"cuda-.*|cudatoolkit|cudnn|nccl|cutensor|cusparselt|nvcomp|"
+    r"lib(cu(blas|dnn|dss|fft|file|pti|rand|solver|sparse|tensor)|magma|nv(fatbin|jitlink|jpeg|ptxcompiler|shmem)|npp).*"
+)
+# What overwrites each other's files if it is installed by conda and as a wheel: conda's names, and the wheel's.
+SAME_FILES = (
+    (("pytorch", "libtorch"), r"torch"),
+    (("cudnn", "libcudnn"), r"nvidia-cudnn(-cu\d+)?"),
+    (("nccl",), r"nvidia-nccl(-cu\d+)?"),
+    (("jaxlib",), r"jaxlib"),
+    (("tensorflow", "tensorflow-base"), r"tensorflow(-cpu)?"),
+)
+SOURCE_ARCHIVES = (".tar.gz", ".zip", ".tar.bz2", ".tgz")
+MUCH_OLDER = timedelta(days=548)  # 18 months
+MANY_MINORS = 4  # releases of a framework between two platforms, where no dates are known
 # Where a machine runs programs of another architecture too, Pixi takes those platforms after its own.
 ALSO_RUNS = {"osx-arm64": ("osx-64",), "win-arm64": ("win-64",)}
 # The driver that came with each CUDA toolkit on x86-64 Linux, which is the oldest that supports all of this CUDA:
@@ -69,11 +86,15 @@ MINOR_VERSION_COMPATIBILITY = {"11": "450.80.02", "12": "525.60.13", "13": "580.
 
 @dataclass(frozen=True)
 class Place:
-    """One environment on one platform, and what is locked for it (nothing: the lock does not have it)."""
+    """One environment on one platform, and what is locked for it (nothing: the lock does not have it).
+
+    required: the names of packages that the manifest itself requires there.
+    """
 
     environment: str
     platform: Platform
     packages: tuple[LockedPackage, ...]
+    required: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -87,11 +108,14 @@ class Need:
 
 def places(manifest: Manifest, lock: Lock) -> list[Place]:
     """Every environment on every platform that it has, in the manifest's order. `lock` is aligned to the manifest."""
-    return [
-        Place(environment.name, platform, locks.packages(lock, environment.name, platform))
-        for environment in manifest.environments.values()
-        for platform in platforms_of(manifest, environment.features)
-    ]
+    found = []
+    for environment in manifest.environments.values():
+        for platform in platforms_of(manifest, environment.features):
+            required = conda_specs(manifest, environment.name, platform).keys()
+            required |= pypi_specs(manifest, environment.name, platform).keys()
+            packages = locks.packages(lock, environment.name, platform)
+            found.append(Place(environment.name, platform, packages, frozenset(required)))
+    return found
 
 
 def declared(platform: Platform) -> list[Need]:
@@ -126,6 +150,17 @@ def glibc_of_wheel(url: str) -> str | None:
     found = [f"{a}.{b}" for a, b in re.findall(r"manylinux_(\d+)_(\d+)_", url)]
     found += [glibc for name, glibc in older.items() if f"{name}_" in url]
     return min(found, key=Version) if found else None
+
+
+def wheel_for_glibc(place: Place) -> LockedPackage | None:
+    """The wheel that needs the newest glibc, if it needs a newer one than all conda packages."""
+    wheels = [(Version(glibc), p) for p in place.packages if p.kind == "pypi" and (glibc := glibc_of_wheel(p.url))]
+    if not wheels:
+        return None
+    newest, wheel = max(wheels, key=lambda pair: pair[0])
+    of_conda = [n for n in asked_by_packages(place) if n.virtual == "__glibc" and n.who != str(wheel)]
+    highest = least([need for need in of_conda if need.who not in {str(p) for _, p in wheels}])
+    return wheel if highest is None or newest > Version(highest) else None
 
 
 def meets(have: str | None, version: str) -> bool:
@@ -176,8 +211,10 @@ def lowest_cuda(place: Place) -> str | None:
 def variant(package: LockedPackage) -> str | None:
     """`cpu`, `cuda 12.9` or `cuda` (which one is not said) for a package that is built for either, None for others."""
     text = package.build
-    if package.kind == "pypi":  # torch 2.6.0+cu124
+    if package.kind == "pypi":  # torch 2.6.0+cu124, cupy-cuda12x
         text = (package.version or "").partition("+")[2].replace("cu", "cuda", 1)
+        if named := re.fullmatch(r"(?!nvidia-).+-cuda(\d+)x", package.name.lower()):
+            text = f"cuda{named[1]}"
     found = re.match(r"(?:.*_)?(cpu|cuda|gpu)_?(\d+\.\d+|\d+)?", text)
     if not found:
         return None
@@ -187,6 +224,13 @@ def variant(package: LockedPackage) -> str | None:
     if "." not in digits and len(digits) > 2:
         digits = f"{digits[:2]}.{digits[2:]}"
     return f"cuda {digits}".strip()
+
+
+def depends_on_cuda(package: LockedPackage) -> bool:
+    """Whether a conda package needs CUDA although its build string does not contain the word, as CuPy does."""
+    if NVIDIA_LIBRARIES.fullmatch(package.name.lower()):
+        return False
+    return any(text.split(" ")[0] in ("cuda-version", "__cuda", "cudatoolkit") for text in package.depends)
 
 
 def variants(place: Place) -> list[tuple[LockedPackage, str]]:
@@ -204,6 +248,8 @@ def variants(place: Place) -> list[tuple[LockedPackage, str]]:
         kind = variant(package)
         if kind is None and package.kind == "pypi" and package.name in beside:
             kind = f"cuda {toolkit(place) or ''}".strip() if beside[package.name] else "cpu"
+        if kind is None and depends_on_cuda(package):
+            kind = f"cuda {toolkit(place) or ''}".strip()
         if kind:
             found.append((package, kind))
     return sorted(found, key=lambda pair: (pair[0].name not in FRAMEWORKS, pair[0].name))
@@ -234,8 +280,11 @@ def driver_for(cuda: str) -> str | None:
     return LINUX_DRIVERS[min(rows, key=Version)] if rows else None
 
 
-def oddities(place: Place) -> list[str]:
-    """What would surprise on a machine, in a word that nobody overlooks; empty where all is as it seems."""
+def oddities(place: Place, beside: Iterable[Place] = ()) -> list[str]:
+    """What would surprise on a machine, in a word that nobody overlooks; empty where all is as it seems.
+
+    beside: the same environment on other platforms.
+    """
     found = []
     kinds = variants(place)
     frameworks = {str(package): kind for package, kind in kinds if package.name in FRAMEWORKS}
@@ -244,7 +293,12 @@ def oddities(place: Place) -> list[str]:
     if cuda and frameworks and not any(kind.startswith("cuda") for kind in frameworks.values()):
         named = ", ".join(frameworks)
         found.append(f"CPU BUILD on a platform with CUDA {cuda}: {named}; nothing here would use the GPU")
-    if with_cuda and not cuda:
+    if with_cuda and not cuda and with_cuda[0].kind == "pypi":
+        found.append(
+            f"CUDA WHEEL on a platform that declares no CUDA: {with_cuda[0]}; a wheel cannot require a driver, so Pixi "
+            "downloads it and its CUDA libraries on machines without one too"
+        )
+    elif with_cuda and not cuda:
         found.append(
             f"CUDA BUILD on a platform that declares no CUDA: {with_cuda[0]}; it is installed on machines without a "
             "driver too, and a solver that knows of no driver may take a build of years ago"
@@ -252,6 +306,83 @@ def oddities(place: Place) -> list[str]:
     built = built_for(place)
     if cuda and built and major_minor(built)[0] > major_minor(cuda)[0] and not least_of_packages(place, built):
         found.append(f"BUILT FOR CUDA {built} on a platform that lets in drivers of CUDA {cuda}: they cannot run it")
+    return found + _twice(place) + _much_older(place, beside)
+
+
+def _twice(place: Place) -> list[str]:
+    """Packages that conda and a wheel bring, one over the files of the other."""
+    found = []
+    for conda_names, wheel_name in SAME_FILES:
+        conda = next((p for name in conda_names for p in place.packages if p.kind == "conda" and p.name == name), None)
+        wheel = next((p for p in place.packages if p.kind == "pypi" and re.fullmatch(wheel_name, p.name.lower())), None)
+        if conda and wheel:
+            found.append(
+                f"TWICE: {conda} from conda and the wheel {wheel}; the one that is installed or loaded last wins. "
+                "Keep one of them"
+            )
+    return found
+
+
+def _much_older(place: Place, beside: Iterable[Place]) -> list[str]:
+    """Packages that the manifest requires, locked in a release that is much older than on another platform."""
+    older = []
+    for package in sorted(place.packages, key=lambda p: (p.name not in FRAMEWORKS, p.name)):
+        if package.name.lower() not in place.required and package.name not in FRAMEWORKS:
+            continue
+        newer = [
+            (other.platform.name, p)
+            for other in beside
+            for p in other.packages
+            if p.kind == package.kind and p.name == package.name and _is_much_newer(p, package)
+        ]
+        if newer:
+            name, there = max(newer, key=lambda pair: major_minor(pair[1].version or "0"))
+            older.append(f"{package.name} {package.version}{_month(package)}, {there.version}{_month(there)} on {name}")
+    if not older:
+        return []
+    more = f", and {len(older) - 3} more" if len(older) > 3 else ""
+    return [f"MUCH OLDER than on other platforms: {'; '.join(older[:3])}{more}; the same script may behave differently"]
+
+
+def _is_much_newer(one: LockedPackage, other: LockedPackage) -> bool:
+    ours, theirs = major_minor(one.version or "0"), major_minor(other.version or "0")
+    if ours <= theirs:
+        return False
+    if one.timestamp and other.timestamp:
+        return one.timestamp - other.timestamp > MUCH_OLDER
+    return one.name in FRAMEWORKS and (ours[0] > theirs[0] or ours[1] - theirs[1] >= MANY_MINORS)
+
+
+def _month(package: LockedPackage) -> str:
+    return f" of {package.timestamp:%Y-%m}" if package.timestamp else ""
+
+
+def source_archives(place: Place, beside: Iterable[Place] = ()) -> list[tuple[LockedPackage, str]]:
+    """PyPI packages that are built on installation, each with the reason as far as the lock tells it.
+
+    beside: other environments and platforms of the same lock, which may hold wheels of the same release.
+    """
+    found = []
+    for package in place.packages:
+        if package.kind != "pypi" or not package.url.split("#")[0].split("?")[0].endswith(SOURCE_ARCHIVES):
+            continue
+        wheels = {
+            p.url: p
+            for other in beside
+            for p in other.packages
+            if p.kind == "pypi" and (p.name, p.version) == (package.name, package.version) and p.url.endswith(".whl")
+        }
+        libc = place.platform.version_of("__glibc")
+        linux = [url for url in wheels if re.search(r"manylinux", url)] if libc else []
+        need = min((glibc for url in linux if (glibc := glibc_of_wheel(url))), key=Version, default=None)
+        if need and libc and Version(need) > Version(libc):
+            why = f"its wheel needs glibc {need}, and the platform promises {libc}"
+        elif wheels:
+            tags = ", ".join(sorted({url.rsplit("/", 1)[-1].removesuffix(".whl").split("-", 2)[-1] for url in wheels}))
+            why = f"no wheel for this platform; the lock holds {tags} elsewhere"
+        else:
+            why = "its index has no wheel for this platform and Python"
+        found.append((package, why))
     return found
 
 

@@ -45,9 +45,9 @@ def environments(path: str, as_json: bool) -> int:
     manifest, found = environments_of.look(Path(path))
     folder = manifest.path.parent
     sizes = {place.environment: disk.installed(folder, place.environment) for place in found}
-    odd = any(needs.oddities(place) for place in found)
+    odd = any(_oddities(place, found) for place in found)
     if as_json:
-        listed = [environments_of.about(place, sizes[place.environment]) for place in found]
+        listed = [environments_of.about(place, sizes[place.environment], found) for place in found]
         print(json.dumps({"odd": odd, "environments": listed}, indent=2))
     else:
         report.print_lines(lines(found, sizes))
@@ -58,7 +58,7 @@ def lines(found: list[Place], sizes: dict[str, int | None]) -> list[str]:
     """The report; environments of which everything is the same (one solve group) stand together."""
     blocks: dict[str, list[str]] = {}
     for name in dict.fromkeys(place.environment for place in found):
-        text = [line for place in found if place.environment == name for line in _of_platform(place)]
+        text = [line for place in found if place.environment == name for line in _of_platform(place, found)]
         if (size := sizes[name]) is not None:
             text.append(f"  installed here       {report.mebibytes(size)}, measured")
         blocks.setdefault("\n".join(text), []).append(name)
@@ -66,11 +66,15 @@ def lines(found: list[Place], sizes: dict[str, int | None]) -> list[str]:
     unknown = "Installed size: unknown until an environment is installed here, since a lock holds the size of what is "
     if any(size is None for size in sizes.values()):
         printed += report.wrap_beside("", unknown + "downloaded alone. It is larger.", 0)
-    odd = sum(bool(needs.oddities(place)) for place in found)
+    odd = sum(bool(_oddities(place, found)) for place in found)
     return [*printed, *report.wrap_beside("", f"{odd} odd, see above" if odd else NOTHING_ODD, 0)]
 
 
-def _of_platform(place: Place) -> list[str]:
+def _oddities(place: Place, found: list[Place]) -> list[str]:
+    return needs.oddities(place, environments_of.same_environment(place, found))
+
+
+def _of_platform(place: Place, found: list[Place]) -> list[str]:
     """What is to be said of one environment on one platform."""
     name = place.platform.name
     head = f"  {name}" if name.startswith(place.platform.subdir) else f"  {name} ({place.platform.subdir})"
@@ -85,6 +89,8 @@ def _of_platform(place: Place) -> list[str]:
     size, unknown = needs.download(place)
     more = f" and {unknown} of unknown size" if unknown else ""
     system = [f"{needs.WORDS[name]} {low}" for name, low in asked(place).items() if name != "__cuda"]
+    if wheel := needs.wheel_for_glibc(place):
+        system = [f"{words} (the wheel {wheel})" if words.startswith("glibc ") else words for words in system]
     to_download = f"{report.mebibytes(size)} in {len(place.packages) - unknown} packages{more}"
     wanted = "; ".join([to_download, *system])
     if not builds:
@@ -94,7 +100,9 @@ def _of_platform(place: Place) -> list[str]:
         said = report.wrap_beside(head, words, INDENT)
         said += report.wrap_beside("    driver", driver(place, lowest, built), INDENT) if built and lowest else []
         said += report.wrap_beside("    download", wanted, INDENT)
-    for odd in needs.oddities(place):
+    for package, why in needs.source_archives(place, found):
+        said += report.wrap_beside("    built here", f"{package} is built on installation: {why}", INDENT)
+    for odd in _oddities(place, found):
         said += report.wrap_beside("    ODD", odd, INDENT)
     return said
 
