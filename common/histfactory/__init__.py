@@ -1,11 +1,11 @@
-"""HistFactory likelihoods fitted by the hundred, with NumPy and SciPy.
+"""Fit hundreds of HistFactory likelihoods at once, with NumPy and SciPy.
 
-    read_json          a document in a plain or gzipped file                                     (workspace.py)
-    read_hypotheses    one hypothesis for every patch of a pyhf workspace, checked               (workspace.py, schema.py)
+    read_json          read a JSON document, plain or gzipped                                    (workspace.py)
+    read_hypotheses    check a pyhf workspace and return a hypothesis for each patch             (workspace.py, schema.py)
     digest             pyhf's digest of a document                                               (workspace.py)
-    compile_models     hypotheses as arrays, with parameters, bounds and constraints             (compiling.py, model.py)
-    Scan               the fits of all hypotheses of a model at once, and their CLs              (inference.py)
-    HistFactoryError   the input is at fault: what was looked at, expected and found, and the next step
+    compile_models     convert hypotheses to arrays: yields, parameters, bounds, constraints     (compiling.py, model.py)
+    Scan               fit all hypotheses of a model at once, and compute their CLs              (inference.py)
+    HistFactoryError   the input is not valid: what was looked at, expected and found, and the next step
 
 For example:
 
@@ -14,8 +14,8 @@ For example:
         limits = Scan(model).limits(mu=1.0)
         print(model.names, limits.cls_obs)
 
-Between the two: the likelihood with its gradient (likelihood.py, interpolation.py), the minimisers (minimise.py) and the
-search for further minima (folds.py). Patch sets need the package jsonpatch as well, as they do in pyhf.
+`Scan` uses the likelihood with its gradient (likelihood.py, interpolation.py), the minimisers (minimise.py) and the search
+for further minima (folds.py). Patch sets require the package jsonpatch, as they do in pyhf.
 """
 
 from histfactory.compiling import compile_models

@@ -1,16 +1,16 @@
-"""HistFactory models compiled to arrays: pyhf's JSON, ready for many hypotheses at once.
+"""Compile HistFactory models in pyhf's JSON to arrays, for many hypotheses at once.
 
-The expected count of bin b is a sum over the samples that reach it (CERN-OPEN-2012-016; pyhf's documentation):
+The expected count of bin b is a sum over the samples in it (CERN-OPEN-2012-016; pyhf's documentation):
 
     nu_b = sum_c  [nominal_c + sum_k delta_ck(alpha_k)]  *  prod_k f_ck(alpha_k)  *  prod_l theta_l
 
-A *cell* c is one bin of one sample, a *process* all bins of one sample in one channel. delta is histosys
-(interpolation code 4p), f normsys (code 4, the same for all bins of a process), theta a factor that enters linearly
-(normfactor, lumi, shapefactor, shapesys, staterror). The likelihood is a Poisson term a bin and a constraint a
-parameter.
+A *cell* c is one bin of one sample; a *process* is all bins of one sample in one channel. delta is a histosys
+(interpolation code 4p), f a normsys (code 4, the same for all bins of a process), and theta a linear factor (normfactor,
+lumi, shapefactor, shapesys, staterror). The likelihood has a Poisson term for each bin and a constraint term for each
+constrained parameter.
 
-All hypotheses of a scan share most of their cells: those are stored once (`Model.shared`). What each hypothesis has of
-its own (its signal, or what its patch replaced) is stored in one row per hypothesis (`Model.own`).
+The hypotheses of a scan share most of their cells, which are stored once (`Model.shared`). The other cells of each
+hypothesis (its signal, or samples that its patch replaced) are stored in one row per hypothesis (`Model.own`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from histfactory.errors import HistFactoryError
 from histfactory.model import ALPHA, LOCAL, Block, Index, Mask, Model
 from histfactory.workspace import Hypothesis, no_garbage_collection
 
-Sample = tuple[str, dict]  # its channel, and pyhf's object
+Sample = tuple[str, dict]  # the name of its channel, and pyhf's JSON object
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The channels of some hypotheses, in the order of their bins in the arrays."""
+    """The channels of some hypotheses, in the order in which the arrays contain their bins."""
 
     n_bins: dict[str, int]  # of each channel
 
@@ -42,23 +42,23 @@ class Layout:
 
 @dataclass(frozen=True)
 class Parameters:
-    """All parameters of a model: alphas, then factors that reach several bins, then those that reach one."""
+    """All parameters of a model: alphas, then linear factors that affect several bins, then those that affect one."""
 
     names: list[str]
     n_alpha: int
     n_shared: int
     local_bin: Index
-    kinds: dict[str, str]  # of each named set: "alpha" or the type of its modifier
-    # Positions of each named set, by key: -1 for a single parameter, the global bin for staterror and shapesys, the
-    # bin within its channel for shapefactor.
+    kinds: dict[str, str]  # of each set of parameters with one name: "alpha", or the type of its modifier
+    # The positions of each set's parameters. Their keys: -1 for a single parameter, the global bin for staterror and
+    # shapesys, the bin within its channel for shapefactor.
     positions: dict[str, dict[int, int]]
 
 
 def compile_models(hypotheses: list[Hypothesis]) -> list[Model]:
-    """One model for each set of channels among the hypotheses (one in all, unless patches add or remove channels).
+    """One model for each set of channels: a single one, unless patches add or remove channels.
 
-    Raises HistFactoryError if a name stands for two kinds of parameters, if the parameter of interest is unknown, fixed
-    or several numbers, or if a bin with observed events has no expected background.
+    Raises HistFactoryError if a name is used for two kinds of parameters, if the parameter of interest is unknown, fixed
+    or not a single number, or if a bin with observed events has no expected background.
     """
     groups: dict[tuple, list[int]] = {}
     for i, hypothesis in enumerate(hypotheses):
@@ -108,7 +108,7 @@ def _compile(layout: Layout, poi: str, hypotheses: list[Hypothesis], index: list
         hypothesis = hypotheses[fixed[0]]
         raise HistFactoryError(
             looked_at=f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}",
-            expected="a parameter of interest that floats",
+            expected="a parameter of interest that is free in the fit",
             found=f"{poi!r} with fixed: true",
             next_step="choose another measurement with --measurement",
         )
@@ -118,7 +118,7 @@ def _compile(layout: Layout, poi: str, hypotheses: list[Hypothesis], index: list
 
 
 def _split_samples(layout: Layout, hypotheses: list[Hypothesis]) -> tuple[list[Sample], list[list[Sample]]]:
-    """Samples that are the same object in all hypotheses, and those that each hypothesis has besides."""
+    """The samples that are the same object in all hypotheses, and the other samples of each hypothesis."""
     common: list[Sample] = []
     own: list[list[Sample]] = [[] for _ in hypotheses]
     for channel in layout.n_bins:
@@ -133,7 +133,7 @@ def _parameters(
     layout: Layout, common: list[Sample], own: list[list[Sample]], hypotheses: list[Hypothesis]
 ) -> Parameters:
     kinds: dict[str, str] = {}
-    reached: dict[str, dict[int, set[int]]] = {}  # name -> key -> bins that this parameter reaches
+    reached: dict[str, dict[int, set[int]]] = {}  # name -> key -> bins that this parameter affects
     # The samples that use a shapesys; those of the hypotheses count as one for each channel.
     shapesys_users: dict[str, set[tuple[str, str]]] = {}
     for h, samples in [(None, common), *zip(hypotheses, own, strict=True)]:
@@ -181,28 +181,28 @@ def _conflict_error(
     patch = f", patch {hypothesis.name}" if hypothesis else ""
     return HistFactoryError(
         looked_at=f"sample {sample['name']!r} of channel {channel!r}{patch}",
-        expected=f"{name!r} to be one kind of parameter",
+        expected=f"one kind of parameter with the name {name!r}",
         found=f"{first} and {second}",
         next_step="rename one of the two modifiers",
     )
 
 
 def _check_poi(poi: str, parameters: Parameters, hypothesis: Hypothesis) -> None:
-    """The parameter of interest is used, and is a single number."""
+    """Raise HistFactoryError unless a sample uses the parameter of interest and it is a single number."""
     if poi not in parameters.kinds:
         factors = [name for name, kind in sorted(parameters.kinds.items()) if kind == "normfactor"]
         raise HistFactoryError(
             looked_at=f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}",
             expected=f"a parameter of interest that some sample uses (normfactors here: {', '.join(factors) or 'none'})",
             found=f"{poi!r}, which no sample of any channel uses",
-            next_step="check 'poi' in the measurement, or choose a measurement with --measurement",
+            next_step="correct 'poi' in the measurement, or choose another measurement with --measurement",
         )
     if (n := len(parameters.positions[poi])) != 1:
         raise HistFactoryError(
             looked_at=f"the parameter of interest {poi!r}",
-            expected="one number that scales the signal",
+            expected="a single parameter that scales the signal",
             found=f"a {parameters.kinds[poi]} with {n} parameters",
-            next_step="name a normfactor as 'poi' in the measurement",
+            next_step="use the name of a normfactor as 'poi' in the measurement",
         )
 
 
@@ -215,7 +215,7 @@ def _names(sample: dict, kind: str) -> list[str]:
 
 
 def _slot_keys(samples: list[Sample]) -> list[tuple]:
-    """(channel, linear modifiers, ordinal) of each sample of one hypothesis."""
+    """(channel, linear modifiers, ordinal number among equals) of each sample of one hypothesis."""
     count: dict[tuple, int] = {}
     keys = []
     for channel, sample in samples:
@@ -226,10 +226,10 @@ def _slot_keys(samples: list[Sample]) -> list[tuple]:
 
 
 def _slots(own: list[list[Sample]]) -> dict[tuple, dict[str, set[str]]]:
-    """Slots for the hypotheses' own samples: key -> names of the normsys and histosys in that slot.
+    """Slots for the hypotheses' own samples: key -> names of the normsys and histosys modifiers in that slot.
 
-    Samples with the same linear modifiers share a slot, so that the arrays need no mask: where a hypothesis has no
-    sample in a slot its nominal is zero; where it lacks an interpolated modifier the factor is 1.
+    Samples of different hypotheses with the same linear modifiers share a slot, so the arrays need no mask: a hypothesis
+    without a sample in a slot has a nominal yield of zero there, and one without an interpolated modifier a factor of 1.
     """
     slots: dict[tuple, dict[str, set[str]]] = {}
     for samples in own:
@@ -241,7 +241,7 @@ def _slots(own: list[list[Sample]]) -> dict[tuple, dict[str, set[str]]]:
 
 
 def _block(processes: list[tuple], layout: Layout, parameters: Parameters) -> Block:
-    """Cells, pairs and hists of processes (channel, linear modifiers, normsys, histosys); values are filled in later."""
+    """The block of some processes (channel, linear modifiers, normsys names, histosys names), without its values."""
     cell_process, cell_bin, factors, pair_process, pair_alpha, hist_cell, hist_alpha = [], [], [], [], [], [], []
     first_bin = layout.first_bin
     for p, (channel, linear, norms, hists) in enumerate(processes):
@@ -292,14 +292,14 @@ def _fill_own(block: Block, own: list[list[Sample]], slots: list[tuple], paramet
     pair_of = {
         (p, a): i for i, (p, a) in enumerate(zip(block.pair_process.tolist(), block.pair_alpha.tolist(), strict=True))
     }
-    hist_of: dict[tuple[int, int], int] = {}  # the first of the hists of a slot and an alpha
+    hist_of: dict[tuple[int, int], int] = {}  # (slot, alpha) -> the first of its hists
     for i, (cell, alpha) in enumerate(zip(block.hist_cell.tolist(), block.hist_alpha.tolist(), strict=True)):
         hist_of.setdefault((int(block.cell_process[cell]), alpha), i)
     block.nominal = np.zeros((n_hypotheses, len(block.cell_bin)))
     block.hi, block.lo = np.ones((n_hypotheses, n_pairs)), np.ones((n_hypotheses, n_pairs))
     block.symmetric, block.asymmetric = np.zeros((n_hypotheses, n_hists)), np.zeros((n_hypotheses, n_hists))
     for h, samples in enumerate(own):
-        # Collected in lists first: writing single elements of arrays is slow.
+        # Collect the values in lists first, since writing single elements of arrays is slow.
         pairs: list[tuple[int, float, float]] = []
         hists: list[int] = []
         high: list[float] = []
@@ -326,7 +326,7 @@ def _fill_own(block: Block, own: list[list[Sample]], slots: list[tuple], paramet
 
 
 def _drop_null_variations(block: Block) -> None:
-    """Leave out variations that change nothing in any hypothesis; published workspaces have thousands."""
+    """Remove variations that change nothing in any hypothesis; published workspaces contain thousands of them."""
     axes = tuple(range(block.hi.ndim - 1))
     keep = ((block.hi != 1) | (block.lo != 1)).any(axes)
     block.pair_process, block.pair_alpha = block.pair_process[keep], block.pair_alpha[keep]
@@ -337,7 +337,7 @@ def _drop_null_variations(block: Block) -> None:
 
 
 def _backgrounds_and_signals(model: Model) -> tuple[Mask, Mask]:
-    """Which bins have a background that is or can become other than zero (H, B); which hypotheses a signal (H,)."""
+    """Whether each bin has a background that is or can become nonzero (H, B), and each hypothesis a signal (H,)."""
     background = np.zeros(model.data.shape, bool)
     has_signal = np.zeros(len(model.names), bool)
     for block in (model.shared, model.own):
@@ -356,13 +356,14 @@ def _backgrounds_and_signals(model: Model) -> tuple[Mask, Mask]:
 
 
 def _check_background(model: Model, background: Mask) -> None:
-    """No bin may expect nothing and observe something: the likelihood would be zero whatever the parameters."""
+    """Raise HistFactoryError for a bin with observed events but no expected background: its likelihood is zero."""
     bad = np.argwhere(~background & (model.data > 0))
     if len(bad):
         h, b = bad[0]
         raise HistFactoryError(
             looked_at=f"bin {model.bins[b]} of {model.names[h]}",
-            expected="a background above zero where something was observed",
-            found=f"{model.data[h, b]:g} observed and no background expected: the likelihood without a signal is zero",
+            expected="an expected background in every bin with observed events",
+            found=f"{model.data[h, b]:g} events observed and no background expected, so the likelihood without a signal is "
+            "zero",
             next_step="merge the bin with a neighbour, or correct its yields",
         )

@@ -1,7 +1,6 @@
-"""Start values, bounds and constraint terms of every parameter: pyhf's defaults, then what the measurement overrides.
+"""Start values, bounds and constraint terms of every parameter: pyhf's defaults, and the settings of the measurement.
 
-`compiling` finds which parameters there are and what they multiply; this module finds where they may go and what
-constrains them.
+`compiling` determines which parameters there are and what they multiply.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ BOUNDS = {
     "staterror": (1e-10, 10.0),
     "shapesys": (1e-10, 10.0),
 }
-# What a measurement may set of a parameter, besides what it may set of any.
+# The settings that a measurement may give for any parameter, and further ones for some kinds.
 COMMON_SETTINGS = {"name", "inits", "bounds", "fixed"}
 SETTINGS_BY_KIND = {
     "alpha": {"auxdata"},
@@ -34,7 +33,7 @@ SETTINGS_BY_KIND = {
 
 @dataclass
 class Constraints:
-    """Arrays (H, P); `Model` explains them."""
+    """Arrays (H, P); see `Model`."""
 
     init: Array
     lower: Array
@@ -54,7 +53,11 @@ def constraints_of(
     positions: dict[str, dict[int, int]],
     first_bin: dict[str, int],
 ) -> Constraints:
-    """common, own: samples with their channels, of all and of each hypothesis; kinds, positions: see `Parameters`."""
+    """common, own: the samples of all hypotheses and those of each one, with their channels.
+
+    kinds, positions: see `Parameters`. Raises HistFactoryError if a setting is not allowed for its kind of parameter or
+    has the wrong number of values, or if a setting of the luminosity is missing.
+    """
     shape = len(hypotheses), sum(map(len, positions.values()))
     constraints = Constraints(
         init=np.full(shape, 1.0),
@@ -93,7 +96,7 @@ def constraints_of(
 
 @dataclass
 class _Sums:
-    """Which parameters a set of samples uses, and what staterror and shapesys sum over them. Arrays (P,)."""
+    """Which parameters a set of samples uses, and sums of their yields and variances for staterror and shapesys (P,)."""
 
     present: Mask
     nominal: Array
@@ -143,7 +146,7 @@ def _set_defaults(
 def _override(
     constraints: Constraints, h: int, where: list[int], kind: str, settings: dict[str, Any], hypothesis: Hypothesis
 ) -> None:
-    """What the measurement sets of one named set of parameters, at the positions `where`."""
+    """Apply the measurement's settings to the parameters at the positions `where`, which share one name."""
     allowed = COMMON_SETTINGS | SETTINGS_BY_KIND.get(kind, set())
     for key, value in settings.items():
         looked_at = (
@@ -152,7 +155,7 @@ def _override(
         if key not in allowed:
             raise HistFactoryError(
                 looked_at=looked_at,
-                expected=f"only {', '.join(sorted(allowed))} (a {kind})",
+                expected=f"only {', '.join(sorted(allowed))}, since this parameter is of the kind {kind}",
                 found=f"{key!r}",
                 next_step=f"remove {key!r}",
             )

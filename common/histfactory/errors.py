@@ -1,4 +1,4 @@
-"""The one exception of this package: a problem with the input that the person at the keyboard can mend."""
+"""The only exception of this package: a problem with the input that the user can correct."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from functools import partial
 
 
 class HistFactoryError(Exception):
-    """A workspace or patch set cannot be read, does not follow pyhf's schema, or has no likelihood to fit.
+    """A workspace or patch set cannot be read, violates pyhf's schema, or does not define a likelihood.
 
-    looked_at: the file, and the path inside it. expected, found: what should be there and what is. next_step: the
-    command to type, or the edit to make.
+    looked_at: the file, and the path inside it. expected, found: what should be there, and what is there. next_step: the
+    command to type, or the correction to make.
     """
 
     def __init__(self, *, looked_at: object, expected: str, found: str, next_step: str) -> None:
@@ -22,4 +22,4 @@ class HistFactoryError(Exception):
         )
 
     def __reduce__(self):
-        return partial(type(self), **self.__dict__), ()  # keyword arguments survive the way back from a worker process
+        return partial(type(self), **self.__dict__), ()  # so that a worker process can raise it: pickle needs keywords

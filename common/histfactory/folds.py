@@ -1,28 +1,27 @@
-"""Other minima: which parameters can cause them, and a search on the far side of each.
+"""Find other minima of the likelihood: which parameters can cause them, and a search on the other side of each.
 
-Where +1 sigma and -1 sigma of a systematic move the counts the same way (both up, or both down), the counts as a
-function of that parameter are folded: +a and -a explain the data about as well, and log L can have a minimum on each
-side. A minimiser ends in the one on its side. `fold_depth` finds, from the residuals of a fit, which parameters have
-such a fold; `search_across_folds` starts again from the mirror image of each, and once more from what that found, as
-long as the likelihood improves.
+If +1 sigma and -1 sigma of a systematic uncertainty change the counts in the same direction, the counts as a function of
+its parameter are folded: +a and -a describe the data about equally well, and -log L can have a minimum on each side. A
+minimiser finds the one on its side. `fold_depth` uses the residuals of a fit to find the parameters with such a fold.
+`search_across_folds` fits again from the mirror image of each, and repeats this as long as the likelihood improves.
 
-The rule. Let bin b expect nu_b(a) = nu_b + odd_b a + even_b v(a), with v as in code 4p; a normsys is taken for a
-histosys with the same +-1 sigma. Then
+The criterion. Let bin b expect nu_b(a) = nu_b + odd_b a + even_b v(a), with v as in code 4p; a normsys is treated as a
+histosys with the same variations at +-1 sigma. Then
 
     d^2(-log L)/da^2 = 1/sigma^2 + sum_b [ (1 - n_b / nu_b) even_b v''(a)  +  n_b / nu_b^2 (d nu_b / da)^2 ] .
 
-Two minima have a maximum between them, where this is negative. Only the middle term can be negative, and v'' is
-largest at a = 0, where it is 15/4 and d nu_b / da = odd_b. So a parameter has a fold if
+Between two minima there is a maximum, where this is negative. Only the middle term can be negative, and v'' is largest
+at a = 0, where it is 15/4 and d nu_b / da = odd_b. So a parameter has a fold if
 
     15/4 sum_b (n_b / nu_b - 1) even_b  >  1/sigma^2 + sum_b n_b / nu_b^2 odd_b^2 ,
 
-where nu is what the fit expects with this one parameter set to zero.
+where nu is the expectation of the fit with this parameter set to zero.
 
-Limits of the search. It looks along one axis with the others as fitted: a fold that appears only when other parameters
-move too is not found. And two constants bound the time where nearly every parameter is folded: for one fit, only the
-MAX_FOLDS deepest folds are crossed, each alone and all of them together, not every subset of them; and after MAX_ROUNDS rounds
-the search stops even if the last round still found something lower. So the result is the lowest minimum that was met,
-with no proof that there is no lower one.
+Limits of the search. It considers one parameter with the others at their fitted values, so it misses a fold that appears
+only when other parameters change as well. Two constants limit the time if nearly every parameter has a fold: for each
+fit, the search crosses only the MAX_FOLDS deepest folds, each alone and all together but not every subset; and it stops
+after MAX_ROUNDS rounds even if the last one still found a lower minimum. The result is the lowest minimum found, without
+a proof that there is no lower one.
 """
 
 from __future__ import annotations
@@ -35,21 +34,21 @@ from histfactory.minimise import Fit, fit_batch
 from histfactory.model import Array, Index
 
 CURVATURE_AT_ZERO = 15 / 4  # v'' at zero
-MAX_FOLDS = 12  # parameters tried for a fit: those with the deepest folds
-MAX_ROUNDS = 4  # a mirror image of a mirror image ...: two folds that must be crossed together are found one by one
-MIN_GAIN = 1e-7  # in log L: less is the same minimum
-NEAR_ZERO = 0.5  # a parameter this close to zero has no other side: both +1 and -1 are tried
+MAX_FOLDS = 12  # of one fit: only the deepest are crossed
+MAX_ROUNDS = 4  # each round starts from the minima of the previous one, so it can cross one more fold
+MIN_GAIN = 1e-7  # in log L, relative; a smaller gain means that it is the same minimum
+NEAR_ZERO = 0.5  # a parameter this close to zero has no mirror image: +1 and -1 are both tried
 
 
 def fold_depth(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
-    """How far each alpha's curvature at zero is below zero, (K, R): above 0 where there is a fold (the rule above)."""
+    """By how much each alpha's curvature at zero is negative, (K, R); positive for a fold (see the criterion above)."""
     k = likelihood.model.n_alpha
     alpha = theta[:k]
     v = code4p_weight(alpha)[0]
     with np.errstate(all="ignore"):
         nu, odd, even = _odd_and_even_parts(likelihood, rows, theta, v)
         without = nu[:, None] - odd * alpha - even * v
-        # If nothing is left with the parameter at zero, use what the fit expects.
+        # If the expectation with the parameter at zero is not positive, use that of the fit.
         without = np.where(without > 0, without, nu[:, None])
         pull = np.where(rows.data[:, None] > 0, rows.data[:, None] / without - 1, -1.0)
         depth = CURVATURE_AT_ZERO * (pull * even).sum(0) - rows.precision[:k]
@@ -58,7 +57,7 @@ def fold_depth(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
 
 
 def _odd_and_even_parts(likelihood: Likelihood, rows: Rows, theta: Array, v: Array) -> tuple[Array, Array, Array]:
-    """Expected counts nu (B, R), and odd and even (B, K, R) of the rule above."""
+    """Expected counts nu (B, R), and odd and even (B, K, R) of the criterion above."""
     k, b, n_rows = likelihood.model.n_alpha, likelihood.model.data.shape[1], theta.shape[1]
     nu, odd, even = np.zeros((b, n_rows)), np.zeros((b * k, n_rows)), np.zeros((b * k, n_rows))
     for evaluator in likelihood.evaluators:
@@ -81,7 +80,7 @@ def _odd_and_even_parts(likelihood: Likelihood, rows: Rows, theta: Array, v: Arr
 
 
 def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> Fit:
-    """The fit of each row, or a lower one from the other side of the folds of its parameters."""
+    """The fit of each row, or a lower one that was found on the other side of a fold."""
     fits = Fit(initial.theta.copy(), initial.value.copy(), initial.converged.copy())
     remaining = np.arange(len(fits.value))
     if likelihood.model.n_alpha == 0:
@@ -96,7 +95,7 @@ def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> Fit
         starts, origin = _mirror_images(fits.theta, remaining, alphas, column)
         start_rows = rows.take(origin)
         starts = np.where(start_rows.free > 0, np.clip(starts, start_rows.lower, start_rows.upper), starts)
-        # Most starts lead back to where they came from: those are dropped on the way, and `newton` is not used.
+        # Most starts lead back to the known minimum. They are dropped on the way, and `newton` is not used.
         previous = Fit(fits.theta, fits.value, np.ones(len(fits.value), bool))
         new = fit_batch(likelihood, start_rows, starts, len(origin) + origin, previous)
         remaining = _keep_lower(likelihood, rows, fits, new, origin)
@@ -106,19 +105,19 @@ def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> Fit
 
 
 def _mirror_images(theta: Array, remaining: Index, alphas: Index, column: Index) -> tuple[Array, Index]:
-    """Starts (P, S) on the other side of the folds, and the row of theta (P, R) that each comes from.
+    """Starts (P, S) on the other side of the folds, and for each start the row of theta (P, R) that it comes from.
 
-    left: rows to start from; alphas, column: the folded parameters and the position in `left` of their row.
+    remaining: the rows to start from. alphas, column: the folded parameters, and the position of their row in `remaining`.
     """
     current = theta[alphas, remaining[column]]
     near_zero = np.abs(current) < NEAR_ZERO
-    # The other side; of a parameter near zero both sides.
+    # The other side of the fold, or both sides for a parameter near zero.
     target = np.concatenate([np.where(near_zero, 1.0, -current), np.full(near_zero.sum(), -1.0)])
     parameter, origin = (
         np.concatenate([alphas, alphas[near_zero]]),
         remaining[np.concatenate([column, column[near_zero]])],
     )
-    # And all of them at once: folds that share bins hold each other on their sides.
+    # A start that crosses all folds of a row at once: folds that share bins can keep each other on one side.
     several = np.flatnonzero(np.bincount(column, minlength=len(remaining)) > 1)
     together = np.take(theta, remaining[several], 1)
     for i, c in enumerate(several):
@@ -130,7 +129,7 @@ def _mirror_images(theta: Array, remaining: Index, alphas: Index, column: Index)
 
 
 def _keep_lower(likelihood: Likelihood, rows: Rows, fits: Fit, new: Fit, origin: Index) -> Index:
-    """Replace fits by the lowest of the new ones that started from them, where that is lower; the rows replaced."""
+    """Replace each fit by the lowest new one that started from it, if that is lower; return the rows replaced."""
     padded = at_least_two(np.arange(len(origin)))
     allowed = likelihood.expects_no_negative_counts(rows.take(origin[padded]), np.take(new.theta, padded, 1))[
         : len(origin)

@@ -1,8 +1,8 @@
 """Asymptotic CLs of many hypotheses at once: profile likelihood fits, q-tilde, and the two p-values of CLs.
 
 The formulas are those of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727 (q-tilde: eq. 16; its distributions:
-eqs. 59, 65 and 66, with the Asimov data set) and of Read for CLs (J. Phys. G 28 (2002) 2693): the same that pyhf's
-`hypotest(..., test_stat="qtilde")` uses.
+eqs. 59, 65 and 66, with the Asimov data set) and of Read for CLs (J. Phys. G 28 (2002) 2693). pyhf's
+`hypotest(..., test_stat="qtilde")` uses the same ones.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from histfactory.likelihood import Likelihood, Rows, at_least_two, log_likelihoo
 from histfactory.minimise import Fit, finish_with_newton, fit, fit_batch
 from histfactory.model import Array, Index, Mask, Model
 
-START_DISTANCE = 8.0  # of a drawn start: the square of its distance, in standard deviations of the alphas
-NUMBERS_PER_CHUNK = 480_000  # rows in a chunk times numbers per row: keeps the arrays in the cache and the memory flat
+START_DISTANCE = 8.0  # expected squared distance of a random start, in standard deviations of the alphas
+NUMBERS_PER_CHUNK = 480_000  # rows times numbers per row: the arrays fit the cache, and memory stays constant
 
 
 @dataclass
 class Limits:
-    """CLs of H hypotheses at one signal strength mu, and what they were computed from."""
+    """CLs of H hypotheses at one signal strength mu, and the quantities that they were computed from."""
 
     cls_obs: Array  # (H,)
     cls_exp: Array  # (H, 5) at -2, -1, 0, 1, 2 standard deviations of the background-only data
@@ -35,25 +35,25 @@ class Limits:
     nll: Array  # (H, 3) -log L + log L(saturated) at mu = 0, at the tested mu, and at mu_hat
 
     def p_values(self) -> tuple[Array, Array]:
-        """The two p-values that CLs is made of, (H, 6) each: observed, then expected at -2..+2 sigma.
+        """The two p-values of CLs = p_signal / (1 - p_background), (H, 6) each: observed, then expected at -2..+2 sigma.
 
-        The first is that of data as background-like as these or more so under the signal hypothesis, the second that of
-        data as signal-like as these or more so under the background alone: CLs = first / (1 - second).
+        p_signal: the probability, under the signal hypothesis, of data at least as background-like. p_background: the
+        probability, under the background hypothesis, of data at least as signal-like.
         """
         x, y = _tail_arguments(self.q, self.q_asimov)
         return ndtr(-x), ndtr(y)
 
 
 class Scan:
-    """The fits of a model's hypotheses. It can be pickled, so other processes can fit chunks of it."""
+    """The fits of a model's hypotheses. It can be pickled, so that other processes can fit chunks of it."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.likelihood = Likelihood(model)
-        self.start = background_start(self.likelihood)  # (P,) where every hypothesis begins
+        self.start = background_start(self.likelihood)  # (P,) the start of every hypothesis
 
     def chunks(self, hypotheses: Sequence[int] | None = None) -> Iterator[Index]:
-        """The given hypotheses (default: all), as many at a time as the caches hold.
+        """The given hypotheses (default: all) in chunks whose arrays fit the processor's caches.
 
         The results are identical, to the last bit, for every division into chunks.
         """
@@ -65,14 +65,14 @@ class Scan:
     def limits(self, mu: float = 1.0, hypotheses: Sequence[int] | None = None) -> Limits:
         """CLs of the given hypotheses (default: all) at signal strength mu, in their order.
 
-        A fit that did not converge is marked in `Limits.converged`; its numbers mean nothing.
+        `Limits.converged` is False for fits that did not converge; their numbers mean nothing.
         """
         parts = [limits_of_chunk(self.likelihood, chunk, mu, self.start) for chunk in self.chunks(hypotheses)]
         return Limits(*(np.concatenate([vars(part)[name] for part in parts]) for name in Limits.__dataclass_fields__))
 
 
 def chunk_size(model: Model) -> int:
-    """Hypotheses in one chunk: from the size of the model alone."""
+    """The number of hypotheses in a chunk; it depends only on the size of the model."""
     pairs = len(model.shared.pair_alpha) + len(model.own.pair_alpha) * 8
     numbers = pairs + len(model.shared.cell_bin) + len(model.parameters) + model.data.shape[1] * model.n_shared
     return int(np.clip(NUMBERS_PER_CHUNK // numbers, 8, 256))
@@ -91,7 +91,7 @@ def asymptotic_cls(q: Array, q_asimov: Array) -> tuple[Array, Array]:
 
 
 def _tail_arguments(q: Array, q_asimov: Array) -> tuple[Array, Array]:
-    """Where the two p-values begin in a unit normal distribution, x and y = x - a, (R, 6); see `asymptotic_cls`."""
+    """The arguments of the two normal tails, x and y = x - a, (R, 6) each; see `asymptotic_cls`."""
     s, a = np.sqrt(q), np.sqrt(q_asimov)
     beyond = (s > a) & (a > 0)
     divisor = np.where(beyond, 2 * a, 1.0)
@@ -103,11 +103,12 @@ def _tail_arguments(q: Array, q_asimov: Array) -> tuple[Array, Array]:
 
 
 def background_start(likelihood: Likelihood) -> Array:
-    """Best background-only parameters (P,) of the model's first hypothesis: a start that suits all of them.
+    """The best background-only parameters (P,) of the model's first hypothesis, a start for the fits of all hypotheses.
 
-    All other fits build on this one, so it is made from eight starts: local minima exist. The seven that are drawn lie
-    a few standard deviations from the first in all, however many parameters there are: if each of a hundred parameters
-    moved by one, the counts would be off by orders of magnitude. Those that cannot win are dropped on the way.
+    All other fits build on this one, and there are local minima, so it is the best of eight starts. The seven random ones
+    have a distance of a few standard deviations from the first, however many parameters there are: if each of a hundred
+    parameters changed by one standard deviation, the counts would be wrong by orders of magnitude. Starts that cannot
+    win are dropped on the way.
     """
     model = likelihood.model
     rows = Rows(model, np.zeros(8, np.intp))
@@ -129,10 +130,10 @@ def background_start(likelihood: Likelihood) -> Array:
 
 
 def limits_of_chunk(likelihood: Likelihood, hypotheses: Index, mu: float, start: Array) -> Limits:
-    """The fits of some hypotheses, all at once: at mu = 0, at mu, at the best mu, and at mu on the Asimov data."""
+    """The limits of some hypotheses from four fits each: mu = 0, the tested mu, free mu, and the tested mu on Asimov data."""
     model = likelihood.model
     mu_free = Rows(model, hypotheses)
-    mu_fixed = mu_free.take(np.arange(len(hypotheses)))  # with mu held
+    mu_fixed = mu_free.take(np.arange(len(hypotheses)))
     mu_fixed.free[model.poi] = 0
     init = np.ascontiguousarray(model.init[hypotheses].T)
     initial = np.where(model.fixed[hypotheses].T, init, start[:, None])
@@ -166,7 +167,7 @@ def _with_mu(model: Model, theta: Array, mu: float) -> Array:
 
 
 def _asimov(likelihood: Likelihood, mu_fixed: Rows, theta: Array) -> Rows:
-    """The Asimov data of each row: the counts and constraints that theta (P, R), the background-only fit, expects."""
+    """Rows with the Asimov data: the counts and auxiliary data expected at theta (P, R), the background-only fit."""
     n = theta.shape[1]
     asimov, theta = mu_fixed.take(np.arange(n)), likelihood.avoid_zero(theta.copy())
     padded = at_least_two(np.arange(n))
@@ -180,9 +181,9 @@ def _asimov(likelihood: Likelihood, mu_fixed: Rows, theta: Array) -> Rows:
 def _fits_at_mu(
     likelihood: Likelihood, mu_fixed: Rows, asimov: Rows, mu_free: Rows, null: Fit, init: Array, mu: float
 ) -> tuple[Fit, Fit, Fit]:
-    """The fits at mu to the data and to the Asimov data, and the fit with mu free.
+    """The fits at mu to the data and to the Asimov data, and the fit with mu free, in one batch.
 
-    In one batch, each from the background-only fit, those at mu from the start values as well.
+    Each starts from the background-only fit; those at mu also start from the initial values.
     """
     model, n = likelihood.model, init.shape[1]
     from_init, from_null, i = _with_mu(model, init, mu), _with_mu(model, null.theta, mu), np.arange(n)
@@ -193,7 +194,7 @@ def _fits_at_mu(
     lowest = fits.lowest([np.r_[i, 2 * n + i, 4 * n + i], np.r_[n + i, 3 * n + i, 4 * n + i]])
     lowest = search_across_folds(likelihood, Rows.join([mu_fixed, asimov, mu_free]), lowest)
     tested, tested_asimov, best = (lowest.lowest([part * n + i]) for part in range(3))
-    # The result of one fit is a start for the others, where it is lower than what they found.
+    # If the result of one fit has a lower value in another fit than that fit's own result, start again from it.
     tested = _improve(likelihood, mu_fixed, tested, _with_mu(model, best.theta, mu))
     tested_asimov = _improve(likelihood, asimov, tested_asimov, tested.theta)
     best = _improve(likelihood, mu_free, best, tested.theta)
@@ -201,7 +202,7 @@ def _fits_at_mu(
 
 
 def _improve(likelihood: Likelihood, rows: Rows, current: Fit, theta: Array) -> Fit:
-    """The fit, or the one that starts from theta (P, R) where the likelihood is lower there."""
+    """The fit, repeated from theta (P, R) for the rows whose value is lower there; `current` is changed in place."""
     n = theta.shape[1]
     theta = likelihood.avoid_zero(theta.copy())
     with np.errstate(all="ignore"):
@@ -215,7 +216,7 @@ def _improve(likelihood: Likelihood, rows: Rows, current: Fit, theta: Array) -> 
 
 
 def minima(model: Model, limits: Limits, hypothesis: int) -> Array:
-    """-log L (3,) at mu = 0, at the tested mu and at the best mu, with all constants, as pyhf's `logpdf` gives it."""
+    """-log L (3,) at mu = 0, at the tested mu and at the best mu, with all constants, as in pyhf's `logpdf`."""
     theta = model.init[hypothesis]
     rows, both = Rows(model, np.array([hypothesis, hypothesis])), np.stack([theta, theta], 1)
     likelihood = Likelihood(model)

@@ -1,4 +1,4 @@
-"""How normsys and histosys interpolate between -1, 0 and +1 sigma: pyhf's codes 4 and 4p (CERN-OPEN-2012-016)."""
+"""The interpolation of normsys and histosys between -1, 0 and +1 sigma: pyhf's codes 4 and 4p (CERN-OPEN-2012-016)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from histfactory.model import Array
 
 
 def code4_coefficients(hi: Array, lo: Array) -> tuple[Array, Array, Array]:
-    """Polynomial of the normsys interpolation, 1 + sum_i c_i alpha^i on |alpha| < 1; c (6, ...), log hi, log lo.
+    """The polynomial of the normsys interpolation, 1 + sum_i c_i alpha^i on |alpha| < 1; returns c (6, ...), log hi, log lo.
 
-    The six coefficients make value, slope and curvature continuous at +-1 with the exponentials hi^alpha and
-    lo^-alpha outside (code 4 of pyhf's documentation; CERN-OPEN-2012-016). Odd terms solve the half difference of the
-    conditions on value and curvature at +-1 and the half sum of those on the slope; even terms the other halves.
+    With these six coefficients, value, slope and curvature at +-1 equal those of the exponentials hi^alpha and lo^-alpha
+    outside (code 4 of pyhf's documentation; CERN-OPEN-2012-016). The odd coefficients solve half the difference of the
+    conditions on value and curvature at +-1 and half the sum of those on the slope; the even ones solve the other halves.
     """
     log_hi, log_lo = np.log(hi), np.log(lo)
     v_even, v_odd = 0.5 * (hi + lo) - 1, 0.5 * (hi - lo)
@@ -58,7 +58,7 @@ def code4p_weight(alpha: Array) -> tuple[Array, Array, Array]:
 
 
 def powers_of(alpha: Array) -> Array:
-    """1, alpha, ..., alpha^6 of alpha (K, R), as (7 K, R)."""
+    """The powers 1, alpha, ..., alpha^6 of alpha (K, R), as (7 K, R)."""
     k, n_rows = alpha.shape
     powers = np.empty((7, k, n_rows))
     powers[0] = 1

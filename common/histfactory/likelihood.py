@@ -1,10 +1,10 @@
-"""The negative log-likelihood of many hypotheses at once, with gradient: NumPy on arrays whose last axis is the row.
+"""The negative log-likelihood of many hypotheses at once, with its gradient, on arrays whose last axis is the row.
 
-A row is one fit of one hypothesis. Every operation is elementwise over rows, a product with a fixed sparse matrix
-(which adds row by row in a fixed order), or one small dense product per row. So the bits of a row do not depend on the
-other rows, nor on how many there are: the same scan cut into other chunks, or spread over other processes, gives the
-same numbers. (A dense product over all rows would be as fast and would break that: BLAS picks its kernel, and with it
-the order of the sums, by the number of columns. `sum(0)` of a single row does the same. Hence `at_least_two`.)
+A row is one fit of one hypothesis. Every operation is elementwise over rows, a product with a fixed sparse matrix (which
+adds in a fixed order), or one small dense product per row. So the bits of a row depend neither on the other rows nor on
+their number, and the results are the same for any division into chunks and processes. A dense product over all rows would
+be as fast but not reproducible: BLAS chooses its kernel, and with it the order of the sums, by the number of columns.
+`sum(0)` also sums in another order if there is a single row, hence `at_least_two`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from histfactory.model import Array, Block, Index, Mask, Model
 
 try:
     from scipy.sparse._sparsetools import csr_matvecs
-except ImportError:  # private to SciPy: a version may move it
+except ImportError:  # it is private to SciPy, so another version may not have it
     csr_matvecs = None
 
-TINY = 1e-12  # a linear factor at zero is put here: its derivative is lambda / theta
+TINY = 1e-12  # replaces a linear factor of zero, since the derivative is the expected count divided by the factor
 
 
 def at_least_two(rows: Index) -> Index:
-    """The same row numbers; a single one twice, since the order of a sum depends on whether there are several."""
+    """The same row numbers, but a single one twice: NumPy sums in another order if there is only one row."""
     return rows if len(rows) > 1 else np.repeat(rows, 2)
 
 
 class Sum:
-    """A fixed sparse matrix that multiplies arrays (columns, R), by SciPy's compiled loop without what surrounds it.
+    """A fixed sparse matrix that multiplies arrays (columns, R). It calls SciPy's compiled loop directly.
 
-    `matrix @ x` of SciPy takes ten microseconds to look at its arguments, and a fit of a small model makes thousands of
-    such products. Each output row is added up in the order of the matrix's entries, whatever R is.
+    SciPy's `matrix @ x` needs ten microseconds to check its arguments, and the fit of a small model computes thousands
+    of such products. Each output row is summed in the order of the matrix's entries, for any R.
     """
 
     def __init__(self, rows: Index, columns: Index, shape: tuple[int, int], data: Array | None = None) -> None:
@@ -61,7 +61,7 @@ class Sum:
 
 
 class Rows:
-    """The numbers that differ from row to row: arrays (..., R). One row a hypothesis given; some may come twice."""
+    """The numbers that differ between rows, as arrays (..., R): one row for each given hypothesis, with repetitions."""
 
     FIELDS = (
         "data",
@@ -90,7 +90,7 @@ class Rows:
         self.precision, self.tau = gather(model.precision), gather(model.tau)
         self.lower, self.upper = gather(model.lower), gather(model.upper)
         self.free = gather(np.where(model.fixed, 0.0, 1.0))  # 1 or 0
-        # A bound at zero moves with the parameters that `Likelihood.avoid_zero` keeps off zero.
+        # `Likelihood.avoid_zero` moves parameters off zero, so a bound at zero has to move as well.
         linear = self.lower[model.n_alpha :]
         np.copyto(linear, TINY, where=np.abs(linear) < TINY)
         own = model.own
@@ -101,7 +101,7 @@ class Rows:
         self.even = 0.5 * (self.high + self.low) - 1
 
     def take(self, index: Index) -> Rows:
-        """These rows only, in C order (plain indexing would give Fortran order, which is slow and sums differently)."""
+        """A copy of these rows in C order. (Plain indexing gives Fortran order, which is slower and sums differently.)"""
         other = object.__new__(Rows)
         for name in self.FIELDS:
             setattr(other, name, np.take(getattr(self, name), index, -1))
@@ -118,13 +118,13 @@ class Rows:
 
 @dataclass
 class Point:
-    """The likelihood at one point of each row."""
+    """The likelihood and its derivatives at one point of each row."""
 
     value: Array  # (R,) -log L(theta) + log L(saturated)
     nu: Array  # (B, R) expected counts
     gradient: Array  # (P, R)
     jacobian: Array  # (R, B, S) d nu / d theta of the shared parameters
-    jacobian_local: Array  # (T, R) the same for local parameters, each in its own bin
+    jacobian_local: Array  # (T, R) the same for the local parameters, each in its only bin
     diagonal: (
         Array  # (P, R) diagonal of the Hessian, less that of J^T W J with W = n / nu^2; approximate for the alphas
     )
@@ -149,10 +149,10 @@ class Point:
 
 
 class _BlockEvaluator:
-    """One block of cells, made ready: fixed sparse matrices that sum over cells, pairs and hists.
+    """Evaluates one block of cells with fixed sparse matrices that sum over cells, pairs and hists.
 
-    A model has two sides, the cells that all hypotheses share and those of each hypothesis. On the first, yields and
-    variations are constants and part of the matrices (`_shared_matrices`); on the second they come from `Rows`.
+    A model has two blocks: the cells that all hypotheses share and those of each hypothesis (own=True). The yields and
+    variations of the first are constants in the matrices (`_shared_matrices`); those of the second come from `Rows`.
     """
 
     def __init__(self, block: Block, model: Model, own: bool) -> None:
@@ -161,9 +161,9 @@ class _BlockEvaluator:
         cell, pair = np.arange(cells), np.arange(pairs)
         self.own, self.block, self.n_alpha, self.n_cells = own, block, k, cells
         self.bins = Sum(block.cell_bin, cell, (b, cells))
-        # Factors of a process: segments of the pairs, which are sorted by process.
+        # The pairs of each process are adjacent, since pairs are sorted by process.
         self.with_pairs, self.starts = np.unique(block.pair_process, return_index=True)
-        # Cells with a first, second, ... linear factor; None where all have it.
+        # For each rank, the cells that have a linear factor of that rank; None if all cells have one.
         self.ranks = [None if (rank >= 0).all() else np.flatnonzero(rank >= 0) for rank in block.factors]
         self.process_sum = Sum(block.cell_process, cell, (processes, cells))
         self.alpha_sum = Sum(block.pair_alpha, pair, (k, pairs))
@@ -188,7 +188,7 @@ class _BlockEvaluator:
             self._shared_matrices(b)
 
     def _list_pairs_of_cells(self, n_targets: int) -> None:
-        """`entry_pair`, `entry_cell`: a pair affects every cell of its process, and each of these is one entry."""
+        """Set `entry_pair` and `entry_cell`: a pair affects every cell of its process, and each of these is an entry."""
         block = self.block
         n_cells_of = np.bincount(block.cell_process, minlength=block.n_processes)
         first_cell = np.concatenate([[0], np.cumsum(n_cells_of)])[:-1]
@@ -222,7 +222,7 @@ class _BlockEvaluator:
             out = code4(rows.coefficients, np.take(alpha, self.block.pair_alpha, 0), order)
         else:
             out = [matrix @ powers for matrix in self.f[: order + 1]]
-        # Beyond one sigma: hi^alpha or lo^-alpha. Few parameters of few rows.
+        # Beyond one sigma, which few parameters of few rows reach: hi^alpha or lo^-alpha.
         k, r = np.nonzero(np.abs(alpha) > 1)
         n = self.alpha_start[k + 1] - self.alpha_start[k]
         if n.sum():
@@ -244,7 +244,7 @@ class _BlockEvaluator:
         f = self.interpolate(rows, alpha, powers, order)
         factor = np.ones((block.n_processes, theta.shape[1]))
         if len(self.starts):
-            # A product, not a sum of logarithms: far out a polynomial can turn zero or negative.
+            # A product instead of a sum of logarithms, since a polynomial can become zero or negative.
             factor[self.with_pairs] = np.multiply.reduceat(f[0], self.starts, axis=0)
         factor = np.take(factor, block.cell_process, 0)
         for rank, cells in zip(block.factors, self.ranks, strict=True):
@@ -265,7 +265,7 @@ class _BlockEvaluator:
         return f, factor, shape * factor
 
     def add_slopes(self, rows: Rows, f: list[Array], factor: Array, rate: Array, slopes: _Slopes) -> None:
-        """Add the derivatives of the expected counts; f, factor, rate as `rates` returns them (f[1] is overwritten)."""
+        """Add the derivatives of the expected counts. f, factor and rate come from `rates`; f[1] is overwritten."""
         block = self.block
         if len(block.pair_alpha):
             f[1] /= f[0]
@@ -284,10 +284,10 @@ class _BlockEvaluator:
             self.jacobian_asymmetric.add(factor, slopes.asymmetric)
 
     def add_curvature(self, rows: Rows, factor: Array, rate: Array, residual: Array, curvature: Array) -> None:
-        """Add the second derivatives by each alpha (K, R), divided by v''.
+        """Add the second derivative with respect to each alpha (K, R), divided by v''.
 
-        Exact for histosys; a normsys is taken for a histosys with the same +-1 sigma, which needs no polynomial. They
-        only shape the steps, so this changes no minimum.
+        This is exact for a histosys. A normsys is treated as a histosys with the same variations at +-1 sigma, which
+        avoids the polynomial. The derivatives affect only the steps, not the minimum.
         """
         block = self.block
         weight = np.take(residual, block.cell_bin, 0)
@@ -306,17 +306,17 @@ class _BlockEvaluator:
 
 
 class _Slopes:
-    """Sums that become the Jacobian d nu / d theta: by alphas, by linear factors of several bins, by those of one."""
+    """Sums for the Jacobian d nu / d theta: alphas, linear factors of several bins, and linear factors of one bin."""
 
     def __init__(self, model: Model, n_rows: int) -> None:
         k, s, b = model.n_alpha, model.n_shared, model.data.shape[1]
         self.alpha = np.zeros((b * k, n_rows))
-        self.asymmetric = np.zeros((b * k, n_rows))  # still to be multiplied by v'
-        self.wide = np.zeros((b * (s - k), n_rows))  # still to be divided by theta
-        self.local = np.zeros((len(model.local_bin), n_rows))  # likewise
+        self.asymmetric = np.zeros((b * k, n_rows))  # not yet multiplied by v'
+        self.wide = np.zeros((b * (s - k), n_rows))  # not yet divided by theta
+        self.local = np.zeros((len(model.local_bin), n_rows))  # not yet divided by theta
 
     def jacobian(self, model: Model, theta: Array, v1: Array) -> Array:
-        """(R, B, S)"""
+        """The Jacobian of the shared parameters, (R, B, S)."""
         k, s, b, n_rows = model.n_alpha, model.n_shared, model.data.shape[1], theta.shape[1]
         jacobian = np.empty((b, s, n_rows))
         asymmetric = self.asymmetric.reshape(b, k, n_rows)
@@ -327,7 +327,7 @@ class _Slopes:
 
 
 class Likelihood:
-    """The likelihood of one `Model`, for any rows of it."""
+    """The likelihood of a `Model`, for any of its rows."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -340,13 +340,13 @@ class Likelihood:
         self.local = Sum(model.local_bin, np.arange(len(model.local_bin)), (model.data.shape[1], len(model.local_bin)))
 
     def avoid_zero(self, theta: Array) -> Array:
-        """Linear factors moved off zero, in place."""
+        """Replace linear factors of zero by TINY, in place."""
         linear = theta[self.model.n_alpha :]
         np.copyto(linear, TINY, where=np.abs(linear) < TINY)
         return theta
 
     def value(self, rows: Rows, theta: Array, nu: Array) -> Array:
-        """-log L + log L(saturated) (R,) at theta (P, R), where the expected counts are nu (B, R)."""
+        """-log L + log L(saturated) (R,) at theta (P, R), with the expected counts nu (B, R)."""
         difference = theta - rows.auxdata
         normal = rows.precision * difference * difference
         value = deviance(nu, rows.data).sum(0) + 0.5 * normal.sum(0)
@@ -369,13 +369,16 @@ class Likelihood:
         return nu
 
     def expects_no_negative_counts(self, rows: Rows, theta: Array) -> Mask:
-        """(R,) Where nothing was observed, log L = -nu also for nu < 0 (in pyhf too): a minimiser may run off there."""
+        """Whether all expected counts are at least zero, (R,).
+
+        In bins without observed events, log L = -nu even for nu < 0 (as in pyhf), so a minimiser can run off to there.
+        """
         with np.errstate(all="ignore"):
             return np.logical_and.reduce(self.expected(rows, theta) >= 0)
 
     def __call__(self, rows: Rows, theta: Array) -> Point:
         """Value, gradient and Jacobian at theta (P, R)."""
-        with np.errstate(all="ignore"):  # a trial step may go anywhere: the value is then NaN, and the step is halved
+        with np.errstate(all="ignore"):  # a trial step may give NaN; the minimiser then halves it
             return self._evaluate(rows, theta)
 
     def _evaluate(self, rows: Rows, theta: Array) -> Point:
@@ -410,7 +413,7 @@ class Likelihood:
 
 
 def deviance(rate: Array, n: Array) -> Array:
-    """rate - n - n log(rate / n), element by element: half the Poisson deviance; `rate` where nothing was observed."""
+    """Half the Poisson deviance, element by element: rate - n - n log(rate / n), which is `rate` for n = 0."""
     if n.all():
         return rate - n - n * np.log(rate / n)
     some = n > 0
@@ -418,14 +421,14 @@ def deviance(rate: Array, n: Array) -> Array:
 
 
 def slice_or_index(index: Index) -> slice | Index:
-    """The same elements as a slice where they lie side by side: that gives a view, and an index a copy."""
+    """A slice if the elements are adjacent, since a slice gives a view and an index a copy."""
     if len(index) and index[-1] - index[0] == len(index) - 1:
         return slice(int(index[0]), int(index[-1]) + 1)
     return index
 
 
 def log_likelihood(model: Model, hypothesis: int, theta: Array) -> float:
-    """log L with all its constants, as pyhf's `Model.logpdf` gives it; theta (P,)."""
+    """log L at theta (P,) with all constants, as in pyhf's `Model.logpdf`."""
     likelihood, rows = Likelihood(model), Rows(model, np.array([hypothesis, hypothesis]))
     both = np.stack([theta, theta], 1)
     value = likelihood.value(rows, both, likelihood.expected(rows, both))[0]

@@ -1,15 +1,15 @@
-"""Two minimisers: a fast one for many fits at once, and a slow and safe one for the few fits that the fast one leaves.
+"""Two minimisers: a fast one for many fits at once, and a slow but robust one for fits that do not converge with it.
 
-`fit` minimises every row by projected quasi-Newton steps (`fit_batch`). A step solves the Gauss-Newton matrix with the
-diagonal of the second derivatives, corrected by a few secant pairs (L-BFGS with that matrix as its start; Nocedal and
-Wright, Numerical Optimization, algorithm 7.4). Parameters at a bound that the gradient pushes outward are frozen
-(Bertsekas 1982).
+`fit` minimises every row by projected quasi-Newton steps (`fit_batch`). A step solves a system with the Gauss-Newton
+matrix plus the diagonal of the second derivatives, corrected by a few secant pairs (L-BFGS with that matrix as the initial
+one; Nocedal and Wright, Numerical Optimization, algorithm 7.4). A parameter stays at its bound if the gradient pushes it
+outward (Bertsekas 1982).
 
-Where normalisations multiply each other or data hardly constrain a direction, the Hessian is indefinite or nearly
-singular, and secant pairs learn it too slowly. For such rows `newton` forms the whole second derivative and makes its
-eigenvalues positive, so that a saddle repels (saddle-free Newton; Dauphin et al., arXiv:1406.2572). Factors without a
-constraint move by their logarithms: where data fix only the product of two, the valley is a hyperbola, along which
-straight steps creep.
+If normalisations multiply each other, or if the data hardly constrain a direction, the Hessian is indefinite or nearly
+singular, and secant pairs approximate it too slowly. For such rows `newton` computes the full Hessian and makes its
+eigenvalues positive, so that the steps lead away from saddle points (saddle-free Newton; Dauphin et al.,
+arXiv:1406.2572). It steps in the logarithms of factors without a constraint: if the data determine only the product of
+two factors, the valley is a hyperbola, along which straight steps make little progress.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from histfactory.interpolation import code4p_weight, powers_of
 from histfactory.likelihood import Likelihood, Point, Rows, at_least_two
 from histfactory.model import Array, Index, Mask
 
-TOLERANCE = 1e-8  # a fit has converged when a Newton step promises less than this in log L: 1e-4 of CLs needs 1e-5
-MAX_STEPS = 40  # usual fits take 5 to 20; what has not converged then goes to `newton`
-MAX_STEP = 1.5  # in standard deviations of any alpha: the quadratic model is no good beyond
-HALVINGS = 6  # of a step: a direction that is no good at 1/64 is better computed again, or left to `newton`
-SECANT_PAIRS = 2  # older ones describe a surface that is no longer there: folds bend it
-SAME_BASIN = 0.2  # two starts of one fit this close in every parameter (alphas: standard deviations) are in one basin
+TOLERANCE = 1e-8  # largest decrease of -log L that a converged fit may still predict; CLs to 1e-4 would need 1e-5
+MAX_STEPS = 40  # typical fits take 5 to 20 steps; rows that then have not converged go to `newton`
+MAX_STEP = 1.5  # in standard deviations of any alpha: the quadratic model is not valid beyond
+HALVINGS = 6  # of a step: if 1/64 of it does not help, compute another direction or use `newton`
+SECANT_PAIRS = 2  # older pairs describe a surface that has changed
+SAME_BASIN = 0.2  # starts of one fit that are closer than this in every parameter lead to the same minimum
 
 NEWTON_STEPS = 200
-MAX_NEWTON_STEP = 3.0  # in standard deviations of an alpha and in the logarithm of a factor
-SMALL_FACTOR = 1e-3  # a factor below this moves by itself, not by its logarithm: it may be on its way to zero
-BOUND_TOLERANCE = 1e-8  # this close, relative to the parameter: the effect of its gradient is below any tolerance here
+MAX_NEWTON_STEP = 3.0  # in standard deviations of an alpha, and in the logarithm of a factor
+SMALL_FACTOR = 1e-3  # smaller factors may approach zero, so they change linearly instead of by their logarithm
+BOUND_TOLERANCE = 1e-8  # relative distance at which a parameter counts as at its bound
 
 
 @dataclass
 class Fit:
-    """Result of one fit per row. `value` is -log L + log L(saturated); infinite for a row that was dropped."""
+    """The results of one fit per row. value: -log L + log L(saturated), infinite for a row that was dropped."""
 
     theta: Array  # (P, R)
     value: Array  # (R,)
     converged: Mask  # (R,)
 
     def lowest(self, starts: list[Index]) -> Fit:
-        """The lowest of some starts of each fit; one array of rows per start."""
+        """The result with the lowest value for each fit; starts: for each start, the rows of all fits."""
         rows = np.stack(starts)
         best = rows[self.value[rows].argmin(0), np.arange(rows.shape[1])]
         return Fit(np.take(self.theta, best, 1), self.value[best], self.converged[best])
 
 
 def fit(likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = None) -> Fit:
-    """Minimise each row from its start (P, R), within its bounds; `rival` as in `fit_batch`."""
+    """Minimise each row from its start (P, R) within its bounds. rival: as in `fit_batch`."""
     result = fit_batch(likelihood, rows, start, rival)
     for i in np.flatnonzero(~result.converged & np.isfinite(result.value)):
         finish_with_newton(likelihood, rows, result, int(i))
@@ -60,7 +60,7 @@ def fit(likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = 
 
 
 def finish_with_newton(likelihood: Likelihood, rows: Rows, result: Fit, i: int) -> None:
-    """Continue row i with `newton`, from where it is; the result is changed in place."""
+    """Continue row i with `newton` from its current result, which is changed in place."""
     one = rows.take(np.array([i, i]))
     result.theta[:, i], result.value[i], result.converged[i] = newton(likelihood, one, result.theta[:, i])
 
@@ -71,10 +71,10 @@ def finish_with_newton(likelihood: Likelihood, rows: Rows, result: Fit, i: int) 
 def fit_batch(
     likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = None, previous: Fit | None = None
 ) -> Fit:
-    """Minimise each row from its start (P, R), within its bounds, by at most MAX_STEPS quasi-Newton steps.
+    """Minimise each row from its start (P, R) within its bounds, with at most MAX_STEPS quasi-Newton steps.
 
-    `rival` (R,) names for each row another start of the same fit, or -1: a row is dropped when it is in the basin of
-    its rival or can no longer win. Rivals from R on are the rows of `known`, fits that have ended.
+    rival (R,): the row of another start of the same fit, or -1. A row is dropped if it approaches the minimum of its rival
+    or can no longer reach a lower value. Rivals R, R + 1, ... are the rows of `previous`, which are finished fits.
     """
     theta, n_rows = likelihood.avoid_zero(start.copy()), start.shape[1]
     result = Fit(theta, np.full(n_rows, np.inf), np.zeros(n_rows, bool))
@@ -107,7 +107,7 @@ def fit_batch(
 
 
 class _Batch:
-    """The rows that are still being minimised: where they are, and what each of them remembers of its last steps."""
+    """The rows that have not converged yet: their current points and their last steps."""
 
     def __init__(self, likelihood: Likelihood, rows: Rows, theta: Array) -> None:
         self.likelihood = likelihood
@@ -123,7 +123,7 @@ class _Batch:
         result.value[self.index], result.theta[:, self.index] = self.point.value, self.theta
 
     def keep_only(self, i: Index) -> Index:
-        """Continue with these rows alone, two at least; their positions among the rows before."""
+        """Keep only these rows (a single one twice); return their positions among the previous rows."""
         i = at_least_two(i)
         self.index, self.rows, self.theta = self.index[i], self.rows.take(i), np.take(self.theta, i, 1)
         self.point, self.retried = self.point.take(i), self.retried[i]
@@ -131,7 +131,7 @@ class _Batch:
         return i
 
     def step(self) -> tuple[Array, Array]:
-        """A quasi-Newton step (P, R), to be subtracted, and what it promises (R,): its product with the gradient."""
+        """A quasi-Newton step (P, R), to be subtracted, and its predicted decrease (R,), the product with the gradient."""
         rows, gradient = self.rows, self.point.gradient
         outward = ((self.theta <= rows.lower) & (gradient > 0)) | ((self.theta >= rows.upper) & (gradient < 0))
         free = rows.free * ~outward
@@ -144,7 +144,7 @@ class _Batch:
         for (ds, dy, rho), a in zip(self.pairs, reversed(products), strict=True):
             step += free * ds * (a - rho * (dy * free * step).sum(0))
         predicted_decrease = (step * gradient).sum(0)
-        # A direction that does not descend (secant pairs from across a fold of the surface): the plain one does.
+        # Secant pairs from the other side of a fold can give an ascending direction: use the one without them.
         uphill = ~(predicted_decrease >= 0) & np.isfinite(self.point.value)
         if uphill.any() and self.pairs:
             without_pairs = system.solve(gradient * free)
@@ -158,10 +158,10 @@ class _Batch:
             rho[mask] = 0
 
     def move(self, step: Array) -> Index:
-        """Take the step, or the part of it that lowers the likelihood; positions of rows that gave up.
+        """Take the step, or a part of it that does not increase -log L; return the positions of rows that gave up.
 
-        Where not even a tiny step goes down, the row is tried once more without secant pairs; then it is left to
-        `newton`.
+        A row for which not even the smallest part succeeds gets one more step without secant pairs, and then gives up;
+        `newton` continues it.
         """
         theta, point, failed = self._line_search(step, self._first_length(step))
         gave_up = np.empty(0, np.intp)
@@ -188,24 +188,24 @@ class _Batch:
         return gave_up
 
     def _first_length(self, step: Array) -> Array:
-        """How much of the step to try first, (R,), at most 1."""
+        """The fraction of the step to try first, (R,), at most 1."""
         model, rows = self.likelihood.model, self.rows
         longest = np.abs(step[: model.n_alpha]).max(0, initial=0.0)
         length = np.minimum(1, MAX_STEP / np.maximum(longest, 1e-12))
-        # Up to the bound of the parameter of interest, not beyond: the rest of the step is made for all of its move.
+        # Stop at the bound of the parameter of interest: the changes of the others belong to its full step.
         poi_step, poi = step[model.poi], self.theta[model.poi]
         distance = np.where(poi_step > 0, poi - rows.lower[model.poi], poi - rows.upper[model.poi])
         limited = np.minimum(length, distance / np.where(poi_step == 0, 1, poi_step))
         return np.where((distance != 0) & (poi_step != 0), limited, length)
 
     def _line_search(self, step: Array, length: Array) -> tuple[Array, Point, Mask]:
-        """Halve each row's step until the likelihood does not get worse; rows that never do stay where they are."""
+        """Halve each row's step until -log L does not increase; rows for which it always increases do not move."""
         likelihood, rows, current = self.likelihood, self.rows, self.theta
         highest = self.point.value + 1e-10 * np.maximum(1, np.abs(self.point.value))
 
         def moved(rows: Rows, current: Array, step: Array, length: Array) -> Array:
             new = likelihood.avoid_zero(np.clip(current - length * step, rows.lower, rows.upper))
-            np.copyto(new, current, where=rows.free == 0)  # fixed parameters keep their value even outside the bounds
+            np.copyto(new, current, where=rows.free == 0)  # a fixed parameter keeps its value even outside its bounds
             return new
 
         def worse(point: Point, highest: Array) -> Mask:
@@ -234,11 +234,11 @@ class _Batch:
 
 
 class _Competition:
-    """Several starts of the same fit: which of them can be dropped."""
+    """Compares several starts of the same fits, and tells which of them can be dropped."""
 
     def __init__(self, rival: Index, n_parameters: int, previous: Fit | None) -> None:
         self.rival = rival
-        self.theta = np.full((n_parameters, len(rival)), np.inf)  # where every row was last
+        self.theta = np.full((n_parameters, len(rival)), np.inf)  # the last point of every row
         self.value = np.full(len(rival), np.inf)
         self.ended = np.zeros(len(rival), bool)
         if previous is not None:
@@ -249,7 +249,7 @@ class _Competition:
             self.ended = np.concatenate([self.ended, np.ones(len(previous.value), bool)])
 
     def dropped(self, index: Index, theta: Array, value: Array, predicted_decrease: Array, finished: Mask) -> Mask:
-        """Rows in the basin of their rival, and rows whose rival has ended lower than they can get."""
+        """Rows that approach their rival's minimum, and rows whose rival has finished with a value they cannot reach."""
         self.theta[:, index], self.value[index] = theta, value
         self.ended[index[finished]] = True
         rival = self.rival[index]
@@ -266,11 +266,11 @@ class _Competition:
 
 
 class _GaussNewton:
-    """The matrix D + J^T W J of every row, D diagonal, W = n / nu^2, ready to solve linear systems.
+    """Solves linear systems with the matrix D + J^T W J of every row, with D diagonal and W = n / nu^2.
 
-    Local parameters (one bin each) are eliminated first, exactly: they only lower the weight of their bin. What remains
-    is a system in bins, (1 + A D^-1 A^T) z = ..., with A = W'^(1/2) J (Woodbury), or one in the shared parameters,
-    D + A^T A: the smaller of the two is formed.
+    Local parameters, which affect one bin each, are eliminated first. This is exact: they only reduce the weight of their
+    bin. The remaining system is either one in the bins, (1 + A D^-1 A^T) z = ... with A = W'^(1/2) J (Woodbury), or one
+    in the shared parameters, D + A^T A. The smaller one is used.
     """
 
     def __init__(self, likelihood: Likelihood, point: Point, rows: Rows, free: Array) -> None:
@@ -278,8 +278,8 @@ class _GaussNewton:
         prior = rows.precision + 1e-9
         if likelihood.has_poisson:
             prior[likelihood.poisson] += rows.tau[likelihood.poisson]
-        # The second derivatives off J^T W J can be negative far out: never below a fifth of the prior's curvature.
-        self.inverse = free / np.maximum(point.diagonal + 1e-9, 0.2 * prior)  # of D, (P, R); 0 for frozen parameters
+        # D can become negative far from the minimum: use at least a fifth of the constraints' curvature.
+        self.inverse = free / np.maximum(point.diagonal + 1e-9, 0.2 * prior)  # of D, (P, R); 0 for fixed parameters
         weight = rows.data / (point.nu * point.nu)
         self.local = self.inverse[s:] * point.jacobian_local
         weight /= 1 + weight * (likelihood.local @ (self.local * point.jacobian_local))
@@ -323,7 +323,7 @@ class _GaussNewton:
 
 
 def _solve_each(matrix: Array, right: Array) -> NDArray[np.floating]:
-    """Solve (R, n, n) for (R, n, 1), row by row; NaN for a row whose matrix is singular: `newton` takes that one."""
+    """Solve (R, n, n) for (R, n, 1), row by row; NaN if a matrix is singular, and `newton` then continues the row."""
     try:
         return np.linalg.solve(matrix, right)
     except np.linalg.LinAlgError:
@@ -340,7 +340,7 @@ def _solve_each(matrix: Array, right: Array) -> NDArray[np.floating]:
 
 
 def newton(likelihood: Likelihood, rows: Rows, start: Array) -> tuple[Array, float, bool]:
-    """Best theta (P,), value, converged, of the first row of `rows` (two rows alike) from start (P,)."""
+    """Minimise one row, given twice in `rows`, from start (P,): the best theta (P,), its value, whether it converged."""
     theta, point = start, likelihood(rows, np.stack([start, start], 1))
     for _ in range(NEWTON_STEPS):
         step, predicted_decrease, by_log = _newton_step(likelihood, rows, theta, point)
@@ -357,23 +357,23 @@ def newton(likelihood: Likelihood, rows: Rows, start: Array) -> tuple[Array, flo
                 break
             length *= 0.5
         else:
-            # Rounding hides what the step promises: good enough when that is far below what CLs can show.
+            # Rounding hides the predicted decrease: the fit has converged if CLs cannot show a difference of that size.
             return theta, float(point.value[0]), predicted_decrease < 100 * TOLERANCE
         theta, point = trial, trial_point
     return theta, float(point.value[0]), False
 
 
 def _newton_step(likelihood: Likelihood, rows: Rows, theta: Array, point: Point) -> tuple[Array, float | None, Mask]:
-    """A saddle-free Newton step (P,), to be added; what it promises; which parameters it moves by their logarithms.
+    """A saddle-free Newton step (P,) to be added, its predicted decrease, and which parameters change by their logarithms.
 
-    The promise is None where the Hessian is not finite, and 0 where no parameter is free to move.
+    The predicted decrease is None if the Hessian is not finite, and 0 if no parameter can change.
     """
     gradient, lower, upper = point.gradient[:, 0], rows.lower[:, 0], rows.upper[:, 0]
     free = rows.free[:, 0] > 0
-    # Parameters that a step across their bound brought ever nearer to it are at the bound.
+    # Steps that are cut off at a bound approach it without reaching it: close enough counts as at the bound.
     margin = BOUND_TOLERANCE * np.maximum(1, np.abs(theta))
     free &= ~((theta <= lower + margin) & (gradient > 0)) & ~((theta >= upper - margin) & (gradient < 0))
-    # Free factors multiply each other: along a valley of equal products their logarithms go straight.
+    # Factors without a constraint multiply each other: in their logarithms, a valley of equal products is straight.
     is_factor = np.arange(len(theta)) >= likelihood.model.n_alpha
     by_log = free & is_factor & (rows.precision[:, 0] == 0) & (rows.tau[:, 0] == 0) & (theta > SMALL_FACTOR)
     step = np.zeros(len(theta))
@@ -395,7 +395,7 @@ def _newton_step(likelihood: Likelihood, rows: Rows, theta: Array, point: Point)
 
 
 def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
-    """All second derivatives (P, P) of -log L for the first row of `rows`; theta (P, 2), both columns alike."""
+    """The Hessian (P, P) of -log L for one row, given twice in `rows`; the columns of theta (P, 2) are equal."""
     model, n = likelihood.model, theta.shape[0]
     alpha = theta[: model.n_alpha]
     v, v1, v2 = code4p_weight(alpha)

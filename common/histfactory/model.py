@@ -1,4 +1,4 @@
-"""A compiled HistFactory model as arrays; `compiling` explains the formula and fills them."""
+"""The arrays of a compiled HistFactory model. `compiling` gives the formula and fills them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = NDArray[np.intp]
 Mask: TypeAlias = NDArray[np.bool_]
-ALPHA = ("normsys", "histosys")  # parameters with unit-normal constraint, entering through interpolation
-LOCAL = ("staterror", "shapesys", "shapefactor")  # one parameter a bin
+ALPHA = ("normsys", "histosys")  # modifiers that interpolate; their parameters have a unit-normal constraint
+LOCAL = ("staterror", "shapesys", "shapefactor")  # modifiers with one parameter per bin
 
 
 @dataclass
 class Block:
-    """Cells of some processes. Arrays over hypotheses have an axis (H, ...) in `Model.own`, none in `Model.shared`."""
+    """Cells of some processes. Arrays marked (..., n) have shape (H, n) in `Model.own` and (n,) in `Model.shared`."""
 
     n_processes: int
     cell_process: Index  # (cells,)
     cell_bin: Index  # (cells,)
-    factors: Index  # (most factors of a cell, cells): parameters that multiply the cell; -1 is none
-    pair_process: Index  # (pairs,) ascending: a normsys of a process
+    factors: Index  # (largest number of factors, cells): the parameters that multiply a cell; -1 stands for none
+    pair_process: Index  # (pairs,) ascending; a pair is a normsys of a process
     pair_alpha: Index  # (pairs,)
-    hist_cell: Index  # (hists,): a histosys of a cell
+    hist_cell: Index  # (hists,); a hist is a histosys of a cell
     hist_alpha: Index  # (hists,)
     nominal: Array = field(default_factory=lambda: np.empty(0))  # (..., cells)
     hi: Array = field(default_factory=lambda: np.empty(0))  # (..., pairs)
@@ -39,22 +39,22 @@ class Model:
     """Hypotheses with the same channels: H of them, B bins, P parameters (alphas, shared factors, local factors)."""
 
     names: list[str]
-    index: list[int]  # position of each hypothesis in the list that was compiled
+    index: list[int]  # position of each hypothesis in the argument of `compile_models`
     bins: list[str]  # "channel[i]" of each bin
     parameters: list[str]
     poi: int  # the parameter of interest
     n_alpha: int
-    n_shared: int  # alphas and the linear parameters that reach more than one bin; the rest is local
-    local_bin: Index  # (P - n_shared,): the one bin that a local parameter reaches
-    shared: Block  # what all hypotheses have in common
-    own: Block  # what each hypothesis has of its own
+    n_shared: int  # number of alphas and of linear parameters that affect several bins; the others are local
+    local_bin: Index  # (P - n_shared,): the only bin that a local parameter affects
+    shared: Block  # the cells that all hypotheses share
+    own: Block  # the cells of each hypothesis
     data: Array  # (H, B)
     has_signal: Mask  # (H,)
     init: Array  # (H, P) this and all below
     lower: Array
     upper: Array
     fixed: Mask
-    present: Mask  # the parameter is in this hypothesis's model
+    present: Mask  # whether the hypothesis has this parameter
     auxdata: Array  # observed value of the constraint
     precision: Array  # 1/sigma^2 of a normal constraint, else 0
     tau: Array  # rate of a Poisson constraint at theta = 1, else 0

@@ -1,7 +1,7 @@
-"""pyhf's schema 1.0.0 for the parts of a workspace: numbers, samples, modifiers, parameters of a measurement.
+"""Checks of the parts of a workspace, as in pyhf's schema 1.0.0: numbers, samples, modifiers, measurement parameters.
 
-Written out instead of a JSON schema, for two reasons: 125 patched workspaces contain half a million numbers, and each
-message should name the path of the value that is wrong.
+They are functions instead of a JSON schema for two reasons: 125 patched workspaces contain half a million numbers, and
+each message should name the path of the invalid value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from histfactory.errors import HistFactoryError
 
-# What each modifier carries in its "data" (pyhf schema 1.0.0, defs.json).
+# The "data" of each type of modifier (pyhf schema 1.0.0, defs.json): nothing, a list, or an object with these keys.
 MODIFIER_DATA: dict[str, None | str | tuple[str, str]] = {
     "normfactor": None,
     "shapefactor": None,
@@ -22,14 +22,14 @@ MODIFIER_DATA: dict[str, None | str | tuple[str, str]] = {
     "normsys": ("hi", "lo"),
     "histosys": ("hi_data", "lo_data"),
 }
-LARGEST_FLOAT = sys.float_info.max  # whole numbers in JSON may be larger
+LARGEST_FLOAT = sys.float_info.max  # integers in JSON may be larger
 _NUMBER = frozenset((float, int))
 _SAMPLE, _MODIFIER = frozenset(("name", "data", "modifiers")), frozenset(("name", "type", "data"))
 _DATA_KEYS = {kind: frozenset(keys) for kind, keys in MODIFIER_DATA.items() if isinstance(keys, tuple)}
 
 
 class Checker:
-    """Checks parts of one document. Every method raises HistFactoryError with the path of the first fault."""
+    """Checks parts of one document. Every method raises HistFactoryError with the path of the first invalid value."""
 
     def __init__(self, document_name: str, next_step: str) -> None:
         self.document_name, self.next_step = document_name, next_step
@@ -55,17 +55,19 @@ class Checker:
             raise self.error(path, f"the key {sorted(missing)[0]!r}", f"only {only}")
         if extra := value.keys() - required - optional:
             allowed = ", ".join(sorted(required | optional))
-            raise self.error(path, f"no keys but {allowed}", f"the key {sorted(extra)[0]!r}")
+            raise self.error(path, f"no keys except {allowed}", f"the key {sorted(extra)[0]!r}")
         return value
 
     def array(self, value: Any, path: str, content: str, empty: bool = False) -> list:
         if not isinstance(value, list) or not (value or empty):
-            raise self.error(path, f"a list of {content}" + ("" if empty else ", not empty"), kind_of(value))
+            raise self.error(
+                path, f"a list of {content}" if empty else f"a non-empty list of {content}", kind_of(value)
+            )
         return value
 
     def string(self, value: Any, path: str) -> str:
         if not isinstance(value, str):
-            raise self.error(path, "a text", kind_of(value))
+            raise self.error(path, "a string", kind_of(value))
         return value
 
     def number(self, value: Any, path: str, expected: str = "a finite number") -> float:
@@ -77,29 +79,31 @@ class Checker:
 
     def numbers(self, value: Any, path: str, length: int | None, negative: bool = True) -> list[float]:
         self.array(value, path, "numbers")
-        # All at once in C first, and one by one only to find the faulty one.
+        # First all at once in C, and one by one only to find the invalid number.
         if not (_all_finite(value) and (negative or min(value) >= 0)):
             for i, x in enumerate(value):
                 self.number(x, f"{path}/{i}")
                 if not negative and x < 0:
                     raise self.error(f"{path}/{i}", "a yield of zero or more", x)
         if length is not None and len(value) != length:
-            raise self.error(path, f"{length} numbers, one a bin", f"{len(value)} numbers")
+            raise self.error(path, f"{length} numbers, one per bin", f"{len(value)} numbers")
         return value
 
     def unique_names(self, items: list, path: str, item_kind: str) -> None:
-        """Every item has a name, and no two have the same."""
+        """Check that every item has a name, and that no two have the same one."""
         names = set()
         for i, item in enumerate(items):
             if not isinstance(item, dict) or not isinstance(item.get("name"), str):
                 raise self.error(f"{path}/{i}", f"a {item_kind} with a name", kind_of(item))
             if item["name"] in names:
-                raise self.error(f"{path}/{i}/name", f"each {item_kind} name once", f"{item['name']!r} again")
+                raise self.error(f"{path}/{i}/name", f"unique {item_kind} names", f"{item['name']!r} again")
             names.add(item["name"])
 
     def version(self, document: dict, document_kind: str) -> None:
         if document.get("version") != "1.0.0":
-            raise self.error("/version", f"'1.0.0', pyhf's {document_kind} schema", document.get("version"))
+            raise self.error(
+                "/version", f"'1.0.0', the version of pyhf's {document_kind} schema", document.get("version")
+            )
 
     def sample(self, sample: Any, path: str, n_bins: int | None) -> int:
         """Check one sample with its modifiers; return its number of bins."""
@@ -114,7 +118,7 @@ class Checker:
             key = (modifier["type"], modifier["name"])
             if key in seen:
                 raise self.error(
-                    f"{path}/modifiers/{i}", "each modifier once a sample", f"a second {key[0]} {key[1]!r}"
+                    f"{path}/modifiers/{i}", "unique modifiers in a sample", f"a second {key[0]} {key[1]!r}"
                 )
             seen.add(key)
         return n_bins
@@ -124,13 +128,13 @@ class Checker:
         name, kind, data = self.string(modifier["name"], f"{path}/name"), modifier["type"], modifier["data"]
         if not isinstance(kind, str) or kind not in MODIFIER_DATA:
             supported = f"one of {', '.join(MODIFIER_DATA)}"
-            raise self.error(f"{path}/type", supported, f"the modifier type {kind!r}, not supported")
+            raise self.error(f"{path}/type", supported, f"the modifier type {kind!r}, which is not supported")
         keys = MODIFIER_DATA[kind]
         if keys is None:
             if data is not None:
                 raise self.error(f"{path}/data", "null", kind_of(data))
             if kind == "lumi" and name != "lumi":
-                raise self.error(f"{path}/name", "'lumi', the only name of this modifier", name)
+                raise self.error(f"{path}/name", "'lumi', the only name that a lumi modifier may have", name)
         elif keys == "list":
             self.numbers(data, f"{path}/data", n_bins, negative=False)
         else:
@@ -140,10 +144,12 @@ class Checker:
                     self.numbers(data[key], f"{path}/data/{key}", n_bins)
                 elif self.number(data[key], f"{path}/data/{key}") <= 0:
                     # pyhf's code4 takes logarithms of both and returns NaN here.
-                    raise self.error(f"{path}/data/{key}", "a factor above zero (its logarithm is taken)", data[key])
+                    raise self.error(
+                        f"{path}/data/{key}", "a positive factor, since the fit uses its logarithm", data[key]
+                    )
 
     def parameter(self, parameter: Any, path: str) -> None:
-        """One entry of a measurement's parameters."""
+        """Check one entry of a measurement's parameters."""
         optional = frozenset(("inits", "bounds", "auxdata", "factors", "sigmas", "fixed"))
         self.keys(parameter, path, {"name"}, optional)
         self.string(parameter["name"], f"{path}/name")
@@ -152,7 +158,7 @@ class Checker:
                 self.numbers(parameter[key], f"{path}/{key}", None)
         for key in ("factors", "sigmas"):
             if min(parameter.get(key, [1])) <= 0:
-                raise self.error(f"{path}/{key}", "numbers above zero", parameter[key])
+                raise self.error(f"{path}/{key}", "positive numbers", parameter[key])
         for i, pair in enumerate(self.array(parameter.get("bounds", [[0, 1]]), f"{path}/bounds", "pairs")):
             low, high = self.numbers(pair, f"{path}/bounds/{i}", 2)
             if low > high:
@@ -163,21 +169,21 @@ class Checker:
 
 def kind_of(value: Any) -> str:
     """The JSON type of a value, in words."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     text = names.get(type(value), "a number")
     return f"an empty {text.split()[-1]}" if value in ([], {}, "") else text
 
 
 def _all_finite(values: list) -> bool:
-    """Whether all values are numbers that fit a float."""
+    """Whether all values are finite numbers within the range of a float."""
     try:
         return _NUMBER.issuperset(map(type, values)) and all(map(math.isfinite, values))
-    except OverflowError:  # a whole number beyond LARGEST
+    except OverflowError:  # an integer beyond LARGEST_FLOAT
         return False
 
 
 def _is_plain_modifier(modifier: Any, n_bins: int) -> bool:
-    """Whether this is a normsys or histosys without a fault: most modifiers are, and need no path for a message."""
+    """Whether this is a valid normsys or histosys. Most modifiers are, and this test needs no path for a message."""
     if type(modifier) is not dict or modifier.keys() != _MODIFIER or type(modifier["name"]) is not str:
         return False
     kind, data = modifier["type"], modifier["data"]

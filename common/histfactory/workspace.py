@@ -1,8 +1,7 @@
-"""pyhf's JSON: a workspace and a patch set (schemas 1.0.0), read, checked and patched, ready to be compiled.
+"""Read, check and patch pyhf's JSON documents: workspaces and patch sets (schema version 1.0.0).
 
-A patch (RFC 6902) is applied to a workspace by copying only the containers on its path, so 125 patched workspaces
-share everything that no patch touched. `compiling` relies on that: a sample that is the same object in every
-hypothesis is compiled once.
+Applying a patch (RFC 6902) copies only the containers on its path, so 125 patched workspaces share everything that no
+patch changes. `compiling` relies on that: it compiles a sample once if it is the same object in every hypothesis.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from histfactory.schema import Checker, kind_of
 
 @dataclass
 class Hypothesis:
-    """One patched workspace, reduced to what its likelihood needs."""
+    """The parts of one patched workspace that its likelihood needs."""
 
     name: str
-    values: list[Any]  # one per label of the patch set
-    channels: dict[str, dict[str, dict]]  # channel -> sample name -> sample (shared between hypotheses if unpatched)
+    values: list[Any]  # one for each label of the patch set
+    channels: dict[str, dict[str, dict]]  # channel -> sample name -> sample; unpatched samples are shared objects
     observations: dict[str, list[float]]  # channel -> observed counts
     measurement: dict
 
 
 def read_json(path: str | Path) -> Any:
-    """The document in a plain or gzipped file. Raises HistFactoryError if the file cannot be read or is not JSON."""
+    """The JSON document in a plain or gzipped file. Raises HistFactoryError if it cannot be read or is not JSON."""
     path = Path(path)
     raw = _read_bytes(path)
 
@@ -50,9 +49,9 @@ def read_json(path: str | Path) -> Any:
         found = f"not JSON: {fault.msg} at line {fault.lineno}, column {fault.colno}"
         raise error("JSON", found, f"python -m json.tool {path}") from None
     except RecursionError:
-        raise error("JSON of pyhf's schema", "JSON nested too deep to read", f"head -c 300 {path}") from None
-    except ValueError as fault:  # a whole number of thousands of digits
-        raise error("JSON with numbers that fit a float", str(fault), f"head -c 300 {path}") from None
+        raise error("JSON that follows pyhf's schema", "JSON nested too deeply", f"head -c 300 {path}") from None
+    except ValueError as fault:  # an integer with thousands of digits
+        raise error("JSON with numbers in the range of a float", str(fault), f"head -c 300 {path}") from None
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -69,9 +68,9 @@ def _read_bytes(path: Path) -> bytes:
     except (EOFError, OSError, zlib.error) as error:
         raise HistFactoryError(
             looked_at=path,
-            expected="a whole gzip file",
+            expected="a complete gzip file",
             found=f"a damaged or truncated gzip file ({error})",
-            next_step=f"gzip -t {path}  # then fetch the file again",
+            next_step=f"gzip -t {path}  # if this fails, download the file again",
         ) from None
 
 
@@ -87,11 +86,11 @@ def read_hypotheses(
     workspace_name: str = "the workspace",
     patchset_name: str = "the patch set",
 ) -> tuple[list[str], list[Hypothesis]]:
-    """Labels of the patch set, and one hypothesis for every patch (without a patch set: the workspace itself).
+    """The labels of the patch set, and a hypothesis for each patch; without a patch set, one for the workspace.
 
-    workspace, patchset: documents as `read_json` returns them; they are not changed. measurement: the name of one
-    (default: the first). The last two arguments name the documents in messages. Raises HistFactoryError if a document
-    does not follow the schema, or if a patch belongs to another workspace or does not fit.
+    workspace, patchset: documents as `read_json` returns them; they are not changed. measurement: its name (default: the
+    first one). The last two arguments name the documents in messages. Raises HistFactoryError if a document violates the
+    schema, or if a patch belongs to another workspace or cannot be applied.
     """
     with no_garbage_collection():
         reader = _Reader(measurement)
@@ -110,24 +109,24 @@ def read_hypotheses(
             except ValueError as error:
                 raise HistFactoryError(
                     looked_at=f"{patchset_name}, patch {name}",
-                    expected="a patch that fits the workspace (RFC 6902)",
+                    expected="a patch that can be applied to the workspace (RFC 6902)",
                     found=str(error),
-                    next_step=f"look at the paths of this patch in {patchset_name}",
+                    next_step=f"correct the paths of this patch in {patchset_name}",
                 ) from None
             hypotheses.append(reader.hypothesis(patched, checker, name, values))
         return labels, hypotheses
 
 
 class _Reader:
-    """Checks patched workspaces; parts that several of them share are checked once."""
+    """Checks patched workspaces. It checks parts that several of them share only once."""
 
     def __init__(self, measurement: str | None) -> None:
         self.measurement = measurement
-        self.n_bins: dict[int, int] = {}  # of the samples that were checked, by the identity of the sample
-        self.checked: dict[int, object] = {}  # by identity; it keeps these parts alive, so no identity is used again
+        self.n_bins: dict[int, int] = {}  # number of bins of each checked sample, by the sample's id
+        self.checked: dict[int, object] = {}  # checked parts by id; they stay alive, so that no id is reused
 
     def hypothesis(self, document: Any, checker: Checker, name: str, values: list) -> Hypothesis:
-        """Check one (patched) workspace and select what its likelihood needs."""
+        """Check a patched workspace and select the parts that its likelihood needs."""
         checker.keys(document, "", {"channels", "measurements", "observations", "version"})
         checker.version(document, "workspace")
         channels = self._channels(document, checker)
@@ -137,7 +136,7 @@ class _Reader:
             if channel not in observations:
                 raise checker.error("/observations", f"the observed counts of channel {channel!r}", "none")
             if len(observations[channel]) != n_bins:
-                expected = f"{n_bins} bins in {channel!r}, as its samples have"
+                expected = f"{n_bins} bins in {channel!r}, as in its samples"
                 raise checker.error("/observations", expected, f"{len(observations[channel])}")
         return Hypothesis(name, values, channels, observations, self._measurement(document, checker))
 
@@ -196,7 +195,7 @@ class _Reader:
 def _check_patchset(
     checker: Checker, patchset: Any, workspace: Any, workspace_name: str
 ) -> tuple[list[str], list[dict]]:
-    """Labels and patches of a patch set that belongs to this workspace."""
+    """The labels and patches of a patch set, which has to belong to this workspace."""
     checker.keys(patchset, "", {"metadata", "patches", "version"})
     checker.version(patchset, "patch set")
     metadata = patchset["metadata"]
@@ -213,10 +212,10 @@ def _check_patchset(
         name, values = patch["metadata"]["name"], json.dumps(patch["metadata"]["values"])
         if (first := first_with_name.setdefault(name, i)) != i:
             found = f"{name!r} again, as in /patches/{first}"
-            raise checker.error(f"/patches/{i}/metadata/name", "each name once", found)
+            raise checker.error(f"/patches/{i}/metadata/name", "unique names", found)
         if (first := first_with_values.setdefault(values, i)) != i:
             found = f"{values} again, as in /patches/{first}"
-            raise checker.error(f"/patches/{i}/metadata/values", "each set of values once", found)
+            raise checker.error(f"/patches/{i}/metadata/values", "unique values", found)
     return list(labels), patchset["patches"]
 
 
@@ -231,7 +230,7 @@ def _check_digests(checker: Checker, digests: Any, workspace: Any, workspace_nam
                 looked_at=f"{checker.document_name}, at /metadata/digests/{algorithm}",
                 expected=f"the digest of {workspace_name}, {found}",
                 found=f"{expected}: the patches were made for another workspace",
-                next_step="give the workspace and the patch set of one publication: --workspace FILE --patchset FILE",
+                next_step="use the workspace and the patch set of the same publication: --workspace FILE --patchset FILE",
             )
 
 
@@ -242,10 +241,10 @@ def _check_patch(checker: Checker, patch: Any, path: str, n_labels: int) -> None
     if not isinstance(name, str) or not isinstance(values, list):
         raise checker.error(f"{path}/metadata", "an object with name and values", metadata)
     if len(values) != n_labels:
-        raise checker.error(f"{path}/metadata/values", f"{n_labels} values, one a label", f"{len(values)} values")
+        raise checker.error(f"{path}/metadata/values", f"{n_labels} values, one per label", f"{len(values)} values")
     for j, value in enumerate(values):
         if not isinstance(value, str):
-            checker.number(value, f"{path}/metadata/values/{j}", "a finite number or a text")
+            checker.number(value, f"{path}/metadata/values/{j}", "a finite number or a string")
     for j, operation in enumerate(checker.array(patch["patch"], f"{path}/patch", "operations", empty=True)):
         if not isinstance(operation, dict) or not all(isinstance(operation.get(k), str) for k in ("op", "path")):
             raise checker.error(f"{path}/patch/{j}", "an RFC 6902 operation with op and path", operation)
@@ -254,9 +253,9 @@ def _check_patch(checker: Checker, patch: Any, path: str, n_labels: int) -> None
 
 
 def apply_patch(document: Any, operations: list[dict]) -> Any:
-    """`document` with the patch applied; what the patch does not touch is shared with `document`, not copied.
+    """A patched version of `document`, which shares with it everything that the patch does not change.
 
-    Raises ValueError, with the operation and its path, if the patch does not fit.
+    Raises ValueError, with the operation and its path, if the patch cannot be applied.
     """
     import jsonpatch
 
@@ -268,13 +267,13 @@ def apply_patch(document: Any, operations: list[dict]) -> Any:
             operation = {**operation, "value": _NotCopied(operation["value"])}
         try:
             document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
-        except Exception as error:  # jsonpatch and jsonpointer have many kinds, and plain TypeError and KeyError too
+        except Exception as error:  # jsonpatch raises its own exceptions, those of jsonpointer, TypeError and KeyError
             raise ValueError(f"{operation['op']} {operation['path']}: {error}") from error
     return document
 
 
 def _copy_containers_on_path(document: Any, pointer: str) -> None:
-    """Replace the containers on the way to `pointer` (RFC 6901) by copies; stop where the path leads nowhere."""
+    """Replace the containers on the path `pointer` (RFC 6901) by copies, as far as the path exists."""
     node = document
     for part in pointer.split("/")[1:-1]:
         key: Any = part.replace("~1", "/").replace("~0", "~")
@@ -283,13 +282,13 @@ def _copy_containers_on_path(document: Any, pointer: str) -> None:
         elif not isinstance(node, dict) or key not in node:
             key = None
         if key is None or not isinstance(node[key], (dict, list)):
-            return  # jsonpatch explains what is wrong with this path
+            return  # jsonpatch reports the invalid path
         node[key] = node[key].copy()
         node = node[key]
 
 
 class _NotCopied(dict):
-    """A patch's value that jsonpatch does not copy deeply: nothing writes into it, because `apply_patch` copies first."""
+    """A value of a patch that jsonpatch must not deep-copy. Nothing changes it, because `apply_patch` copies first."""
 
     def __deepcopy__(self, memo: dict) -> _NotCopied:
         return self
@@ -297,7 +296,7 @@ class _NotCopied(dict):
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Documents are trees of a million objects without cycles, and the garbage collector would walk them repeatedly."""
+    """Switch the garbage collector off: it would repeatedly traverse a million objects, which contain no cycles."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -83,7 +83,7 @@ def test_environments_that_do_not_fit(path, refused, monkeypatch):
     refused(workshop(path_with_podman, "container-build", "gpu"), "one of default, cpu, cpu-jax, cuda12", "'gpu'")
     monkeypatch.setattr(engine.images, "image_subdir", lambda: "linux-aarch64")
     assert engine.workspace_with("cpu", DOCKERFILE)
-    with pytest.raises(engine.WorkshopError, match="one for linux-aarch64"):
+    with pytest.raises(engine.WorkshopError, match="the platform linux-aarch64"):
         engine.workspace_with("cuda118-jax", DOCKERFILE)
     refused(workshop(path_with_podman, "container-build", "--file", "README"), "no such file")
     refused(workshop(path_with_podman, "container-build", "--build-arg", "x"), "NAME=VALUE")
@@ -115,7 +115,7 @@ def test_a_health_check_that_is_not_json_gives_one_message(path, refused, tmp_pa
 def test_the_results_folder(path, refused, tmp_path):
     path_with_podman = path(podman="echo 5.0")
     (tmp_path / "file").write_text("x")
-    refused(workshop(path_with_podman, "container-run", "--output", tmp_path / "file"), "a file of that name")
+    refused(workshop(path_with_podman, "container-run", "--output", tmp_path / "file"), "a file with that name")
     if os.geteuid() == 0:
         (tmp_path / "mine").mkdir()
         refused(workshop(path_with_podman, "container-run", "--output", tmp_path / "mine"), "chown 1000")

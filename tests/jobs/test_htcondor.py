@@ -68,7 +68,7 @@ def test_a_misspelt_key_is_refused_although_the_bindings_accept_it(tmp_path):
         (("request_memory", "requestmemory"), "request_memory = ..."),
         (("universe        =", "univers ="), "universe = ..."),
         (("log    =", "logs   ="), "log = ..."),
-        (("queue\n", ""), "no job would be submitted"),
+        (("queue\n", ""), "condor_submit would submit no job"),
         (("SEED=$(seed)", "SEED=$(sead)"), "$(sead)"),
         (("universe        = container", "universe container"), "key = value"),
     ],

@@ -170,7 +170,7 @@ def test_options_are_read_as_sbatch_reads_them(tmp_path):
     [
         ("--tiem=3", "--time"),
         ("--mem", "a value for --mem"),
-        ("--mail=me", "of which there are several"),
+        ("--mail=me", "short for several options"),
         ("--hold=yes", "--hold without a value"),
         ("time=3", "--time"),
         ("--comment='open", "every quote closed"),

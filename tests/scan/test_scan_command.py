@@ -93,7 +93,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path, monkeypatch, capsys) -> N
     monkeypatch.setenv("DIE_ONCE", str(tmp_path / "died"))
     monkeypatch.setattr(fitting, "fit_chunk", die_once)
     document = run(tmp_path, "--workers", "2", "--only", "signal_4*")
-    assert "done again" in capsys.readouterr().err
+    assert "chunks again" in capsys.readouterr().err
     assert all(e["converged"] for e in document["hypotheses"])
 
 

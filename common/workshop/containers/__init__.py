@@ -1,12 +1,12 @@
-"""Dockerfiles and Apptainer definitions, read as BuildKit and Apptainer read them; images, built and run.
+"""Checks for Dockerfiles and Apptainer definitions, and the commands that build, run and test an image.
 
-dockerfile.py, shellwords.py    parsers: instructions and stages; the words of a shell command
+dockerfile.py, shellwords.py    parsers: instructions and stages; the commands in a shell script
 apptainer.py                    parser: the stages and sections of an Apptainer definition
-images.py                       the image that a Dockerfile makes: its last stage, its install step, its activation
+images.py                       the image that a Dockerfile describes: its stages, its install step, its environment
 build_rules.py, last_stage_rules.py, content_rules.py, definition_rules.py    the rules (workshop.support.rules)
 check.py, engine.py, image_checks.py  the commands: `container-check`; `container-build` and `-run`; `container-test`
 
-A file is read with `load_image` (a Dockerfile) or `read_definition`; each `..._findings` function applies some rules.
+`load_image` reads a Dockerfile and `read_definition` a definition. Each `..._findings` function applies some rules.
 """
 
 from workshop.containers.apptainer import find_install, gpu_environment

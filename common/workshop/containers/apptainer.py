@@ -1,6 +1,6 @@
-"""A reading of Apptainer definition files (`definition_rules` judges them).
+"""Parse Apptainer definition files; `definition_rules` checks them.
 
-A definition is a header (`Bootstrap: docker`), sections (`%post`), and the same again for each further stage.
+A definition has a header (`Bootstrap: docker`) and sections (`%post`) for each stage.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ARGUMENT = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 
 @dataclass(frozen=True)
 class Section:
-    """name without the percent sign, what follows it on the line (`from build`), and the text below."""
+    """name: without the percent sign. rest: the rest of its line, such as `from build`. text: the lines below."""
 
     name: str
     rest: str
@@ -41,7 +41,7 @@ class Section:
 
 @dataclass
 class Stage:
-    """file: the name of the definition, for messages. unknown: (line, name) of the headers that are not in HEADERS."""
+    """file: the name of the definition, for messages. unknown: (line, name) of each header that is not in HEADERS."""
 
     file: str
     header: dict[str, str] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Stage:
         return "\n".join(section.text for section in self.sections if section.name == name)
 
     def copies(self) -> Iterator[tuple[str, str, str]]:
-        """(stage or empty, source, target) of %files."""
+        """(stage or empty, source, target) for each line of %files."""
         for section in self.sections:
             if section.name == "files":
                 origin = section.rest.partition("from ")[2].strip() if section.rest.startswith("from ") else ""
@@ -68,8 +68,10 @@ class Stage:
 
 
 def read(path: Path, build_args: Mapping[str, str] | None = None, fill: bool = True) -> list[Stage]:
-    """The stages of a definition, with the build arguments `given` and the defaults of %arguments filled in; without
-    `fill`, its arguments stay as {{NAME}}. Raises WorkshopError for a file that is no definition."""
+    """The stages of a definition, with its arguments replaced by `build_args` or by the defaults in %arguments.
+
+    Without `fill`, arguments stay as {{NAME}}. Raises WorkshopError if the file is not a definition.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -80,7 +82,7 @@ def read(path: Path, build_args: Mapping[str, str] | None = None, fill: bool = T
         raise WorkshopError(
             looked_at=path,
             expected="text in UTF-8",
-            found=f"bytes that are none (at {error.start})",
+            found=f"bytes that are not UTF-8 (at {error.start})",
             next_step="name another file",
         ) from error
     defaults = dict(re.findall(r"^\s*([A-Za-z_]\w*)=(.*?)\s*$", _arguments(text), re.MULTILINE))
@@ -121,7 +123,7 @@ def read(path: Path, build_args: Mapping[str, str] | None = None, fill: bool = T
                 looked_at=f"{path}, line {number}",
                 expected="a header such as Bootstrap: docker",
                 found=repr(stripped[:60]),
-                next_step="mend that line",
+                next_step=f"correct line {number}",
             )
     if not stages:
         raise WorkshopError(
@@ -138,7 +140,10 @@ def _arguments(text: str) -> str:
 
 
 def find_install(stages: list[Stage]) -> tuple[Stage, shellwords.PixiCall] | None:
-    """The stage whose %post installs an environment with Pixi, and that call; of all of them, the one activated."""
+    """The first stage whose %post installs an environment with Pixi, and that call.
+
+    With --all, the call's environment is the one that the last stage activates.
+    """
     for stage in stages:
         for call in shellwords.pixi_calls(stage.text("post"), {}):
             if call.command in shellwords.INSTALL_COMMANDS:
@@ -150,9 +155,9 @@ def find_install(stages: list[Stage]) -> tuple[Stage, shellwords.PixiCall] | Non
 
 
 def load(path: Path, environment: str | None = None) -> list[Stage]:
-    """`read`, with `environment` as if that were the build argument.
+    """The stages of a definition; environment: the value of the build argument that chooses the environment.
 
-    Raises WorkshopError if the definition installs another environment by a name that no argument changes.
+    Raises WorkshopError as `read` does, and if the definition installs another environment and no argument changes that.
     """
     install = find_install(stages := read(path))
     if environment is None or install is None or install[1].environment == environment:
@@ -162,15 +167,18 @@ def load(path: Path, environment: str | None = None) -> list[Stage]:
     if argument is None:
         raise WorkshopError(
             looked_at=path,
-            expected="an environment that a build argument chooses, ENVIRONMENT=... in %arguments",
-            found=f"always {install[1].environment}",
+            expected="a build argument that chooses the environment, such as ENVIRONMENT=... in %arguments",
+            found=f"no such argument: the environment is always {install[1].environment}",
             next_step="leave --environment out, or add the argument",
         )
     return read(path, {argument[1]: environment})
 
 
 def gpu_environment(path: Path) -> str | None:
-    """The manifest's first environment that needs a driver on Linux; None if no argument can choose it."""
+    """The environment to check for a GPU: cuda12, or the first that requires CUDA on Linux.
+
+    None if there is none, or if no build argument can choose it.
+    """
     install, workspace = find_install(read(path, fill=False)), images.nearest_manifest(path.parent)
     if install is None or workspace is None or not _ARGUMENT.search(install[1].environment):
         return None

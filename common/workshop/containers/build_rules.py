@@ -1,5 +1,7 @@
-"""Rules for what goes into a build: the images that stages begin with, the files that are copied, and the environment,
-installed as it is locked. Where a value is unknown (only a build has it), a rule finds nothing."""
+"""Rules for the build: the base images, the copied files, and the installation of the locked environment.
+
+A rule reports nothing about values that only a build knows.
+"""
 
 from __future__ import annotations
 
@@ -32,22 +34,22 @@ SECRET_VALUE = re.compile(
     r"gh[pousr]_\w{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY"
     r"|https?://[^\s/:@$]+:[^\s/@$]+@"
 )
-# Not every .pem: certificates are public.
+# Not every .pem, since certificates are public.
 _SECRET_FILES = (
     "id_rsa id_dsa id_ecdsa id_ed25519 .netrc .pypirc .env credentials.json auth.json *.key *.p12 *.pfx *key.pem "
     "*key[-_.]*.pem"
 ).split()
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_SECRET_ADVICE = "RUN --mount=type=secret,id=... gives it to one step and leaves nothing in the image"
+_SECRET_ADVICE = "use RUN --mount=type=secret,id=...: only that step sees the secret, and the image does not contain it"
 
 
 def base_findings(image: Image) -> list[Finding]:
-    """Findings about the images that stages begin with, and about those that files are copied from."""
+    """Findings about the images that stages start from and copy from."""
     return [*findings_of(bases(image), BASE_RULES)]
 
 
 def lock_findings(image: Image) -> list[Finding]:
-    """Findings about the files that are copied, about secrets, and about the environment that is installed."""
+    """Findings about copied files, secrets and the installation of the environment."""
     return [
         *findings_of(copied_paths(image), COPY_RULES),
         *findings_of([image], IMAGE_RULES),
@@ -60,9 +62,10 @@ def lock_findings(image: Image) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Base:
-    """An image from outside. where: the line that names it. unset: variables without a value in that line.
+    """An image that FROM, COPY --from or RUN --mount names.
 
-    stages: the stages that a FROM with a variable may have meant, where `name` is none of them.
+    location: its line. unset: the variables in that line that have no value. stages: for a FROM with a variable whose
+    value is not the name of a stage, the stages that it could name.
     """
 
     location: str
@@ -72,7 +75,7 @@ class Base:
 
     @property
     def is_external(self) -> bool:
-        """Whether a registry has to provide it."""
+        """Whether it comes from a registry."""
         return not self.unset and not self.stages and self.name != "scratch"
 
     @property
@@ -89,7 +92,7 @@ class Base:
 
 
 def bases(image: Image) -> Iterator[Base]:
-    """The images of FROM, of COPY --from, and of RUN --mount=from=, without the stages of the file."""
+    """The images in FROM, COPY --from and RUN --mount=from=, without the names of stages."""
     for stage in image.stages:
         if stage.parent is None:
             where = f"{image.path.name}, line {stage.line}: FROM"
@@ -105,7 +108,7 @@ def bases(image: Image) -> Iterator[Base]:
 
 
 def _possible_stages(image: Image, line: int) -> tuple[str, ...]:
-    """The stages runtime-... that FROM runtime-${ENVIRONMENT} in this line may mean."""
+    """The stages that the FROM in this line could name: for FROM runtime-${ENVIRONMENT}, all stages runtime-...."""
     word = next((i.words[0] for i in image.instructions if i.name == "FROM" and i.line == line), "")
     prefix, variable, _ = word.partition("$")
     if not prefix or not variable:
@@ -119,7 +122,7 @@ def _base_without_value(base: Base) -> Iterator[Problem]:
             looked_at=base.location,
             expected="a value for every argument in FROM",
             found=f"{base.unset[0]} has no value",
-            next_step=f"ARG {base.unset[0]}=... with a value, above the first FROM",
+            next_step=f"ARG {base.unset[0]}=... with a default value, above the first FROM",
         )
 
 
@@ -138,9 +141,9 @@ def _latest(base: Base) -> Iterator[Problem]:
         image = base.reference.rsplit("/", 1)[-1].removesuffix(":latest")
         yield Problem(
             looked_at=base.location,
-            expected="a tag that names a release",
+            expected="a tag that names a release: `latest` is another image after each release",
             found=base.name,
-            next_step=f"choose a release of {image}",
+            next_step=f"use the tag of a release of {image}",
         )
 
 
@@ -148,7 +151,7 @@ def _untagged(base: Base) -> Iterator[Problem]:
     if base.is_external and not base.tag:
         yield Problem(
             looked_at=base.location,
-            expected="a tag beside the digest, so that people can read the version",
+            expected="a tag as well, so that a reader sees the version",
             found=base.name,
             next_step=f"{base.reference}:TAG@sha256:...",
         )
@@ -162,7 +165,7 @@ def _no_digest(base: Base) -> Iterator[Problem]:
     if base.digest:
         expected, found = "@sha256: followed by 64 hexadecimal digits", base.digest[:80]
     else:
-        expected, found = "a digest: a tag can be moved to another image, a digest cannot", base.name
+        expected, found = "a digest: a tag can be moved to another image, but a digest cannot", base.name
     yield Problem(looked_at=base.location, expected=expected, found=found, next_step=pin)
 
 
@@ -179,7 +182,7 @@ BASE_RULES = (
 
 @dataclass(frozen=True)
 class CopiedPath:
-    """A file or folder of the build's context that a COPY or ADD names. path: `source` from the context's root."""
+    """A file or folder that a COPY or ADD copies from the build context. path: its path from the context's root."""
 
     location: str
     source: str
@@ -198,8 +201,8 @@ def _whole_context(copied: CopiedPath) -> Iterator[Problem]:
         yield Problem(
             looked_at=copied.location,
             expected="files and folders copied by name",
-            found="the whole folder: any change to a file repeats the install, and every file goes into the image",
-            next_step="COPY pixi.toml pixi.lock ./ for the install, then copy the code by name",
+            found="the whole build context: a change to any file repeats the installation, and the image contains every file",
+            next_step="COPY pixi.toml pixi.lock ./ before the installation, and copy the code by name after it",
         )
 
 
@@ -207,9 +210,9 @@ def _git_folder(copied: CopiedPath) -> Iterator[Problem]:
     if copied.path == "/.git" or copied.path.startswith("/.git/"):
         yield Problem(
             looked_at=copied.location,
-            expected="the revision alone, without the history",
+            expected="no .git folder in the image: the revision is enough",
             found=copied.source,
-            next_step="pass it as a build argument: --build-arg REVISION=$(git rev-parse HEAD)",
+            next_step="pass the revision as a build argument: --build-arg REVISION=$(git rev-parse HEAD)",
         )
 
 
@@ -251,7 +254,7 @@ def _secrets(image: Image) -> Iterator[Problem]:
 
 
 def _secret_names(instruction: Instruction) -> list[str]:
-    """The variables of an ARG or ENV whose value the image keeps, and which are named like a secret."""
+    """The variables of an ARG or ENV with a name like that of a secret; the image stores their values."""
     if instruction.name not in ("ARG", "ENV"):
         return []
     names = [name for name, value in dockerfile.pairs(instruction) if instruction.name == "ARG" or value]
@@ -263,7 +266,7 @@ def _no_install(image: Image) -> Iterator[Problem]:
         yield Problem(
             looked_at=image.path.name,
             expected="a RUN that calls pixi install --locked",
-            found="no RUN in which Pixi installs an environment",
+            found="no RUN that installs an environment with Pixi",
             next_step="RUN pixi install --locked --environment ${ENVIRONMENT}",
         )
 
@@ -286,14 +289,14 @@ def _lock_not_copied(install: Install) -> Iterator[Problem]:
 def _not_copied(install: Install, name: str) -> Problem:
     return Problem(
         looked_at=install.location,
-        expected=f"a COPY before it that names {name}",
+        expected=f"a COPY of {name} before this step",
         found="none",
         next_step="COPY pixi.toml pixi.lock ./",
     )
 
 
 def _is_available(install: Install, *names: str) -> bool:
-    """Whether one of the files is there at that step: copied by name, by pattern, in a folder, or mounted for it."""
+    """Whether one of the files exists when the step runs: copied by name, by pattern or in a folder, or mounted."""
     image = install.image
     for step in (step for stage in install.stage.lineage() for step in stage.steps):
         if step is install.step:
@@ -301,7 +304,7 @@ def _is_available(install: Install, *names: str) -> bool:
         if (copied := parse_copy(step)) is None:
             continue
         origin, sources, _ = copied
-        # The content of another stage is not known here, so the file may come from it.
+        # The files of another stage are unknown, so the file may come from there.
         if origin or any(_source_contains(image, source, name) for source in sources for name in names):
             return True
     bind_mounts = [mount for mount in mounts(install.step) if mount["type"] == "bind"]
@@ -313,7 +316,7 @@ def _is_available(install: Install, *names: str) -> bool:
 
 
 def _source_contains(image: Image, source: str, name: str) -> bool:
-    """Whether a source of COPY is the file `name`, matches it, or is a folder with it."""
+    """Whether a source of COPY is the file `name`, a pattern that matches it, or a folder that contains it."""
     last = source.rstrip("/").rsplit("/", 1)[-1]
     if source.strip("/") in ("", ".") or fnmatch.fnmatchcase(name, last or "*"):
         return True
@@ -321,7 +324,7 @@ def _source_contains(image: Image, source: str, name: str) -> bool:
 
 
 def _pixi_calls(install: Install) -> list[tuple[Step, PixiCall]]:
-    """The calls of Pixi in the stage that installs, and in those that it goes on from."""
+    """The calls of Pixi in the stage that installs and in its parents."""
     return [entry for stage in install.stage.lineage() for entry in pixi_steps(stage)]
 
 
@@ -332,12 +335,12 @@ def _lock_changed(install: Install) -> Iterator[Problem]:
                 looked_at=install.image.location(step.instruction),
                 expected="no command that changes the lock",
                 found=f"pixi {call.command}",
-                next_step="run it outside the image, commit pixi.lock, and install from that",
+                next_step="run it on your machine, commit pixi.lock, and install from the lock",
             )
 
 
 def _solving_call(install: Install) -> PixiCall | None:
-    """The first call of Pixi that may solve anew while it installs."""
+    """The first call of Pixi that may solve the environment again."""
     first = next(call for _, call in _pixi_calls(install) if call.command in shellwords.INSTALL_COMMANDS)
     return next((call for call in (first, install.call) if not call.lock_mode), None)
 
@@ -348,7 +351,8 @@ def _not_locked(install: Install) -> Iterator[Problem]:
             looked_at=install.location,
             expected="--locked",
             found=f"pixi {' '.join(call.words)}"[:80],
-            next_step=f"RUN pixi {call.command} --locked ...: it stops if pixi.lock does not fit pixi.toml, and never solves",
+            next_step=f"RUN pixi {call.command} --locked ...: Pixi then stops if pixi.lock does not satisfy pixi.toml, and "
+            "never solves",
         )
 
 
@@ -358,7 +362,7 @@ def _frozen(install: Install) -> Iterator[Problem]:
             looked_at=install.location,
             expected="--locked",
             found="--frozen",
-            next_step="use --locked: it also stops if the lock does not fit the manifest",
+            next_step="use --locked: it also checks that the lock satisfies the manifest",
         )
 
 
@@ -368,7 +372,7 @@ def _environment_without_value(install: Install) -> Iterator[Problem]:
             looked_at=install.location,
             expected="the name of an environment",
             found=f"{unset[0]} has no value in this stage",
-            next_step=f"repeat ARG {unset[0]}=cpu in the stage that installs",
+            next_step=f"ARG {unset[0]}=cpu in this stage: an ARG above the first FROM applies only to FROM",
         )
 
 
@@ -393,7 +397,7 @@ def _other_platform(install: Install) -> Iterator[Problem]:
         looked_at=install.location,
         expected=f"an environment for {install.image.final_platform() or 'Linux'}",
         found=f"{name} is for {', '.join(sorted(subdirs))}",
-        next_step=f"another environment ({', '.join(known)}), or add a platform to it in {workspace.path.name}",
+        next_step=f"use another environment ({', '.join(known)}), or add a Linux platform to this one in {workspace.path.name}",
     )
 
 
@@ -402,9 +406,9 @@ def _cuda_override(install: Install) -> Iterator[Problem]:
     if cuda and not is_at_least(override, cuda):
         yield Problem(
             looked_at=install.location,
-            expected=f"CONDA_OVERRIDE_CUDA of {cuda} or more: there is no driver in a build",
+            expected=f"CONDA_OVERRIDE_CUDA of {cuda} or more: a build has no NVIDIA driver, so Pixi cannot detect CUDA",
             found=override or "not set",
-            next_step=f"ARG CONDA_OVERRIDE_CUDA={cuda} above it",
+            next_step=f"ARG CONDA_OVERRIDE_CUDA={cuda} before this step",
         )
 
 
@@ -415,7 +419,7 @@ def _fixed_environment(install: Install) -> Iterator[Problem]:
             looked_at=install.location,
             expected="a build argument that chooses the environment",
             found=f"always {install.call.environment}",
-            next_step='ARG ENVIRONMENT in that stage, and RUN pixi install --locked --environment "${ENVIRONMENT}"',
+            next_step='ARG ENVIRONMENT in this stage, and RUN pixi install --locked --environment "${ENVIRONMENT}"',
         )
 
 

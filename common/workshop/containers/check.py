@@ -20,7 +20,7 @@ from workshop.errors import WorkshopError, message_of
 from workshop.support.rules import Finding
 
 STARTER = "exercise-5-container/starter"
-# Every rule, in the order in which `container-check` reports what it finds.
+# Every rule, in the order of the report.
 RULES = (
     *build_rules.BASE_RULES,
     *build_rules.COPY_RULES,
@@ -40,7 +40,7 @@ RULES = (
 
 
 def main(path: str | None, environment: str | None, as_json: bool) -> int:
-    """Print the findings about the files; exit code 1 if one of them is an error, else 0."""
+    """Print the findings; return exit code 1 if there is an error, else 0."""
     files = container_files(path)
     reports, n_failed = [], 0
     for file in files:
@@ -56,7 +56,10 @@ def main(path: str | None, environment: str | None, as_json: bool) -> int:
 
 
 def container_files(path: str | None) -> list[Path]:
-    """A file, or those of a folder: Dockerfile, Containerfile, *.Dockerfile, *.def. Raises WorkshopError for none."""
+    """The file at `path`, or all container files of that folder: Dockerfile, Containerfile, *.Dockerfile and *.def.
+
+    Without a path: the current folder, or else the starter of exercise 5. Raises WorkshopError if there is none.
+    """
     folder = Path(path) if path else Path.cwd()
     if folder.is_file():
         return [folder]
@@ -78,7 +81,7 @@ def is_container_file(file: Path) -> bool:
 
 
 def is_definition(file: Path) -> bool:
-    """Whether it is an Apptainer definition, by its name or by its first word."""
+    """Whether a file is an Apptainer definition, by its suffix or its first word."""
     if file.suffix == ".def":
         return True
     try:
@@ -92,7 +95,7 @@ def is_definition(file: Path) -> bool:
 
 
 def check_file(file: Path, environment: str | None) -> list[Finding]:
-    """The findings about one file, with `environment` as its build argument if it has one. Raises WorkshopError."""
+    """The findings about one file, with `environment` as its build argument. Raises WorkshopError if it is not valid."""
     workspace = images.nearest_manifest(file.parent)
     if environment is not None and workspace is not None and environment not in workspace.environments:
         known = ", ".join(workspace.environments)
@@ -109,7 +112,7 @@ def check_file(file: Path, environment: str | None) -> list[Finding]:
 
 
 def findings_of_image(image: Image) -> list[Finding]:
-    """All findings about a Dockerfile, from its first FROM to the folders of PYTHONPATH."""
+    """All findings about a Dockerfile."""
     return [
         *base_findings(image),
         *lock_findings(image),
@@ -121,7 +124,7 @@ def findings_of_image(image: Image) -> list[Finding]:
 
 
 def hadolint(file: Path) -> list[dict[str, object]] | str:
-    """The messages of hadolint, or the reason why there are none."""
+    """hadolint's messages about a Dockerfile, or the reason why there are none."""
     in_environment = Path(sys.executable).with_name("hadolint")
     program = shutil.which("hadolint") or (str(in_environment) if in_environment.is_file() else None)
     if program is None:
@@ -131,7 +134,7 @@ def hadolint(file: Path) -> list[dict[str, object]] | str:
         messages = json.loads(process.stdout)
         return [{key: entry[key] for key in ("code", "level", "line", "message")} for entry in messages]
     except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired):
-        return "it did not answer"
+        return "it failed, or took longer than a minute"
 
 
 def print_report(file: Path, findings: list[Finding], messages: list[dict[str, object]] | str) -> None:

@@ -1,5 +1,5 @@
-"""Rules for what the last stage names and must contain: the arguments in its labels, the scripts that it starts, the
-folders of PYTHONPATH."""
+"""Rules for what the last stage refers to and so must contain: the arguments in its labels, the scripts that it starts,
+and the folders in PYTHONPATH."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workshop.containers.dockerfile import Instruction, Step
 from workshop.containers.images import Image, parse_copy
 from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
 
-# A RUN with one of these may create any file; which ones is not known here.
+# A RUN with one of these commands may create any file.
 _FILE_CREATING_COMMANDS = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")
 
 
@@ -44,7 +44,7 @@ def _empty_labels(image: Image) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class Script:
-    """A Python script that an ENTRYPOINT or a CMD starts. path: as written there, with variables put in."""
+    """A Python script that an ENTRYPOINT or CMD starts. path: as written there, with variables replaced."""
 
     image: Image
     instruction: Instruction
@@ -52,7 +52,7 @@ class Script:
 
     @property
     def has_folder(self) -> bool:
-        """Whether it is known from which folder the path starts."""
+        """Whether the working directory is known, or not needed because the path is absolute."""
         return self.path.startswith("/") or any(step.instruction.name == "WORKDIR" for step in _steps(self.image))
 
 
@@ -68,8 +68,8 @@ def _no_workdir(script: Script) -> Iterator[Problem]:
     if not script.has_folder:
         yield Problem(
             looked_at=script.image.location(script.instruction),
-            expected="a WORKDIR, from which the relative path starts",
-            found=f"no WORKDIR: {script.path} is searched for in /",
+            expected="a WORKDIR for the relative path",
+            found=f"no WORKDIR, so the path is /{script.path}",
             next_step="WORKDIR /workshop, above the COPY lines",
         )
 
@@ -80,7 +80,7 @@ def _script_not_copied(script: Script) -> Iterator[Problem]:
         yield Problem(
             looked_at=script.image.location(script.instruction),
             expected=f"{script.path} in the last stage",
-            found="no step copies it there",
+            found="no step copies it to that path",
             next_step=f"COPY {script.path.lstrip('/')} {script.path}",
         )
 
@@ -90,12 +90,12 @@ def _python_path(image: Image) -> Iterator[Problem]:
         if not entry.startswith("/"):
             found = "not an absolute path"
         elif not _is_created(image, dockerfile.absolute(entry, "/"), folder=True):
-            found = "no step copies anything there"
+            found = "no step copies anything to that path"
         else:
             continue
         yield Problem(
             looked_at=f"{image.path.name}, PYTHONPATH of the last stage",
-            expected="a folder of the image that contains the imported code",
+            expected="folders in the image that contain the imported code",
             found=f"{entry}: {found}",
             next_step="COPY common/workshop common/workshop, and ENV PYTHONPATH=/workshop/common",
         )
@@ -115,7 +115,7 @@ def _is_inside(inner: str, outer: str) -> bool:
 
 
 def _is_created(image: Image, path: str, folder: bool) -> bool:
-    """Whether a step copies this file, or something in this folder; True where that is unknown."""
+    """Whether a step copies this file, or something into this folder; True if that is unknown."""
     return any(_step_creates(image, step, path, folder) for step in _steps(image))
 
 

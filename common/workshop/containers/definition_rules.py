@@ -1,4 +1,4 @@
-"""Rules for Apptainer definitions: those for a Dockerfile, in the words of a definition, and the names that it may use."""
+"""Rules for Apptainer definitions: the rules for a Dockerfile, adapted, and rules for the names of headers and sections."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from workshop.containers.shellwords import PixiCall
 from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
 from workshop.support.text import closest_match
 
-# These build an image without another image.
+# These bootstrap agents need no base image.
 _WITHOUT_FROM = ("scratch", "debootstrap", "yum", "dnf", "zypper", "arch", "busybox")
 
 
 @dataclass(frozen=True)
 class Install:
-    """The call of Pixi that installs the environment, in the %post of a stage, and the workspace."""
+    """The installation of the environment: the call of Pixi, its stage, and the workspace."""
 
     path: Path
     stages: list[Stage]
@@ -44,12 +44,12 @@ class Install:
 
     @property
     def environments(self) -> list[str]:
-        """The names in the manifest; none where there is no manifest or the call names no environment."""
+        """The names in the manifest; none without a manifest, or if the call's environment has no value."""
         return list(self.workspace.environments) if self.workspace and "{{" not in self.call.environment else []
 
 
 def definition_findings(path: Path, environment: str | None = None) -> list[Finding]:
-    """The findings about a definition as it stands, or with `environment`. Raises WorkshopError as `load` does."""
+    """The findings about a definition, with `environment` as its build argument. Raises WorkshopError as `load` does."""
     stages = load(path, environment)
     findings = [*findings_of(stages, FORM_RULES), *findings_of(stages, STAGE_RULES)]
     if (call := find_install(stages)) is None:
@@ -83,10 +83,7 @@ def _wrong_header(stage: Stage) -> Iterator[Problem]:
     agent = stage.header["bootstrap"]
     if agent in AGENTS and agent not in _WITHOUT_FROM and "from" not in stage.header:
         yield Problem(
-            looked_at=stage.location,
-            expected="From: beside Bootstrap:",
-            found="none",
-            next_step="From: NAME@sha256:...",
+            looked_at=stage.location, expected="a header From:", found="none", next_step="From: NAME@sha256:..."
         )
     for line, name in stage.unknown:
         yield Problem(
@@ -122,9 +119,9 @@ def _no_digest(stage: Stage) -> Iterator[Problem]:
     if stage.header["bootstrap"] in ("docker", "oras") and not re.search(r"@sha256:[0-9a-f]{64}$", image):
         yield Problem(
             looked_at=f"{stage.location}: From",
-            expected="a digest: a tag can be moved to another image",
+            expected="a digest: a tag can be moved to another image, but a digest cannot",
             found=image or "nothing",
-            next_step="From: NAME@sha256:..., with the tag in a comment: not every release of Apptainer accepts both",
+            next_step="From: NAME@sha256:..., with the tag in a comment: some releases of Apptainer do not accept both",
         )
 
 
@@ -136,7 +133,7 @@ def _secrets(stage: Stage) -> Iterator[Problem]:
                 looked_at=f"{stage.file}, line {section.line}: %{section.name}",
                 expected="no secrets in an image",
                 found="text that looks like a secret",
-                next_step="pass it when the image runs: apptainer run --env-file FILE",
+                next_step="pass the secret when the image runs: apptainer run --env-file FILE",
             )
 
 
@@ -164,7 +161,7 @@ def _lock_not_copied(install: Install) -> Iterator[Problem]:
 
 
 def _not_copied(install: Install, *names: str) -> Iterator[Problem]:
-    """names: one of these files is needed."""
+    """A problem unless %files of the stage that installs names one of these files."""
     copied = [source.rstrip("/").rsplit("/", 1)[-1] for origin, source, _ in install.stage.copies() if not origin]
     if not set(names) & set(copied):
         yield Problem(
@@ -205,7 +202,7 @@ def _other_platform(install: Install) -> Iterator[Problem]:
         looked_at=install.location,
         expected="an environment for Linux",
         found=f"{name} is for {', '.join(sorted(subdirs))}",
-        next_step=f"another environment ({', '.join(install.environments)}), or add a platform to it in "
+        next_step=f"use another environment ({', '.join(install.environments)}), or add a Linux platform to this one in "
         f"{workspace.path.name}",
     )
 
@@ -223,7 +220,7 @@ INSTALL_RULES = (
 
 
 def _prefixes(install: Install) -> list[str]:
-    """Where the last stage puts the environment that another one installed."""
+    """The paths to which the last stage copies the environment from the stage that installs it."""
     names, prefix = {install.stage.header.get("stage", "")}, install.prefix
     targets = []
     for origin, source, target in install.last.copies():
@@ -241,7 +238,7 @@ def _prefix_not_copied(install: Install) -> Iterator[Problem]:
     if install.last is not install.stage and not _prefixes(install):
         yield Problem(
             looked_at=install.last.location,
-            expected=f"%files from the first stage with {install.prefix}",
+            expected=f"{install.prefix}, copied from the stage that installs the environment",
             found="none",
             next_step=_copy_prefix(install),
         )
@@ -252,8 +249,8 @@ def _prefix_moved(install: Install) -> Iterator[Problem]:
     if install.last is not install.stage and targets and install.prefix not in targets:
         yield Problem(
             looked_at=install.last.location,
-            expected=f"the environment at {install.prefix}: its files contain that path",
-            found=targets[0],
+            expected=f"the environment at {install.prefix}, where it was installed: its files contain that path",
+            found=f"copied to {targets[0]}",
             next_step=_copy_prefix(install),
         )
 
@@ -263,14 +260,14 @@ def _pixi_in_final(install: Install) -> Iterator[Problem]:
     if install.last is install.stage:
         yield Problem(
             looked_at=install.location,
-            expected="a last stage without Pixi and its cache",
+            expected="a last stage without Pixi and its cache, which the image would contain",
             found="Pixi installs in the last stage",
-            next_step="add a second Bootstrap: with %files from build",
+            next_step="add a second stage (Bootstrap:, From:, Stage:) with %files from build",
         )
     elif "pixi" in image.partition("@")[0].rsplit("/", 1)[-1]:
         yield Problem(
             looked_at=install.last.location,
-            expected="no Pixi in the last stage",
+            expected="no Pixi in the last stage: the installed environment is enough",
             found=image[:60],
             next_step="From: debian@sha256:...",
         )
@@ -284,9 +281,10 @@ def _cuda_override(install: Install) -> Iterator[Problem]:
     if cuda and not images.is_at_least(override, cuda):
         yield Problem(
             looked_at=install.path.name,
-            expected=f"CONDA_OVERRIDE_CUDA={cuda} or more in %post",
+            expected=f"CONDA_OVERRIDE_CUDA of {cuda} or more in %post: a build has no NVIDIA driver, so Pixi cannot detect "
+            "CUDA",
             found=override,
-            next_step=f"export CONDA_OVERRIDE_CUDA={cuda}",
+            next_step=f"export CONDA_OVERRIDE_CUDA={cuda} in %post, before pixi install",
         )
 
 
@@ -300,7 +298,7 @@ def _path(install: Install) -> Iterator[Problem]:
     if path.split(":")[0] != f"{install.prefix}/bin":
         yield Problem(
             looked_at=f"{install.last.location}: %environment",
-            expected=f"PATH that begins with {install.prefix}/bin",
+            expected=f"a PATH that begins with {install.prefix}/bin",
             found=path,
             next_step=f"export PATH={install.prefix}/bin:$PATH",
         )

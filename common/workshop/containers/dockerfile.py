@@ -1,8 +1,8 @@
-"""A reading of Dockerfiles: instructions with their line, stages with what is in force at each step.
+"""Parse a Dockerfile: its instructions with their line numbers, and its stages with the variables at each step.
 
-Written against Docker's reference of the format: parser directives, continued lines, comments and empty lines inside
-them, heredocs, the JSON form, ARG and FROM with build arguments, stages that go on from one another. No library on
-PyPI reads heredocs and stages; hadolint does, and is run beside this where it is installed.
+Written from Docker's reference of the format: parser directives, continued lines with comments and empty lines inside
+them, heredocs, the JSON form, ARG and FROM with build arguments, and stages that start from other stages. No library on
+PyPI parses heredocs and stages. hadolint does, and `container-check` runs it as well if it is installed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ INSTRUCTIONS = frozenset(
     "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL STOPSIGNAL USER VOLUME "
     "WORKDIR".split()
 )
-# In the others a bracket is a character as any other.
+# Instructions with a JSON form. In all others a bracket has no special meaning.
 JSON_FORM = ("ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME")
-# What the builder itself sets; declared or not, these have a value in FROM.
+# Arguments that the builder sets. In FROM they have a value even if no ARG declares them.
 PREDEFINED_ARGS = {
     "TARGETPLATFORM": "linux/amd64",
     "BUILDPLATFORM": "linux/amd64",
@@ -41,7 +41,7 @@ _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:(:?[-+?]|##?|%%?
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction. flags: `--mount=...` as (name, value). text: what follows, continued lines joined."""
+    """One instruction. flags: its `--name=value` as pairs. text: the rest, with continued lines joined."""
 
     name: str
     flags: tuple[tuple[str, str], ...]
@@ -51,7 +51,7 @@ class Instruction:
 
     @property
     def words(self) -> list[str]:
-        """The words of the JSON form, or of the text, with their quotes."""
+        """The list of the JSON form, or the words of the text with their quotes."""
         listed = self.exec_form
         return split(self.text) if listed is None else listed
 
@@ -68,7 +68,7 @@ class Instruction:
 
     @property
     def script(self) -> str:
-        """What a shell is given: the text, then the heredocs."""
+        """The shell script that the instruction runs: its text, then its heredocs."""
         listed = self.exec_form
         return "\n".join([self.text if listed is None else shlex.join(listed), *self.heredocs])
 
@@ -78,7 +78,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Step:
-    """An instruction in its stage. values: ARG and ENV in force before it. workdir: likewise."""
+    """An instruction in its stage, with the arguments and variables (`values`) and the WORKDIR in force before it."""
 
     instruction: Instruction
     values: dict[str, str]
@@ -87,9 +87,10 @@ class Step:
 
 @dataclass
 class Stage:
-    """A stage as the build arguments make it; env, user, labels and so on are those at its end, parents included.
+    """A stage, evaluated with the build arguments. env, user, labels and the others are those at its end.
 
-    base: the image after substitution, or the name of the stage `parent`. unset: variables in FROM without a value.
+    base: the image in FROM with variables replaced, or the name of the stage `parent`. unset: the variables in FROM that
+    have no value.
     """
 
     number: int
@@ -109,26 +110,26 @@ class Stage:
     healthcheck: Instruction | None = None
 
     def lineage(self) -> list[Stage]:
-        """This stage and those that it goes on from, the oldest first."""
+        """This stage and the stages that it starts from, the earliest first."""
         return [*(self.parent.lineage() if self.parent else ()), self]
 
 
 def read(path: Path) -> list[Instruction]:
-    """The instructions of a Dockerfile. Raises WorkshopError where it is none, with the line."""
+    """The instructions of a Dockerfile. Raises WorkshopError, with the line, if it is not valid."""
     try:
         content = path.read_bytes()
     except OSError as error:
         found = "a folder of that name" if path.is_dir() else str(error.strerror)
         raise WorkshopError(
-            looked_at=path, expected="a Dockerfile", found=found, next_step="name another file, or make it"
+            looked_at=path, expected="a Dockerfile", found=found, next_step="name another file, or create this one"
         ) from error
     return parse(content.decode("utf-8-sig", errors="replace"), path)
 
 
 def parse(text: str, path: Path) -> list[Instruction]:
-    """The instructions in `text`; `path` for messages."""
+    """The instructions in `text`; `path` appears in messages."""
     if "\0" in text or "\ufffd" in text:
-        raise _syntax_error(path, 1, "text in UTF-8", "bytes that are none")
+        raise _syntax_error(path, 1, "text in UTF-8", "bytes that are not UTF-8")
     lines = text.replace("\r\n", "\n").split("\n")
     escape = _escape(lines)
     continuation = re.compile(re.escape(escape) + r"[ \t]*$")
@@ -142,7 +143,7 @@ def parse(text: str, path: Path) -> list[Instruction]:
                 if not text_so_far:
                     start = number
                     continues = False
-                continue  # Docker skips them inside a continued line, too
+                continue  # Docker also skips them inside a continued line
             continues = continuation.search(line) is not None
             text_so_far += continuation.sub("", line) if continues else line
         if not text_so_far.strip():
@@ -170,7 +171,7 @@ def parse(text: str, path: Path) -> list[Instruction]:
 
 
 def _escape(lines: list[str]) -> str:
-    """The escape character: a backslash, or what a directive in the first lines says."""
+    """The escape character: a backslash, unless a directive in the first lines names another one."""
     for line in lines:
         directive = re.fullmatch(r"#\s*([A-Za-z]+)\s*=\s*(.+?)\s*", line)
         if directive is None:
@@ -181,7 +182,7 @@ def _escape(lines: list[str]) -> str:
 
 
 def _flags(rest: str) -> tuple[tuple[tuple[str, str], ...], str]:
-    """The `--name=value` in front, and what follows them."""
+    """The `--name=value` flags at the start of the text, and the rest of it."""
     flags = []
     while match := re.match(r"--([a-z][\w-]*)(?:=(\"[^\"]*\"|\S*))?(?:\s+|$)", rest):
         flags.append((match[1], (match[2] or "").strip('"')))
@@ -202,15 +203,12 @@ def _heredoc(lines: list[str], number: int, end: str, strip_tabs: bool) -> tuple
 
 def _syntax_error(path: Path, line: int, expected: str, found: str) -> WorkshopError:
     return WorkshopError(
-        looked_at=f"{path}, line {line}",
-        expected=expected,
-        found=found,
-        next_step="mend that line; hadolint says more where it is installed",
+        looked_at=f"{path}, line {line}", expected=expected, found=found, next_step=f"correct line {line}"
     )
 
 
 def split(text: str) -> list[str]:
-    """Words at white space; quotes hold them together and stay."""
+    """The words of a text, separated by white space outside quotes. The quotes are kept."""
     words, word, quote, escaped = [], "", "", False
     for character in text:
         if escaped:
@@ -232,7 +230,10 @@ def split(text: str) -> list[str]:
 
 
 def expand(word: str, values: Mapping[str, str], unset: set[str] | None = None) -> str:
-    """A word without its quotes and with its variables, as in ${NAME:-cpu}; names without a value go into `unset`."""
+    """A word with its quotes removed and its variables replaced, as in ${NAME:-cpu}.
+
+    unset: a set to which the names of variables without a value are added.
+    """
     result, position, quote = "", 0, ""
     while position < len(word):
         character = word[position]
@@ -272,7 +273,7 @@ def _parameter_value(match: re.Match[str], values: Mapping[str, str], unset: set
 
 
 def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
-    """NAME and value, as written, of ARG, ENV and LABEL; None where an ARG has no default."""
+    """The names and values of ARG, ENV or LABEL, as written; the value is None for an ARG without a default."""
     words = split(instruction.text)
     if instruction.name != "ARG" and "=" not in words[0]:  # the old form: ENV NAME all the rest
         return [(words[0], instruction.text[len(words[0]) :].strip())]
@@ -284,7 +285,7 @@ def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
 
 
 def stages(instructions: list[Instruction], build_args: Mapping[str, str], path: Path) -> list[Stage]:
-    """The stages with the build arguments `given`. Raises WorkshopError where there is no FROM."""
+    """The stages, evaluated with the build arguments. Raises WorkshopError if there is no FROM."""
     global_args = dict(PREDEFINED_ARGS)
     result: list[Stage] = []
     for instruction in instructions:
@@ -299,10 +300,10 @@ def stages(instructions: list[Instruction], build_args: Mapping[str, str], path:
                 elif default is not None:
                     global_args[name] = expand(default, global_args)
         else:
-            raise _syntax_error(path, instruction.line, "FROM before anything but ARG", instruction.name)
+            raise _syntax_error(path, instruction.line, "FROM first, or ARG", instruction.name)
     if not result:
         raise WorkshopError(
-            looked_at=path, expected="a line FROM", found="none", next_step="begin with FROM and an image"
+            looked_at=path, expected="a FROM instruction", found="none", next_step="begin with FROM and an image"
         )
     return result
 
@@ -335,7 +336,7 @@ def _new_stage(instruction: Instruction, global_args: dict[str, str], earlier: l
 
 
 def _apply(stage: Stage, instruction: Instruction, global_args: dict[str, str], build_args: Mapping[str, str]) -> None:
-    """Add a step, and what it changes for those that follow."""
+    """Append the instruction to the stage as a step, and apply its effect."""
     values = stage.arguments | stage.env
     stage.steps.append(Step(instruction, values, stage.workdir))
     name = instruction.name
@@ -354,7 +355,7 @@ def _apply(stage: Stage, instruction: Instruction, global_args: dict[str, str], 
     elif name == "ENTRYPOINT":
         stage.entrypoint = None if instruction.exec_form == [] else instruction
         if not any(step.instruction.name == "CMD" for step in stage.steps):
-            stage.command = None  # that of the stage before was meant for another entry point
+            stage.command = None  # a new ENTRYPOINT resets the CMD of the base image
     elif name == "CMD":
         stage.command = None if instruction.exec_form == [] else instruction
     elif name == "HEALTHCHECK":
@@ -362,12 +363,12 @@ def _apply(stage: Stage, instruction: Instruction, global_args: dict[str, str], 
 
 
 def health_command(healthcheck: Instruction) -> Instruction:
-    """What a HEALTHCHECK runs, as the CMD that it is written as."""
+    """The command of a HEALTHCHECK, as a CMD instruction."""
     return replace(healthcheck, name="CMD", text=re.sub(r"(?i)^CMD\s*", "", healthcheck.text))
 
 
 def absolute(path: str, workdir: str) -> str:
-    """A path inside an image, from `workdir`, without `.`, `..` and double slashes."""
+    """A path inside an image, made absolute and normalized: without `.`, `..` and double slashes."""
     parts: list[str] = []
     for part in (path if path.startswith("/") else f"{workdir}/{path}").split("/"):
         if part == "..":

@@ -1,7 +1,7 @@
-"""`workshop container-build` and `container-run`: the image of exercise 5, built and run with an engine that answers.
+"""`workshop container-build` and `container-run`: build and run the image of exercise 5 with docker, podman or buildah.
 
-docker, podman and buildah take nearly the same arguments, and are called as you would call them. Two builds of one commit
-have the same digest (with docker, if its builder rewrites the layers' times).
+The three engines take nearly the same arguments. Two builds of one commit have the same digest (with docker, only if its
+builder rewrites the times of the files in the layers).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class NoImage(WorkshopError):
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that answers. can_run: buildah only builds."""
+    """A container engine that is ready to use. can_run: False for buildah, which only builds."""
 
     name: str
     program: str
@@ -58,7 +58,7 @@ class Engine:
 
 
 def available_engines() -> tuple[list[Engine], list[str]]:
-    """The engines that answer, in the order of ENGINES, and for each of the others the reason why it does not."""
+    """The engines that are ready to use, in the order of ENGINES, and for each of the others why it is not."""
     engines, reasons = [], []
     for name in ENGINES:
         program = shutil.which(name)
@@ -66,7 +66,7 @@ def available_engines() -> tuple[list[Engine], list[str]]:
             reasons.append(f"{name}: not on the PATH")
             continue
         engine = Engine(name, program, "")
-        # `--version` works without a daemon and without storage; these commands need what a build needs.
+        # `--version` succeeds without a daemon and without storage. These commands need both, as a build does.
         words = {
             "docker": ("version", "--format", "{{.Server.Version}}"),
             "podman": ("info", "--format", "{{.Version.Version}}"),
@@ -85,7 +85,10 @@ def available_engines() -> tuple[list[Engine], list[str]]:
 
 
 def usable_engines(engine_name: str | None, running: bool) -> list[Engine]:
-    """The engine named, or all that answer (and can run). Raises NoEngine with the reason for each."""
+    """The named engine, or all that are ready; with `running`, only those that can run containers.
+
+    Raises NoEngine, with a reason for each engine, if there is none.
+    """
     engines, reasons = available_engines()
     if suitable := [e for e in engines if engine_name in (None, e.name) and (e.can_run or not running)]:
         return suitable
@@ -102,7 +105,7 @@ def usable_engines(engine_name: str | None, running: bool) -> list[Engine]:
 
 
 def last_line(stderr: str) -> str:
-    """The last line that names an error, or else the last line."""
+    """The last line that mentions an error, or else the last line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if "rror" in line or "annot" in line or "enied" in line] or lines
     return errors[-1][:300] if errors else "it failed without a message"
@@ -115,7 +118,9 @@ def explained_failure(engine: Engine, action: str, output: str) -> WorkshopError
     if "no space left" in lowercase or "disk quota exceeded" in lowercase:
         advice = f"free some space: {engine.name} {'rmi' if engine.name == 'buildah' else 'image'} prune, and `df -h`"
     elif any(word in lowercase for word in ("newuidmap", "subuid", "operation not permitted", "permission denied")):
-        advice = "the engine lacks permission: ask for entries in /etc/subuid and /etc/subgid, or for the group docker"
+        advice = (
+            "ask your administrator to add you to /etc/subuid and /etc/subgid (podman, buildah) or to the group docker"
+        )
     elif any(
         word in lowercase
         for word in (
@@ -127,14 +132,17 @@ def explained_failure(engine: Engine, action: str, output: str) -> WorkshopError
         )
     ):
         load = "buildah pull docker-archive:FILE" if engine.name == "buildah" else f"{engine.name} load"
-        advice = f"the base images come from the network: connect and try again, or load them from an archive: {load}"
+        advice = f"the base images come from the network: connect, or load the images from an archive with {load}"
     elif "not up-to-date" in lowercase or "lock-file not up" in lowercase:
         advice = "pixi lock, then check what changed"
     return WorkshopError(looked_at=f"{action} with {engine.name}", expected="success", found=reason, next_step=advice)
 
 
 def workspace_with(environment: str, path: Path) -> manifest.Manifest:
-    """The manifest above a Dockerfile. Raises WorkshopError if it lacks the environment, or has it for other machines."""
+    """The manifest above a Dockerfile.
+
+    Raises WorkshopError if it does not contain the environment, or does not contain it for this machine's images.
+    """
     workspace = images.nearest_manifest(path.parent)
     if workspace is None:
         raise WorkshopError(
@@ -156,8 +164,8 @@ def workspace_with(environment: str, path: Path) -> manifest.Manifest:
     if host not in subdirs:
         raise WorkshopError(
             looked_at=f"the environment {environment}",
-            expected=f"one for {host}, the platform of images on this machine",
-            found=f"it is for {', '.join(dict.fromkeys(subdirs))}",
+            expected=f"the platform {host}, that of images on this machine",
+            found=f"only {', '.join(dict.fromkeys(subdirs))}",
             next_step="workshop container-build cpu, or build on another machine",
         )
     return workspace
@@ -175,20 +183,23 @@ def build_arguments(workspace: manifest.Manifest, environment: str, root: Path) 
 
 
 def build_command(engine: Engine, path: Path, root: Path, tag: str, values: dict[str, str]) -> list[str]:
-    """The command line that builds; every file of the image gets the time of the commit."""
+    """The command line that builds the image. Every file in the image gets the time of the commit."""
     commit_time = shell.git(root, "log", "-1", "--format=%ct") or "0"
     build_args = [word for key, value in values.items() for word in ("--build-arg", f"{key}={value}")]
     if engine.name == "docker":
         options = ["build", "--build-arg", f"SOURCE_DATE_EPOCH={commit_time}"]
     else:
-        # The format of OCI: Docker's contains a random host name. All stages: Buildah 1.28 skips a stage that is chosen
-        # by an argument, as if no other needed it.
+        # Docker's image format contains a random host name, the OCI format does not. Buildah 1.28 wrongly skips a stage
+        # whose name comes from an argument, so it has to build all stages.
         options = ["build", "--format", "oci", "--timestamp", commit_time, "--skip-unused-stages=false"]
     return [engine.program, *options, *build_args, "--file", str(path), "--tag", tag, str(root)]
 
 
 def build(environment: str, tag: str | None, file: str | None, engine_name: str | None, extra: list[str]) -> int:
-    """Build the image of an environment; 0. extra: further `NAME=VALUE` for --build-arg. Raises WorkshopError."""
+    """Build the image of an environment; return exit code 0. extra: further build arguments as `NAME=VALUE`.
+
+    Raises WorkshopError if the environment, an argument or an engine is missing, or the build fails.
+    """
     path = dockerfile_path(file)
     workspace = workspace_with(environment, path)
     root = workspace.path.parent
@@ -220,7 +231,7 @@ def build(environment: str, tag: str | None, file: str | None, engine_name: str 
 
 
 def _run_streaming(command: list[str]) -> str | None:
-    """Run a command and pass its output on; None if it succeeds, else its last lines."""
+    """Run a command and print its output; return None if it succeeds, else the last lines of the output."""
     last_lines: list[str] = []
     with subprocess.Popen(
         command,
@@ -238,7 +249,7 @@ def _run_streaming(command: list[str]) -> str | None:
 
 
 def digest_of(engine: Engine, tag: str) -> str:
-    """The image's identity: the sha256 of its configuration, which names every layer. Empty if there is none."""
+    """The digest of the image's configuration, which contains the digests of all layers; empty if there is no image."""
     words = (
         ("inspect", "--type", "image", "--format", "{{.FromImageID}}", tag)
         if engine.name == "buildah"
@@ -271,7 +282,7 @@ def dockerfile_path(file: str | None) -> Path:
 
 
 def engine_with_image(tag: str, engine_name: str | None) -> Engine:
-    """The engine that has the image: engines do not share their images. Raises NoEngine, or NoImage if none has it."""
+    """The engine that has the image, since engines do not share images. Raises NoEngine or NoImage."""
     engines = usable_engines(engine_name, running=True)
     for engine in engines:
         if digest_of(engine, tag):
@@ -287,7 +298,10 @@ def engine_with_image(tag: str, engine_name: str | None) -> Engine:
 
 
 def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | None) -> list[str]:
-    """The options that make the host's GPUs visible, for an environment that needs one. Raises WorkshopError without a GPU."""
+    """The options that make the host's GPUs visible, if the environment requires CUDA.
+
+    Raises WorkshopError if it does and this machine has no NVIDIA driver.
+    """
     if workspace is None or environment not in workspace.environments:
         return []
     cuda = images.required_cuda(platforms_of(workspace, workspace.environments[environment].features))
@@ -296,43 +310,46 @@ def gpu_flags(engine: Engine, environment: str, workspace: manifest.Manifest | N
     if not nvidia_smi():
         raise WorkshopError(
             looked_at="the NVIDIA driver of this machine, which a container uses",
-            expected=f"one for CUDA {cuda}, for {environment}",
-            found="no driver answers (`nvidia-smi` is not found or fails)",
+            expected=f"a driver for CUDA {cuda}, which {environment} requires",
+            found="none: `nvidia-smi` is missing or fails",
             next_step="workshop container-run cpu",
         )
     return ["--gpus", "all"] if engine.name == "docker" else ["--device", "nvidia.com/gpu=all"]
 
 
 def run_command(engine: Engine, tag: str, results: Path, flags: list[str], words: list[str]) -> list[str]:
-    """The command line that runs an image without a network, where only the results and /tmp can be written."""
+    """The command line that runs an image without network access; only the results and /tmp can be written to."""
     options = "run --rm --read-only --tmpfs /tmp --network none --cap-drop all --security-opt no-new-privileges".split()
     options += ["--env", "HOME=/tmp"]
-    if current_user() not in (0, None):  # you own the results; under root, the image keeps its own user
+    if current_user() not in (0, None):  # the results belong to you; if you are root, to the image's user
         options += ["--userns", "keep-id"] if engine.name == "podman" else []
         options += ["--user", f"{os.getuid()}:{os.getgid()}"]
     return [engine.program, *options, "--volume", f"{results}:{RESULTS}", *flags, tag, *words]
 
 
 def current_user() -> int | None:
-    """Your user number; None on Windows, where Docker maps the owner itself."""
+    """Your user ID; None on Windows, where Docker sets the owner."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
 def results_folder(output: str | None) -> Path:
-    """The folder on this machine that is mounted at RESULTS; the image's user can write to it."""
+    """The folder on this machine to mount at RESULTS, created if necessary.
+
+    Raises WorkshopError if the image's user cannot write to it.
+    """
     results = Path(output).expanduser().resolve() if output else exercises.root_folder() / "results"
     if ":" in str(results)[len(results.drive) :]:
         raise WorkshopError(
             looked_at=results,
-            expected="a folder without a colon, which engines read as the end of the name",
-            found="one with a colon",
+            expected="a path without a colon, which container engines use as a separator",
+            found="a path with a colon",
             next_step="name another folder with --output",
         )
     if results.exists() and not results.is_dir():
         raise WorkshopError(
             looked_at=results,
             expected="a folder for the results",
-            found="a file of that name",
+            found="a file with that name",
             next_step="name another folder with --output",
         )
     is_new = not results.exists()
@@ -353,16 +370,16 @@ def results_folder(output: str | None) -> Path:
         raise WorkshopError(
             looked_at=results,
             expected="a folder that you can write to",
-            found="it is not",
+            found="no permission to write",
             next_step="name another folder with --output",
         )
     return results
 
 
 def run(environment: str, tag: str | None, output: str | None, engine_name: str | None, words: list[str]) -> int:
-    """Train in the image, with the results in `output` (default results/). words: options of train.py.
+    """Train in the image, with the results in `output` (default: results/). words: options of train.py.
 
-    Returns the exit code of the training if it is 0, 85 or 130, which tell you what to do next; 1 for any other failure.
+    Returns the exit code of the training if it is 0 (finished), 85 (stopped, resumable) or 130 (Ctrl-C); otherwise 1.
     """
     workspace = images.nearest_manifest(exercises.root_folder())
     tag = tag or f"{IMAGE_NAME}:{environment}"

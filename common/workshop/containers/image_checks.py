@@ -1,4 +1,4 @@
-"""`workshop container-test`: try an image: its user, its content, and that it trains with nothing but a folder for results."""
+"""`workshop container-test`: check a built image: its user, its content, its health check, and a training run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from workshop.support.timeouts import failure_reason
 
 @dataclass(frozen=True)
 class Container:
-    """An image, and how it is run. results: the folder on this machine that is mounted at RESULTS."""
+    """An image and the options to run it. results: the folder on this machine that is mounted at RESULTS."""
 
     engine: Engine
     tag: str
@@ -42,7 +42,7 @@ class Container:
         return self.engine.call(*run_command(self.engine, self.tag, self.results, self.flags, list(words))[1:])
 
     def problem_with(self, *words: str, expected: Callable[[str], bool]) -> str | None:
-        """Why a command fails, or what it prints where that is not as expected; None where it is."""
+        """Why a command fails, or its output if that is not as expected; None if it is."""
         process = self.run(*words)
         output = process.stdout.strip()
         if process.returncode:
@@ -51,7 +51,7 @@ class Container:
 
 
 def main(environment: str, tag: str | None, engine_name: str | None, file: str | None) -> int:
-    """Print the trials of an image; exit code 0, or 1 where one fails. Raises WorkshopError as `trials` does."""
+    """Print the checks of an image; return exit code 1 if one fails, else 0. Raises WorkshopError as `image_checks`."""
     rows = image_checks(environment, tag, engine_name, file)
     for name, problem in rows:
         print(f"{'ok  ' if problem is None else 'fail'}  {name}" + (f": {problem}" if problem else ""), flush=True)
@@ -63,7 +63,7 @@ def main(environment: str, tag: str | None, engine_name: str | None, file: str |
 def image_checks(
     environment: str, tag: str | None, engine_name: str | None, file: str | None
 ) -> list[tuple[str, str | None]]:
-    """(what should hold, the problem or None) of each trial. Raises WorkshopError where there is no engine or no image."""
+    """(requirement, problem or None) of each check. Raises WorkshopError if there is no engine or no image."""
     path = dockerfile_path(file)
     workspace = images.nearest_manifest(path.parent)
     tag = tag or f"{IMAGE_NAME}:{environment}"
@@ -73,27 +73,27 @@ def image_checks(
     lock = sha256_of(workspace.path.with_name("pixi.lock")) if workspace else ""
     with tempfile.TemporaryDirectory(prefix="workshop-container-") as scratch:
         container = Container(engine, tag, flags, results_folder(str(Path(scratch) / "results")))
-        Path(scratch).chmod(0o711)  # the image's user passes through it
+        Path(scratch).chmod(0o711)  # so that the image's user can reach the folder inside
         python = ("python", "-c", "import sys; print(sys.prefix)")
         prefix = f"/.pixi/envs/{environment}"
         search = ("sh", "-c", "command -v pixi || echo none")
         return [
-            ("its label names the lock that lies here", _wrong_lock(container, lock)),
-            ("nobody is root in it", container.problem_with("id", "-u", expected=lambda user: user != "0")),
-            ("there is no Pixi in it", container.problem_with(*search, expected=lambda pixi: pixi == "none")),
+            ("its label has the sha256 of this pixi.lock", _wrong_lock(container, lock)),
+            ("its user is not root", container.problem_with("id", "-u", expected=lambda user: user != "0")),
+            ("it does not contain Pixi", container.problem_with(*search, expected=lambda pixi: pixi == "none")),
             (
-                "python is that of the environment",
+                "`python` is the environment's Python",
                 container.problem_with(*python, expected=lambda p: p.endswith(prefix)),
             ),
             ("its health check passes", _unhealthy(container, health)),
-            ("it trains without network on a read-only system, and the results come out", _training_fails(container)),
+            ("it trains without network on a read-only file system and writes results", _training_fails(container)),
         ]
 
 
 def health_words(path: Path, environment: str) -> list[str]:
-    """The command of a Dockerfile's health check; empty where there is none.
+    """The command of a Dockerfile's health check; empty if there is none.
 
-    Raises WorkshopError for one that no engine could run.
+    Raises WorkshopError if the command is in an invalid form.
     """
     healthcheck = dockerfile.stages(dockerfile.read(path), {"ENVIRONMENT": environment}, path)[-1].healthcheck
     if healthcheck is None:
@@ -112,11 +112,13 @@ def health_words(path: Path, environment: str) -> list[str]:
 
 def _wrong_lock(container: Container, lock: str) -> str | None:
     label = labels_of(container.engine, container.tag).get("workshop.lock.sha256", "")
-    return None if label == lock else f"{label[:12] or 'none'}, and not {lock[:12]}"
+    return None if label == lock else f"{label[:12] or 'no label'} instead of {lock[:12]}"
 
 
 def _unhealthy(container: Container, health: list[str]) -> str | None:
-    return container.problem_with(*health, expected=lambda output: True) if health else "there is none"
+    return (
+        container.problem_with(*health, expected=lambda output: True) if health else "no HEALTHCHECK in the Dockerfile"
+    )
 
 
 def _training_fails(container: Container) -> str | None:
@@ -127,4 +129,4 @@ def _training_fails(container: Container) -> str | None:
         return failure_reason(process)
     outputs = json.loads(record.read_text())["outputs"]
     wrong = [output["path"] for output in outputs if sha256_of(run / output["path"]) != output["sha256"]]
-    return f"the content is not that of the record: {', '.join(wrong)}" if wrong else None
+    return f"the sha256 differs from the record: {', '.join(wrong)}" if wrong else None

@@ -1,5 +1,5 @@
-"""The image that a Dockerfile makes of a Pixi workspace, read without an engine: the step that installs, the files that
-are copied, the last stage. The rules (`build_rules`, `last_stage_rules`, `content_rules`) judge it."""
+"""The image that a Dockerfile builds from a Pixi workspace, derived without an engine: its install step, its copied files
+and its last stage. The rules in `build_rules`, `last_stage_rules` and `content_rules` check it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES = ("Dockerfile", "Containerfile")
 
 @dataclass(frozen=True)
 class Install:
-    """The step in which Pixi installs the environment that the image is for."""
+    """The step in which Pixi installs the image's environment."""
 
     image: Image
     stage: Stage
@@ -44,7 +44,7 @@ class Install:
 
 @dataclass
 class Image:
-    """A Dockerfile, evaluated with build arguments, and the workspace that it is about (None: there is none)."""
+    """A Dockerfile, evaluated with build arguments, and its Pixi workspace (None if there is none)."""
 
     path: Path
     instructions: list[Instruction]
@@ -63,16 +63,16 @@ class Image:
 
     @property
     def context(self) -> Path:
-        """The folder that a build takes its files from: that of the manifest."""
+        """The folder that COPY takes files from: that of the manifest."""
         return self.workspace.path.parent if self.workspace else self.path.parent
 
     @cached_property
     def install(self) -> Install | None:
         """The step that installs the environment of the last stage.
 
-        Of several, one whose environment is copied into the last stage comes first, then one in a stage that the last
-        one uses; an install before a `pixi run`, the activated environment before others, a later step before an
-        earlier one.
+        Of several, the first of these criteria that differs decides: its environment is copied into the last stage; the
+        last stage uses its stage; it is a `pixi install`, not a `pixi run`; its environment is the activated one; it is
+        later in the file.
         """
         active, used_stages = activated_environment(self.final_stage.env), self.used_stages()
         installs = []
@@ -97,7 +97,7 @@ class Image:
         return max(enumerate(installs), key=preference)[1] if installs else None
 
     def used_stages(self) -> set[int]:
-        """The numbers of the stages that the last one uses: those that it continues, and those that it copies from."""
+        """The numbers of the stages that the last one starts from or copies from, directly or not."""
         numbers, queue = set(), [self.final_stage]
         while queue:
             stage = queue.pop()
@@ -108,7 +108,7 @@ class Image:
         return numbers
 
     def final_prefixes(self, install: Install) -> list[str]:
-        """The paths of the environment in the last stage, after all the stages that it is copied through."""
+        """The paths of the environment in the last stage; it may be copied through several stages."""
         prefixes: dict[int, list[str]] = {}
         for stage in self.stages:
             prefixes_here = [*prefixes[stage.parent.number]] if stage.parent else []
@@ -125,12 +125,12 @@ class Image:
 
     @cached_property
     def environment(self) -> str | None:
-        """The name of the installed environment; None if there is none, or if a variable in it has no value."""
+        """The name of the installed environment; None if none is installed or a variable in the name has no value."""
         return None if self.install is None or self.install.call.unset else self.install.call.environment
 
     @cached_property
     def linux_platforms(self) -> list[Platform]:
-        """The Linux platforms of that environment, in the manifest's order; only that of the image if FROM names one."""
+        """The environment's Linux platforms, in the manifest's order; only the image's if FROM --platform names one."""
         if self.workspace is None or self.environment not in self.workspace.environments:
             return []
         wanted = self.final_platform()
@@ -138,7 +138,7 @@ class Image:
 
     @property
     def required_cuda(self) -> str | None:
-        """The CUDA version that the environment needs of the driver; None unless all of its Linux platforms need one."""
+        """The CUDA version that the driver must support; None unless every Linux platform of the environment needs CUDA."""
         return required_cuda(self.linux_platforms)
 
     def final_platform(self) -> str | None:
@@ -155,10 +155,10 @@ class Image:
 
 
 def load_image(path: Path, environment: str | None = None) -> Image:
-    """Read a Dockerfile and the nearest manifest above it; with `environment`, as if that were the build argument.
+    """Read a Dockerfile and the nearest manifest above it.
 
-    Raises WorkshopError where the file or the manifest cannot be read, or the file installs another environment by
-    a name that no argument changes.
+    environment: the value of the build argument that chooses the environment. Raises WorkshopError if the file or the
+    manifest cannot be read, or if the file installs another environment and no build argument can change that.
     """
     instructions = dockerfile.read(path)
     image = Image(path, instructions, {}, nearest_manifest(path.parent))
@@ -170,9 +170,9 @@ def load_image(path: Path, environment: str | None = None) -> Image:
         fixed = image.environment or "none that can be seen"
         raise WorkshopError(
             looked_at=path,
-            expected="an environment that a build argument chooses, ARG ENVIRONMENT=...",
-            found=f"always {fixed}",
-            next_step="leave --environment out, or add the argument",
+            expected="a build argument that chooses the environment, such as ARG ENVIRONMENT=...",
+            found=f"no such argument: the environment is always {fixed}",
+            next_step="leave --environment out, or add the build argument",
         )
     with_environment = Image(path, instructions, {argument: environment}, image.workspace)
     with_environment.stages = dockerfile.stages(instructions, with_environment.build_args, path)
@@ -180,11 +180,11 @@ def load_image(path: Path, environment: str | None = None) -> Image:
 
 
 def environment_argument(image: Image) -> str | None:
-    """The build argument that chooses the environment: the one used in `pixi install --environment ...`."""
+    """The build argument that chooses the environment, as used in `pixi install --environment ...`; None without one."""
     if image.install is None:
         return None
     environment_word = image.install.call.environment_word
-    if not environment_word:  # --all: the last stage uses one
+    if not environment_word:  # --all: look at the paths in the last stage
         steps = [step.instruction for stage in image.final_stage.lineage() for step in stage.steps]
         environment_word = " ".join(i.text for i in steps if i.name in ("COPY", "ENV") and ".pixi/envs" in i.text)
     names = re.findall(r"\$\{?([A-Za-z_]\w*)", environment_word)
@@ -202,7 +202,7 @@ def environment_argument(image: Image) -> str | None:
 
 
 def nearest_manifest(folder: Path) -> manifest.Manifest | None:
-    """The Pixi manifest of this folder or the nearest one above."""
+    """The Pixi manifest in this folder or in the nearest folder above; None if there is none."""
     for candidate in (folder.resolve(), *folder.resolve().parents):
         for name in ("pixi.toml", "pyproject.toml"):
             if (candidate / name).is_file():
@@ -216,7 +216,7 @@ def nearest_manifest(folder: Path) -> manifest.Manifest | None:
 
 
 def pixi_steps(stage: Stage) -> Iterator[tuple[Step, PixiCall]]:
-    """The calls of Pixi in the RUN steps of a stage (not of its parents)."""
+    """The calls of Pixi in the RUN steps of a stage, without those of its parents."""
     for step in stage.steps:
         if step.instruction.name == "RUN":
             for call in shellwords.pixi_calls(step.instruction.script, step.values):
@@ -224,7 +224,7 @@ def pixi_steps(stage: Stage) -> Iterator[tuple[Step, PixiCall]]:
 
 
 def parse_copy(step: Step) -> tuple[str | None, list[str], str] | None:
-    """(stage or image of --from, sources, target) of a COPY or ADD, variables put in; None for other steps."""
+    """(value of --from, sources, target) of a COPY or ADD, with variables replaced; None for other steps."""
     words = [dockerfile.expand(word, step.values) for word in step.instruction.words]
     if step.instruction.name not in ("COPY", "ADD") or len(words) < 2:
         return None
@@ -238,14 +238,14 @@ def parse_copy(step: Step) -> tuple[str | None, list[str], str] | None:
 
 
 def copies(stage: Stage) -> Iterator[tuple[Step, str | None, list[str], str]]:
-    """The steps of a stage that copy, each with the result of `copy_of`."""
+    """The steps of a stage that copy, each with the result of `parse_copy`."""
     for step in stage.steps:
         if (copied := parse_copy(step)) is not None:
             yield (step, *copied)
 
 
 def mounts(step: Step) -> list[dict[str, str]]:
-    """The --mount of a RUN, each with its keys (`src` as `source`), variables put in; a bind if no type is given."""
+    """The --mount flags of a RUN as dictionaries, with variables replaced, `src` as `source`, and the default type."""
     result = []
     for _, value in (flag for flag in step.instruction.flags if flag[0] == "mount"):
         parts = (part.partition("=") for part in dockerfile.expand(value, step.values).split(","))
@@ -255,12 +255,12 @@ def mounts(step: Step) -> list[dict[str, str]]:
 
 
 def find_stage(image: Image, name: str | None) -> Stage | None:
-    """The stage that `--from` means, by name or number; None for an image."""
+    """The stage that `--from` names, by its name or number; None for an image."""
     return next((stage for stage in image.stages if name is not None and name in (stage.name, str(stage.number))), None)
 
 
 def prefix_of(call: PixiCall, workdir: str) -> str:
-    """Where Pixi puts the environment: beside the manifest."""
+    """The folder in which Pixi installs the environment: .pixi/envs/NAME beside the manifest."""
     base = dockerfile.absolute(call.folder, workdir)
     if call.manifest:
         path = dockerfile.absolute(call.manifest, base)
@@ -284,18 +284,18 @@ def linux_platforms(workspace: manifest.Manifest, environment: str) -> list[Plat
 
 
 def required_cuda(platforms: list[Platform]) -> str | None:
-    """The CUDA version that the first of the platforms needs of the driver; None unless all of them need one."""
+    """The CUDA version that the first platform requires; None unless all of them require CUDA."""
     versions = [platform.version_of("__cuda") for platform in platforms]
     return versions[0] if versions and all(versions) else None
 
 
 def is_at_least(version: str | None, minimum: str) -> bool:
-    """Whether a version is `minimum` or newer (12 is 12.0); False for text that is no version."""
+    """Whether a version is `minimum` or newer (12 equals 12.0); False for text that is not a version."""
     return satisfies(version or "", f">={minimum}")
 
 
 def activation_variables(workspace: manifest.Manifest, environment: str, platform: Platform) -> dict[str, str]:
-    """The variables that activating the environment sets on a platform, as the manifest writes them."""
+    """The variables that activating the environment sets on a platform, as the manifest gives them."""
     variables: dict[str, str] = {}
     for feature in reversed(workspace.environments[environment].features):
         for target in feature.targets:

@@ -1,4 +1,4 @@
-"""Rules for the last stage of a Dockerfile, the one that is shipped: what it contains, and how it is activated."""
+"""Rules for the last stage of a Dockerfile, which becomes the image: its content, and how it activates the environment."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findin
 BUILD_TOOLS = frozenset(
     "build-essential gcc g++ clang make cmake ninja-build gfortran python3-dev python-dev gcc-c++ rustc cargo".split()
 )
-# What an entry point that activates begins with.
+# Programs and scripts that activate an environment.
 _ACTIVATING = r"^(pixi|conda|mamba|micromamba)$|activate|shell-hook|\.sh$"
 
 
 def last_stage_findings(image: Image) -> list[Finding]:
-    """Findings about what the last stage contains: the environment at its path, none of Pixi, a user who is not root."""
+    """Findings about the content of the last stage: the environment at its path, no Pixi, a user other than root."""
     return [*findings_of([image], CONTENT_RULES)]
 
 
 def activation_findings(image: Image) -> list[Finding]:
-    """Findings about activation by ENV, so that `docker run`, `apptainer exec` and a job see one environment."""
+    """Findings about activation: with ENV, `docker run`, `apptainer exec` and batch jobs all get the same environment."""
     installs = [image.install] if image.install and not image.install.call.unset else []
     return [*findings_of([image], COMMAND_RULES), *findings_of(installs, ACTIVATION_RULES)]
 
@@ -51,7 +51,7 @@ def _pixi_in_final(image: Image) -> Iterator[Problem]:
     elif step := _pixi_source(image):
         yield Problem(
             looked_at=_where(image),
-            expected="no Pixi in the last stage",
+            expected="no Pixi in the last stage: the installed environment is enough",
             found=step,
             next_step="copy only the environment: COPY --from=build",
         )
@@ -60,14 +60,14 @@ def _pixi_in_final(image: Image) -> Iterator[Problem]:
 def _pixi_installs(image: Image) -> Problem:
     return Problem(
         looked_at=_where(image),
-        expected="a last stage without Pixi and its cache",
+        expected="a last stage without Pixi and its cache, which the image would contain",
         found="Pixi installs in this stage",
-        next_step="FROM a small base, then COPY --from=build the environment",
+        next_step="add a stage: FROM a small base image, then COPY --from=build the environment",
     )
 
 
 def _pixi_source(image: Image) -> str | None:
-    """The line that brings Pixi into the last stage."""
+    """The line that adds Pixi to the last stage; None if there is none."""
     stages = image.final_stage.lineage()
     base = stages[0].base
     if "pixi" in base.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]:
@@ -90,7 +90,7 @@ def _prefix_not_copied(image: Image) -> Iterator[Problem]:
     if install is not None and not _installs_in_final_stage(image) and not image.final_prefixes(install):
         yield Problem(
             looked_at=_where(image),
-            expected=f"a COPY --from that names {install.prefix}",
+            expected=f"{install.prefix}, copied from the stage that installs the environment",
             found="none",
             next_step=_copy_prefix(install),
         )
@@ -105,7 +105,7 @@ def _prefix_moved(image: Image) -> Iterator[Problem]:
         yield Problem(
             looked_at=_where(image),
             expected=f"the environment at {install.prefix}, where it was installed: its files contain that path",
-            found=f"at {targets[0]}",
+            found=f"copied to {targets[0]}",
             next_step=_copy_prefix(install),
         )
 
@@ -120,12 +120,12 @@ def _build_tools(image: Image) -> Iterator[Problem]:
             looked_at=_where(image),
             expected="no compilers in the last stage",
             found=tools,
-            next_step="install the compilers in the first stage",
+            next_step="install them in the stage that builds",
         )
 
 
 def _compilers(stages: list[Stage]) -> str | None:
-    """The compilers that the stages install, or the base image that brings them."""
+    """The compilers that the stages install, or the base image that contains them; None without any."""
     if re.search(r":[^@]*-devel", stages[0].base):
         return stages[0].base[:60]
     for step in (step for stage in stages for step in stage.steps if step.instruction.name == "RUN"):
@@ -161,7 +161,7 @@ def _user_by_name(image: Image) -> Iterator[Problem]:
     if not _is_root(user) and not user.isdecimal():
         yield Problem(
             looked_at=_where(image),
-            expected="USER by number: clusters compare numbers, and some refuse 0",
+            expected="USER as a number: Kubernetes and some clusters refuse a user whose number they cannot see",
             found=f"USER {image.final_stage.user}",
             next_step="USER 1000:1000",
         )
@@ -208,9 +208,9 @@ def _entry_point(image: Image) -> Iterator[Problem]:
     if entry_point is not None and _starts(entry_point, image.final_stage.env, _ACTIVATING):
         yield Problem(
             looked_at=image.location(entry_point),
-            expected="activation by ENV: apptainer exec and most batch systems skip the entry point",
-            found="an entry point that activates",
-            next_step="remove it, and set PATH and the other variables with ENV",
+            expected="activation by ENV: `apptainer exec` and most batch systems do not run the entry point",
+            found="an entry point that activates the environment",
+            next_step="remove the entry point, and set PATH and the other variables with ENV",
         )
 
 
@@ -221,14 +221,14 @@ def _command(image: Image) -> Iterator[Problem]:
         if _starts(instruction, last.env, "^pixi$|shell-hook"):
             yield Problem(
                 looked_at=image.location(instruction),
-                expected="a command that does not need Pixi: the last stage contains none",
-                found="it calls Pixi",
+                expected="a command that does not need Pixi, which the last stage should not contain",
+                found="a call of Pixi",
                 next_step='CMD ["python", "train.py"]: PATH finds the python of the environment',
             )
 
 
 def _starts(instruction: Instruction, variables: dict[str, str], names: str) -> bool:
-    """Whether a CMD or an ENTRYPOINT starts a program that matches `names`, itself or through a shell."""
+    """Whether a CMD or ENTRYPOINT starts a program whose name matches the pattern `names`, directly or in a shell."""
     programs = shellwords.programs(instruction.script, variables)
     return any(re.search(names, program) for program in programs) or bool(
         shellwords.pixi_calls(instruction.script, variables)
@@ -283,13 +283,13 @@ def _gpu_variables(install: Install) -> Iterator[Problem]:
     if not image.required_cuda:
         return
     variables = image.final_stage.env
-    if re.search(r"(^|/)nvidia/", image.final_stage.lineage()[0].base):  # NVIDIA's own images set both
+    if re.search(r"(^|/)nvidia/", image.final_stage.lineage()[0].base):  # NVIDIA's images set both variables
         variables = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"} | variables
     visible = variables.get("NVIDIA_VISIBLE_DEVICES", "")
     if visible in ("", "void", "none"):
         yield Problem(
             looked_at=_where(image),
-            expected=f"NVIDIA_VISIBLE_DEVICES=all for {image.environment}: it requests the host's GPUs",
+            expected=f"NVIDIA_VISIBLE_DEVICES=all for {image.environment}: it makes the host's GPUs visible",
             found=visible or "not set",
             next_step="ENV NVIDIA_VISIBLE_DEVICES=all",
         )

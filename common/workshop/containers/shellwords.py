@@ -1,4 +1,4 @@
-"""The commands in a piece of shell, as far as a reader sees them without running it; and those that call Pixi."""
+"""Parse a shell script: its commands, and its calls of Pixi, as far as they can be known without running it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import PurePosixPath
 from workshop.containers.dockerfile import expand
 
 SHELLS = ("sh", "bash", "dash", "zsh")
-# What makes Pixi solve or install, where neither --locked nor --frozen holds it to the lock.
+# The commands of Pixi that install an environment, and first solve it anew unless --locked or --frozen is given.
 INSTALL_COMMANDS = ("install", "i", "reinstall", "run", "r", "shell", "shell-hook", "s")
-# What may stand before a command and leave it the command that is run.
+# Words that may precede a command.
 COMMAND_PREFIXES = ("exec", "time", "env", "sudo", "nice", "then", "do", "else", "if", "!", "{")
-# Of those, whatever stands behind the first word that is no option belongs to the command.
+# The commands of Pixi that run a program: the words from the program's name on are the program's own.
 RUN_COMMANDS = ("run", "r", "exec", "x")
-# What starts the command that stands behind it, or reads a file of commands.
+# Programs that start the command after them, or that read a file of commands.
 LAUNCHERS = (*COMMAND_PREFIXES, *SHELLS, "tini", "dumb-init", "source", "eval")
-# The options of Pixi 0.77 that take a value in a word of its own. (--offline has one only behind a sign.)
+# The options of Pixi 0.77 whose value may be a separate word. (--offline takes a value only after an equals sign.)
 OPTIONS_WITH_VALUE = frozenset(
     "--color --environment --platform --manifest-path --workspace --script --shell --skip --skip-with-deps --only "
     "--config-file --auth-file --concurrent-downloads --concurrent-solves --pinning-strategy --pypi-keyring-provider "
@@ -32,9 +32,11 @@ LOCK_CHANGING_COMMANDS = ("add", "remove", "rm", "update", "upgrade", "lock", "i
 
 @dataclass(frozen=True)
 class PixiCall:
-    """A call of Pixi. environment: as named, `default` where none is, ALL; unset: variables in it without a value.
+    """One call of Pixi in a script.
 
-    held: locked, frozen, or nothing. folder: where `cd` went before it, absolute or from where the script begins.
+    environment: its name (`default` if the call names none, or ALL_ENVIRONMENTS). environment_word: the same as it is
+    written, with variables; empty with --all. unset: the variables in that word that have no value. lock_mode: `locked`,
+    `frozen` or empty. folder: the working directory, absolute or relative to that of the script.
     """
 
     words: tuple[str, ...]
@@ -49,7 +51,10 @@ class PixiCall:
 
 
 def commands(script: str, values: Mapping[str, str]) -> list[tuple[dict[str, str], list[str]]]:
-    """(variables set for it, words) of each simple command, variables of `values` put in; words as far as known."""
+    """The simple commands of a script, each as (variables in force, words).
+
+    values: the variables when the script starts. The words still contain their variables: `expand` fills them in.
+    """
     known = dict(values)
     result: list[tuple[dict[str, str], list[str]]] = []
     for words in _simple_commands(script):
@@ -89,7 +94,7 @@ def _simple_commands(script: str) -> list[list[str]]:
                 words.append([])
             else:
                 words[-1].append(token)
-    except ValueError:  # quotes that do not close: what can be seen is seen
+    except ValueError:  # an unclosed quote: split as well as possible
         words = [part.split() for part in re.split(r"[;&|\n]+", script)]
     cut = [list(_before_comment(part)) for part in words]
     return [part for part in cut if part]
@@ -100,7 +105,7 @@ def _before_comment(words: list[str]) -> list[str]:
 
 
 def pixi_calls(script: str, values: Mapping[str, str]) -> list[PixiCall]:
-    """The calls of Pixi that a script makes."""
+    """The calls of Pixi in a script; values: the variables when it starts."""
     calls, folder = [], ""
     for variables, words in commands(script, values):
         if words[0] == "cd" and len(words) > 1:
@@ -115,7 +120,7 @@ def pixi_calls(script: str, values: Mapping[str, str]) -> list[PixiCall]:
 
 
 def programs(script: str, values: Mapping[str, str]) -> list[str]:
-    """The program, or the file of commands, that each command of a script starts, without its folder."""
+    """The name of the program or script file that each command starts, without its folder."""
     result = []
     for _, words in commands(script, values):
         while len(words) > 1 and (
@@ -127,9 +132,9 @@ def programs(script: str, values: Mapping[str, str]) -> list[str]:
 
 
 def exports(script: str) -> dict[str, str]:
-    """The variables that a script exports, as far as they can be told."""
+    """The variables that a script exports, with their values."""
     known: dict[str, str] = {}
-    exported = {"PATH"}  # it is, wherever a shell begins
+    exported = {"PATH"}  # every shell starts with PATH exported
     for words in _simple_commands(script):
         exporting = words[0] == "export"
         for word in words[1:] if exporting else words:
@@ -144,7 +149,7 @@ def exports(script: str) -> dict[str, str]:
 
 
 def _calls_of(words: list[str], variables: dict[str, str], folder: str) -> list[PixiCall]:
-    """A call for each of the environments that it names."""
+    """The words after `pixi` as calls, one for each environment that they name."""
     command, options = _parse_options(words)
     option_names = {name for name, _ in options}
     lock_mode = "locked" if "--locked" in option_names or variables.get("PIXI_LOCKED", "") in ("true", "1") else ""
@@ -175,7 +180,7 @@ def _calls_of(words: list[str], variables: dict[str, str], folder: str) -> list[
 
 
 def _parse_options(words: list[str]) -> tuple[str, list[tuple[str, str]]]:
-    """The command of Pixi, and the options that are Pixi's own, each with its value or nothing."""
+    """Pixi's command, and Pixi's own options with their values; an option without a value has an empty one."""
     command, options, remaining = "", [], iter(words)
     for word in remaining:
         if word == "--":

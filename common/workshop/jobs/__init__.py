@@ -1,12 +1,12 @@
-"""Jobs of Slurm and HTCondor.
+"""Jobs for Slurm and HTCondor: checks for their files, and the commands that submit them.
 
-batch_files.py   parsers: batch scripts and submit files, read more strictly than sbatch and condor_submit read them
-rehearsal.py     a job script run by bash, with stand-ins (stand_in.py) for srun, podman, the training and others
-job.py           the jobs of a learner: their files and their rehearsals
-slurm_rules.py, htcondor_rules.py, training_rules.py    what checks 5.6 to 5.9 require of them
-submit.py        the commands: `slurm-train` and `htcondor-train`
+batch_files.py   parsers for batch scripts and submit files, stricter than sbatch and condor_submit
+rehearsal.py     runs a job script in bash, with stand-ins (stand_in.py) for srun, podman, the training and others
+job.py           a learner's jobs: their files and their rehearsals
+slurm_rules.py, htcondor_rules.py, training_rules.py    the rules of checks 5.6 to 5.9
+submit.py        the commands `slurm-train` and `htcondor-train`
 
-A check asks the rules of a job in order, with `workshop.support.rules.findings_of`, and stops at the first finding.
+A check applies the rules to a job in order (`workshop.support.rules.findings_of`) and stops at the first finding.
 """
 
 from workshop.jobs.htcondor_rules import SCRIPT_RULES, SUBMIT_RULES

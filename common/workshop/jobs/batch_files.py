@@ -1,7 +1,8 @@
 """Parsers for batch scripts (Slurm) and submit files (HTCondor), stricter than sbatch and condor_submit.
 
-sbatch ignores an option below the first command, and condor_submit reads a misspelt key as a variable of yours, with only
-a warning; you notice either after a night in the queue. jobs.json contains the names that the two know.
+sbatch ignores an option below the first command. condor_submit takes a misspelt key for a variable of yours and prints
+only a warning. Without these parsers you would notice either mistake after a night in the queue. jobs.json contains the
+options of sbatch and the keys of HTCondor.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from workshop.errors import WorkshopError
 from workshop.support.text import closest_match
 
 NAMES_FILE = Path(__file__).with_name("jobs.json")
-# Variables that HTCondor defines for a submit file.
+# Macros that HTCondor defines for every submit file.
 PREDEFINED_MACROS = {
     "cluster",
     "clusterid",
@@ -48,7 +49,7 @@ PREDEFINED_MACROS = {
 
 @dataclass(frozen=True)
 class BatchScript:
-    """A batch script: its text, and its #SBATCH options by long name (the last one counts)."""
+    """A batch script: its text, and its #SBATCH options by long name (of two equal options, the last one counts)."""
 
     path: Path
     text: str
@@ -70,7 +71,7 @@ def known_names() -> dict[str, Any]:
 
 
 def read_text(path: Path, what: str) -> str:
-    """The file's text. Raises WorkshopError if it is missing, is not text, or has Windows' line ends."""
+    """The file's text. Raises WorkshopError if it is missing, is not UTF-8, or has Windows line endings."""
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError:
@@ -85,18 +86,18 @@ def read_text(path: Path, what: str) -> str:
         advice = f"sed -i 's/\\r$//' {shell.quoted(path)}"
         raise WorkshopError(
             looked_at=path,
-            expected="line ends of Unix",
-            found="line ends of Windows: sbatch and bash refuse them",
+            expected="Unix line endings (LF)",
+            found="Windows line endings (CRLF), which sbatch and bash do not accept",
             next_step=advice,
         )
     return text
 
 
 def read_batch(path: Path) -> BatchScript:
-    """The options of a batch script, as sbatch reads them: the #SBATCH lines above the first command.
+    """The options of a batch script: its #SBATCH lines above the first command.
 
-    Raises WorkshopError for a script without a first line `#!`, an option that sbatch does not know or that lacks its
-    value, a line that looks like an option and is none, and an option below the first command, which sbatch ignores.
+    Raises WorkshopError if the first line is not `#!...`, if sbatch does not know an option or its value is missing, if a
+    line looks like an option but is a comment for sbatch, or if an option is below the first command.
     """
     text = read_text(path, "a batch script")
     lines = text.splitlines()
@@ -105,7 +106,7 @@ def read_batch(path: Path) -> BatchScript:
             looked_at=f"the first line of {path.name}",
             expected="the interpreter, as in #!/usr/bin/env bash",
             found=repr(lines[0] if lines else ""),
-            next_step="put #!/usr/bin/env bash above everything else",
+            next_step="make #!/usr/bin/env bash the first line",
         )
     options: dict[str, str] = {}
     first_command = ""
@@ -117,15 +118,15 @@ def read_batch(path: Path) -> BatchScript:
                     looked_at=where,
                     expected="every #SBATCH line above the first command",
                     found=f"it is below {first_command!r}, where sbatch ignores it",
-                    next_step="move it up",
+                    next_step="move it above the first command",
                 )
             options |= parse_options(line.removeprefix("#SBATCH"), where)
-        elif re.match(r"\s*#[ \t]*S?BATCH\s+-", line, re.IGNORECASE):  # ##SBATCH is switched off on purpose
+        elif re.match(r"\s*#[ \t]*S?BATCH\s+-", line, re.IGNORECASE):  # ##SBATCH is a deliberate comment
             raise WorkshopError(
                 looked_at=where,
-                expected="#SBATCH at the beginning of the line, in capitals, without spaces before it",
-                found=f"{line!r}: a comment for sbatch",
-                next_step="write it as #SBATCH, or take the line out",
+                expected="#SBATCH at the beginning of the line, in capitals and without spaces",
+                found=f"{line!r}, which sbatch takes for a comment",
+                next_step="write #SBATCH, or remove the line",
             )
         elif line.strip() and not line.lstrip().startswith("#"):
             first_command = first_command or line.strip()
@@ -133,7 +134,7 @@ def read_batch(path: Path) -> BatchScript:
 
 
 def parse_options(text: str, where: str) -> dict[str, str]:
-    """Options of sbatch by long name. Raises WorkshopError for an unknown option, or one without its value."""
+    """Options of sbatch by long name. Raises WorkshopError for an unknown option or a missing value."""
     try:
         words = shlex.split(text, comments=True)
     except ValueError as error:
@@ -141,7 +142,7 @@ def parse_options(text: str, where: str) -> dict[str, str]:
             looked_at=where,
             expected="options with every quote closed",
             found=f"{text.strip()} ({error})",
-            next_step="close it",
+            next_step="close the quote",
         ) from None
     options, name_table = {}, known_names()["sbatch"]
     kinds = {name: kind for kind, table in name_table.items() for name in table}
@@ -152,19 +153,21 @@ def parse_options(text: str, where: str) -> dict[str, str]:
             raise WorkshopError(
                 looked_at=where,
                 expected="one job",
-                found=f"{word}: a job of several parts",
-                next_step="take the line out",
+                found=f"{word}: a heterogeneous job of several components",
+                next_step="remove the line",
             )
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            # As in getopt: any prefix that only one option has.
+            # Like getopt, sbatch accepts any prefix that only one option has.
             matches = [name] if name in kinds else [other for other in kinds if other.startswith(name)]
             if len(matches) != 1 or not name:
                 suggestion = " or ".join(
                     f"--{other}" for other in matches[:3]
                 ) or f"--{closest_match(name, kinds) or ''}".rstrip("-")
                 problem = (
-                    f"--{name}, which sbatch does not know" if not matches else f"--{name}, of which there are several"
+                    f"--{name}, which sbatch does not know"
+                    if not matches
+                    else f"--{name}, which is short for several options"
                 )
                 raise WorkshopError(
                     looked_at=where, expected="options of sbatch", found=problem, next_step=suggestion or "man sbatch"
@@ -198,11 +201,11 @@ def parse_options(text: str, where: str) -> dict[str, str]:
 def read_submit(path: Path) -> SubmitFile:
     """The keys of a submit file.
 
-    Raises WorkshopError for a line that has none of its forms, for a key that HTCondor does not know and that no $(key)
-    in the file uses, for a $(NAME) that nothing defines, and for a file without `queue`.
+    Raises WorkshopError for a line that is not valid, for a key that HTCondor does not know and that the file does not
+    use as $(key), for a $(NAME) without a definition, and for a file without `queue`.
     """
     text = read_text(path, "a submit file")
-    # The items of a queue may be on lines of their own, in brackets.
+    # The items of `queue` may be on separate lines, in parentheses.
     text = re.sub(r"(?im)^(\s*queue\b[^(\n]*\()([^)]*)", lambda m: m[1] + " ".join(m[2].split()), text)
     keys: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -246,7 +249,7 @@ def _check_names(path: Path, keys: dict[str, str], lines: dict[str, int], queue:
     table = known_names()["htcondor"]
     values = [*keys.values(), queue or ""]
     used = {name.lower() for value in values for name in re.findall(r"\$\w*\((\w+)", value)}  # $INT(seed,%03d) as well
-    # Only those without a value of their own, as in $(seed:0), have to be defined; $$(Name) is the machine's.
+    # $(seed:0) has a default, and $$(Name) is an attribute of the machine: neither needs a definition.
     needed = {name.lower() for value in values for name in re.findall(r"(?<!\$)\$\((\w+)\)", value)}
     for key in keys:
         is_known = (
@@ -254,33 +257,33 @@ def _check_names(path: Path, keys: dict[str, str], lines: dict[str, int], queue:
         )
         if not is_known and key not in used:
             suggestion = closest_match(key, table["keys"])
-            advice = f"{suggestion} = ..." if suggestion else f"take it out, or use it as $({key})"
+            advice = f"{suggestion} = ..." if suggestion else f"remove it, or use it as $({key})"
             raise WorkshopError(
                 looked_at=f"{path.name}, line {lines[key]}",
-                expected="a key that HTCondor knows, or a name used as $(name)",
-                found=f"{key}, which condor_submit would read as a variable of yours",
+                expected="a key that HTCondor knows, or a variable that the file uses as $(name)",
+                found=f"{key}, which condor_submit would take for an unused variable",
                 next_step=advice,
             )
     if queue is None:
         raise WorkshopError(
             looked_at=path.name,
-            expected="a last line `queue`",
-            found="none, so no job would be submitted",
+            expected="a line `queue` at the end",
+            found="none, so condor_submit would submit no job",
             next_step="queue",
         )
     variables = {word.lower() for word in re.split(r"[\s,]+", re.split(r"\b(?:in|from|matching)\b", queue)[0])}
     for name in sorted(needed - set(keys) - PREDEFINED_MACROS - variables):
         raise WorkshopError(
             looked_at=path.name,
-            expected="every $(NAME) defined",
-            found=f"$({name}), which nothing defines",
+            expected="a definition of every $(NAME)",
+            found=f"$({name}), which is not defined",
             next_step=f"{name} = ...",
         )
 
 
 def _expanded(value: str, keys: dict[str, str], depth: int = 0) -> str:
     if depth > 20:
-        return value  # a name that is defined by itself
+        return value  # a name that is defined in terms of itself
     return re.sub(
         r"\$\((\w+)(?::([^)]*))?\)",
         lambda m: _expanded(keys[m[1].lower()], keys, depth + 1) if m[1].lower() in keys else m[2] or m[0],
@@ -299,7 +302,7 @@ def environment_variables(submit: SubmitFile) -> dict[str, str]:
                 looked_at=f"environment in {submit.path.name}",
                 expected="every quote closed",
                 found=str(error),
-                next_step="close it",
+                next_step="close the quote",
             ) from None
     else:
         words = [word.strip() for word in value.split(";")]
@@ -307,9 +310,9 @@ def environment_variables(submit: SubmitFile) -> dict[str, str]:
 
 
 def evaluate_expression(expression: str, code: int) -> bool | None:
-    """The value of a ClassAd expression over ExitCode and ExitBySignal, for a job that ended by itself with `code`.
+    """The value of a ClassAd expression in ExitCode and ExitBySignal, for a job that exited with `code`.
 
-    None if it depends on anything else, or cannot be read.
+    None if it depends on anything else or is not valid.
     """
     text = re.sub(r"(?i)\bExitBySignal\b", "False", re.sub(r"(?i)\bExitCode\b", str(code), expression))
     text = re.sub(r"(?i)\btrue\b", "True", re.sub(r"(?i)\bfalse\b", "False", text))
@@ -338,13 +341,14 @@ def evaluate_expression(expression: str, code: int) -> bool | None:
     if not all(isinstance(node, allowed_nodes) for node in ast.walk(tree)):
         return None
     try:
-        return bool(eval(compile(tree, "expression", "eval"), {"__builtins__": {}}))  # constants alone, see `simple`
+        # Safe: the tree contains only constants and the operators above.
+        return bool(eval(compile(tree, "expression", "eval"), {"__builtins__": {}}))
     except (TypeError, RecursionError):
         return None
 
 
 def array_indices(array: str) -> list[int]:
-    """The indices of --array=0-15:4%2 or 1,3,5-7; empty if they cannot be read."""
+    """The task indices of --array, as in 0-15:4%2 or 1,3,5-7; empty if the value is not valid."""
     result = []
     for part in array.split("%")[0].split(",") if array else []:
         ends, _, step = part.partition(":")
@@ -356,13 +360,13 @@ def array_indices(array: str) -> list[int]:
 
 
 def memory_in_mib(memory: str) -> float | None:
-    """A size of sbatch's (a number of MiB, or one with K, M, G or T) in MiB; None for none of these."""
+    """A memory size of sbatch (MiB, or a number with K, M, G or T) in MiB; None if it is not valid."""
     match = re.fullmatch(r"(\d+)([KMGT]?)B?", memory, re.IGNORECASE)
     return int(match[1]) * {"K": 2**-10, "": 1, "M": 1, "G": 2**10, "T": 2**20}[match[2].upper()] if match else None
 
 
 def time_in_minutes(limit: str) -> float | None:
-    """A time of Slurm's (minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s) in minutes; None for none of these."""
+    """A time limit of Slurm (minutes, m:s, h:m:s, d-h, d-h:m or d-h:m:s) in minutes; None if it is not valid."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)
     if not match:
         return None

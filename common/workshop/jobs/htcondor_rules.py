@@ -1,5 +1,7 @@
-"""Rules for the submit file of HTCondor (5.9), in order. Each rule relies on those above it: if one finds a problem,
-those below it are not applied. SUBMIT_RULES read the file; SCRIPT_RULES rehearse its script."""
+"""Rules for HTCondor submit files (5.9), in order. Each rule relies on those above it, so a check stops at the first problem.
+
+SUBMIT_RULES read the file; SCRIPT_RULES rehearse its script.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,8 @@ def _fixed_image(job: CondorJob) -> Iterator[Problem]:
     if "@sha256:" not in image and is_fetched and (":" not in name or name.endswith(":latest")):
         yield Problem(
             looked_at=job.file,
-            expected="an image by its digest, or a file",
-            found=f"{image}: the name may mean another image tomorrow",
+            expected="an image with its digest, or a file",
+            found=f"{image}, which may be another image tomorrow",
             next_step="docker://NAME@sha256:..., or a .sif file",
         )
 
@@ -76,7 +78,7 @@ def _memory_and_disk(job: CondorJob) -> Iterator[Problem]:
             yield Problem(
                 looked_at=job.file,
                 expected=key,
-                found="none: the pool's default is too small",
+                found="none, so the pool's default applies, which is too small",
                 next_step=f"{key} = ...",
             )
 
@@ -110,8 +112,8 @@ def _input_files(job: CondorJob) -> Iterator[Problem]:
         if f"{folder}/" in inputs:
             yield Problem(
                 looked_at=f"transfer_input_files in {job.file}",
-                expected=f"{folder}, the folder",
-                found=f"{folder}/ sends its contents without the folder",
+                expected=f"the folder {folder}",
+                found=f"{folder}/, which transfers the contents without the folder",
                 next_step=f"{folder} without the slash",
             )
         elif not any(folder in part for part in inputs):
@@ -128,7 +130,7 @@ def _output_files(job: CondorJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=job.file,
             expected="the folder of the run in transfer_output_files",
-            found="none: HTCondor transfers new files back, but no folders",
+            found="none, so HTCondor transfers back new files but no new folders",
             next_step="transfer_output_files = results",
         )
 
@@ -141,7 +143,7 @@ def _checkpoint_code(job: CondorJob) -> Iterator[Problem]:
     if code != "85":
         yield Problem(
             looked_at=job.file,
-            expected="checkpoint_exit_code 85: the training ends with it when it can be continued",
+            expected="checkpoint_exit_code = 85, the exit code of a training that can be continued",
             found=code,
             next_step="checkpoint_exit_code = 85",
         )
@@ -152,8 +154,8 @@ def _eviction(job: CondorJob) -> Iterator[Problem]:
     if transfer_when != "on_exit_or_evict":
         yield Problem(
             looked_at=job.file,
-            expected="an eviction transfers the checkpoint back",
-            found=f"when_to_transfer_output = {transfer_when}: everything since the last exit with 85 is lost",
+            expected="a checkpoint that an eviction transfers back",
+            found=f"when_to_transfer_output = {transfer_when}, which loses everything since the last exit with 85",
             next_step="when_to_transfer_output = ON_EXIT_OR_EVICT",
         )
     elif job.keys.get("should_transfer_files", "yes").lower() == "if_needed":
@@ -170,11 +172,13 @@ def _hold(job: CondorJob) -> Iterator[Problem]:
     for code, should_hold in ((1, True), (0, False)):
         # `holds` is None if the expression depends on values that are unknown here.
         if hold is None or batch_files.evaluate_expression(hold, code) is (not should_hold):
-            state = "held, so that someone reads its message" if should_hold else "not held"
-            no_hold = "no on_exit_hold: HTCondor restarts the job, or removes it as finished"
+            state = (
+                "that HTCondor holds, so that you read its message" if should_hold else "that HTCondor does not hold"
+            )
+            no_hold = "no on_exit_hold, so HTCondor restarts the job or removes it as finished"
             yield Problem(
                 looked_at=job.file,
-                expected=f"a job that ends with {code} is {state}",
+                expected=f"a job with exit code {code} {state}",
                 found=no_hold if hold is None else f"on_exit_hold = {hold}",
                 next_step="on_exit_hold = ExitBySignal == false && ExitCode == 1",
             )
@@ -199,12 +203,12 @@ SUBMIT_RULES = (
 
 
 def _executable(job: CondorJob) -> Iterator[Problem]:
-    # Jobs are submitted from the clone's root; a learner's own workspace may be submitted from its folder.
+    # Jobs are submitted from the clone's root, or from the folder of a learner's own workspace.
     paths = (job.stage / "clone" / job.executable, job.folder / job.executable)
     if not job.executable or not any(path.is_file() for path in paths) or not (job.folder / job.script).is_file():
         yield Problem(
             looked_at="executable in train.sub",
-            expected="a script in the same folder, by its path from the clone's root",
+            expected="a script in the same folder as train.sub, given by its path from the clone's root",
             found=job.executable or "none",
             next_step="executable = exercise-5-container/starter/train.sh",
         )
@@ -232,9 +236,9 @@ def _passes_signal_on(job: CondorJob) -> Iterator[Problem]:
     if not received or code != 85:
         yield Problem(
             looked_at=f"{job.script}, rehearsed: SIGTERM, as at an eviction",
-            expected="the training receives the signal, and the exit code is 85",
+            expected="a training that receives the signal, and exit code 85",
             found=f"exit code {code}, signal {'received' if received else 'not received'}",
-            next_step='exec "${command[@]}": the training replaces the script',
+            next_step='start the training with exec "${command[@]}", so that it replaces the script',
         )
 
 
@@ -252,7 +256,7 @@ def _resumes(job: CondorJob) -> Iterator[Problem]:
     if not job.restarted.resumes():
         yield Problem(
             looked_at=f"{job.script}, rehearsed with {job.run}.partial/{CHECKPOINT} present",
-            expected="the training continues with --resume",
+            expected="a training that continues with --resume",
             found="no --resume",
             next_step=f'if [ -e "$RUN.partial/{CHECKPOINT}" ]; then command+=(--resume); fi',
         )
@@ -262,8 +266,8 @@ def _exit_codes(job: CondorJob) -> Iterator[Problem]:
     if job.failed.code != 1 or job.restarted.code != 0:
         yield Problem(
             looked_at=f"{job.script}, rehearsed",
-            expected="the exit code of the training",
-            found=f"{job.failed.code} after a training that ended with 1, {job.restarted.code} after one with 0",
+            expected="the exit code of the training as that of the script",
+            found=f"{job.failed.code} after a training that ended with 1, {job.restarted.code} after one that ended with 0",
             next_step="make the training the script's last command, with exec",
         )
 

@@ -1,6 +1,6 @@
-"""The jobs of a learner, as their rules see them: what the files contain, and what a rehearsal of the script does.
+"""A learner's jobs: the contents of their files, and the rehearsals of their scripts.
 
-A rehearsal starts bash, so each is made only when a rule needs it, and only once.
+A rehearsal starts bash, so each one runs only when a rule needs it, and only once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from workshop.jobs import batch_files, rehearsal
 from workshop.jobs.rehearsal import Rehearsal
 
 CHECKPOINT = "checkpoint.safetensors"
-# What Slurm sets for a job.
+# The variables that Slurm sets for a job.
 SLURM = {
     "SLURM_JOB_ID": "12",
     "SLURM_JOBID": "12",
@@ -30,14 +30,14 @@ SLURM = {
 
 @dataclass(frozen=True)
 class Job:
-    """folder: the job files. scratch: a folder for the rehearsals, which the jobs of one workspace may share."""
+    """folder: contains the job files. scratch: a folder for rehearsals, which several jobs may share."""
 
     folder: Path
     scratch: Path
 
     @cached_property
     def stage(self) -> Path:
-        """A clone with the learner's files under both names of their folder."""
+        """A clone that contains the learner's files as both `starter` and `solution`."""
         stage = self.scratch / "stage"
         if not stage.exists():
             for path in sorted(self.folder.glob("*.sh")):
@@ -58,10 +58,10 @@ class Job:
         checkpoint: bool = True,
         **settings: Any,
     ) -> Rehearsal:
-        """Rehearse a script of the folder.
+        """Rehearse a script in the folder.
 
-        interrupted: the folder of a run that was stopped before, after its first checkpoint or (checkpoint=False) before
-        that. how: as in `rehearsal.rehearse`.
+        interrupted: the folder of a run that was stopped, after its first checkpoint or (checkpoint=False) before that.
+        settings: further arguments of `rehearsal.rehearse`.
         """
         if interrupted:
             partial = self.stage / "clone" / f"{interrupted}.partial"
@@ -84,7 +84,7 @@ class BatchJob(Job):
 
     @property
     def gpu(self) -> str:
-        """The GPUs that the job requests, empty for none."""
+        """The GPUs that the job requests; empty if it requests none."""
         names = ("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket")
         gpus = " ".join(self.options.get(name, "") for name in names).strip()
         tres = " ".join(self.options.get(name, "") for name in ("gres", "tres-per-task")).strip()
@@ -106,7 +106,7 @@ class BatchJob(Job):
 
     @property
     def signals_step(self) -> bool:
-        """Whether Slurm sends the signal to the job steps, and not to the batch script."""
+        """Whether Slurm sends the signal to the job steps instead of the batch script."""
         return "B" not in self.signal.rpartition(":")[0].upper()
 
     @cached_property
@@ -120,12 +120,12 @@ class BatchJob(Job):
 
     @cached_property
     def signalled(self) -> Rehearsal:
-        """The signal of --signal arrives, and its training keeps an epoch and ends with 85."""
+        """The signal of --signal arrives; the training saves an epoch and ends with exit code 85."""
         return self._signalled("stopped")
 
     @cached_property
     def signalled_and_failed(self) -> Rehearsal:
-        """The signal of --signal arrives, and its training stops with a message and exit code 1."""
+        """The signal of --signal arrives; the training stops with a message and exit code 1."""
         return self._signalled("stopped-failure")
 
     def _signalled(self, outcome: str) -> Rehearsal:
@@ -148,7 +148,7 @@ class BatchJob(Job):
 
     @cached_property
     def restarted(self) -> Rehearsal:
-        """It starts again, and its run has a checkpoint."""
+        """The job starts again, and its run has a checkpoint."""
         return self._restarted(checkpoint=True)
 
     def _restarted(self, checkpoint: bool) -> Rehearsal:
@@ -209,7 +209,7 @@ class CondorJob(Job):
         return self.submit.keys
 
     def entries(self, key: str) -> list[str]:
-        """The entries of a key that holds a list."""
+        """The entries of a key whose value is a list."""
         return [part.strip().removeprefix("./") for part in self.keys.get(key, "").split(",") if part.strip()]
 
     @property
@@ -229,7 +229,7 @@ class CondorJob(Job):
 
     @cached_property
     def evicted(self) -> Rehearsal:
-        """SIGTERM arrives, and its training keeps an epoch and ends with 85."""
+        """SIGTERM arrives; the training saves an epoch and ends with exit code 85."""
         return self._rehearsed("stopped", signal="TERM")
 
     @property
@@ -239,7 +239,7 @@ class CondorJob(Job):
 
     @cached_property
     def restarted(self) -> Rehearsal:
-        """It starts again, and its run has a checkpoint."""
+        """The job starts again, and its run has a checkpoint."""
         return self._rehearsed("success", interrupted=self.run)
 
     @cached_property
@@ -249,5 +249,5 @@ class CondorJob(Job):
 
 
 def _fill_job_ids(text: str) -> str:
-    """With the numbers that HTCondor gives a job."""
+    """Replace $(ClusterId) and $(ProcId) by numbers, as HTCondor does."""
     return text.replace("$(ClusterId)", "12").replace("$(ProcId)", "0")

@@ -27,48 +27,48 @@ REPLACED_COMMANDS = (
     "python python3 apptainer singularity podman docker srun pixi uv torchrun timeout scontrol sbatch scancel squeue "
     "pixi-unpack nvidia-smi module ml"
 ).split()
-TIME_LIMIT = 30  # seconds; no rehearsal of a correct script takes one
-ORPHAN_LIMIT = 1  # seconds for a training whose script has ended before it
-SIGNAL_LIMIT = 10  # seconds after the signal: a script that ignores it waits for ever
+TIME_LIMIT = 30  # seconds for a rehearsal; a correct script takes less than one
+ORPHAN_LIMIT = 1  # seconds for a training to end after its script
+SIGNAL_LIMIT = 10  # seconds after the signal; a script that ignores the signal would wait for ever
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The commands that a script called, and how it ended. code: None if it did not end."""
+    """The commands that a script called, its exit code (None if it did not end), and what it wrote to stderr."""
 
     calls: list[dict]
     code: int | None
     stderr: str
 
     def training(self) -> dict | None:
-        """The call that trains, or None."""
+        """The call that starts the training, or None."""
         return next((call for call in self.calls if call.get("trains")), None)
 
     def words(self) -> list[str]:
-        """The words of the training's call, and of the calls that led to it."""
+        """The words of the call that starts the training, and of the calls that led to it."""
         return [word for call in self.calls if call.get("trains") or call.get("inside") for word in call["words"]]
 
     def value(self, option: str) -> str | None:
-        """The value of an option of the training, as in --seed 1 or --seed=1."""
+        """The value of an option of the training (--seed 1 or --seed=1); None without that option."""
         words = (self.training() or {"words": []})["words"]
-        # Only the words after the script: podman has a --device too.
+        # Only the words after the script: podman, for one, has its own --device.
         words = words[next((i for i, word in enumerate(words) if word.endswith(".py") or word == TASK), 0) :]
         after = next((b for a, b in zip(words, words[1:], strict=False) if a == option), None)
         return next((word.split("=", 1)[1] for word in words if word.startswith(f"{option}=")), after)
 
     def resumes(self) -> bool:
-        """Whether the training is started with --resume."""
+        """Whether the training was started with --resume."""
         training = self.training()
         return training is not None and "--resume" in training["words"]
 
     def received_signal(self) -> bool:
-        """Whether the training received a signal that it handles."""
+        """Whether the training received SIGTERM or SIGUSR1, which it handles."""
         return any(call.get("received") for call in self.calls)
 
     def requeued(self) -> bool:
-        """Whether the job has put itself back into the queue."""
+        """Whether the job put itself back into the queue."""
         return any(call["name"] == "scontrol" and call["words"][:1] == ["requeue"] for call in self.calls)
 
     def failure_reason(self) -> str:
@@ -83,7 +83,7 @@ def bash() -> str | None:
 
 
 def make_stage(scratch: Path, exercises: dict[str, Path]) -> Path:
-    """Make a clone to rehearse in, with copies of the exercises' folders, and the stand-ins. Returns its folder."""
+    """Create a folder for rehearsals: a clone with copies of the given folders, and the stand-ins. Return its path."""
     stage = scratch / "stage"
     bin_folder, clone = stage / "stand-ins" / "bin", stage / "clone"
     bin_folder.mkdir(parents=True)
@@ -109,7 +109,7 @@ def rehearse(
     signal_training: bool = False,
     arguments: Sequence[str] = (),
 ) -> Rehearsal:
-    """Run a script on the stage, as the job system would: in the clone's root, from a copy that lies elsewhere.
+    """Run a script as the batch system would: in the clone's root, from a copy that is in another folder.
 
     outcome: how the training ends: success; failure (a message and exit code 1); stopped (by `signal`, with exit code 85);
     stopped-failure (by `signal`, with a message and exit code 1). The script receives the signal once the training runs;
@@ -119,7 +119,7 @@ def rehearse(
     copy = stage / "slurm_script"
     shutil.copy(script, copy)
     _make_images(stage / "clone", script)
-    # Not a pipe: a training that its script left behind would keep it open.
+    # Not a pipe, which a training that outlives its script would keep open.
     with open(stage / "stderr", "w") as stderr:
         process = subprocess.Popen(
             [bash() or "bash", str(copy), *arguments],
@@ -145,7 +145,7 @@ def rehearse(
 
 
 def _make_images(clone: Path, script: Path) -> None:
-    """Make empty files for the images that a script names: it may check that they are there."""
+    """Create empty files for the images that a script names, since it may check that they exist."""
     for name in set(re.findall(r"[\w./-]*\w\.(?:sif|tar)\b", script.read_text(encoding="utf-8", errors="replace"))):
         if not name.startswith(("/", "..", "-")) and not (clone / name).exists():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ def _environment(stage: Path, outcome: str, variables: dict[str, str]) -> dict[s
 
 
 def _wait_for_group(number: int, seconds: float) -> None:
-    """Wait until no process of the group is left, or until the time is over."""
+    """Wait until no process of the group is left, but at most `seconds`."""
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
@@ -185,7 +185,7 @@ def _calls(stage: Path) -> list[dict]:
 
 
 def _send(signal: str, process: subprocess.Popen, stage: Path, signal_training: bool) -> None:
-    """Send the signal once the training has begun; do nothing if the script ends before that."""
+    """Send the signal as soon as the training runs; do nothing if the script ends before that."""
     deadline = time.monotonic() + TIME_LIMIT
     while process.poll() is None and time.monotonic() < deadline:
         if training := next((call for call in _calls(stage) if call.get("trains")), None):
@@ -195,13 +195,13 @@ def _send(signal: str, process: subprocess.Popen, stage: Path, signal_training: 
 
 
 def signal_number(name: str) -> int:
-    """The number of USR1, SIGUSR1 or 10. Raises WorkshopError for a name that is no signal."""
+    """The number of a signal such as USR1, SIGUSR1 or 10. Raises WorkshopError if there is no such signal."""
     text = name.upper().removeprefix("SIG")
     number = int(text) if text.isdecimal() else getattr(signals, f"SIG{text}", None)
     if not number or not 0 < number < 65:
         raise WorkshopError(
             looked_at="the signal",
-            expected="USR1, or another one by name or number",
+            expected="USR1, or another signal by name or number",
             found=repr(name),
             next_step="USR1",
         )

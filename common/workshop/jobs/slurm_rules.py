@@ -1,5 +1,7 @@
-"""Rules for the batch scripts of Slurm, in order. Each rule relies on those above it: if one finds a problem, those below it
-are not applied. Each check has a table of rules that read the file, and one of rules that rehearse the script."""
+"""Rules for Slurm batch scripts, in order. Each rule relies on those above it, so a check stops at the first problem.
+
+Each check has a table of rules that read the file and a table of rules that rehearse the script.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def _gpu(job: BatchJob) -> Iterator[Problem]:
 
 
 def _time_limit(job: BatchJob) -> Iterator[Problem]:
-    limit = job.options.get("time", "none: the site's default applies, which may be minutes or days")
+    limit = job.options.get("time", "none, so the site's default applies, which may be minutes or days")
     minutes = batch_files.time_in_minutes(limit)
     if not minutes:
         yield Problem(
@@ -69,7 +71,7 @@ def _own_folder(job: BatchJob) -> Iterator[Problem]:
     if not job.successful.value("--output"):
         yield Problem(
             looked_at="train.sbatch, rehearsed",
-            expected="a folder of its own for each job's run",
+            expected="a separate folder for each job's run",
             found="no --output",
             next_step="--output results/exercise-2-pytorch-cu12/slurm-$SLURM_JOB_ID",
         )
@@ -90,7 +92,7 @@ def _fails(job: BatchJob) -> Iterator[Problem]:
         yield Problem(
             looked_at="train.sbatch, rehearsed with a training that fails with exit code 1",
             expected="an exit code other than 0",
-            found=f"exit code {job.failed.code}: Slurm would report the job as completed",
+            found=f"exit code {job.failed.code}, so Slurm would report the job as completed",
             next_step="wait for the training and exit with its code: code=0; wait $training || code=$?; exit $code",
         )
 
@@ -116,7 +118,7 @@ def _signal(job: BatchJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=OPTIONS,
             expected="a signal before the time limit",
-            found="no --signal: at the limit Slurm kills the job without a warning",
+            found="no --signal, so Slurm kills the job at the limit without a warning",
             next_step=SIGNAL,
         )
 
@@ -125,8 +127,8 @@ def _reserved_signal(job: BatchJob) -> Iterator[Problem]:
     if rehearsal.signal_number(job.signal_name) == rehearsal.signal_number("TERM"):
         yield Problem(
             looked_at=OPTIONS,
-            expected="a signal with no other meaning",
-            found=f"--signal={job.signal}: scancel sends it too, so a cancelled job would return to the queue",
+            expected="a signal that has no other meaning",
+            found=f"--signal={job.signal}, which scancel also sends, so a cancelled job would return to the queue",
             next_step=SIGNAL,
         )
 
@@ -137,16 +139,16 @@ def _signal_time(job: BatchJob) -> Iterator[Problem]:
     if has_time and (not seconds.isdecimal() or int(seconds) < MIN_NOTICE):
         yield Problem(
             looked_at=OPTIONS,
-            expected="enough time to finish an epoch: a minute or two",
+            expected="a signal early enough to finish an epoch: a minute or two before the limit",
             found=f"--signal={job.signal}",
             next_step=SIGNAL,
         )
     elif limit and int(seconds or 60) >= limit * 60:
         yield Problem(
             looked_at=OPTIONS,
-            expected="a signal near the time limit",
-            found=f"--signal={job.signal} with --time={job.options['time']}: the signal arrives at once",
-            next_step="a longer --time, or fewer seconds in --signal",
+            expected="a signal shortly before the time limit",
+            found=f"--signal={job.signal} with --time={job.options['time']}: the signal arrives at the start",
+            next_step="increase --time, or use fewer seconds in --signal",
         )
 
 
@@ -154,7 +156,7 @@ def _requeue_option(job: BatchJob) -> Iterator[Problem]:
     if "requeue" not in job.options or "no-requeue" in job.options:
         yield Problem(
             looked_at=OPTIONS,
-            expected="--requeue: by default, some sites do not requeue jobs",
+            expected="--requeue, since some sites do not requeue jobs by default",
             found="no --requeue",
             next_step="#SBATCH --requeue",
         )
@@ -165,7 +167,7 @@ def _log_appended(job: BatchJob) -> Iterator[Problem]:
         yield Problem(
             looked_at=OPTIONS,
             expected="--open-mode=append",
-            found="no such line: a restarted job may overwrite its log",
+            found="no such option, so a restarted job may overwrite its log",
             next_step="#SBATCH --open-mode=append",
         )
 
@@ -179,9 +181,9 @@ def _job_step(job: BatchJob) -> Iterator[Problem]:
     if job.signals_step and not any(call["name"] == "srun" for call in job.signalled.calls):
         yield Problem(
             looked_at=_signal_rehearsal(job),
-            expected="a job step that Slurm can signal",
-            found="no srun, so there is no job step",
-            next_step="#SBATCH --signal=B:USR1@120 and a trap, or srun before the training",
+            expected="a job step (srun), since --signal without B: signals only job steps",
+            found="no srun",
+            next_step="use #SBATCH --signal=B:USR1@120 and a trap, or start the training with srun",
         )
 
 
@@ -191,7 +193,8 @@ def _passes_signal_on(job: BatchJob) -> Iterator[Problem]:
             looked_at=_signal_rehearsal(job),
             expected="the training receives SIGUSR1 or SIGTERM",
             found=job.signalled.failure_reason(),
-            next_step="training & trap 'kill $!' USR1; wait: bash handles no signal while a command runs in the foreground",
+            next_step="training & trap 'kill $!' USR1; wait: bash cannot react to a signal while a command runs in the "
+            "foreground",
         )
 
 
@@ -200,16 +203,16 @@ def _waits_again(job: BatchJob) -> Iterator[Problem]:
     if code is None:
         yield Problem(
             looked_at=_signal_rehearsal(job),
-            expected="the script ends when the training has ended",
+            expected="a script that ends when the training has ended",
             found=job.signalled.failure_reason(),
             next_step="wait for the training again after the signal",
         )
     elif not job.signalled.requeued() and code > 128:
         yield Problem(
             looked_at=_signal_rehearsal(job),
-            expected="the script waits until the training has ended",
-            found=f"exit code {code}, which is 128 and the signal's {code - 128}: it interrupted `wait` before the training "
-            "had ended",
+            expected="a script that waits until the training has ended",
+            found=f"exit code {code}, which is 128 plus the signal's number {code - 128}: the signal interrupted `wait`, and "
+            "the script ended before the training",
             next_step="wait again: while kill -0 $training 2>/dev/null; do code=0; wait $training || code=$?; done",
         )
 
@@ -218,7 +221,7 @@ def _requeues(job: BatchJob) -> Iterator[Problem]:
     if not job.signalled.requeued():
         yield Problem(
             looked_at=_signal_rehearsal(job),
-            expected="the job returns to the queue after the training ended with 85",
+            expected="scontrol requeue after the training ended with exit code 85",
             found=f"exit code {job.signalled.code}",
             next_step="scontrol requeue $SLURM_JOB_ID if the training's exit code is 85",
         )
@@ -244,7 +247,7 @@ def _no_requeue(rehearsed: Rehearsal, outcome: str) -> Iterator[Problem]:
     if rehearsed.requeued():
         yield Problem(
             looked_at=f"train.sbatch, rehearsed with a training that {outcome}",
-            expected="no requeue: the job would restart for ever",
+            expected="no requeue, with which the job would restart for ever",
             found="scontrol requeue",
             next_step="requeue only if the training's exit code is 85",
         )
@@ -255,14 +258,14 @@ def _resumes_without_checkpoint(job: BatchJob) -> Iterator[Problem]:
         yield Problem(
             looked_at="train.sbatch, rehearsed as a new job",
             expected="no --resume without a checkpoint",
-            found="--resume: the training would refuse to start",
+            found="--resume, with which the training would refuse to start",
             next_step=f"use --resume only if {job.run}.partial/{CHECKPOINT} exists",
         )
     elif job.restarted_without_checkpoint.resumes():
         yield Problem(
             looked_at=f"train.sbatch, rehearsed with {job.run}.partial present but without a checkpoint",
-            expected="no --resume",
-            found="--resume: the training would refuse to start",
+            expected="no --resume without a checkpoint",
+            found="--resume, with which the training would refuse to start",
             next_step=f"use --resume only if {job.run}.partial/{CHECKPOINT} exists",
         )
 
@@ -272,7 +275,7 @@ def _resumes(job: BatchJob) -> Iterator[Problem]:
     if not restarted.resumes() or restarted.value("--output") != job.run:
         yield Problem(
             looked_at=f"train.sbatch, rehearsed with {job.run}.partial/{CHECKPOINT} present",
-            expected="the training continues with --resume",
+            expected="a training that continues with --resume",
             found=f"--output {restarted.value('--output')}, no --resume"
             if restarted.training()
             else restarted.failure_reason(),
@@ -329,15 +332,15 @@ def _tasks_train(job: ArrayJob) -> Iterator[Problem]:
 
 
 def _own_seed(job: ArrayJob) -> Iterator[Problem]:
-    return _distinct_values(job, "--seed", "a seed")
+    return _distinct_values(job, "--seed", "seed")
 
 
 def _own_run(job: ArrayJob) -> Iterator[Problem]:
-    return _distinct_values(job, "--output", "a folder")
+    return _distinct_values(job, "--output", "folder")
 
 
 def _distinct_values(job: ArrayJob, option: str, description: str) -> Iterator[Problem]:
-    """Two tasks that share the value of an option, or a task without it."""
+    """A problem for each task without the option, or with the same value as another task."""
     seen: dict[str | None, int] = {}
     for index in job.rehearsed_tasks:
         value = job.task(index).value(option)
@@ -345,7 +348,7 @@ def _distinct_values(job: ArrayJob, option: str, description: str) -> Iterator[P
             shared = f"{option} {value} in tasks {seen.get(value, index)} and {index}"
             yield Problem(
                 looked_at=f"{len(job.rehearsed_tasks)} tasks of array.sbatch, rehearsed",
-                expected=f"{description} of its own for each task",
+                expected=f"a separate {description} for each task",
                 found=shared if value else f"no {option}",
                 next_step=f"use $SLURM_ARRAY_TASK_ID in {option}",
             )

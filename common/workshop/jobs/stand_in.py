@@ -1,6 +1,6 @@
-"""Stands in for the commands that a job script calls while it is rehearsed; run by stand_in.sh.
+"""A stand-in for the commands that a job script calls in a rehearsal; stand_in.sh runs it.
 
-    stand_in.py NAME WORD...    what NAME WORD... would do, as far as a rehearsal needs it
+    stand_in.py NAME WORD...    does what the command NAME WORD... would do, as far as a rehearsal needs it
 
 Each call adds a line of JSON to the file `calls` in the folder REHEARSAL. The training ends as REHEARSAL_OUTCOME names:
 success (exit code 0) or failure (1) at once; stopped (85) or stopped-failure (1) as soon as it receives SIGTERM or SIGUSR1.
@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-TASK = "train-torch"  # the workspace's own task: `pixi run train-torch` trains too
+TASK = "train-torch"  # a task of the workspace: `pixi run train-torch` trains as well
 # These start no other command.
 SIMPLE_COMMANDS = ("scontrol", "sbatch", "scancel", "squeue", "nvidia-smi", "module", "ml")
 EXIT_CODES = {"success": 0, "failure": 1, "stopped": 85, "stopped-failure": 1}
@@ -25,7 +25,7 @@ def main(name: str, words: list[str]) -> int:
     if name == "pixi-unpack":
         write_call(home, name, words)
         unpack(home, words)
-    elif name == "timeout":  # in a rehearsal the time is never over
+    elif name == "timeout":  # a rehearsal never reaches a time limit
         while words and words[0].startswith("-"):
             words = words[2:] if words[0] in ("-s", "-k", "--signal", "--kill-after") else words[1:]
         os.execvp(words[1], words[1:])
@@ -45,7 +45,7 @@ def write_call(home: str, name: str, words: list[str], **more: object) -> None:
 
 
 def unpack(home: str, words: list[str]) -> None:
-    """An environment as `pixi-unpack` leaves it, whose Python is a stand-in."""
+    """Create an environment like that of `pixi-unpack`, with a stand-in for Python."""
     target = next((b for a, b in zip(words, words[1:], strict=False) if a in ("-o", "--output-directory")), ".")
     target = next((word.split("=", 1)[1] for word in words if word.startswith("--output-directory=")), target)
     folder = os.path.join(target, "env", "bin")
@@ -57,7 +57,7 @@ def unpack(home: str, words: list[str]) -> None:
 
 
 def train(home: str, name: str, words: list[str]) -> int:
-    """Wait for a signal, where REHEARSAL_OUTCOME asks for that; the exit code of the training."""
+    """Wait for a signal if REHEARSAL_OUTCOME requires one; return the exit code of the training."""
     received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda number, _: received.append(number))

@@ -1,6 +1,6 @@
 """`workshop slurm-train` and `workshop htcondor-train`: submit exercise 5's jobs on the login node of a cluster.
 
-What would fail after hours in the queue is checked first: the commands, the files, the folder of the run.
+They first check what would otherwise fail after hours in the queue: the commands, the files and the folder of the run.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from workshop.exercises import root_folder
 from workshop.jobs import batch_files
 
 EXERCISE = "exercise-5-container"
-# In the messages of Slurm's commands if no controller answers them.
+# Matches the messages of Slurm's commands when they cannot reach a controller.
 NO_CONTROLLER = re.compile(r"Unknown host|resolve_ctls|Unable to contact|Connection refused|establish a configuration")
 RUNS = "results/exercise-2-pytorch-cu12"
-# For each environment of a job: the variable that names its file (train.sh reads it), the default, and how to make it.
+# For each kind of environment: the variable that names its file (train.sh uses it), the default, and the command that
+# creates it.
 ENVIRONMENTS = {
     "image": (
         "IMAGE",
@@ -43,11 +44,11 @@ def slurm_train(
     as_json: bool,
     **training_options: object,
 ) -> int:
-    """Submit train.sbatch or array.sbatch with sbatch, after a trial that queues nothing; the exit code.
+    """Submit train.sbatch or array.sbatch, after `sbatch --test-only`; return the exit code.
 
-    seeds: an array, with a task for each seed. run: the folder of the run; a task of an array puts -seedN behind it.
-    chosen: data, seed, epochs and device of the training, None where the script's own shall hold. more: options for
-    sbatch. Raises WorkshopError where the job could not be queued, or its folder is taken.
+    seeds: submit array.sbatch, with one task for each seed. run: the folder of the run; each task of an array appends
+    -seedN. training_options: data, seed, epochs and device of the training; None keeps the script's default.
+    Raises WorkshopError if the job cannot be submitted or the run's folder is not empty.
     """
     if seeds and training_options["seed"] is not None:
         raise WorkshopError(
@@ -85,19 +86,19 @@ def slurm_train(
         print(json.dumps({"job": job, "logs": [str(log) for log in logs], "runs": runs or None}))
     else:
         listed = ", ".join(shell.relative(log) for log in logs)
-        print(f"job {job}; its log: {listed}; where it is: squeue -j {job}; end it: scancel {job}")
+        print(f"job {job}\nlog: {listed}\nstate: squeue -j {job}\ncancel: scancel {job}")
     return 0
 
 
 def _trial_submission(line: list[str], root: Path, variables: dict[str, str]) -> str:
-    """What `sbatch --test-only` prints, which queues nothing. Raises WorkshopError if the job cannot run."""
+    """The output of `sbatch --test-only`, which submits nothing. Raises WorkshopError if the job cannot run here."""
     process = _run([*line[:1], "--test-only", *line[1:]], root, variables)
     if process.returncode and NO_CONTROLLER.search(process.stderr):
         raise WorkshopError(
-            looked_at="Slurm's controller, asked by sbatch",
-            expected="an answer: this is for the login node of a cluster",
+            looked_at="sbatch --test-only",
+            expected="an answer from Slurm's controller, as on the login node of a cluster",
             found=_reason(process),
-            next_step=f"without a queue: {_local_command()}",
+            next_step=f"on another machine, train without Slurm: {_local_command()}",
         )
     if process.returncode:
         raise WorkshopError(
@@ -110,9 +111,9 @@ def _trial_submission(line: list[str], root: Path, variables: dict[str, str]) ->
 
 
 def htcondor_train(version: str, seed: int | None, run: str | None, condor_options: list[str]) -> int:
-    """Submit train.sub with condor_submit; the exit code.
+    """Submit train.sub; return the exit code.
 
-    more: arguments for condor_submit. Raises WorkshopError where the job could not be queued, or its folder is taken.
+    Raises WorkshopError if the job cannot be submitted or the run's folder is not empty.
     """
     root = root_folder()
     path = root / EXERCISE / version / "train.sub"
@@ -122,7 +123,7 @@ def htcondor_train(version: str, seed: int | None, run: str | None, condor_optio
     if image and "://" not in image and not (root / image).exists():
         raise WorkshopError(
             looked_at=root / image,
-            expected="the image that the job trains in",
+            expected="the image in which the job trains",
             found="no such file",
             next_step=ENVIRONMENTS["image"][2],
         )
@@ -132,7 +133,7 @@ def htcondor_train(version: str, seed: int | None, run: str | None, condor_optio
         if not run_folder.is_relative_to(root):
             raise WorkshopError(
                 looked_at="--run",
-                expected="a folder of the clone: HTCondor brings results back there",
+                expected="a folder inside the clone, to which HTCondor transfers the results",
                 found=str(run_folder),
                 next_step=f"--run {RUNS}/{run_folder.name}",
             )
@@ -146,7 +147,7 @@ def htcondor_train(version: str, seed: int | None, run: str | None, condor_optio
             next_step="condor_status",
         )
     print(process.stdout.strip())
-    print("where it is: condor_q; why it waits: condor_q -better-analyze; end it: condor_rm NUMBER")
+    print("state: condor_q\nwhy it waits: condor_q -better-analyze\ncancel: condor_rm NUMBER")
     return 0
 
 
@@ -156,14 +157,14 @@ def _command_path(name: str) -> str:
     system = "Slurm" if name == "sbatch" else "HTCondor"
     raise WorkshopError(
         looked_at=f"{name} in the folders of PATH",
-        expected=f"the command of {system}: this is for its login nodes",
+        expected=f"the command of {system}, as on the login node of a cluster",
         found="no such command",
-        next_step=f"without a queue: {_local_command()}",
+        next_step=f"on another machine, train without {system}: {_local_command()}",
     )
 
 
 def _local_command() -> str:
-    """The command for the same training without a queue."""
+    """The command for the same training without a batch system."""
     return shell.script(root_folder() / "exercise-2-pytorch-cu12" / "solution" / "train.py")
 
 
@@ -174,7 +175,7 @@ def _environment(root: Path, environment: str) -> dict[str, str]:
     exists = shutil.which(value) if variable == "PYTHON" and "/" not in value else (root / value).exists()
     if not exists:
         raise WorkshopError(
-            looked_at=f"{variable}={value}, which the job would train in",
+            looked_at=f"{variable}={value}, in which the job would train",
             expected="that file",
             found="no such file",
             next_step=f"{advice}  # or set {variable}",
@@ -183,7 +184,7 @@ def _environment(root: Path, environment: str) -> dict[str, str]:
 
 
 def _new_run_folder(run: str) -> Path:
-    """The folder of a run that is new or was interrupted. Raises WorkshopError if it is taken."""
+    """The absolute path of the run's folder. Raises WorkshopError if it is a file or not empty."""
     folder = Path(os.path.abspath(os.path.expanduser(run)))
     if folder.is_dir() and any(folder.iterdir()):
         problem = "a finished run" if (folder / "run.json").exists() else "a folder with other files in it"
@@ -208,6 +209,6 @@ def _run(line: list[str], root: Path, variables: dict[str, str]) -> subprocess.C
 
 
 def _reason(process: subprocess.CompletedProcess[str]) -> str:
-    """Why a command failed: the first line of stderr with content."""
+    """Why a command failed: the first line of stderr that is not empty."""
     lines = [line.strip() for line in process.stderr.splitlines() if line.strip() and not line.startswith('Try "')]
     return lines[0] if lines else f"exit code {process.returncode}, and no message"

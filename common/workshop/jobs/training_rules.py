@@ -1,4 +1,4 @@
-"""The problems of a training that a rehearsed script starts, for Slurm and HTCondor alike."""
+"""Rules about the training that a rehearsed script starts, for both Slurm and HTCondor."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from workshop.support.rules import Problem
 
 
 def training_problems(rehearsed: Rehearsal, script: str) -> Iterator[Problem]:
-    """The script has to train exercise 2's network on a GPU, and must not fall back to the CPU."""
+    """Problems unless the script trains exercise 2's network and stops if it gets no GPU."""
     training, looked_at = rehearsed.training(), f"{script}, rehearsed"
     if training is None:
         yield Problem(
             looked_at=looked_at,
             expected="the script runs exercise-2-pytorch-cu12/.../train.py",
             found=rehearsed.failure_reason(),
-            next_step=f"bash -x {script}: see where it stops",
+            next_step=f"bash -x {script} shows where it stops",
         )
         return
     words = training["words"]
@@ -27,12 +27,12 @@ def training_problems(rehearsed: Rehearsal, script: str) -> Iterator[Problem]:
         )
     device = rehearsed.value("--device") or training["device"]
     if training["name"] == "pixi" and any("cuda12" in word for word in words):
-        device = device or "cuda"  # activating this environment sets WORKSHOP_DEVICE
+        device = device or "cuda"  # activating this environment sets WORKSHOP_DEVICE=cuda
     if device != "cuda" and "WORKSHOP_DEVICE=cuda" not in rehearsed.words():
         yield Problem(
             looked_at=looked_at,
-            expected="the training stops if it gets no GPU",
-            found=f"--device {device or 'is missing'}",
+            expected="a training that stops if it gets no GPU",
+            found=f"--device {device}, which also trains on the CPU" if device else "no --device",
             next_step="add --device cuda: without it, a job that gets no GPU trains on the CPU",
         )
     for call in rehearsed.calls:
@@ -42,14 +42,14 @@ def training_problems(rehearsed: Rehearsal, script: str) -> Iterator[Problem]:
         if name in ("apptainer", "singularity") and "--nv" not in options:
             yield Problem(
                 looked_at=looked_at,
-                expected="apptainer with --nv",
+                expected="--nv, which makes the host's GPU visible in the container",
                 found=f"{name} {options}",
                 next_step="apptainer exec --nv",
             )
         if name in ("podman", "docker") and "--gpus" not in options and "nvidia" not in options:
             yield Problem(
                 looked_at=looked_at,
-                expected="a GPU in the container",
+                expected="an option that makes the host's GPU visible in the container",
                 found=f"{name} {options}",
                 next_step="podman run --device nvidia.com/gpu=all",
             )

@@ -1,10 +1,10 @@
-"""The command itself: options, input, the run, and what it prints.
+"""The command `workshop scan`.
 
     workshop scan                                                             a small generated search, 125 hypotheses
-    workshop scan --workspace BkgOnly.json --patchset patchset.json           a published one, pyhf's JSON
+    workshop scan --workspace BkgOnly.json --patchset patchset.json           a published search in pyhf's JSON format
     workshop scan --likelihood 1Lbb                                           ATLAS 1Lbb, downloaded from HEPData
 
-If a scan is interrupted, give the same command again: it continues where it stopped.
+If a scan is interrupted, run the same command again: it continues where it stopped.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from workshop.support.hardware import cpu_name
 
 SEED = 20
 EXERCISE = "exercise-1-scipy"
-SCRIPT = Path(__file__).resolve().parents[1] / "__main__.py"  # with it, the command line in run.json can be repeated
+SCRIPT = Path(__file__).resolve().parents[1] / "__main__.py"  # run.json records it, so its command line can be repeated
 
 
 def signal_strength(text: str) -> float:
-    """The signal strength of --mu, for argparse."""
+    """The value of --mu. Raises WorkshopError if it is not a positive number."""
     try:
         mu = float(text)
     except ValueError:
@@ -49,20 +49,20 @@ def signal_strength(text: str) -> float:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The options of the command line; of this process if argv is None."""
+    """The options in `argv` (default: this process's command line). Raises WorkshopError for options that conflict."""
     parser = Parser(
         prog="workshop scan",
         description="CLs of every signal hypothesis, and the exclusion contour.",
         allow_abbrev=False,
     )
     parser.add_argument("--workspace", metavar="FILE", help="pyhf workspace, plain or .gz (default: a generated one)")
-    parser.add_argument("--patchset", metavar="FILE", help="pyhf patch set for it: one hypothesis a patch")
+    parser.add_argument("--patchset", metavar="FILE", help="pyhf patch set: each patch is a hypothesis")
     parser.add_argument("--likelihood", choices=sorted(published.LIKELIHOODS), help="download a published likelihood")
     parser.add_argument("--measurement", metavar="NAME", help="measurement of the workspace (default: its first)")
     parser.add_argument(
         "--mu", type=signal_strength, default=1.0, metavar="X", help="signal strength to test (default: 1)"
     )
-    parser.add_argument("--only", metavar="PATTERN", help="only hypotheses with such a name, as in 'C1N2_Wh_hbb_9*'")
+    parser.add_argument("--only", metavar="PATTERN", help="only hypotheses whose name matches, as in 'C1N2_Wh_hbb_9*'")
     workers, seed = whole_number("--workers", 1), whole_number("--seed", 0)
     parser.add_argument("--workers", type=workers, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument(
@@ -73,7 +73,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if args.likelihood and (args.workspace or args.patchset):
         raise WorkshopError(
             looked_at="--likelihood",
-            expected="either this or --workspace",
+            expected="either --likelihood or --workspace",
             found="both",
             next_step=f"--likelihood {args.likelihood}",
         )
@@ -113,7 +113,7 @@ def read_search(args: argparse.Namespace) -> Search:
 
 
 def select_hypotheses(models: list, hypotheses: list, args: argparse.Namespace) -> set[str]:
-    """Names of the hypotheses to fit. Raises WorkshopError where the options would give no limit."""
+    """The names of the hypotheses to fit. Raises WorkshopError if the options match no hypothesis or allow no limit."""
     selected = {h.name for h in hypotheses if args.only is None or fnmatch.fnmatchcase(h.name, args.only)}
     if not selected:
         examples = ", ".join(h.name for h in hypotheses[:3])
@@ -130,7 +130,7 @@ def select_hypotheses(models: list, hypotheses: list, args: argparse.Namespace) 
         raise WorkshopError(
             looked_at=args.workspace or "the workspace",
             expected=f"a sample scaled by the parameter of interest {models[0].parameters[models[0].poi]!r}",
-            found="no signal in any channel: CLs is 1 for every hypothesis, whatever the data",
+            found="no signal in any channel, so CLs is 1 for every hypothesis, whatever the data",
             next_step="give a patch set with --patchset",
         )
     for model in models:
@@ -146,7 +146,7 @@ def select_hypotheses(models: list, hypotheses: list, args: argparse.Namespace) 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; its exit code. Problems are WorkshopError or HistFactoryError."""
+    """Run the command and return its exit code. Raises WorkshopError or HistFactoryError."""
     args = parse_arguments(argv)
     start_time = time.perf_counter()
     task = read_search(args)
@@ -154,8 +154,8 @@ def main(argv: list[str] | None = None) -> int:
     selected = select_hypotheses(models, task.hypotheses, args)
     compile_time = time.perf_counter()
     with record.run_folder(EXERCISE, str(SCRIPT), args) as run:
-        assert run is not None  # as it is in all but the first process of torchrun
-        # Finished fits are written down line by line, in a file whose name depends on all that decides the numbers.
+        assert run is not None  # it is None only in other processes of torchrun
+        # Finished fits are written to a journal, whose name depends on everything that determines the numbers.
         key = hashlib.sha256(json.dumps([task.sha256, args.measurement, args.mu, search.SCHEMA]).encode()).hexdigest()
         journal = run.final.parent / f".scan-{key[:16]}.jsonl"
         fits = fit(models, selected, journal, args)
@@ -200,10 +200,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fit(models: list, selected: set[str], journal: Path, args: argparse.Namespace) -> dict[str, fitting.Entry]:
-    """Entries of the wanted hypotheses by name: those in the journal of an interrupted scan, and the others fitted."""
+    """The entries of the selected hypotheses by name, from the journal of an interrupted scan or from new fits."""
     entries = {name: entry for name, entry in fitting.read_journal(journal).items() if name in selected}
     if entries:
-        print(f"{len(entries)} of {len(selected)} hypotheses were done before", file=sys.stderr)
+        print(f"{len(entries)} of {len(selected)} hypotheses were fitted before", file=sys.stderr)
     with journal.open("a", encoding="utf-8") as log:
         show_progress(len(entries), len(selected))
 
@@ -223,13 +223,13 @@ def fit(models: list, selected: set[str], journal: Path, args: argparse.Namespac
             fitting.fit_all([Scan(model) for model in models], selected - entries.keys(), args.mu, executor_for, report)
         except KeyboardInterrupt:
             if entries:
-                print("\nfinished fits are kept: the same command continues from here", file=sys.stderr)
+                print("\nfinished fits are saved: run the same command to continue", file=sys.stderr)
             raise
     return entries
 
 
 def show_progress(n: int, total: int) -> None:
-    """A bar on stderr, if that is a terminal."""
+    """Draw a progress bar on stderr, if it is a terminal."""
     if sys.stderr.isatty():
         filled = 40 * n // total
         end = "\n" if n == total else ""

@@ -1,4 +1,4 @@
-"""The fits of a scan in chunks, in this process or in others; each result is written down as soon as it is there."""
+"""The fits of a scan, in chunks, in one or several processes. Each result is reported as soon as it is available."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 from histfactory import Scan
 from workshop.errors import WorkshopError
 
-ATTEMPTS = 3  # a chunk whose worker dies this often is not tried again
-Chunk = tuple[int, list[int]]  # which scan, and the positions of its hypotheses
-Entry = dict[str, Any]  # of limits.json, without labels
+ATTEMPTS = 3  # for a chunk whose worker process dies
+Chunk = tuple[int, list[int]]  # the index of the scan, and the positions of its hypotheses
+Entry = dict[str, Any]  # an entry of limits.json, without labels
 
-# Filled once in each process, so that the models do not travel with every chunk.
+# Set once in each process, so that the models are not sent with every chunk.
 _scans: list[Scan] = []
 
 
 def set_scans(scans: list[Scan]) -> None:
-    """Give this process the models; the initializer of worker processes."""
+    """Set the scans of this process; the initializer of worker processes."""
     _scans[:] = scans
 
 
 def fit_chunk(scan_index: int, members: list[int], mu: float) -> list[Entry]:
-    """The limits of some hypotheses of one model: the unit of work of every executor."""
+    """The limits of some hypotheses of one model; executors call this function."""
     model = _scans[scan_index].model
     limits = _scans[scan_index].limits(mu, members)
     entries = []
@@ -52,10 +52,10 @@ def fit_all(
     executor_for: Callable[[list[Scan], int], Executor | None],
     report: Callable[[list[Entry]], None],
 ) -> None:
-    """Fit the hypotheses named in `wanted`, chunk by chunk, and call `report` with each new batch of entries.
+    """Fit the named hypotheses in chunks, and call `report` with the entries of each chunk.
 
-    `executor_for(scans, n)` returns a new `concurrent.futures` executor for n chunks, or None for this process. A
-    broken pool (because a worker was killed) is replaced, and its unfinished chunks are submitted again.
+    `executor_for(scans, n)` returns a new `concurrent.futures` executor for n chunks, or None to fit in this process. If
+    a worker process is killed, a new executor gets the unfinished chunks. Raises WorkshopError after ATTEMPTS.
     """
     names = set(names)
     chunks: list[Chunk] = []
@@ -80,20 +80,20 @@ def fit_all(
                 except BrokenProcessPool:
                     unfinished.append(futures[future])
         if unfinished and attempt + 1 < ATTEMPTS:
-            print(f"\na worker process died; {len(unfinished)} chunks are done again", file=sys.stderr)
+            print(f"\na worker process died; fitting {len(unfinished)} chunks again", file=sys.stderr)
         chunks = unfinished
     if chunks:
         scan_index, members = chunks[0]
         raise WorkshopError(
             looked_at="the worker processes",
-            expected="to live until their fits are done",
+            expected="processes that run until their fits are finished",
             found=f"killed {ATTEMPTS} times, at {scans[scan_index].model.names[members[0]]} and others",
-            next_step="run it again with --workers 1; finished fits are kept",
+            next_step="run the same command with --workers 1: it continues with the unfinished fits",
         )
 
 
 def read_journal(path: Path) -> dict[str, Entry]:
-    """Entries of an interrupted scan by name; a last line that was cut short is dropped."""
+    """The entries of an interrupted scan by name. Lines that cannot be read, such as a truncated last one, are ignored."""
     entries: dict[str, Entry] = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():

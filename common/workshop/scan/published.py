@@ -1,4 +1,4 @@
-"""Published likelihoods that the scan can download: checked against a digest, and kept in the cache folder."""
+"""Published likelihoods that the scan can download. They are checked against a digest and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workshop.support.files import write_atomic
 
 @dataclass(frozen=True)
 class Likelihood:
-    """addresses: of one tar archive, to be tried in turn. sha256: pyhf's digest of the workspace."""
+    """addresses: URLs of one tar archive, tried in turn. sha256: pyhf's digest of the workspace."""
 
     addresses: tuple[str, ...]
     workspace: str
@@ -24,8 +24,8 @@ class Likelihood:
     sha256: str
 
 
-# ATLAS 1Lbb, Eur. Phys. J. C 80 (2020) 691. The DOI is that of the archive in version 3 of the HEPData record; the
-# second address is the same resource by its number. The digest is the one that patch sets of BkgOnly.json state.
+# ATLAS 1Lbb, Eur. Phys. J. C 80 (2020) 691. The DOI names the archive in version 3 of the HEPData record; the second
+# address is the same file by its number. The digest is the one in the patch set.
 LIKELIHOODS = {
     "1Lbb": Likelihood(
         addresses=(
@@ -40,7 +40,7 @@ LIKELIHOODS = {
 
 
 def fetch(name: str) -> tuple[Path, Path]:
-    """Paths of workspace and patch set; downloaded if the cache does not contain them."""
+    """The paths of the workspace and the patch set, which are downloaded if the cache does not contain them."""
     likelihood = LIKELIHOODS[name]
     folder = cache_folder() / name
     archive, paths = folder / "archive.tar.gz", (folder / likelihood.workspace, folder / likelihood.patchset)
@@ -53,26 +53,26 @@ def fetch(name: str) -> tuple[Path, Path]:
             path.unlink(missing_ok=True)
         raise WorkshopError(
             looked_at=paths[0],
-            expected=f"the published workspace, digest {likelihood.sha256}",
-            found=f"{actual} (removed)",
-            next_step=f"run it again: --likelihood {name}",
+            expected=f"the published workspace, with digest {likelihood.sha256}",
+            found=f"{actual}; the files were removed",
+            next_step=f"download the likelihood again: workshop scan --likelihood {name}",
         )
     return paths
 
 
 def _download(addresses: tuple[str, ...], archive: Path) -> None:
-    """To `archive`, unless it is there: a person may have put it there by hand."""
+    """Download to `archive`, unless that file exists: you may have put it there yourself."""
     import pooch
 
-    # Its advice to copy a hash into the source code is for programmers.
+    # pooch's advice to copy a hash into the source code is not for users.
     pooch.get_logger().setLevel(logging.WARNING)
-    # With this header HEPData sends the file itself, and not its landing page.
+    # With this header HEPData sends the file itself instead of its landing page.
     headers = {"Accept": "application/x-tar, application/gzip", "User-Agent": "workshop-scan/1"}
     downloader = pooch.HTTPDownloader(headers=headers, timeout=60)
     problem = ""
     for address in addresses:
         try:
-            # No hash of the archive, which the server may pack anew: `fetch` checks the content.
+            # Without the hash of the archive, which the server may compress again: `fetch` checks the content.
             pooch.retrieve(
                 address,
                 known_hash=None,
@@ -81,24 +81,24 @@ def _download(addresses: tuple[str, ...], archive: Path) -> None:
                 downloader=downloader,  # pyright: ignore[reportArgumentType]  # pooch's own class does not fit its protocol
             )
             return
-        except (OSError, ValueError) as error:  # all that requests raises is an OSError
+        except (OSError, ValueError) as error:  # every exception of requests is an OSError
             problem = f"{address}: {error}"
     raise WorkshopError(
         looked_at=addresses[0],
         expected="the likelihood's archive, from the network",
         found=f"no download ({problem})",
-        next_step=f"try again later, or download it by hand, save it as {archive}, and run the same command",
+        next_step=f"try again later, or download it in a browser, save it as {archive}, and run the same command",
     )
 
 
 def _unpack(archive: Path, paths: tuple[Path, Path]) -> None:
-    """Write the two documents, wherever in the archive they lie, and nothing else."""
+    """Extract the two documents from wherever they are in the archive, and nothing else."""
     try:
         with tarfile.open(archive) as tar:
             members = {Path(member.name).name: member for member in tar.getmembers() if member.isfile()}
             for path in paths:
                 file = tar.extractfile(members[path.name])
-                assert file is not None  # as it is for folders, which are no members here
+                assert file is not None  # it is None only for folders, which are excluded above
                 content = file.read()
                 json.loads(content)
                 write_atomic(path, content)
@@ -106,7 +106,7 @@ def _unpack(archive: Path, paths: tuple[Path, Path]) -> None:
         archive.unlink(missing_ok=True)
         raise WorkshopError(
             looked_at=archive,
-            expected="a tar archive with workspace and patch set",
-            found=f"{type(error).__name__}: {error} (removed)",
-            next_step="run the same command again",
+            expected="a tar archive that contains the workspace and the patch set",
+            found=f"{type(error).__name__}: {error}; the archive was removed",
+            next_step="run the same command again to download it",
         ) from None
