@@ -182,7 +182,7 @@ def broken(case: str, tmp_path: Path) -> list[str]:
         ("nan", "/channels/0/samples/0/data/3"),
         ("infinite", "inf"),
         ("beyond floats", "a finite number"),
-        ("too long to read", "numbers that fit a float"),
+        ("too long to read", "numbers in the range of a float"),
         ("negative", "-1.0"),
         ("zero expectation", "no background expected"),
         ("no signal", "CLs is 1"),
