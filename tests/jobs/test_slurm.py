@@ -291,7 +291,9 @@ def test_slurm_train_refuses_before_anything_is_queued(cluster, command, refused
     assert tried.returncode == 0 and "to start at" in tried.stdout, tried.stdout + tried.stderr
     nobody = tmp_path / "nobody.conf"
     nobody.write_text((slurm / "slurm.conf").read_text().replace("SlurmctldPort=", "SlurmctldPort=1\n#"))
-    text = refused(command(*words, **cluster.variables | {"SLURM_CONF": str(nobody)}), "controller", "train without Slurm:")
+    text = refused(
+        command(*words, **cluster.variables | {"SLURM_CONF": str(nobody)}), "controller", "train without Slurm:"
+    )
     assert "sinfo" not in text
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")

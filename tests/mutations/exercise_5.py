@@ -192,27 +192,27 @@ JOB_MISTAKES = {
     ),
     "an option in a comment": ("5.6", "# SBATCH --gres=gpu:1", [("train.sbatch", LINE, "# SBATCH --gres=gpu:1\n")]),
     "no interpreter": ("5.6", "# Exercise 5", [("train.sbatch", "#!/usr/bin/env bash\n", "")]),
-    "line ends of Windows": ("5.6", "line ends of Windows", [("train.sbatch", "\n", "\r\n")]),
-    "no GPU asked for": ("5.6", "none requested (gpu)", [("train.sbatch", LINE, "")]),
-    "no GPU, said in so many words": ("5.6", "gpu:0 (gpu)", [("train.sbatch", "gpu:1", "gpu:0")]),
-    "no limit on the time": (
+    "Windows line endings": ("5.6", "Windows line endings", [("train.sbatch", "\n", "\r\n")]),
+    "no GPU requested": ("5.6", "none requested (gpu)", [("train.sbatch", LINE, "")]),
+    "zero GPUs requested": ("5.6", "gpu:0 (gpu)", [("train.sbatch", "gpu:1", "gpu:0")]),
+    "no time limit": (
         "5.6",
-        "none: the site's default applies",
+        "none, so the site's default applies",
         [("train.sbatch", "#SBATCH --time=00:30:00\n", "")],
     ),
-    "a time that is none": ("5.6", "half-an-hour", [("train.sbatch", "00:30:00", "half-an-hour")]),
+    "an invalid time": ("5.6", "half-an-hour", [("train.sbatch", "00:30:00", "half-an-hour")]),
     "no memory": ("5.6", "none requested (memory)", [("train.sbatch", "#SBATCH --mem=4G\n", "")]),
     "four tasks of one training": ("5.6", "--ntasks=4", [("train.sbatch", "--ntasks=1", "--ntasks=4")]),
-    "nothing insists on the GPU": ("5.6", "--device auto", [("train.sh", "DEVICE:-cuda", "DEVICE:-auto")]),
+    "a training that falls back to the CPU": ("5.6", "--device auto", [("train.sh", "DEVICE:-cuda", "DEVICE:-auto")]),
     "an image without the driver": (
         "5.6",
-        "apptainer with --nv",
+        "--nv, which makes the host's GPU visible",
         [("train.sh", "apptainer exec --nv", "apptainer exec")],
     ),
-    "a failed training is no failed job": ("5.6", "(failure)", [("train.sbatch", 'exit "$code"', "exit 0")]),
+    "a failed training does not fail the job": ("5.6", "(failure)", [("train.sbatch", 'exit "$code"', "exit 0")]),
     "another script is run": ("5.6", "solution/main.py", [("train.sh", "solution/train.py", "solution/main.py")]),
     "no signal": ("5.7", "no --signal", [("train.sbatch", "#SBATCH --signal=B:USR1@120\n", "")]),
-    "a signal that no training hears": (
+    "a signal that the training does not handle": (
         "5.7",
         "USR2 to the batch script",
         [
@@ -225,7 +225,7 @@ JOB_MISTAKES = {
         "(own-signal)",
         [("train.sbatch", "B:USR1@120", "B:TERM@120"), ("train.sbatch", TRAP, TRAP.replace("' USR1", "' TERM"))],
     ),
-    "cancelled, it comes back": (
+    "a cancelled job is requeued": (
         "5.7",
         "(stays-cancelled)",
         [
@@ -233,12 +233,12 @@ JOB_MISTAKES = {
             ("train.sbatch", "trap 'kill ", "# trap 'kill "),
         ],
     ),
-    "a second for an epoch": ("5.7", "B:USR1@1 (signal-time)", [("train.sbatch", "@120", "@1")]),
-    "told when it begins": ("5.7", "--time=2", [("train.sbatch", "--time=00:30:00", "--time=2")]),
-    "Slurm tells a job step that is not there": ("5.7", "(job-step)", [("train.sbatch", "B:USR1@120", "USR1@120")]),
+    "one second for an epoch": ("5.7", "B:USR1@1 (signal-time)", [("train.sbatch", "@120", "@1")]),
+    "a signal at the start": ("5.7", "--time=2", [("train.sbatch", "--time=00:30:00", "--time=2")]),
+    "a signal to a missing job step": ("5.7", "(job-step)", [("train.sbatch", "B:USR1@120", "USR1@120")]),
     "no --requeue": ("5.7", "(requeue-option)", [("train.sbatch", "#SBATCH --requeue\n", "")]),
-    "a log that begins anew": ("5.7", "(log-kept)", [("train.sbatch", "#SBATCH --open-mode=append\n", "")]),
-    "in the foreground, where bash is deaf": (
+    "a log that is overwritten": ("5.7", "(log-kept)", [("train.sbatch", "#SBATCH --open-mode=append\n", "")]),
+    "the training in the foreground": (
         "5.7",
         "(signal-passed-on)",
         [
@@ -246,7 +246,7 @@ JOB_MISTAKES = {
             ("train.sbatch", 'code=0\nwait "$training" || code=$?\nwhile', "while"),
         ],
     ),
-    "nobody passes the signal on": (
+    "the signal is not passed on": (
         "5.7",
         "(signal-passed-on)",
         [("train.sbatch", TRAP, "trap 'signal_received=yes' USR1\n")],
@@ -294,8 +294,8 @@ JOB_MISTAKES = {
     ),
     "one folder for all tasks": ("5.8", "in tasks 0 and 1 (own-run)", [("array.sbatch", "-seed$SEED", "")]),
     "a misspelt key": ("5.9", "requst_gpus", [("train.sub", "request_gpus ", "requst_gpus ")]),
-    "a name that nothing defines": ("5.9", "$(sed)", [("train.sub", "SEED=$(seed)", "SEED=$(sed)")]),
-    "nothing is queued": ("5.9", "no job would be submitted", [("train.sub", "\nqueue\n", "\n")]),
+    "an undefined name": ("5.9", "$(sed)", [("train.sub", "SEED=$(seed)", "SEED=$(sed)")]),
+    "nothing is queued": ("5.9", "condor_submit would submit no job", [("train.sub", "\nqueue\n", "\n")]),
     "no image": ("5.9", "image none (container)", [("train.sub", "container_image = train-cuda12.sif\n", "")]),
     "the tag latest": (
         "5.9",
@@ -303,18 +303,18 @@ JOB_MISTAKES = {
         [("train.sub", "train-cuda12.sif", "docker://example.org/train:latest")],
     ),
     "no GPU on HTCondor": ("5.9", "none requested (gpu)", [("train.sub", "request_gpus            = 1\n", "")]),
-    "any GPU, however old": ("5.9", "any (capability)", [("train.sub", "gpus_minimum_capability = 7.5\n", "")]),
-    "the code does not travel": (
+    "any GPU, even an old one": ("5.9", "any (capability)", [("train.sub", "gpus_minimum_capability = 7.5\n", "")]),
+    "the code is not transferred": (
         "5.9",
         "(input-files)",
         [("train.sub", "= common, exercise-2-pytorch-cu12", "= common")],
     ),
-    "the results do not come back": (
+    "the results are not transferred back": (
         "5.9",
         "(output-files)",
         [("train.sub", "transfer_output_files     = results\n", "")],
     ),
-    "another folder comes back": (
+    "another folder is transferred back": (
         "5.9",
         "output (run-comes-back)",
         [
@@ -323,15 +323,15 @@ JOB_MISTAKES = {
         ],
     ),
     "an eviction loses the checkpoint": ("5.9", "(eviction)", [("train.sub", "ON_EXIT_OR_EVICT", "ON_EXIT")]),
-    "85 is taken for an end": ("5.9", "(checkpoint-code)", [("train.sub", "checkpoint_exit_code      = 85\n", "")]),
-    "another code is taken for a checkpoint": ("5.9", "77 (checkpoint-code)", [("train.sub", "= 85\n", "= 77\n")]),
-    "a message is tried again": ("5.9", "no on_exit_hold", [("train.sub", HOLD, "")]),
-    "a message is gone as if done": (
+    "85 ends the job": ("5.9", "(checkpoint-code)", [("train.sub", "checkpoint_exit_code      = 85\n", "")]),
+    "another code means a checkpoint": ("5.9", "77 (checkpoint-code)", [("train.sub", "= 85\n", "= 77\n")]),
+    "a job that failed with a message is retried": ("5.9", "no on_exit_hold", [("train.sub", HOLD, "")]),
+    "a job that failed with a message is removed": (
         "5.9",
         "ExitCode == 85 (hold)",
         [("train.sub", HOLD, HOLD.replace("ExitCode == 1", "ExitCode == 85"))],
     ),
-    "a done job is held": ("5.9", "on_exit_hold = true (hold)", [("train.sub", HOLD, "on_exit_hold = true\n")]),
+    "a finished job is held": ("5.9", "on_exit_hold = true (hold)", [("train.sub", HOLD, "on_exit_hold = true\n")]),
     "results misspelt": (
         "5.9",
         "result (run-comes-back)",
@@ -342,14 +342,14 @@ JOB_MISTAKES = {
         "nowhere/train.sh (executable)",
         [("train.sub", "exercise-5-container/solution/train.sh", "nowhere/train.sh")],
     ),
-    "what is in the folder travels, the folder does not": (
+    "the folder's contents without the folder": (
         "5.9",
-        "common/ sends its contents",
+        "common/, which transfers the contents",
         [("train.sub", "= common, ", "= common/, ")],
     ),
     "a GPU that is too old": ("5.9", "gpus_minimum_capability = 3.5", [("train.sub", "= 7.5", "= 3.5")]),
-    "a capability that is none": ("5.9", "gpus_minimum_capability = 7,5", [("train.sub", "= 7.5", "= 7,5")]),
-    "an image of docker by its name": (
+    "an invalid capability": ("5.9", "gpus_minimum_capability = 7,5", [("train.sub", "= 7.5", "= 7,5")]),
+    "a Docker image without a digest": (
         "5.9",
         "pytorch/pytorch",
         [
@@ -357,11 +357,11 @@ JOB_MISTAKES = {
             ("train.sub", "= container\n", "= docker\n"),
         ],
     ),
-    "a time without end": ("5.6", "0: no limit", [("train.sbatch", "00:30:00", "0")]),
-    "memory in a unit of others": ("5.6", "4Gi", [("train.sbatch", "--mem=4G", "--mem=4Gi")]),
+    "no limit, written as 0": ("5.6", "0: no limit", [("train.sbatch", "00:30:00", "0")]),
+    "memory in an unknown unit": ("5.6", "4Gi", [("train.sbatch", "--mem=4G", "--mem=4Gi")]),
     "memory without its unit": ("5.6", "4 MiB", [("train.sbatch", "--mem=4G", "--mem=4")]),
-    "line ends of Windows in the other script": ("5.6", "train.sh", [("train.sh", "\n", "\r\n")]),
-    "told, it is requeued whatever the code": (
+    "Windows line endings in the other script": ("5.6", "train.sh", [("train.sh", "\n", "\r\n")]),
+    "requeued after the signal, whatever the code": (
         "5.7",
         "(requeue-without-end)",
         [("train.sbatch", '&& { [ "$code" -eq 85 ] || [ "$code" -gt 128 ]; }', "")],
@@ -374,7 +374,7 @@ JOB_MISTAKES = {
             ("train.sbatch", '|| [ "$code" -gt 128 ]; }', "|| false; }"),
         ],
     ),
-    "a folder is taken for a checkpoint": (
+    "the run's folder means a checkpoint": (
         "5.7",
         "(resume-without-checkpoint)",
         [("train.sh", '-e "$RUN.partial/checkpoint.safetensors"', '-d "$RUN.partial"')],
@@ -387,7 +387,7 @@ JOB_MISTAKES = {
             ("array.sbatch", "-seed$SEED", "-seed$SLURM_ARRAY_TASK_ID"),
         ],
     ),
-    "an executable that is not there": (
+    "a missing executable": (
         "5.9",
         "run.sh (executable)",
         [("train.sub", "solution/train.sh", "solution/run.sh")],
