@@ -1,7 +1,7 @@
-"""How long `workshop check-all` takes, beside what it cannot do without: importing PyTorch and JAX, in one run.
+"""The duration of `workshop check-all`, compared in one run with its lower limit: the imports of PyTorch and JAX.
 
-    python benchmarks/check_all.py            # n = 3 of each
-    python benchmarks/check_all.py --short    # n = 1, one exercise, to see that it runs
+    python benchmarks/check_all.py            # 3 runs of each
+    python benchmarks/check_all.py --short    # one run with one exercise, as a trial of this script
 
 `check-all` starts two interpreters each for PyTorch, JAX and SciPy (runs that shall agree are not both forked from one),
 trains some twenty times in forks of them, and compiles with XLA. `first`: with an empty cache, so that XLA compiles and
@@ -28,7 +28,7 @@ from workshop.support import files
 from workshop.support.hardware import cpu_name
 
 IMPORTS = ("torch", "jax", "flax.linen", "scipy.stats", "matplotlib.figure")
-# What `check-all` imports at least, whoever writes it: both frameworks twice.
+# The imports that any `check-all` needs: both frameworks twice.
 REQUIRED_IMPORTS = ("torch", "torch", "jax", "jax")
 
 
@@ -39,7 +39,7 @@ def timed(line: list[str], environment: dict[str, str]) -> tuple[float, subproce
 
 
 def check_all(extra_options: list[str], cache: str) -> dict:
-    """One run: its wall-clock seconds, and how many rows passed, failed and were skipped."""
+    """One run: its wall-clock seconds, and the numbers of checks that passed, failed and were skipped."""
     variables = os.environ | {"PYTHONPATH": str(ROOT / "common"), "WORKSHOP_CACHE": cache}
     seconds, process = timed([sys.executable, "-m", "workshop", "check-all", "--json", *extra_options], variables)
     if process.returncode not in (0, 1):

@@ -1,4 +1,4 @@
-"""Seconds to make digits-60k, without import: python benchmarks/digits_60k.py (goal: under 3 s)."""
+"""Seconds to create the data set digits-60k, without imports: python benchmarks/digits_60k.py (goal: under 3 s)."""
 
 import statistics
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "common"))
 
 import numpy as np
-import sklearn.datasets  # noqa: F401  (its import is no part of the measurement)
+import sklearn.datasets  # noqa: F401  (imported here so that the measurement does not include it)
 
 from workshop.runs import data
 from workshop.support.hardware import cpu_name

@@ -1,16 +1,17 @@
 """Time to 97 % test accuracy on digits-60k in JAX: exercise 3's recipe against Flax's own MNIST recipe, in one run.
 
-    python benchmarks/jax_training.py                                        # this stack, n = 5 of each
-    python benchmarks/jax_training.py --also $(python tests/old_stack.py)    # and the frozen one, beside it
-    python benchmarks/jax_training.py --short                                # n = 1 of each to 90 %, to see that it runs
+    python benchmarks/jax_training.py                                        # the installed JAX, 5 runs of each recipe
+    python benchmarks/jax_training.py --also $(python tests/old_stack.py)    # and the frozen JAX 0.4 as well
+    python benchmarks/jax_training.py --short                                # one run of each to 90 %, as a trial
 
 Reference: two 3x3 convolutions of 32 and 64 channels, each with average pooling, a dense layer of 256; SGD with rate
-0.1 and momentum 0.9, batches of 128, gradients and update in a compiled function each, as in Flax's linen example. Ours:
-the functions of exercise-3-jax-cu118/solution/train.py, with the one-cycle schedule set to STEPS steps. Both use the
-same data and float32, take turns, and are timed without import, compilation, data set and evaluation: only steps count.
+0.1 and momentum 0.9, batches of 128, with separate compiled functions for the gradients and the update, as in Flax's
+linen example. Ours: the functions of exercise-3-jax-cu118/solution/train.py, with the one-cycle schedule set to STEPS
+steps. Both use the same data and float32, and take turns. The time is that of the training steps alone, without imports,
+compilation, data set and evaluation.
 
-The reference is looked at every 25 steps, and its time is the one at which it first reaches the target. Ours has no
-such luck: it is looked at once, at the end of its schedule, and a seed that ends below the target is reported.
+The reference is evaluated every 25 steps, and its time is the one at which it first reaches the target. Ours has no such
+choice: it is evaluated once, at the end of its schedule, and a seed that ends below the target is reported.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import sys
 import time
 from pathlib import Path
 
-# One processor, before XLA counts them: with other load on a machine, two can be slower than one.
+# One processor, to be set before XLA counts them: on a machine with other load, two can be slower than one.
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
@@ -50,7 +51,7 @@ ours = load_module(ROOT / "exercise-3-jax-cu118/solution/train.py")
 
 TARGET = 0.97
 STEPS = 175  # of 128 images; enough for every seed tried (0 to 9), on both stacks, to end above the target
-EVALUATE_EVERY = 25  # steps of the reference between two looks at the test set
+EVALUATE_EVERY = 25  # steps of the reference between two evaluations
 
 
 class ReferenceNet(nn.Module):
@@ -98,12 +99,12 @@ def reference_accuracy(state, images, labels) -> float:
 
 
 def reference_run(dataset: data.Dataset, seed: int, target: float) -> dict:
-    """Train until the target is met at a look; seconds of training, images seen, accuracy at that look."""
+    """Train until an evaluation reaches the target; return seconds of training, number of images, and accuracy."""
     x, y, x_test, y_test = scaled(dataset.x_train), dataset.y_train, scaled(dataset.x_test), dataset.y_test
     net = ReferenceNet()
     params = net.init(jax.random.PRNGKey(seed), jnp.ones((1, 28, 28, 1)))["params"]
     state = TrainState.create(apply_fn=net.apply, params=params, tx=optax.sgd(0.1, 0.9))
-    reference_update(state, reference_gradients(state, x[:128], y[:128]))  # compiled outside the clock
+    reference_update(state, reference_gradients(state, x[:128], y[:128]))  # compile before the time starts
     reference_predict(state, x_test[:1000])
     random, seconds, steps, accuracy = np.random.default_rng(seed), 0.0, 0, 0.0
     for _ in range(10):
@@ -115,7 +116,7 @@ def reference_run(dataset: data.Dataset, seed: int, target: float) -> dict:
             if steps % EVALUATE_EVERY == 0:
                 jax.block_until_ready(state.params)
                 seconds += time.perf_counter() - start_time
-                # A first look at a fifth of the test images: far below the target, the rest need not be asked.
+                # First evaluate a fifth of the test images: far below the target, the rest cannot matter.
                 accuracy = reference_accuracy(state, x_test[:2000], y_test[:2000])
                 if accuracy >= target - 0.02:
                     accuracy = reference_accuracy(state, x_test, y_test)
@@ -128,13 +129,13 @@ def reference_run(dataset: data.Dataset, seed: int, target: float) -> dict:
 
 
 def our_run(dataset: data.Dataset, seed: int, steps: int) -> dict:
-    """Exercise 3's recipe over `steps` steps; seconds of training, images seen, accuracy at the end."""
+    """Train with exercise 3's recipe for `steps` steps; return seconds of training, number of images, and accuracy."""
     x, y = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train.astype(np.int32))
     x_test, y_test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test.astype(np.int32))
     order = data.epoch_order(seed, 0, len(x))[: steps * ours.BATCH_SIZE].astype(np.int32)
     batches = order.reshape(steps, ours.BATCH_SIZE)
     step = ours.make_train_step(steps)
-    jax.block_until_ready(step(ours.begin(seed, steps), x, y, batches[0]))  # compiled outside the clock
+    jax.block_until_ready(step(ours.begin(seed, steps), x, y, batches[0]))  # compile before the time starts
     state = jax.block_until_ready(ours.begin(seed, steps))
     start_time = time.perf_counter()
     for batch in batches:
@@ -151,7 +152,7 @@ def spread(values: list[float]) -> str:
 
 
 def measure(n: int, target: float, steps: int) -> dict:
-    """This stack: both recipes, n seeds each, taking turns."""
+    """Measure both recipes in turns with the installed JAX, with n seeds each."""
     ours.make_deterministic()
     on_jax.choose("cpu")
     dataset = data.load("digits-60k")
@@ -183,7 +184,7 @@ def measure(n: int, target: float, steps: int) -> dict:
 
 
 def measure_with(python: str, words: list[str]) -> dict:
-    """The same in another interpreter's environment."""
+    """The same measurement with another interpreter."""
     command = [python, __file__, "--as-json", *words]
     try:
         process = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": ""})
@@ -231,7 +232,7 @@ def main() -> None:
         print(json.dumps(measure(n, target, steps)))
         return
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(args.output.with_suffix(".trial"), b"")  # not after ten minutes: can it be written there?
+    files.write_atomic(args.output.with_suffix(".trial"), b"")  # fail now, not after ten minutes, if it is not writable
     args.output.with_suffix(".trial").unlink()
     stacks = [measure(n, target, steps)]
     if args.also:

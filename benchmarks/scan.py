@@ -1,19 +1,19 @@
-"""Exercise 1 against pyhf, in one run on the same hypotheses: seconds a hypothesis, and the ratio.
+"""Compare exercise 1 with pyhf in one run on the same hypotheses: seconds per hypothesis, and their ratio.
 
-    python benchmarks/scan.py                    # about ten minutes on one core, most of it pyhf's
-    python benchmarks/scan.py --short            # one hypothesis for pyhf, one run of ours: shows that it works
-    python benchmarks/scan.py --references tests/histfactory/scan_1Lbb_pyhf.json --backend jax   # what the tests compare with
+    python benchmarks/scan.py                    # about ten minutes on one core, most of it for pyhf
+    python benchmarks/scan.py --short            # one hypothesis with pyhf and one run of ours, as a trial of this script
+    python benchmarks/scan.py --references tests/histfactory/scan_1Lbb_pyhf.json --backend jax   # the tests' references
 
-Inputs: ATLAS 1Lbb (125 patches) where ../shared/data/1Lbb or --shared has it, and a synthetic search of 10, 50 and
-200 bins with 2, 10 and 30 systematic uncertainties and 125 hypotheses.
+Inputs: ATLAS 1Lbb (125 patches), if the folder ../shared/data/1Lbb or --shared contains it; and a synthetic search with
+10, 50 and 200 bins, with 2, 10 and 30 systematic uncertainties and 125 hypotheses.
 
-Reference: `pyhf.infer.hypotest` with its scipy optimizer and its NumPy backend (and JAX if it is installed), timed on
---pyhf hypotheses spread over the set; the times of all are extrapolated from these and marked as such. Building pyhf's
-model is not timed; neither is our reading and compiling, which is printed separately. Ours: all hypotheses, the median of
---n runs. Both use one process and one thread. The goals in seconds were set with two prototypes; if --prototypes has
-them, they take turns with ours on the same inputs, and that ratio holds on any machine. On 1Lbb all hypotheses are
-compared with pyhf's stored limits, and the whole command is timed. Last come the cost per hypothesis from 125 to 10,000
-hypotheses, and the memory.
+Reference: `pyhf.infer.hypotest` with its SciPy optimizer and its NumPy backend (and JAX, if installed), timed on --pyhf
+hypotheses from the whole set. The time for all hypotheses is extrapolated and marked as such. The time excludes the
+construction of pyhf's model, and also our reading and compiling, which is printed separately. Ours: all hypotheses, the
+median of --n runs. Both use one process and one thread. If --prototypes contains the two prototypes with which the goals
+were set, they take turns with ours on the same inputs, so the ratio does not depend on the machine. On 1Lbb, all
+hypotheses are compared with pyhf's stored limits, and the whole command is timed. The last rows give the time per
+hypothesis for 125 to 10,000 hypotheses, and the memory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCES = ROOT / "tests/histfactory/scan_1Lbb_pyhf.json"
-TOLERANCE = 1e-4  # of CLs: what pyhf's own minimiser (SLSQP) leaves open
+TOLERANCE = 1e-4  # of CLs: the accuracy of pyhf's minimiser (SLSQP)
 sys.path.insert(0, str(ROOT / "common"))
 
 import numpy as np
@@ -57,7 +57,7 @@ SIZES = {"synthetic 10 bins": (10, 2), "synthetic 50 bins": (50, 10), "synthetic
 
 
 def synthetic(n_bins: int, n_systematics: int, n_hypotheses: int) -> tuple[dict, dict]:
-    """A falling background with shapesys, normsys and histosys, and a bump at each of the masses."""
+    """A workspace with a falling background, and a patch set with a peak at each mass; both have systematics."""
     rng = np.random.default_rng(1234)
     x = (np.arange(n_bins) + 0.5) / n_bins
     background = 20000 / n_bins * np.exp(-2.5 * x) + 5
@@ -95,7 +95,7 @@ def synthetic(n_bins: int, n_systematics: int, n_hypotheses: int) -> tuple[dict,
 
 
 def measure_ours(workspace: dict, patchset: dict, n: int) -> tuple[Model, Limits, float, list[float]]:
-    """Model, limits, seconds to read and compile, and seconds of each of n runs of the fits."""
+    """Fit all hypotheses n times: the model, its limits, seconds to read and compile, and seconds of each run."""
     start_time = time.perf_counter()
     model = compile_models(read_hypotheses(workspace, patchset)[1])[0]
     compiled = time.perf_counter() - start_time
@@ -108,7 +108,7 @@ def measure_ours(workspace: dict, patchset: dict, n: int) -> tuple[Model, Limits
 
 
 def agreement(model: Model, limits: Limits, reference: Path) -> dict:
-    """All hypotheses against pyhf's stored limits; where CLs differ by more than 1e-4, both likelihoods are printed."""
+    """Compare all hypotheses with pyhf's stored limits; if CLs differ by more than TOLERANCE, print both likelihoods."""
     differences, disagreements = [], []
     for entry in json.loads(reference.read_text(encoding="utf-8"))["hypotheses"]:
         h = model.names.index(entry["name"])
@@ -141,7 +141,7 @@ def agreement(model: Model, limits: Limits, reference: Path) -> dict:
 
 
 def prototype_of_workspaces(path: Path, workspace: dict, patchset: dict) -> Callable[[], np.ndarray]:
-    """The prototype for real workspaces, its input compiled; a function that gives CLs (H, 6)."""
+    """A function that computes CLs (H, 6) with the prototype for real workspaces, on the compiled input."""
     module = load_module(path)
     compiled = module.compile_all(workspace, patchset["patches"])
     module.prepare(compiled)
@@ -158,7 +158,7 @@ def prototype_of_workspaces(path: Path, workspace: dict, patchset: dict) -> Call
 
 
 def prototype_of_synthetic(path: Path, workspace: dict, patchset: dict) -> Callable[[], np.ndarray]:
-    """The prototype for models as `synthetic` makes them, with their numbers; a function that gives CLs (H, 6)."""
+    """A function that computes CLs (H, 6) with the prototype for the models of `synthetic`."""
     module = load_module(path)
     background = workspace["channels"][0]["samples"][0]
     signals = [patch["patch"][0]["value"] for patch in patchset["patches"]]
@@ -182,9 +182,9 @@ def prototype_of_synthetic(path: Path, workspace: dict, patchset: dict) -> Calla
 
 
 def against_prototype(scan: Callable[[], np.ndarray], model: Model, n: int) -> dict:
-    """Seconds of the prototype and of ours, in turns."""
+    """Measure the prototype and ours in turns."""
     seconds: dict[str, list[float]] = {"prototype": [], "ours": []}
-    scan()  # both once unmeasured
+    scan()  # once before the measurement
     for _ in range(n):
         start_time = time.perf_counter()
         prototype_cls = scan()
@@ -202,7 +202,7 @@ def against_prototype(scan: Callable[[], np.ndarray], model: Model, n: int) -> d
 
 
 def command_seconds(folder: Path) -> float:
-    """Wall seconds of the whole command on 1Lbb: interpreter, imports, reading, fits, figure and record."""
+    """Wall-clock seconds of the whole command on 1Lbb: interpreter, imports, reading, fits, figure and record."""
     with tempfile.TemporaryDirectory() as scratch:
         options = ["--workspace", str(folder / "background.json.gz"), "--patchset", str(folder / "patchset.json.gz")]
         variables = os.environ | {"PYTHONPATH": str(ROOT / "common")}
@@ -213,7 +213,7 @@ def command_seconds(folder: Path) -> float:
 
 
 def pyhf_limits(workspace: dict, patch: dict) -> dict:
-    """pyhf's CLs, -log L at mu = 0, 1 and the best mu, and the seconds of its fits; the backend is the one in use."""
+    """pyhf's CLs, -log L at mu = 0, at mu = 1 and at the best mu, and the seconds of its fits, with the current backend."""
     import pyhf
 
     workspace_spec = pyhf.Workspace(apply_patch(workspace, patch["patch"]), validate=False)
@@ -235,12 +235,12 @@ def pyhf_limits(workspace: dict, patch: dict) -> dict:
 
 
 def write_references(target: Path, folder: Path, backend: str) -> None:
-    """Write pyhf's limits of every 1Lbb patch; what an interrupted call did is kept, other backends' too."""
+    """Write pyhf's limits of every 1Lbb patch to `target`. Limits in that file are kept, also those of other backends."""
     import pyhf
 
     names = "background.json.gz", "patchset.json.gz"
     workspace, patchset = (read_json(folder / name) for name in names)
-    # Tight, so that what is left open is the numerical gradient's error.
+    # With a tight tolerance, the remaining error is that of the numerical gradient.
     pyhf.set_backend(backend, pyhf.optimize.scipy_optimizer(tolerance=1e-9))
     document = {
         "what": "pyhf's CLs of the 125 patches of ATLAS 1Lbb at mu = 1 (test_stat qtilde), and its -log L at mu = 0, "
@@ -267,7 +267,7 @@ def write_references(target: Path, folder: Path, backend: str) -> None:
 
 
 def versions(names: tuple[str, ...]) -> dict[str, str]:
-    """Versions of those that are installed."""
+    """The versions of the packages that are installed."""
     result = {}
     for name in names:
         try:
@@ -280,7 +280,7 @@ def versions(names: tuple[str, ...]) -> dict[str, str]:
 def compare(
     name: str, workspace: dict, patchset: dict, backends: list[str], n: int, n_pyhf: int, prototypes: Path
 ) -> dict:
-    """One row of the table: ours on all hypotheses, the prototype too where there is one, pyhf on some of the same."""
+    """One row of the table: ours on all hypotheses, the prototype if there is one, and pyhf on some hypotheses."""
     import pyhf
 
     model, limits, compiled, times = measure_ours(workspace, patchset, n)
@@ -331,7 +331,7 @@ def compare(
 
 
 def measure_cost(n_hypotheses: int) -> dict:
-    """Ours on so many synthetic hypotheses of 10 bins, in a process of its own, whose peak memory it is."""
+    """Fit n synthetic hypotheses of 10 bins in a separate process, and measure its time and peak memory."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         row = executor.submit(measure_cost_here, n_hypotheses).result()
     each = statistics.median(row["fits_s"]) / n_hypotheses * 1e6
@@ -340,7 +340,7 @@ def measure_cost(n_hypotheses: int) -> dict:
 
 
 def measure_cost_here(n_hypotheses: int) -> dict:
-    """The same in this process."""
+    """The measurement of `measure_cost`, in this process."""
     import resource
 
     _, limits, _, times = measure_ours(*synthetic(10, 2, n_hypotheses), 3 if n_hypotheses < 5000 else 1)
@@ -379,7 +379,7 @@ def main() -> int:
         return 0
     n, n_pyhf = (1, 1) if args.short else (args.n, args.pyhf)
     backends = ["numpy"] + ["jax"] * ("jax" in versions(("jax",)))
-    # First, while this process is small: a child's peak memory begins at its parent's.
+    # Measure this first, while this process is small: the peak memory of a child starts at that of its parent.
     costs = [measure_cost(k) for k in ((125, 500) if args.short else (125, 500, 2000, 10000))]
     rows = []
     for name, size in list(SIZES.items())[: 1 if args.short else None]:

@@ -1,19 +1,20 @@
 """Time to 97 % test accuracy on digits-60k: exercise 2's recipe against the usual MNIST recipe, in one run.
 
-    python benchmarks/torch_training.py            # n = 5 of each, about ten minutes on one core
-    python benchmarks/torch_training.py --short    # n = 1 of each to 90 %, to see that it runs
+    python benchmarks/torch_training.py            # 5 runs of each, about ten minutes on one core
+    python benchmarks/torch_training.py --short    # one run of each to 90 %, as a trial of this script
 
 Reference: two 3x3 convolutions of 32 and 64 channels, max-pooling, dropout, a dense layer of 128; Adadelta with rate
 1.0, batches of 64 from a DataLoader over PIL images, as in PyTorch's own MNIST example. Ours: the functions of
 exercise-2-pytorch-cu12/solution/train.py, with the one-cycle schedule set to STEPS steps. Both use the same data, one
-thread and float32, take turns, and are timed without import, data set and evaluation: only steps count.
+thread and float32, and take turns. The time is that of the training steps alone, without imports, data set and evaluation.
 
-The reference is looked at every 50 steps, and its time is the one at which it first reaches the target. Ours has no
-such luck: it is looked at once, at the end of its schedule, and a seed that ends below the target is reported.
+The reference is evaluated every 50 steps, and its time is the one at which it first reaches the target. Ours has no such
+choice: it is evaluated once, at the end of its schedule, and a seed that ends below the target is reported.
 
-Fraction of peak: floating-point operations of convolutions and dense layers (2 per multiply-add; forward, gradient of
-the weights, gradient of the inputs but for the first layer) per second of training, over those of a product of two
-1024x1024 matrices. The product is timed before and after each run of ours, the median counts.
+Fraction of peak: floating-point operations per second of training, divided by those of a product of two 1024x1024
+matrices. Counted are convolutions and dense layers, with 2 operations per multiply-add: the forward pass, the gradients
+of the weights, and the gradients of the inputs except in the first layer. The matrix product is timed before and after
+each run of ours, and the fraction uses the median.
 """
 
 import json
@@ -24,7 +25,7 @@ import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # with other load on a machine, two threads can be slower than one
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on a machine with other load, two threads can be slower than one
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ ours = load_module(ROOT / "exercise-2-pytorch-cu12/solution/train.py")
 
 TARGET = 0.97
 STEPS = 190  # of 128 images; enough for every seed tried (0 to 9) to end above the target
-EVALUATE_EVERY = 50  # steps of the reference between two looks at the test set
+EVALUATE_EVERY = 50  # steps of the reference between two evaluations
 
 
 class ReferenceNet(nn.Module):
@@ -67,7 +68,7 @@ class ReferenceNet(nn.Module):
 
 
 class PilImages(torch.utils.data.Dataset):
-    """Images as torchvision's MNIST hands them out, and its ToTensor and Normalize."""
+    """Images as in torchvision's MNIST, with its transforms ToTensor and Normalize."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self.images, self.labels = images, labels
@@ -91,7 +92,7 @@ def accuracy_of(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, prep
 
 
 def reference_run(dataset: data.Dataset, seed: int, target: float) -> dict:
-    """Train until the target is met at a look; seconds of training, images seen, accuracy at that look."""
+    """Train until an evaluation reaches the target; return seconds of training, number of images, and accuracy."""
     torch.manual_seed(seed)
     net = ReferenceNet()
     optimizer = torch.optim.Adadelta(net.parameters(), lr=1.0)
@@ -112,7 +113,7 @@ def reference_run(dataset: data.Dataset, seed: int, target: float) -> dict:
             steps += 1
             if steps % EVALUATE_EVERY == 0:
                 seconds += time.perf_counter() - start_time
-                # A first look at a fifth of the test images: far below the target, the rest need not be asked.
+                # First evaluate a fifth of the test images: far below the target, the rest cannot matter.
                 accuracy = accuracy_of(net, x_test[:2000], y_test[:2000], prepare)
                 if accuracy >= target - 0.02:
                     accuracy = accuracy_of(net, x_test, y_test, prepare)
@@ -125,7 +126,7 @@ def reference_run(dataset: data.Dataset, seed: int, target: float) -> dict:
 
 
 def our_run(dataset: data.Dataset, seed: int, steps: int) -> dict:
-    """Exercise 2's recipe over `steps` steps; seconds of training, images seen, accuracy at the end, FLOP/s."""
+    """Train with exercise 2's recipe for `steps` steps; return seconds, number of images, accuracy, and FLOP/s."""
     ours.make_deterministic(seed)
     x, y = torch.from_numpy(dataset.x_train), torch.from_numpy(dataset.y_train.astype(np.int64))
     x_test, y_test = torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test.astype(np.int64))
@@ -137,7 +138,7 @@ def our_run(dataset: data.Dataset, seed: int, steps: int) -> dict:
     ours.train_epoch(net, optimizer, schedule, x, y, order.split(ours.BATCH_SIZE))
     seconds = time.perf_counter() - start_time
     peak = statistics.median([flops_before, gemm_flops()])
-    torch.use_deterministic_algorithms(False)  # the reference is as its authors wrote it
+    torch.use_deterministic_algorithms(False)  # the reference does not use them
     images = steps * ours.BATCH_SIZE
     return {
         "seconds": seconds,
@@ -149,7 +150,7 @@ def our_run(dataset: data.Dataset, seed: int, steps: int) -> dict:
 
 
 def flops_per_image(net: nn.Module) -> int:
-    """Floating-point operations of one training image: convolutions and dense layers, forward and backward."""
+    """Floating-point operations per training image, in convolutions and dense layers, forward and backward."""
     total = 0
 
     def count(module, inputs, output):

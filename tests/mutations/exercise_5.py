@@ -387,11 +387,7 @@ JOB_MISTAKES = {
             ("array.sbatch", "-seed$SEED", "-seed$SLURM_ARRAY_TASK_ID"),
         ],
     ),
-    "a missing executable": (
-        "5.9",
-        "run.sh (executable)",
-        [("train.sub", "solution/train.sh", "solution/run.sh")],
-    ),
+    "a missing executable": ("5.9", "run.sh (executable)", [("train.sub", "solution/train.sh", "solution/run.sh")]),
 }
 
 MISTAKES = {
