@@ -21,8 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixi_workspace import disk, environments, needs
-from workshop.doctor import checkout, doctor, machine, network, tools
+from workshop.doctor import doctor, machine, network, tools
 from workshop.doctor import environments as doctor_environments
+from workshop.doctor.checkout import read_checkout
 from workshop.doctor.machine import Machine
 from workshop.support import hardware, report, timeouts
 from workshop.support.text import satisfies
@@ -146,7 +147,7 @@ def test_with_pixi_and_its_channel_all_is_ready(examine, tool, workshop):
         done = examine("--json", NO_PROXY="127.0.0.1")
     rows = rows_of(done)
     assert done.returncode == 0 and json.loads(done.stdout)["routes"] == {"pixi": True, "python": True}
-    assert rows["Pixi"]["found"] == "0.77.0 (>=0.74 is asked for)" and rows["git"]["found"] == "2.39.5"
+    assert rows["Pixi"]["found"] == "0.77.0 (required: >=0.74)" and rows["git"]["found"] == "2.39.5"
     assert rows["conda channel"]["found"] == "127.0.0.1: answers (HTTP 200)"
     assert rows["container registry"]["status"] == "note"
     index = re.search(r'index-url = "https://([^/"]+)/', manifest)[1]
@@ -177,7 +178,7 @@ def test_with_nothing_but_python(examine):
     absent = "import sys\nfor name in ('rattler', 'rich', 'packaging', 'tomli', 'filelock'): sys.modules[name] = None\n"
     done = examine(patch=absent)
     assert done.returncode in (0, 1)
-    assert "not looked at: rattler is not in this Python" in done.stdout
+    assert "not checked: this Python has no rattler" in done.stdout
     assert "Pixi" in done.stdout and "not found" in done.stdout and "glibc" in done.stdout
 
 
@@ -194,7 +195,7 @@ def silent():
 
 
 def test_the_deadlines_add_up_to_less_than_10_seconds():
-    assert doctor.DEADLINE + 2 < 10 and doctor.SILENCE < doctor.DEADLINE
+    assert doctor.DEADLINE + 2 < 10 and doctor.RESPONSE_TIMEOUT < doctor.DEADLINE
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_it_ends_where_nobody_answers(examine, tool, kind):
     assert done.returncode == 0
     for what in ("conda channel", "wheel index", "Python packages", "container registry"):
         assert rows[what]["status"] == "note" and "no answer within" in rows[what]["found"], rows[what]
-    assert "says no version" in rows["Pixi"]["found"] and rows["GPU"]["status"] == "note"
+    assert "prints no version" in rows["Pixi"]["found"] and rows["GPU"]["status"] == "note"
 
 
 @contextmanager
@@ -283,21 +284,21 @@ def direct(monkeypatch):
 @pytest.mark.parametrize("status", [200, 204, 301, 302, 401, 403, 404, 500, 503])
 def test_any_status_is_an_answer(direct, status):
     with server(status, [("Location", "http://nowhere.invalid/")]) as url:
-        assert network.reach(url, 5) == network.Reached(True, f"answers (HTTP {status})")
+        assert network.probe(url, 5) == network.ServerStatus(True, f"answers (HTTP {status})")
 
 
 def test_what_is_no_answer(direct):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert network.reach(f"http://127.0.0.1:{port}/", 5) == network.Reached(False, "connection refused")
+    assert network.probe(f"http://127.0.0.1:{port}/", 5) == network.ServerStatus(False, "connection refused")
     with server(0, raw=b"220 smtp ready\r\n") as url:
-        assert network.reach(url, 5) == network.Reached(False, "what answers speaks no HTTP")
+        assert network.probe(url, 5) == network.ServerStatus(False, "the answer is not HTTP")
     with silent() as port:
-        found = network.reach(f"http://127.0.0.1:{port}/", 0.2)
-        assert found.answers is False and found.words.startswith("no answer within 0.2 s")
-    assert "in DNS" in network.reach("http://nobody.invalid/", 5).words
-    assert network.reach("file:///etc/passwd", 5).answers is None
-    assert network.reach("http://[", 5).answers is None
+        found = network.probe(f"http://127.0.0.1:{port}/", 0.2)
+        assert found.reachable is False and found.reason.startswith("no answer within 0.2 s")
+    assert "DNS has no address" in network.probe("http://nobody.invalid/", 5).reason
+    assert network.probe("file:///etc/passwd", 5).reachable is None
+    assert network.probe("http://[", 5).reachable is None
 
 
 @pytest.fixture(scope="session")
@@ -317,34 +318,34 @@ def test_tls_that_is_opened_on_the_way_has_words_of_its_own(direct, certificate,
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     with server(200, context=context) as url:
-        found = network.reach(url, 5)
-        assert found.answers is False and found.tls and "its certificate is not trusted here" in found.words
+        found = network.probe(url, 5)
+        assert found.reachable is False and found.tls and "its certificate is not trusted here" in found.reason
         row = network.row(network.Server("conda channel", url), found)
         assert "SSL_CERT_FILE" in row.next_step
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
-        assert network.reach(url, 5).answers is True  # and the advice helps
+        assert network.probe(url, 5).reachable is True  # and the advice helps
     with server(200) as url:
-        found = network.reach(url.replace("http:", "https:"), 5)
-        assert found.answers is False and found.tls and found.words.startswith("no TLS")
+        found = network.probe(url.replace("http:", "https:"), 5)
+        assert found.reachable is False and found.tls and found.reason.startswith("no TLS")
 
 
 def test_proxies_of_the_standard_variables(direct, monkeypatch):
     far = "https://far.invalid/"
     with server(407) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy)
-        assert "asks for a name and a password" in network.reach(far, 5).words
+        assert "requires a user name and a password" in network.probe(far, 5).reason
     with server(403) as proxy:
         monkeypatch.setenv("https_proxy", proxy)
-        assert network.reach(far, 5).words == "the proxy refuses it (HTTP 403) through the proxy"
+        assert network.probe(far, 5).reason == "the proxy refuses the connection (HTTP 403) through the proxy"
     with server(200) as proxy, server(418) as near:
         monkeypatch.setenv("HTTP_PROXY", proxy)
         monkeypatch.setenv("http_proxy", proxy)
-        assert network.reach("http://far.invalid/", 5).words == "answers through the proxy (HTTP 200)"
-        assert network.reach(near, 5).words == "answers through the proxy (HTTP 200)"
+        assert network.probe("http://far.invalid/", 5).reason == "answers through the proxy (HTTP 200)"
+        assert network.probe(near, 5).reason == "answers through the proxy (HTTP 200)"
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        assert network.reach(near, 5).words == "answers (HTTP 418)"
+        assert network.probe(near, 5).reason == "answers (HTTP 418)"
     monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
-    assert network.reach(far, 5).answers is None
+    assert network.probe(far, 5).reachable is None
 
 
 @pytest.mark.parametrize(
@@ -362,9 +363,9 @@ def test_proxies_of_the_standard_variables(direct, monkeypatch):
 )
 def test_a_proxy_that_makes_no_sense_is_not_repeated(direct, monkeypatch, proxy):
     monkeypatch.setenv("https_proxy", proxy)
-    found = network.reach("https://far.invalid/", 5)
-    assert found.answers is not True
-    assert not any(secret in found.words for secret in SECRETS), found.words
+    found = network.probe("https://far.invalid/", 5)
+    assert found.reachable is not True
+    assert not any(secret in found.reason for secret in SECRETS), found.reason
 
 
 @given(
@@ -372,7 +373,7 @@ def test_a_proxy_that_makes_no_sense_is_not_repeated(direct, monkeypatch, proxy)
     st.booleans(),
 )
 def test_the_text_of_an_error_is_never_repeated(kind, proxy):
-    assert "hunter2" not in network._why(kind("http://zaphod:hunter2@s3cretproxy/"), 5, proxy)[0]
+    assert "hunter2" not in network._explain(kind("http://zaphod:hunter2@s3cretproxy/"), 5, proxy)[0]
 
 
 @pytest.mark.parametrize(
@@ -427,33 +428,33 @@ def test_manifests_and_locks_that_cannot_be_read(examine, workshop, tool, name):
 @pytest.mark.parametrize(
     ("script", "said", "step"),
     [
-        ("echo pixi 0.77.0", "0.77.0 (>=0.74 is asked for)", ""),
-        ("echo pixi 0.60.2", "0.60.2, and the workshop asks for >=0.74", "pixi self-update"),
-        ("echo pixi 1.0", "1.0 (>=0.74 is asked for)", ""),
-        ("echo hello", "says no version", "curl"),
-        ("exit 3", "says no version", "curl"),
-        ("printf '\\377\\376\\000pixi'", "says no version", "curl"),
-        ("while :; do echo pixi of magrathea; done", "says no version", "curl"),
-        ("echo pixi 0.77.0; /bin/sleep 3600 &", "says no version", "curl"),
+        ("echo pixi 0.77.0", "0.77.0 (required: >=0.74)", ""),
+        ("echo pixi 0.60.2", "0.60.2; the workshop requires >=0.74", "pixi self-update"),
+        ("echo pixi 1.0", "1.0 (required: >=0.74)", ""),
+        ("echo hello", "prints no version", "curl"),
+        ("exit 3", "prints no version", "curl"),
+        ("printf '\\377\\376\\000pixi'", "prints no version", "curl"),
+        ("while :; do echo pixi of magrathea; done", "prints no version", "curl"),
+        ("echo pixi 0.77.0; /bin/sleep 3600 &", "prints no version", "curl"),
     ],
 )
 def test_pixis_of_all_kinds(workshop, tool, monkeypatch, script, said, step):
     monkeypatch.setenv("HOME", str(workshop))
     monkeypatch.delenv("PIXI_EXE", raising=False)
     tool("pixi", script)
-    row = tools.rows(checkout.read(workshop), tools.version_of("pixi", 1), "2.39")[0]
-    assert said in row.found and row.next_step.startswith(step) and row.good is (not step)
+    row = tools.rows(read_checkout(workshop), tools.version_of("pixi", 1), "2.39")[0]
+    assert said in row.found and row.next_step.startswith(step) and row.passed is (not step)
 
 
 def test_a_pixi_that_the_terminal_does_not_find(workshop, tool, monkeypatch):
     monkeypatch.setenv("HOME", str(workshop))
     monkeypatch.delenv("PIXI_EXE", raising=False)
-    here = checkout.read(workshop)
+    here = read_checkout(workshop)
     assert tools.rows(here, tools.version_of("pixi", 1), None)[0].found == "not found"
     (workshop / ".pixi/bin").mkdir(parents=True)
     (workshop / ".pixi/bin/pixi").touch()
     row = tools.rows(here, tools.version_of("pixi", 1), None)[0]
-    assert row.good is False and row.next_step == "open a new terminal"
+    assert row.passed is False and row.next_step == "open a new terminal"
 
 
 @given(st.binary(max_size=200))
@@ -541,7 +542,7 @@ def test_gpus_as_nvidia_smi_tells_them(tool):
     tool("nvidia-smi", "exec /bin/sleep 3600")
     assert hardware.gpus(0.3) == []
     tool("nvidia-smi", "printf '550.1, 9.0, \\377\\376 \\033[31mGPU\\n'")
-    mine = machine.look(5)
+    mine = machine.inspect_machine(5)
     assert all(" " <= letter <= "~" for letter in mine.gpus[0]["gpu"])
 
 
@@ -573,9 +574,9 @@ def libcuda(tmp_path, monkeypatch):
 def test_cuda_is_what_the_drivers_library_says(libcuda, monkeypatch):
     monkeypatch.delenv("CONDA_OVERRIDE_CUDA", raising=False)
     libcuda(hang=False)
-    assert machine.look(10).virtual["__cuda"] == "12.4"
+    assert machine.inspect_machine(10).virtual["__cuda"] == "12.4"
     monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "11.2")
-    mine = machine.look(10)
+    mine = machine.inspect_machine(10)
     assert mine.virtual["__cuda"] == "11.2" and mine.overridden == ("CONDA_OVERRIDE_CUDA",)
     assert "CONDA_OVERRIDE_CUDA is set" in " ".join(row.found for row in machine.rows(mine))
 
@@ -583,14 +584,14 @@ def test_cuda_is_what_the_drivers_library_says(libcuda, monkeypatch):
 def test_a_drivers_library_that_hangs_is_passed_over(libcuda, monkeypatch):
     monkeypatch.delenv("CONDA_OVERRIDE_CUDA", raising=False)
     libcuda(hang=True)
-    mine = machine.look(4)
+    mine = machine.inspect_machine(4)
     assert mine.virtual and "__cuda" not in mine.virtual and mine.trouble[0].startswith("the driver's library")
 
 
 def test_an_override_that_is_no_version(monkeypatch):
     monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "zaphod")
-    mine = machine.look(10)
-    assert mine.trouble == ("the value of __cuda is no number",) and mine.virtual and "__cuda" not in mine.virtual
+    mine = machine.inspect_machine(10)
+    assert mine.trouble == ("the value of __cuda is not a number",) and mine.virtual and "__cuda" not in mine.virtual
     assert not any("zaphod" in row.found for row in machine.rows(mine))
 
 
@@ -653,8 +654,8 @@ def test_why_not_in_words(places):
     assert none == "needs an NVIDIA driver for CUDA 12.0 (on Linux 525.60.13 or newer); none is here"
     assert "the one here supports CUDA 11.4" in verdicts(places, a_machine(__cuda="11.4"))["cuda12"][1]
     # nothing but the platform asks for a driver there: wheels cannot
-    assert "its packages do not ask for it" in verdicts(places, a_machine())["pypi-mixed"][1]
-    assert verdicts(places, a_machine(__glibc="2.17"))["cpu"][1].startswith("needs glibc 2.28, asked by libraqm")
+    assert "its packages do not require it" in verdicts(places, a_machine())["pypi-mixed"][1]
+    assert verdicts(places, a_machine(__glibc="2.17"))["cpu"][1].startswith("needs glibc 2.28, required by libraqm")
     assert (
         verdicts(places, a_machine("osx-arm64"))["cuda12"][1]
         == "locked for linux-64, linux-aarch64, win-64; this machine is osx-arm64"
@@ -678,7 +679,7 @@ def test_a_machine_that_does_not_tell(places):
 def test_a_full_or_unknown_disk(places, free, good):
     found = verdicts(places, a_machine(), free)
     assert found["cpu"][0] is good
-    assert good or f"does not fit: {CPU_MIB} MiB to download" in found["cpu"][1]
+    assert good or f"does not fit on the disk: {CPU_MIB} MiB to download" in found["cpu"][1]
 
 
 def test_an_unknown_disk_is_said(workshop, monkeypatch):
@@ -687,7 +688,7 @@ def test_an_unknown_disk_is_said(workshop, monkeypatch):
 
     monkeypatch.setattr(shutil, "disk_usage", refuse)
     assert disk.free(workshop) is None
-    assert doctor_environments.disk_rows(checkout.read(workshop))[0].good is None
+    assert doctor_environments.disk_rows(read_checkout(workshop))[0].passed is None
 
 
 def test_a_full_disk_closes_the_way_with_pixi(examine, tool, workshop):
@@ -705,7 +706,7 @@ def test_a_platform_that_only_the_packages_let_in():
 
     only_platform = place(conda("numpy", "2"), cuda="12.0")
     good, words, _ = doctor_environments.runs_here([only_platform], a_machine(), None, False)
-    assert good is False and "may install it with a mere warning" in words
+    assert good is False and "may install the environment with only a warning" in words
     asks = place(conda("pytorch", "2", "cuda129_0", ("__cuda >=12.4",)), cuda="12.0")
     good, words, _ = doctor_environments.runs_here([asks], a_machine(__cuda="12.2"), None, False)
     assert good is False and "for CUDA 12.4" in words and "supports CUDA 12.2" in words

@@ -1,4 +1,4 @@
-"""What this machine is and has, as Pixi sees it: system, virtual packages, GPUs. Nothing that names its owner."""
+"""This machine as Pixi sees it: system, virtual packages, GPUs. Nothing here identifies its owner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workshop.doctor.row import Row
 from workshop.support import hardware, timeouts
 from workshop.support.hardware import glibc, printable, subdir, system
 
-# Rattler is what Pixi is built on: the same detection, in a process of its own, since a driver's library is loaded.
+# Pixi is built on rattler, so this detects the same. It runs in its own process because it loads the driver's library.
 DETECT = """
 import json, rattler
 found = [v.into_generic() for v in rattler.VirtualPackage.detect(rattler.VirtualPackageOverrides.from_env())]
@@ -27,10 +27,10 @@ OVERRIDES = ("CONDA_OVERRIDE_CUDA", "CONDA_OVERRIDE_GLIBC", "CONDA_OVERRIDE_OSX"
 
 @dataclass(frozen=True)
 class Machine:
-    """system: `Debian GNU/Linux 12`. subdir: conda's name for system and architecture, None for one that it lacks.
+    """system: `Debian GNU/Linux 12`. subdir: conda's name for the platform, as in `linux-64`; None if it has none.
 
-    virtual: Pixi's virtual packages, name to version; None where they could not be found out. overridden: the
-    variables that speak in the machine's place. gpus: as `hardware.gpus`. trouble: what did not answer, in words.
+    virtual: versions of Pixi's virtual packages by name; None if they could not be determined. overridden: environment
+    variables that replace what was detected. gpus: as `hardware.gpus` returns them. trouble: what did not answer.
     """
 
     system: str
@@ -43,12 +43,12 @@ class Machine:
     trouble: tuple[str, ...] = ()
 
 
-def look(seconds: float) -> Machine:
-    """This machine, within `seconds`: a driver that hangs is passed over, and said."""
-    until = time.monotonic() + seconds
-    cards = timeouts.start_in_thread(hardware.gpus, seconds * 0.9)
+def inspect_machine(seconds: float) -> Machine:
+    """Inspect this machine within `seconds`. A driver that hangs is skipped and reported."""
+    deadline = time.monotonic() + seconds
+    gpus = timeouts.start_in_thread(hardware.gpus, seconds * 0.9)
     virtual, trouble = virtual_packages(seconds * 0.8)
-    found = timeouts.wait_for(cards, until)
+    found = timeouts.wait_for(gpus, deadline)
     return Machine(
         system=system(),
         architecture=platform.machine(),
@@ -62,24 +62,24 @@ def look(seconds: float) -> Machine:
 
 
 def virtual_packages(seconds: float) -> tuple[dict[str, str] | None, list[str]]:
-    """Pixi's virtual packages of this machine, and what went wrong. None where rattler is not here.
+    """Pixi's virtual packages of this machine, and what went wrong. None if rattler is not installed.
 
-    Where the driver's library hangs or crashes, they are what is left without a driver.
+    If the driver's library hangs or crashes, only the packages that need no driver are returned.
     """
     try:
         import rattler  # noqa: F401
     except ImportError:
-        return None, ["py-rattler is not here, so Pixi's virtual packages are not known"]
+        return None, ["py-rattler is not installed, so Pixi's virtual packages are not known"]
     found = _as_versions(timeouts.run_command([sys.executable, "-c", DETECT], seconds))
     if found is None:
-        return _without_driver(), ["the driver's library, or what looks for it, did not answer"]
-    odd = [name for name, value in found.items() if not value]
-    words = [f"the value of {name} is no number" for name in odd]
-    return {name: value for name, value in found.items() if value}, words
+        return _without_driver(), ["the driver's library did not answer"]
+    invalid = [name for name, value in found.items() if not value]
+    problems = [f"the value of {name} is not a number" for name in invalid]
+    return {name: value for name, value in found.items() if value}, problems
 
 
 def _as_versions(text: str | None) -> dict[str, str] | None:
-    """name to version, empty for one that is no number (CONDA_OVERRIDE_CUDA=yes); None for text of another form."""
+    """Versions by name, empty for one that is not a number (CONDA_OVERRIDE_CUDA=yes); None for text of another form."""
     try:
         found = json.loads(text or "")
     except (ValueError, RecursionError):
@@ -90,46 +90,50 @@ def _as_versions(text: str | None) -> dict[str, str] | None:
 
 
 def _without_driver() -> dict[str, str]:
-    """The virtual packages that need no library to be found; CUDA only where a variable speaks for it."""
+    """The virtual packages that can be detected without the driver's library; CUDA only if a variable sets it."""
     kernel = re.match(r"\d+(\.\d+)*", platform.release())
     found = {
         "Linux": {"__linux": kernel[0] if kernel else "", "__glibc": glibc() or ""},
         "Darwin": {"__osx": platform.mac_ver()[0]},
         "Windows": {"__win": platform.win32_ver()[1]},
     }.get(platform.system(), {})
-    said = {"__cuda": os.environ.get("CONDA_OVERRIDE_CUDA", "")}
-    return {name: version for name, version in (found | said).items() if re.fullmatch(r"\d[\d.]*", version)}
+    override = {"__cuda": os.environ.get("CONDA_OVERRIDE_CUDA", "")}
+    return {name: version for name, version in (found | override).items() if re.fullmatch(r"\d[\d.]*", version)}
 
 
-def rows(mine: Machine | None) -> list[Row]:
+def rows(this_machine: Machine | None) -> list[Row]:
     """System, architecture, C library, GPU, driver."""
     row = partial(Row, group="machine")
-    if mine is None:
-        return [row(what="system", good=None, found="did not say within the time limit what it is")]
+    if this_machine is None:
+        return [row(subject="system", passed=None, found="not known: the machine did not answer within the time limit")]
     found = [
-        row(what="system", good=True, found=mine.system),
-        row(what="architecture", good=True, found=f"{printable(mine.architecture)}; Pixi's {mine.subdir}"),
+        row(subject="system", passed=True, found=this_machine.system),
+        row(
+            subject="architecture",
+            passed=True,
+            found=f"{printable(this_machine.architecture)}; Pixi's {this_machine.subdir}",
+        ),
     ]
-    virtual = mine.virtual or {}
-    if (mine.subdir or "").startswith("linux"):
-        version = virtual.get("__glibc") or mine.glibc
-        none = "none: another C library, for which nothing is built"
-        found.append(row(what="glibc", good=bool(version), found=version or none))
-    found.append(row(what="GPU", good=bool(mine.gpus), found=_gpus_in_words(mine)))
-    cuda, driver = virtual.get("__cuda"), mine.gpus[0]["driver"] if mine.gpus else None
+    virtual = this_machine.virtual or {}
+    if (this_machine.subdir or "").startswith("linux"):
+        version = virtual.get("__glibc") or this_machine.glibc
+        none = "none: this system has another C library, for which no packages are built"
+        found.append(row(subject="glibc", passed=bool(version), found=version or none))
+    found.append(row(subject="GPU", passed=bool(this_machine.gpus), found=_describe_gpus(this_machine)))
+    cuda, driver = virtual.get("__cuda"), this_machine.gpus[0]["driver"] if this_machine.gpus else None
     words = f"driver {driver}; " if driver else "no NVIDIA driver answers; "
     words += f"CUDA {cuda} for Pixi (__cuda)" if cuda else "no CUDA for Pixi (no __cuda)"
-    found.append(row(what="driver", good=bool(cuda), found=words))
-    for name in mine.overridden:
-        words = f"{name} is set: Pixi takes its value, whatever the machine has"
-        found.append(row(what="override", good=None, found=words))
-    return found + [row(what="trouble", good=None, found=words) for words in mine.trouble]
+    found.append(row(subject="driver", passed=bool(cuda), found=words))
+    for name in this_machine.overridden:
+        words = f"{name} is set: Pixi uses its value instead of what it detects"
+        found.append(row(subject="override", passed=None, found=words))
+    return found + [row(subject="trouble", passed=None, found=words) for words in this_machine.trouble]
 
 
-def _gpus_in_words(mine: Machine) -> str:
-    if not mine.gpus:
-        return "none that nvidia-smi knows of: the exercises run on the CPU"
+def _describe_gpus(this_machine: Machine) -> str:
+    if not this_machine.gpus:
+        return "nvidia-smi reports none: the exercises run on the CPU"
     kinds = Counter(
-        f"{gpu['gpu']}, compute capability {gpu.get('compute_capability') or 'not known'}" for gpu in mine.gpus
+        f"{gpu['gpu']}, compute capability {gpu.get('compute_capability') or 'not known'}" for gpu in this_machine.gpus
     )
     return "; ".join(f"{count} x {kind}" if count > 1 else kind for kind, count in kinds.items())

@@ -1,4 +1,4 @@
-"""One line of the doctor's report, and the two routes that it may be needed for."""
+"""One line of the doctor's report, and the names of the two routes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ PIXI, PYTHON = "with Pixi", "with Python alone"
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was looked at.
+    """One check and its result.
 
-    good: None where it could not be looked at. needed: the routes that need it. status: `ok`, `note`, `fail` or `skip`,
-    as `judgement.judge` decides.
+    passed: None if it could not be checked. required_by: the routes that need it. status: `ok`, `note`, `fail` or
+    `skip`, set by `routes.judge`.
     """
 
     group: str
-    what: str
-    good: bool | None
+    subject: str
+    passed: bool | None
     found: str
     next_step: str = ""
-    needed: tuple[str, ...] = ()
+    required_by: tuple[str, ...] = ()
     status: str = ""
