@@ -266,7 +266,7 @@ CHECKS = [
         "1.3",
         "there is an environment to work in and one to test in, and they are solved together",
         (
-            "If two environments are solved separately, they may get two versions of NumPy. How does Pixi solve them together?",
+            "If two environments are solved separately, they may get two versions of NumPy. How do you make Pixi solve them together?",
             "An environment can be a table with features and a solve-group. You can write one for `default` as well.",
             'default = { solve-group = "default" } and test = { features = ["test"], solve-group = "default" }',
         ),
@@ -277,7 +277,7 @@ CHECKS = [
         "a task computes the limits",
         (
             "Nobody should have to remember the command.",
-            "[tasks.NAME] takes a cmd and a description.",
+            "The table [tasks.NAME] contains the keys `cmd` and `description`.",
             '[tasks.limits] cmd = "python exclusion.py", description = "..."',
         ),
         has_task,
@@ -286,8 +286,8 @@ CHECKS = [
         "1.5",
         "the lock is up to date, and both environments contain the same packages",
         (
-            "The manifest lists what is allowed. Which file lists what was resolved?",
-            "`pixi lock` writes it. Without Pixi, `workshop lock-check` reports whether it is up to date.",
+            "The manifest lists what is allowed. Which file lists what Pixi chose?",
+            "`pixi lock` writes that file. Without Pixi, `workshop lock-check` reports whether it is up to date.",
             "`pixi lock` keeps what still fits, even after you change the solve groups. `pixi update` solves everything again.",
         ),
         is_locked,
@@ -306,8 +306,8 @@ CHECKS = [
         "1.7",
         "CLs is computed with the right formula",
         (
-            "How much should a p-value count if a search without any sensitivity would give the same value?",
-            "CLs divides the first p-value by the probability of less signal-like data, which is 1 - p_background.",
+            "A search that cannot see the signal would still exclude it in one of twenty experiments. How do you prevent that?",
+            "Divide the first p-value by the probability of data that look less like signal, which is 1 - p_background.",
             "return p_signal / (1 - p_background)",
         ),
         has_right_limits,

@@ -205,8 +205,8 @@ CHECKS = [
         "2.2",
         "PyTorch for the CPU and PyTorch for the GPU are in two features",
         (
-            "A feature is a named set of dependencies. The two PyTorch builds exclude each other.",
-            "conda-forge has pytorch-cpu and pytorch-gpu; cuda-version says for which CUDA.",
+            "A feature is a named set of dependencies. One environment cannot contain both builds of PyTorch.",
+            "conda-forge has the packages pytorch-cpu and pytorch-gpu. cuda-version selects the CUDA version of the second.",
             "[feature.cuda12] platforms = [...] and [feature.cuda12.dependencies] with cuda-version and pytorch-gpu",
         ),
         has_features,
@@ -215,7 +215,7 @@ CHECKS = [
         "2.3",
         "there is an environment for each feature",
         (
-            "A feature alone is not installed anywhere.",
+            "Pixi installs environments. A feature that is in no environment is never installed.",
             "The table [environments] gives names to combinations of features.",
             'cpu = ["cpu"] and cuda12 = ["cuda12"]',
         ),
@@ -226,7 +226,7 @@ CHECKS = [
         "a task trains the classifier",
         (
             "Nobody should have to remember the command.",
-            "[tasks.NAME] takes a cmd and a description.",
+            "The table [tasks.NAME] contains the keys `cmd` and `description`.",
             '[tasks.train] cmd = "python train.py", description = "...", default-environment = "cpu"',
         ),
         has_task,
@@ -235,8 +235,8 @@ CHECKS = [
         "2.5",
         "the lock is up to date and contains CUDA builds",
         (
-            "The manifest lists what is allowed. Which file lists what was resolved?",
-            "`pixi lock` writes it. Without Pixi, `workshop lock-check` reports whether it is up to date.",
+            "The manifest lists what is allowed. Which file lists what Pixi chose?",
+            "`pixi lock` writes that file. Without Pixi, `workshop lock-check` reports whether it is up to date.",
             "If pytorch's build does not begin with cuda12, the solver chose a release that is years old: give pytorch-gpu a lower bound.",
         ),
         is_locked,
@@ -246,7 +246,7 @@ CHECKS = [
         "the script stops if the requested GPU is missing",
         (
             "Set WORKSHOP_DEVICE=cuda and run the starter. Where did it train?",
-            "`run` knows the requested device and can choose and assert it; the starter always takes the CPU.",
+            "The starter always uses the CPU. The object `run` knows the requested device, and has methods to get and to check it.",
             "device = run.torch_device(), and run.assert_on(device, images=images, **dict(network.named_parameters()))",
         ),
         insists_on_device,
@@ -256,7 +256,7 @@ CHECKS = [
         "the same seed gives the same weights",
         (
             "Train twice with the same seed and compare the sha256 of weights.safetensors in the two run.json files.",
-            "The order of the images is seeded already; what else is random when a network is made?",
+            "The order of the images is seeded already; what else is random when a network is created?",
             "torch.manual_seed(seed) in make_deterministic",
         ),
         is_reproducible,

@@ -269,8 +269,8 @@ CHECKS = [
         "3.1",
         "the workspace has a platform for CUDA 11.8",
         (
-            "An older driver is a property of the machine, as in step 2.1.",
-            "A platform declares the CUDA version that the driver must at least support: here 11.8.",
+            "The driver belongs to the machine, as in step 2.1. Declare this older driver in the same way.",
+            "A platform declares the oldest CUDA version that the driver must support. Here it is 11.8.",
             '{ name = "linux-64-cuda118", platform = "linux-64", cuda = "11.8" } in the list platforms',
         ),
         has_cuda118_platform,
@@ -287,11 +287,11 @@ CHECKS = [
     ),
     Check(
         "3.3",
-        "an environment contains it, and one version of Python meets all its constraints",
+        "an environment contains that feature, and one version of Python meets all its constraints",
         (
             "Every environment also contains the default feature. What does that feature require of Python?",
             "You can move exercise 2's pin of Python from [dependencies] to the features that need it.",
-            'python = "3.12.*" into the features cpu, cuda12 and jax; then cuda118-jax = ["cuda118"]',
+            'Put python = "3.12.*" into the features cpu, cuda12 and jax. Then add cuda118-jax = ["cuda118"].',
         ),
         has_environment,
     ),
@@ -300,8 +300,8 @@ CHECKS = [
         "the lock is up to date, contains the CUDA 11.8 build, and leaves the other environments unchanged",
         (
             "`pixi lock` keeps what still satisfies the manifest. What did you change in the other environments?",
-            "If you changed nothing else, git diff pixi.lock shows only additions.",
-            "Leave numpy and the others in [dependencies] as they are. What JAX needs belongs in its feature.",
+            "If you changed nothing else, `git diff --text pixi.lock` shows only added lines.",
+            "Leave numpy and the other packages in [dependencies] as they are. The packages for JAX belong in its feature.",
         ),
         is_locked,
     ),
@@ -310,7 +310,7 @@ CHECKS = [
         "the script stops if the requested GPU is missing",
         (
             "jax.devices()[0] is JAX's own choice. Which device does the environment require?",
-            "`run` chooses and asserts the device, as in exercise 2.",
+            "As in exercise 2, the object `run` has methods to get the requested device and to check it.",
             "device = run.jax_device(), and run.assert_on(device, images=images, state=state)",
         ),
         insists_on_device,
@@ -330,7 +330,7 @@ CHECKS = [
         "the training step is compiled",
         (
             "Without jax.jit, Python sends every operation to the device one at a time.",
-            "A compiled function can also give up its old arguments, so that their memory is reused.",
+            "A compiled function can also reuse the memory of its old arguments, if you donate them.",
             "return jax.jit(train_step, donate_argnums=0)",
         ),
         is_compiled,

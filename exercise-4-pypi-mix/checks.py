@@ -324,18 +324,18 @@ CHECKS = [
         "4.4",
         "the lock is up to date, with CUDA wheels, a sha256 for each, and no package from both sources",
         (
-            "`pixi lock` writes it. The wheels are at the end of each environment's list.",
-            "`pixi list -e pypi-mixed --platform linux-64-cuda12` shows the kind of every package.",
-            "If cuda-cudart or cudnn has the kind conda, something still requests a GPU build from conda-forge.",
+            "`pixi lock` writes the lock. The wheels are at the end of each environment's list.",
+            "`pixi list -e pypi-mixed --platform linux-64-cuda12 --no-install` shows the kind of every package.",
+            "If cuda-cudart or cudnn has the kind conda, one of your packages still depends on a GPU build from conda-forge.",
         ),
         is_locked,
     ),
     Check(
         "4.5",
-        "the comparison distinguishes rounding from a real difference, and gives the reason",
+        "the comparison distinguishes rounding from a real difference, and the tolerance has a reason",
         (
             "How many digits does float32 have, and how many numbers are added up for one logit?",
-            "Relative to the image's largest logit, rounding gives about 1e-6; TF32 or another network gives more than 1e-4.",
+            "Relative to the image's largest logit, rounding makes a difference of about 1e-6; TF32 or another network makes one of more than 1e-4.",
             "TOLERANCE = 1e-5, and REASON = a sentence with the digits of float32 and the length of the sums",
         ),
         distinguishes_rounding_from_errors,

@@ -187,10 +187,10 @@ CHECKS = [
     ),
     Check(
         "5.3",
-        "the last stage contains the environment at its original path, a user other than root, and no Pixi",
+        "the last stage contains the environment at its original path and no Pixi, and its user is not root",
         (
             "Which parts of the first stage does a training need? What could an attacker do with the rest?",
-            "A conda environment cannot be moved: COPY --from=build has the same path twice. Give the user as a number and the labels by ARG.",
+            "A conda environment cannot be moved: COPY --from=build has the same path twice. Give the user as a number, and fill the labels from ARG.",
             "FROM runtime-${ENVIRONMENT}, COPY --from=build /workshop/.pixi/envs/${ENVIRONMENT} /workshop/.pixi/envs/${ENVIRONMENT}, "
             "USER 1000:1000, HEALTHCHECK, LABEL org.opencontainers.image.revision=... workshop.lock.sha256=...",
         ),
@@ -198,7 +198,7 @@ CHECKS = [
     ),
     Check(
         "5.4",
-        "ENV activates the environment, on a GPU with the host's driver, without an entry point",
+        "ENV activates the environment, and on a GPU the host's driver, without an entry point",
         (
             "`apptainer exec image python` does not run the entry point. Which Python does it find?",
             "PATH and CONDA_PREFIX name the environment; [activation.env] in pixi.toml lists what else is set.",
@@ -211,10 +211,10 @@ CHECKS = [
         "5.5",
         "an Apptainer definition builds the same environment from the lock",
         (
-            "It does the same as the Dockerfile. Which lines of the Dockerfile have no counterpart in the definition yet?",
-            "From: takes a digest only; %files lists pixi.lock; a second Bootstrap: has %files from build; %environment exports.",
+            "The definition describes the same steps as the Dockerfile. Which lines of the Dockerfile have no counterpart in the definition yet?",
+            "Write a digest without a tag after From:, pixi.lock in %files, a second Bootstrap: with %files from build, and exports in %environment.",
             "export CONDA_PREFIX=/workshop/.pixi/envs/{{ ENVIRONMENT }}, export PATH=$CONDA_PREFIX/bin:$PATH, "
-            "export PYTHONPATH=/workshop/common in the %environment of the last stage; for cuda12 there WORKSHOP_DEVICE=cuda, and "
+            "export PYTHONPATH=/workshop/common in the %environment of the last stage; for cuda12 also WORKSHOP_DEVICE=cuda there, and "
             "CONDA_OVERRIDE_CUDA=12.0 in %post",
         ),
         is_defined_for_apptainer,
@@ -224,7 +224,7 @@ CHECKS = [
         "the batch script requests a GPU, time and memory from Slurm, and the training requires the GPU",
         (
             "Slurm gives you only what you request. Where does a batch script request resources?",
-            "#SBATCH --gres, --time and --mem, above the first command; and the training must not fall back to the CPU.",
+            "Write #SBATCH lines with --gres, --time and --mem above the first command. The training must not fall back to the CPU.",
             "#SBATCH --gres=gpu:1, #SBATCH --time=00:30:00, #SBATCH --mem=4G, and DEVICE=${DEVICE:-cuda} in train.sh",
         ),
         requests_resources,
@@ -236,7 +236,7 @@ CHECKS = [
             "Slurm kills a job at its time limit. How can the job be warned in time, and what must warn the training?",
             "--signal=B:USR1@120 sends a signal to the batch script. It ends bash's `wait` before the training ends: wait again.",
             "train.sh & training=$!; trap 'signal_received=yes; kill $training' USR1; while kill -0 $training; do code=0; wait $training || code=$?; done; "
-            "if the signal came and the code is 85: scontrol requeue $SLURM_JOB_ID; and --resume where $RUN.partial/checkpoint.safetensors is",
+            "if the signal came and the code is 85: scontrol requeue $SLURM_JOB_ID; and --resume if $RUN.partial/checkpoint.safetensors exists",
         ),
         resumes_after_time_limit,
     ),
@@ -255,7 +255,7 @@ CHECKS = [
         "on HTCondor the job gets a suitable GPU, and its checkpoint survives an eviction",
         (
             "HTCondor's machines share no disk: only the files that you list are copied to the machine and back.",
-            "request_gpus with a capability; transfer_output_files; checkpoint_exit_code; and when are the files copied back?",
+            "You need request_gpus with a capability, transfer_output_files and checkpoint_exit_code. When must HTCondor copy files back?",
             "transfer_output_files = results, when_to_transfer_output = ON_EXIT_OR_EVICT, checkpoint_exit_code = 85, on_exit_hold = ExitBySignal == false && ExitCode == 1",
         ),
         resumes_after_eviction,
