@@ -225,7 +225,16 @@ LOCAL_CASES = [
     ("broken TOML", APP, "[project]", "[project", UP),
     ("a source of uv", APP, "[build-system]", '[tool.uv.sources]\niniconfig = { git = "https://example.org/i" }\n\n[build-system]', OUT),
     ("a source of uv for nothing here", APP, "[build-system]", '[tool.uv.sources]\nsix = { path = "../six" }\n\n[build-system]', UP),
-    ("an index of uv", APP, "[build-system]", '[tool.uv.sources]\niniconfig = { index = "here" }\n\n[build-system]', UP),
+    ("an index of uv", APP, "[build-system]", '[tool.uv.sources]\niniconfig = { index = "here" }\n\n[[tool.uv.index]]\nname = "here"\nurl = "https://wheels.example/simple"\n\n[build-system]', UP),
+    ("an index that is not declared", APP, "[build-system]", '[tool.uv.sources]\niniconfig = { index = "here" }\n\n[build-system]', OUT),
+    ("a member of a uv workspace that is not there", APP, "[build-system]", "[tool.uv.sources]\niniconfig = { workspace = true }\n\n[build-system]", OUT),
+    ("a source of uv under a condition", APP, "[build-system]", '[tool.uv.sources]\niniconfig = { index = "x", marker = "os_name == \'nt\'" }\n\n[build-system]', UNKNOWN),
+    ("another name", APP, 'name = "app"\n', 'name = "ap"\n', UP),
+    ("another word for Windows", APP, "sys_platform == 'win32'", "platform_system == 'Windows'", UP),
+    ("a requirement that is none", APP, '"iniconfig>=2"', '"iniconfig=>2"', UP),
+    ("a slip that uv forgives", APP, '"iniconfig>=2"', '"iniconfig>=2.*"', UP),
+    ("a version that is none", APP, 'version = "0.1.0"', 'version = "x y"', UP),
+    ("requires-python that is none", APP, 'requires-python = ">=3.10"', 'requires-python = "3.10 or so"', OUT),
 ]  # fmt: skip
 
 

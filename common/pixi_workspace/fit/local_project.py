@@ -31,19 +31,22 @@ from pixi_workspace.manifest.package import CannotTell
 
 @dataclass(frozen=True)
 class LocalProject:
-    """What the `[project]` table of a local package requires. `members`: requirements that uv's workspace provides."""
+    """What the `[project]` table of a local package requires."""
 
     requirements: tuple[NormalRequirement, ...]
     requires_python: SpecifierSet
-    members: frozenset[str] = frozenset()
+
+
+class Broken(Exception):
+    """uv refuses the pyproject.toml, so Pixi solves anew. The message is the reason."""
 
 
 def read_project(folder: Path) -> LocalProject | None:
-    """What a local package requires now; None where Pixi trusts the lock. Raises CannotTell."""
+    """What a local package requires now; None where Pixi trusts the lock. Raises CannotTell and Broken."""
     try:
         toml = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
         project = toml["project"]
-        name = str(canonicalize_name(project["name"]))
+        canonicalize_name(project["name"])
         if project.get("version") is not None:
             Version(project["version"])
         tools = toml.get("tool", {})
@@ -54,25 +57,27 @@ def read_project(folder: Path) -> LocalProject | None:
         found = [parse(line, folder) for line in project.get("dependencies", [])]
         for extra, lines in project.get("optional-dependencies", {}).items():
             found += [with_extra(parse(line, folder), extra) for line in lines]
-        sources = tools.get("uv", {}).get("sources", {})
-        items = {str(canonicalize_name(key)): value for key, value in sources.items()}
+        settings = tools.get("uv", {})
+        sources = {str(canonicalize_name(key)): value for key, value in settings.get("sources", {}).items()}
+        indexes = {index.get("name") for index in settings.get("index", [])}
     except (OSError, TypeError, KeyError, AttributeError, InvalidRequirement, InvalidVersion, tomllib.TOMLDecodeError):
         return None
     except ValueError as error:
         raise CannotTell(f"a marker of its pyproject.toml cannot be read: {error}") from error
-    members = frozenset(key for key, value in items.items() if isinstance(value, dict) and value.get("workspace"))
-    found = [_from_source(one, items[one.name], folder) if one.name in items else one for one in found]
+    found = [_from_source(one, sources[one.name], folder, indexes) if one.name in sources else one for one in found]
     try:
         python = SpecifierSet(project.get("requires-python") or "")
     except InvalidSpecifier:
         python = SpecifierSet()
-    return LocalProject(tuple(expand_own_extras(found, name)), python, members)
+    return LocalProject(tuple(found), python)
 
 
-def _from_source(requirement: NormalRequirement, source: Any, folder: Path) -> NormalRequirement:
+def _from_source(requirement: NormalRequirement, source: Any, folder: Path, indexes: set[str]) -> NormalRequirement:
     """A requirement with the place that `[tool.uv.sources]` gives it."""
     if not isinstance(source, dict) or {"marker", "extra", "group"} & set(source):
         raise CannotTell(f"[tool.uv.sources] gives '{requirement.name}' a place under conditions")
+    if source.get("workspace"):
+        return replace(requirement, version=address(str(_uv_member(requirement.name, folder)), folder))
     if "path" in source:
         return replace(requirement, version=address(source["path"], folder))
     if "url" in source:
@@ -81,7 +86,41 @@ def _from_source(requirement: NormalRequirement, source: Any, folder: Path) -> N
         reference = next((f"@{source[key]}" for key in ("rev", "tag", "branch") if key in source), "")
         inside = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
         return replace(requirement, version=address(f"git+{source['git']}{reference}{inside}", folder))
+    if "index" in source and source["index"] not in indexes:
+        raise Broken(
+            f"[tool.uv.sources] of '{requirement.name}' names the index '{source['index']}', not declared there"
+        )
     return requirement
+
+
+def _uv_member(name: str, folder: Path) -> Path:
+    """The folder of a member of the uv workspace around `folder`."""
+    for root in (folder, *folder.resolve().parents):
+        settings = _uv_settings(root).get("workspace")
+        if not isinstance(settings, dict):
+            continue
+        for pattern in ("", *settings.get("members", [])):
+            for member in root.glob(pattern) if pattern else [root]:
+                if _project_name(member) == name:
+                    return member
+        break
+    raise Broken(f"[tool.uv.sources] takes '{name}' from uv's workspace, which has no such member")
+
+
+def _uv_settings(folder: Path) -> dict[str, Any]:
+    try:
+        toml = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        return toml["tool"]["uv"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _project_name(folder: Path) -> str | None:
+    try:
+        toml = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        return str(canonicalize_name(toml["project"]["name"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def changes_since_lock(project: LocalProject, package: LockedPackage, root: Path) -> str | None:
@@ -91,11 +130,7 @@ def changes_since_lock(project: LocalProject, package: LockedPackage, root: Path
         locked = [parse(line, root) for line in package.requires_dist]
     except ValueError as error:
         raise CannotTell(f"a requirement in the lock cannot be read: {error}") from error
-    expanded = expand_own_extras(locked, own)
-    added, removed = difference(
-        [_by_name(one, project.members) for one in project.requirements],
-        [_by_name(one, project.members) for one in expanded],
-    )
+    added, removed = difference(expand_own_extras(list(project.requirements), own), expand_own_extras(locked, own))
     parts = [("added", added), ("removed", removed)]
     if added or removed:
         words = (f"{verb} {', '.join(dict.fromkeys(one.text for one in some))}" for verb, some in parts if some)
@@ -107,8 +142,3 @@ def changes_since_lock(project: LocalProject, package: LockedPackage, root: Path
             f"to '{project.requires_python or 'none'}'"
         )
     return None
-
-
-def _by_name(requirement: NormalRequirement, members: frozenset[str]) -> NormalRequirement:
-    """A member of uv's own workspace is found by its name, wherever its folder is."""
-    return replace(requirement, version="@ member") if requirement.name in members else requirement

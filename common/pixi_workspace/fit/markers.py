@@ -21,6 +21,15 @@ MOST_COMBINATIONS = 20_000  # markers that mention more are compared as texts
 PYTHON = ("python_version", "python_full_version")
 VERSIONS = ("python_full_version", "python_version", "implementation_version", "platform_release")
 MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+# uv takes these as one, and `platform_system` of other systems as it is.
+SYS_PLATFORM_OF = {
+    "Windows": "win32",
+    "Darwin": "darwin",
+    "Linux": "linux",
+    "AIX": "aix",
+    "Emscripten": "emscripten",
+    "Android": "android",
+}
 TOKEN = re.compile(r"""\s*(\(|\)|'[^']*'|"[^"]*"|[<>=!~]=?=?|not\s+in\b|[A-Za-z_.]+|\S)""")
 
 
@@ -77,6 +86,8 @@ def parse(text: str) -> Formula:
         if token[0] in "'\"":  # "3.9" <= python_version
             token, right, operator = right, token, MIRRORED.get(operator, operator)
         value = right[1:-1] if right[0] in "'\"" else right
+        if token == "platform_system" and value in SYS_PLATFORM_OF:
+            token, value = "sys_platform", SYS_PLATFORM_OF[value]
         return Comparison(token, operator, canonicalize_name(value) if token == "extra" else value)
 
     formula = joined("or", lambda: joined("and", single))

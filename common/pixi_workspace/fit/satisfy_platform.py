@@ -436,5 +436,7 @@ def _check_local(walk: Walk, package: LockedPackage, root: Path, cache: Cache) -
             walk.notes.append(f"Pixi does not read the requirements of '{package.url}' and trusts the lock")
         elif changed := local_project.changes_since_lock(project, package, root):
             walk.add_pypi(changed, package.name)
+    except local_project.Broken as error:
+        walk.add_pypi(str(error), package.name)
     except CannotTell as error:
         walk.add_unknown(str(error), package.name)
