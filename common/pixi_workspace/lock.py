@@ -170,7 +170,7 @@ def _unreadable(path: Path, reason: str, text: str = "") -> LockError:
         next_step = "git lfs pull"
     elif re.search(r"^(<<<<<<<|>>>>>>>)", text, re.MULTILINE):
         found = "merge markers: Git could not merge the locks of two branches"
-        next_step = "git checkout --ours pixi.lock && pixi lock  # or --theirs; pixi lock completes either side"
+        next_step = "git checkout --ours pixi.lock && pixi lock  # --theirs works as well"
     return LockError(looked_at=path, expected="a lock file as `pixi lock` writes it", found=found, next_step=next_step)
 
 
