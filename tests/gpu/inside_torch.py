@@ -53,6 +53,30 @@ def recorded_waits(waits: list[str], simulated: bool) -> Iterator[None]:
     waits += [f"{Path(warning.filename).name}, line {warning.lineno}" for warning in found]
 
 
+def remember_dtypes(network: torch.nn.Module, dtypes: dict[str, set[str]]) -> None:
+    """Collect in `dtypes`, by name, in which types each layer of `network` computes while it is trained.
+
+    The evaluation after an epoch is in float32. It computes no gradients, and is left out.
+    """
+    for name, layer in network.named_children():
+        dtypes[name] = set()
+
+        def remember(_layer: object, _inputs: object, output: torch.Tensor, name: str = name) -> None:
+            if torch.is_grad_enabled():
+                dtypes[name].add(str(output.dtype))
+
+        layer.register_forward_hook(remember)
+
+
+def must_compute_in(expected: str, dtypes: dict[str, set[str]]) -> tuple[str, dict[str, Any]]:
+    """Figure and values of the row where every layer computed in the type `expected` alone. Raises Failed otherwise."""
+    values = {"dtypes": {name: sorted(types) for name, types in dtypes.items()}}
+    others = {name: types for name, types in values["dtypes"].items() if types != [expected]}
+    if others or not dtypes:
+        raise Failed(f"trained in other types than {expected}: {others}", **values)
+    return f"{', '.join(dtypes)} compute in {expected.removeprefix('torch.')}", values
+
+
 def gpu() -> tuple[str, dict[str, Any]]:
     """Which GPU PyTorch can use. Raises CannotRun with the reason where it can use none."""
     if obstacle := on_torch.cuda_obstacle():
@@ -68,16 +92,8 @@ def main() -> None:
     module = load_module(SCRIPT, "exercise_2")
     device = torch.device("cuda", 0)
     waits: list[str] = []
-    dtypes: dict[str, str] = {}
+    dtypes: dict[str, set[str]] = {}
     first: list[watched.Watched] = []
-
-    def remember_dtypes(network: torch.nn.Module) -> None:
-        for name, layer in network.named_children():
-
-            def remember(_layer: object, _inputs: object, output: torch.Tensor, name: str = name) -> None:
-                dtypes[name] = str(output.dtype)
-
-            layer.register_forward_hook(remember)
 
     def device_is_asserted() -> tuple[str, dict[str, Any]]:
         first.append(
@@ -87,7 +103,7 @@ def main() -> None:
                 options.data,
                 1,
                 watch=lambda: recorded_waits(waits, options.simulated),
-                on_network=remember_dtypes,
+                on_network=lambda network: remember_dtypes(network, dtypes),
             )
         )
         pairs = [(torch.device("cpu"), torch.zeros(1, device=device))]
@@ -109,9 +125,7 @@ def main() -> None:
         if expected != "torch.bfloat16":
             capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
             raise CannotRun(f"compute capability {capability} has no bfloat16: the script computes in {expected}")
-        if set(dtypes.values()) != {expected}:
-            raise Failed(f"layers compute in {dtypes}", dtypes=dtypes)
-        return f"{', '.join(dtypes)} compute in bfloat16", {"dtypes": dtypes}
+        return must_compute_in(expected, dtypes)
 
     def does_not_wait() -> tuple[str, dict[str, Any]]:
         control: list[str] = []

@@ -120,6 +120,31 @@ def test_a_process_that_takes_too_long_is_ended(session):
     assert row.result == FAILED and "not done after 1 s" in row.figure and time.monotonic() - began < 30
 
 
+DTYPES = """
+import sys
+import torch
+sys.path.insert(0, sys.argv[1])
+import inside_torch
+from report import row_of
+
+for bf16_in_training, bf16_in_evaluation in ((True, False), (False, False), (False, True)):
+    network, dtypes = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2)), {}
+    inside_torch.remember_dtypes(network, dtypes)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16_in_training):
+        network(torch.ones(3, 4)).sum().backward()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16_in_evaluation):
+        network(torch.ones(3, 4))
+    print(row_of("torch", "bfloat16", lambda: inside_torch.must_compute_in("torch.bfloat16", dtypes)).result)
+"""
+
+
+def test_the_row_bfloat16_is_about_training_and_not_about_evaluation(command, tmp_path):
+    script = tmp_path / "dtypes.py"
+    script.write_text(DTYPES)
+    done = command(script, RUN.parent)
+    assert done.returncode == 0 and done.stdout.split() == [PASSED, FAILED, FAILED], done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", ["torch", "jax"])
 def test_all_of_it_with_a_simulated_gpu(command, framework, tmp_path):
