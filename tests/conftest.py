@@ -95,6 +95,7 @@ def written_by_pixi(tmp_path_factory) -> Path:
 def variables(tmp_path_factory) -> dict[str, str]:
     """The environment of the commands under test: one thread, a cache of the session, no wish for a device."""
     cleared = ("WORKSHOP_DEVICE", "XDG_CACHE_HOME", "RANK", "WORLD_SIZE", "PIXI_ENVIRONMENT_NAME", "PIXI_PROJECT_ROOT")
+    cleared += ("JAX_PLATFORMS", "XLA_FLAGS")
     kept = {k: v for k, v in os.environ.items() if k not in cleared}
     base = tmp_path_factory.getbasetemp()
     cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"  # one for all processes of pytest
@@ -211,10 +212,10 @@ def without(tmp_path, monkeypatch):
     return hide
 
 
-def answers(exercise, folder, tmp_path) -> dict:
-    """What each check of an exercise answers about a folder, by its number."""
-    workspace = checks.Workspace(folder, tmp_path / "scratch")
-    return {check.number: answer for check, answer in checks.run_checks(exercise.checks, workspace)}
+def answers(exercise, folder, tmp_path, only=()) -> dict:
+    """The result of each check of an exercise on a folder, by its number; only: the numbers of the checks to run."""
+    chosen = tuple(check for check in exercise.checks if not only or check.number in only)
+    return {c.number: result for c, result in checks.run_checks(chosen, checks.Workspace(folder, tmp_path / "scratch"))}
 
 
 def first_failure(exercise, folder, tmp_path) -> tuple[str | None, checks.Result | None]:

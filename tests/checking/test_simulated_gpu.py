@@ -29,7 +29,7 @@ def run(command, tmp_path):
         script = tmp_path / "script.py"
         script.write_text(text)
         patches = [*build, patch(f"simulated_gpu_{framework}", **moved)]
-        return command(*arguments_for(patches), script, XLA_FLAGS="", JAX_PLATFORMS="")
+        return command(*arguments_for(patches), script)
 
     return go
 
@@ -70,7 +70,7 @@ def test_the_stand_in_for_the_plugin_fails_as_the_plugin_does(command, tmp_path)
     script = tmp_path / "script.py"
     for import_ours, logged in ("", True), ("from workshop.runs.frameworks import on_jax\n", False):
         script.write_text(f"{import_ours}import jax\nprint(jax.devices('cpu'))\n")
-        done = command(*arguments_for([WITHOUT_DRIVER]), script, JAX_PLATFORMS="")
+        done = command(*arguments_for([WITHOUT_DRIVER]), script)
         assert done.returncode == 0 and "CpuDevice" in done.stdout, done.stderr
         assert ("Traceback" in done.stderr) == logged, done.stderr
 
