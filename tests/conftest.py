@@ -212,6 +212,13 @@ def without(tmp_path, monkeypatch):
     return hide
 
 
+@pytest.fixture
+def forks_alone(monkeypatch):
+    """Let checks run scripts in forks alone, also where they need a fresh interpreter, which takes seconds to start."""
+    run = checks.Workspace.run
+    monkeypatch.setattr(checks.Workspace, "run", lambda self, *words, fresh=False, **more: run(self, *words, **more))
+
+
 def answers(exercise, folder, tmp_path, only=()) -> dict:
     """The result of each check of an exercise on a folder, by its number; only: the numbers of the checks to run."""
     chosen = tuple(check for check in exercise.checks if not only or check.number in only)

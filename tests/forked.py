@@ -113,9 +113,10 @@ def run_two(words: list[str], cwd: Path, environment: dict[str, str]) -> list[su
 
 
 def _framework_of(words: list[str]) -> str:
-    return (
-        "jax" if any(re.search(r"^\s*(import|from) jax\b", text, re.MULTILINE) for text in _texts(words)) else "torch"
-    )
+    """jax where a text or a script imports that alone; torch takes longer to import."""
+    texts = list(_texts(words))
+    imports = {name for name in ("jax", "torch") if any(re.search(rf"(?m)^\s*(import|from) {name}\b", t) for t in texts)}
+    return "jax" if imports == {"jax"} else "torch"
 
 
 def _texts(words: list[str]) -> Iterator[str]:
