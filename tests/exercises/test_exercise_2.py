@@ -33,7 +33,7 @@ def test_lock_slice_says_what_the_root_lacks(tmp_path, whole):
         lock_slice.cut(whole, manifests.load(tmp_path / "pixi.toml"))
 
 
-def test_the_shipped_starter_fails_first_where_exercise_toml_says(tmp_path, forks_alone):
+def test_the_shipped_starter_fails_first_where_exercise_toml_says(tmp_path):
     found = answers(EXERCISE, FOLDER / "starter", tmp_path)
     failed = [number for number, answer in found.items() if answer.status == "fail"]
     assert failed[0] == EXERCISE.settings["starter_fails_at"]
