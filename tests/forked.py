@@ -115,7 +115,9 @@ def run_two(words: list[str], cwd: Path, environment: dict[str, str]) -> list[su
 def _framework_of(words: list[str]) -> str:
     """jax where a text or a script imports that alone; torch takes longer to import."""
     texts = list(_texts(words))
-    imports = {name for name in ("jax", "torch") if any(re.search(rf"(?m)^\s*(import|from) {name}\b", t) for t in texts)}
+    imports = {
+        name for name in ("jax", "torch") if any(re.search(rf"(?m)^\s*(import|from) {name}\b", t) for t in texts)
+    }
     return "jax" if imports == {"jax"} else "torch"
 
 

@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from workshop import shell
-from workshop.doctor import judgement
+from workshop.doctor import routes
 from workshop.doctor.row import PIXI, PYTHON
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -155,5 +155,5 @@ def test_the_doctor_advises_the_first_command(monkeypatch):
             return False
 
     monkeypatch.setattr(shell, "WINDOWS", True)
-    advice = judgement.advice([], {PIXI: False, PYTHON: True}, Checkout)
+    advice = routes.next_step([], {PIXI: False, PYTHON: True}, Checkout)
     assert advice.startswith("py -m venv .venv; .venv\\Scripts\\pip install")

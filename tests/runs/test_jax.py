@@ -281,7 +281,7 @@ def fails_with(monkeypatch):
         monkeypatch.setattr(jax, "devices", devices)
         found = types.SimpleNamespace(cuda_runtime_build_version=lambda: cuda, cudnn_build_version=lambda: cudnn)
         modules = {"jaxlib.cuda._versions": found} if cuda else {}
-        monkeypatch.setattr(on_jax, "_is_there", lambda name: bool(cuda) and name == "jaxlib.cuda")
+        monkeypatch.setattr(on_jax, "_is_installed", lambda name: bool(cuda) and name == "jaxlib.cuda")
 
         def import_module(name):
             if name in modules:
