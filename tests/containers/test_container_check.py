@@ -288,6 +288,14 @@ def test_dockerfiles_are_parsed_as_docker_parses_them(tmp_path):
         ("${V%%.*}", "ab"),
         ("${V/a/x}", "xb.a.b"),
         ("${V//a/x}", "xb.x.b"),
+        ("${V/b*/x}", "ax"),
+        ("${V//?/x}", "xxxxxx"),
+        ("${V//a*/x}", "x"),
+        ("${V/*/x}", "x"),
+        ("${V//*/x}", "x"),
+        ("${V/[ab]/x}", "xb.a.b"),
+        ("${V//b./}", "aa.b"),
+        ("${V/none/x}", "ab.a.b"),
         ("${N-x}", "x"),
         ("${E:-x}", "x"),
         ("${E-x}", ""),
@@ -345,11 +353,15 @@ def workshop(*words, cwd=ROOT):
 def test_text_and_json_report_the_same_findings(clone, refused):
     clone("Dockerfile", "USER 1000:1000", "")
     process = workshop("container-check", clone.folder / "Dockerfile")
-    assert process.returncode == 1 and "error  root-user" in process.stdout and "1 to mend, 0 advised" in process.stdout
+    assert process.returncode == 0 and "advice  root-user" in process.stdout
+    assert "errors: 0, advice: 1" in process.stdout
+    clone("Dockerfile", "WORKDIR /workshop\n# To", "# To")
+    process = workshop("container-check", clone.folder / "Dockerfile")
+    assert process.returncode == 1 and "error  workdir" in process.stdout and "errors: 1, advice: 1" in process.stdout
     json_process = workshop("container-check", clone.folder, "--json", "--environment", "cuda12")
     report = json.loads(json_process.stdout)
     assert json_process.returncode == 1 and report["passed"] is False
-    assert [f["name"] for file in report["files"] for f in file["findings"]] == ["root-user"]
+    assert [f["name"] for file in report["files"] for f in file["findings"]] == ["root-user", "workdir"]
     assert workshop("container-check", SOLUTION).returncode == 0
     refused(workshop("container-check", clone.folder, "--environment", "nope"), "one of default, cpu")
     refused(workshop("container-check", clone.folder / "none"), "no such file or folder")
@@ -363,7 +375,7 @@ def test_text_and_json_report_the_same_findings(clone, refused):
         definition.write_text(DEFINITION.replace(find, replace))
         assert workshop("container-check", definition).returncode == 0
         process = workshop("container-check", definition, "--environment", "cuda12")
-        assert process.returncode == 1 and f"error  {name}" in process.stdout and "1 to mend" in process.stdout
+        assert process.returncode == 1 and f"error  {name}" in process.stdout and "errors: 1," in process.stdout
         definition.write_text(DEFINITION.replace(find, replace).replace("--environment {{ ENVIRONMENT }}", "--all"))
         assert f"error  {name}" in workshop("container-check", definition, "--environment", "cuda12").stdout
     definition.write_text(DEFINITION.replace("--environment {{ ENVIRONMENT }}", "--environment cpu"))
@@ -532,6 +544,7 @@ def test_every_rule_is_broken_by_a_test():
         "one-stage",
         "environment-platform",
         "def-environment-platform",
+        "pixi-too-old",  # tests/containers/test_public_dockerfiles.py
     }
     assert broken <= names
     assert names - broken <= {"def-manifest-not-copied", "def-pixi-in-final"}, names - broken

@@ -20,9 +20,11 @@ from workshop.containers.images import (
     environment_argument,
     find_stage,
     is_at_least,
+    lock_version,
     mounts,
     parse_copy,
     pixi_steps,
+    pixi_version,
 )
 from workshop.containers.shellwords import PixiCall
 from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
@@ -39,6 +41,8 @@ _SECRET_FILES = (
     "id_rsa id_dsa id_ecdsa id_ed25519 .netrc .pypirc .env credentials.json auth.json *.key *.p12 *.pfx *key.pem "
     "*key[-_.]*.pem"
 ).split()
+# The first Pixi that reads a version of the lock.
+FIRST_PIXI = {7: "0.68.0"}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SECRET_ADVICE = "use RUN --mount=type=secret,id=...: only that step sees the secret, and the image does not contain it"
 
@@ -85,6 +89,11 @@ class Base:
     @property
     def digest(self) -> str:
         return self.name.partition("@")[2]
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether a valid digest names it, so that it is the same image in every build."""
+        return _DIGEST.fullmatch(self.digest) is not None
 
     @property
     def tag(self) -> str:
@@ -139,11 +148,17 @@ def _unknown_stage(base: Base) -> Iterator[Problem]:
 def _latest(base: Base) -> Iterator[Problem]:
     if base.is_external and base.tag == "latest":
         image = base.reference.rsplit("/", 1)[-1].removesuffix(":latest")
+        expected = "a tag that names a release: `latest` is another image after each release"
+        if base.is_fixed:
+            expected = (
+                "a tag that names a release, so that a reader sees the version; the digest fixes the image itself"
+            )
         yield Problem(
             looked_at=base.location,
-            expected="a tag that names a release: `latest` is another image after each release",
+            expected=expected,
             found=base.name,
             next_step=f"use the tag of a release of {image}",
+            level=ADVICE if base.is_fixed else None,
         )
 
 
@@ -154,11 +169,12 @@ def _untagged(base: Base) -> Iterator[Problem]:
             expected="a tag as well, so that a reader sees the version",
             found=base.name,
             next_step=f"{base.reference}:TAG@sha256:...",
+            level=ADVICE if base.is_fixed else None,
         )
 
 
 def _no_digest(base: Base) -> Iterator[Problem]:
-    if not base.is_external or _DIGEST.fullmatch(base.digest):
+    if not base.is_external or base.is_fixed:
         return
     tagged = base.reference if base.tag not in ("", "latest") else f"{base.reference.removesuffix(':latest')}:TAG"
     pin = f"docker buildx imagetools inspect {tagged} prints the digest; write {tagged}@sha256:..."
@@ -166,7 +182,10 @@ def _no_digest(base: Base) -> Iterator[Problem]:
         expected, found = "@sha256: followed by 64 hexadecimal digits", base.digest[:80]
     else:
         expected, found = "a digest: a tag can be moved to another image, but a digest cannot", base.name
-    yield Problem(looked_at=base.location, expected=expected, found=found, next_step=pin)
+    names_release = base.tag not in ("", "latest") and not base.digest
+    yield Problem(
+        looked_at=base.location, expected=expected, found=found, next_step=pin, level=ADVICE if names_release else None
+    )
 
 
 BASE_RULES = (
@@ -182,26 +201,43 @@ BASE_RULES = (
 
 @dataclass(frozen=True)
 class CopiedPath:
-    """A file or folder that a COPY or ADD copies from the build context. path: its path from the context's root."""
+    """A file or folder that a COPY or ADD copies from the build context. path: its path from the context's root.
+
+    before_install: the installation depends on it. in_image: it is copied into the last stage or a parent of it.
+    """
 
     location: str
     source: str
     path: str
+    before_install: bool
+    in_image: bool
 
 
 def copied_paths(image: Image) -> Iterator[CopiedPath]:
+    early = _steps_before(image.install) if image.install else []
     for stage in image.stages:
+        in_image = stage in image.final_stage.lineage()
         for step, origin, sources, _ in copies(stage):
+            before_install = any(step is other for other in early)
             for source in sources if not origin else ():
-                yield CopiedPath(image.location(step.instruction), source, dockerfile.absolute(source, "/"))
+                path = dockerfile.absolute(source, "/")
+                yield CopiedPath(image.location(step.instruction), source, path, before_install, in_image)
+
+
+def _steps_before(install: Install) -> list[Step]:
+    """The steps of the stage that installs, and of its parents, that precede the installation."""
+    steps = [step for stage in install.stage.lineage() for step in stage.steps]
+    return steps[: next(number for number, step in enumerate(steps) if step is install.step)]
 
 
 def _whole_context(copied: CopiedPath) -> Iterator[Problem]:
-    if copied.path in ("/", "/*"):
+    drawbacks = ["a change to any file repeats the installation"] * copied.before_install
+    drawbacks += ["the image contains every file"] * copied.in_image
+    if copied.path in ("/", "/*") and drawbacks:
         yield Problem(
             looked_at=copied.location,
             expected="files and folders copied by name",
-            found="the whole build context: a change to any file repeats the installation, and the image contains every file",
+            found=f"the whole build context: {', and '.join(drawbacks)}",
             next_step="COPY pixi.toml pixi.lock ./ before the installation, and copy the code by name after it",
         )
 
@@ -226,7 +262,7 @@ def _secret_file(copied: CopiedPath) -> Iterator[Problem]:
 
 
 COPY_RULES = (
-    Rule("whole-context", ERROR, _whole_context),
+    Rule("whole-context", ADVICE, _whole_context),
     Rule("git-copied", ERROR, _git_folder),
     Rule("secret", ERROR, _secret_file),
 )
@@ -244,7 +280,7 @@ def _secrets(image: Image) -> Iterator[Problem]:
                 found=f"{name}, which `docker history` shows to everyone",
                 next_step=_SECRET_ADVICE,
             )
-        if SECRET_VALUE.search(instruction.script):
+        if SECRET_VALUE.search(instruction.content):
             yield Problem(
                 looked_at=where,
                 expected="no secrets in a layer",
@@ -296,16 +332,21 @@ def _not_copied(install: Install, name: str) -> Problem:
 
 
 def _is_available(install: Install, *names: str) -> bool:
-    """Whether one of the files exists when the step runs: copied by name, by pattern or in a folder, or mounted."""
+    """Whether one of the files exists when the step runs, or may exist.
+
+    It is copied by name, by pattern or in a folder; it is mounted; or a command may have created it, such as `git clone`.
+    """
     image = install.image
-    for step in (step for stage in install.stage.lineage() for step in stage.steps):
-        if step is install.step:
-            break
+    for step in [*_steps_before(install), install.step]:
+        if step.instruction.name == "RUN" and _may_create(step.instruction.script, names):
+            return True
         if (copied := parse_copy(step)) is None:
             continue
-        origin, sources, _ = copied
+        origin, sources, target = copied
         # The files of another stage are unknown, so the file may come from there.
-        if origin or any(_source_contains(image, source, name) for source in sources for name in names):
+        if origin or target.rsplit("/", 1)[-1] in names:
+            return True
+        if any(_source_contains(image, source, name) for source in sources for name in names):
             return True
     bind_mounts = [mount for mount in mounts(install.step) if mount["type"] == "bind"]
     return any(
@@ -313,6 +354,13 @@ def _is_available(install: Install, *names: str) -> bool:
         for mount in bind_mounts
         for name in names
     )
+
+
+def _may_create(script: str, names: tuple[str, ...]) -> bool:
+    """Whether a script unpacks or clones files, or copies or downloads one with these names."""
+    named = "|".join(map(re.escape, names))
+    unpacks = r"\bgit\s+clone\b|\btar\s+-?\w*x|\b(unzip|rsync)\b|\bpixi\s+init\b"
+    return re.search(rf"{unpacks}|\b(cp|mv|ln|curl|wget)\b[^\n;&|]*({named})", script) is not None
 
 
 def _source_contains(image: Image, source: str, name: str) -> bool:
@@ -423,9 +471,22 @@ def _fixed_environment(install: Install) -> Iterator[Problem]:
         )
 
 
+def _pixi_too_old(install: Install) -> Iterator[Problem]:
+    pixi, lock = pixi_version(install), lock_version(install.image)
+    first = FIRST_PIXI.get(lock or 0)
+    if pixi and first and not is_at_least(pixi, first):
+        yield Problem(
+            looked_at=install.location,
+            expected=f"Pixi {first} or newer, the first that reads version {lock} of pixi.lock",
+            found=f"Pixi {pixi}",
+            next_step=f"install with the Pixi that wrote the lock: FROM ghcr.io/prefix-dev/pixi:{first} or newer",
+        )
+
+
 INSTALL_RULES = (
     Rule("manifest-not-copied", ERROR, _manifest_not_copied),
     Rule("lock-not-copied", ERROR, _lock_not_copied),
+    Rule("pixi-too-old", ERROR, _pixi_too_old),
     Rule("lock-changed", ERROR, _lock_changed),
     Rule("not-locked", ERROR, _not_locked),
     Rule("frozen", ADVICE, _frozen),

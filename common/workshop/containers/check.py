@@ -17,7 +17,7 @@ from workshop.containers.definition_rules import definition_findings
 from workshop.containers.images import Image, load_image
 from workshop.containers.last_stage_rules import activation_findings, last_stage_findings
 from workshop.errors import WorkshopError, message_of
-from workshop.support.rules import Finding
+from workshop.support.rules import ADVICE, ERROR, Finding
 
 STARTER = "exercise-5-container/starter"
 # Every rule, in the order of the report.
@@ -46,7 +46,7 @@ def main(path: str | None, environment: str | None, as_json: bool) -> int:
     for file in files:
         findings = check_file(file, environment)
         messages = [] if is_definition(file) else hadolint(file)
-        n_failed += any(finding.level == "error" for finding in findings)
+        n_failed += n_errors(findings, messages) > 0
         reports.append({"file": str(file), "findings": [asdict(f) for f in findings], "hadolint": messages})
         if not as_json:
             print_report(file, findings, messages)
@@ -132,6 +132,10 @@ def hadolint(file: Path) -> list[dict[str, object]] | str:
     try:
         process = subprocess.run([program, "--no-fail", "--format", "json", str(file)], capture_output=True, timeout=60)
         messages = json.loads(process.stdout)
+        # DL1000: hadolint could not parse the file. `load_image` could, so the file is valid.
+        unparsed = next((entry for entry in messages if entry["code"] == "DL1000"), None)
+        if unparsed is not None:
+            return f"it cannot parse line {unparsed['line']}, which is valid for Docker"
         return [{key: entry[key] for key in ("code", "level", "line", "message")} for entry in messages]
     except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired):
         return "it failed, or took longer than a minute"
@@ -146,5 +150,14 @@ def print_report(file: Path, findings: list[Finding], messages: list[dict[str, o
         print(f"\nhadolint: {messages}" if not file.suffix == ".def" else "")
     for entry in messages if isinstance(messages, list) else []:
         print(f"\nhadolint {entry['code']} ({entry['level']}), line {entry['line']}: {entry['message']}")
-    errors = sum(finding.level == "error" for finding in findings)
-    print(f"{'' if not (findings or messages) else chr(10)}{errors} to mend, {len(findings) - errors} advised\n")
+    advice = sum(finding.level == ADVICE for finding in findings)
+    if findings or messages:
+        print()
+    print(f"errors: {n_errors(findings, messages)}, advice: {advice}\n")
+
+
+def n_errors(findings: list[Finding], messages: list[dict[str, object]] | str) -> int:
+    """The number of errors in our findings and in hadolint's messages."""
+    from_hadolint = [] if isinstance(messages, str) else messages
+    levels = [finding.level for finding in findings] + [entry["level"] for entry in from_hadolint]
+    return levels.count(ERROR)

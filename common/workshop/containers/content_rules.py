@@ -13,7 +13,7 @@ from workshop.containers.images import Image, parse_copy
 from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
 
 # A RUN with one of these commands may create any file.
-_FILE_CREATING_COMMANDS = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")
+_CREATES_FILES = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")
 
 
 def content_findings(image: Image) -> list[Finding]:
@@ -121,7 +121,7 @@ def _is_created(image: Image, path: str, folder: bool) -> bool:
 
 def _step_creates(image: Image, step: Step, path: str, folder: bool) -> bool:
     if step.instruction.name == "RUN":
-        return bool(_FILE_CREATING_COMMANDS.search(step.instruction.script))
+        return bool(_CREATES_FILES.search(step.instruction.content))
     if (copied := parse_copy(step)) is None:
         return False
     origin, sources, target = copied

@@ -21,6 +21,7 @@ INSTRUCTIONS = frozenset(
     "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL STOPSIGNAL USER VOLUME "
     "WORKDIR".split()
 )
+SHELLS = ("sh", "bash", "dash", "zsh")
 # Instructions with a JSON form. In all others a bracket has no special meaning.
 JSON_FORM = ("ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME")
 # Arguments that the builder sets. In FROM they have a value even if no ARG declares them.
@@ -68,9 +69,17 @@ class Instruction:
 
     @property
     def script(self) -> str:
-        """The shell script that the instruction runs: its text, then its heredocs."""
+        """The shell script that the instruction runs: its text, then the heredocs that a shell executes."""
         listed = self.exec_form
-        return "\n".join([self.text if listed is None else shlex.join(listed), *self.heredocs])
+        if listed is not None:
+            return shlex.join(listed)
+        scripts = [body for body in self.heredocs if runs_heredoc(self.text) and _is_shell_script(body)]
+        return "\n".join([self.text, *scripts])
+
+    @property
+    def content(self) -> str:
+        """The text with all heredocs, those that are data included."""
+        return "\n".join([self.text, *self.heredocs])
 
     def flag(self, name: str) -> str | None:
         return next((value for key, value in self.flags if key == name), None)
@@ -166,7 +175,10 @@ def parse(text: str, path: Path) -> list[Instruction]:
                 if body is None:
                     raise _syntax_error(path, start + 1, f"a line {end} that ends the heredoc", "none")
                 bodies.append(body)
-        instructions.append(Instruction(name, flags, rest, tuple(bodies), start + 1))
+        instruction = Instruction(name, flags, rest, tuple(bodies), start + 1)
+        if name in ("ENV", "LABEL") and (incomplete := _without_value(instruction)):
+            raise _syntax_error(path, start + 1, f"a value for {incomplete}: {name} NAME=VALUE", f"{name} {rest[:60]}")
+        instructions.append(instruction)
     return instructions
 
 
@@ -205,6 +217,27 @@ def _syntax_error(path: Path, line: int, expected: str, found: str) -> WorkshopE
     return WorkshopError(
         looked_at=f"{path}, line {line}", expected=expected, found=found, next_step=f"correct line {line}"
     )
+
+
+def heredoc_end(line: str) -> str | None:
+    """The word that ends the first heredoc of a line; None without a heredoc."""
+    opening = next(filter(None, map(_HEREDOC.match, split(line))), None)
+    return opening[3] if opening else None
+
+
+def runs_heredoc(command: str) -> bool:
+    """Whether the command executes its heredoc: it has no program of its own, or it is a shell or a pipe to one."""
+    if re.search(rf"\|\s*(?:sudo\s+)?(?:\S*/)?(?:{'|'.join(SHELLS)})\b", command[command.find("<<") :]):
+        return True
+    part = re.split(r"&&|\|\||[;&|]", command[: command.find("<<")])[-1]
+    words = [word for word in split(part) if not re.match(r"\d*[<>]|[A-Za-z_]\w*=", word)]
+    return not words or words[0].rsplit("/", 1)[-1] in SHELLS
+
+
+def _is_shell_script(body: str) -> bool:
+    """False for a script whose first line names an interpreter other than a shell."""
+    interpreter = re.match(r"#!\s*(\S+)[ \t]*(\S*)", body)
+    return interpreter is None or any(word.rsplit("/", 1)[-1] in SHELLS for word in interpreter.groups())
 
 
 def split(text: str) -> list[str]:
@@ -267,8 +300,9 @@ def _parameter_value(match: re.Match[str], values: Mapping[str, str], unset: set
             if fnmatch.fnmatchcase(cut, expand(operand, values, unset)):
                 return value[length:] if operator[0] == "#" else value[: len(value) - length]
     if operator in ("/", "//"):
-        old, _, new = operand.partition("/")
-        return value.replace(old, new, -1 if operator == "//" else 1) if old else value
+        pattern, _, new = expand(operand, values, unset).partition("/")
+        regex = re.sub(r"\\[Zz]$", "", fnmatch.translate(pattern))  # without the end of the text
+        return re.sub(regex, lambda found: new if found[0] else "", value, count=1 if operator == "/" else 0)
     return value
 
 
@@ -282,6 +316,14 @@ def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
         name, sign, value = word.partition("=")
         result.append((name.strip("\"'"), value if sign else None))
     return result
+
+
+def _without_value(instruction: Instruction) -> str | None:
+    """The first name in an ENV or LABEL that has no value, which Docker refuses; None if all have one."""
+    words = split(instruction.text)
+    if len(words) > 1 and "=" not in words[0]:  # the old form: ENV NAME VALUE
+        return None
+    return next((word for word in words if "=" not in word), None)
 
 
 def stages(instructions: list[Instruction], build_args: Mapping[str, str], path: Path) -> list[Stage]:

@@ -22,6 +22,19 @@ from workshop.support.hardware import subdir
 from workshop.support.text import satisfies
 
 NAMES = ("Dockerfile", "Containerfile")
+# The modules of common packages.
+IMPORTS = {
+    "pytorch": "torch",
+    "pytorch-cpu": "torch",
+    "pytorch-gpu": "torch",
+    "scikit-learn": "sklearn",
+    "opencv": "cv2",
+    "pillow": "PIL",
+} | {
+    name: name
+    for name in "torch jax flax tensorflow numpy scipy pandas polars xarray matplotlib transformers fastapi flask django "
+    "uvicorn gunicorn streamlit".split()
+}
 
 
 @dataclass(frozen=True)
@@ -257,6 +270,49 @@ def mounts(step: Step) -> list[dict[str, str]]:
 def find_stage(image: Image, name: str | None) -> Stage | None:
     """The stage that `--from` names, by its name or number; None for an image."""
     return next((stage for stage in image.stages if name is not None and name in (stage.name, str(stage.number))), None)
+
+
+def pixi_version(install: Install) -> str | None:
+    """The version of the Pixi that installs, from its image or its download; None if it cannot be seen."""
+    lineage = install.stage.lineage()
+    names = [lineage[0].base]
+    for stage in lineage:
+        names += [origin for _, origin, sources, _ in copies(stage) if origin and sources[0].endswith("/pixi")]
+    for name in names:
+        if match := re.search(r"(?:^|/)pixi:v?(\d+\.\d+\.\d+)", name):
+            return match[1]
+    for step in (step for stage in lineage for step in stage.steps if step.instruction.name == "RUN"):
+        script = dockerfile.expand(step.instruction.content, step.values)
+        found = re.search(r"/releases/download/v(\d+\.\d+\.\d+)/pixi|PIXI_VERSION=v?(\d+\.\d+\.\d+)", script)
+        stated = re.fullmatch(r"v?(\d+\.\d+\.\d+)", step.values.get("PIXI_VERSION", ""))
+        if found or (stated and "pixi.sh/install" in script):
+            return found[1] or found[2] if found else stated and stated[1]
+    return None
+
+
+def lock_version(image: Image) -> int | None:
+    """The version of the format of the workspace's pixi.lock; None without a lock."""
+    if image.workspace is None:
+        return None
+    try:
+        with open(image.workspace.path.with_name("pixi.lock"), encoding="utf-8", errors="replace") as file:
+            match = re.match(r"version:\s*(\d+)", file.read(200))
+    except OSError:
+        return None
+    return int(match[1]) if match else None
+
+
+def health_command(image: Image) -> str:
+    """A HEALTHCHECK that suits the installed environment: it imports one of its packages, or starts one of its programs."""
+    names: list[str] = []
+    if image.workspace is not None and image.linux_platforms and image.environment is not None:
+        platform = image.linux_platforms[0]
+        for specs in (manifest.conda_specs, manifest.pypi_specs):
+            names += specs(image.workspace, image.environment, platform)
+    known = next((IMPORTS[name] for name in names if name in IMPORTS), None)
+    if known is None and names and not {"python", "pip"} & set(names):
+        return f'HEALTHCHECK CMD ["{names[0]}", "--version"]'
+    return f'HEALTHCHECK CMD ["python", "-c", "import {known or "PACKAGE"}"]'
 
 
 def prefix_of(call: PixiCall, workdir: str) -> str:

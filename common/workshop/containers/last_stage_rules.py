@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from workshop.containers import dockerfile, shellwords
 from workshop.containers.dockerfile import Instruction, Stage
-from workshop.containers.images import Image, Install, activation_variables, copies
+from workshop.containers.images import Image, Install, activation_variables, copies, health_command
 from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 
 BUILD_TOOLS = frozenset(
@@ -150,7 +150,7 @@ def _root_user(image: Image) -> Iterator[Problem]:
     if _is_root(user):
         yield Problem(
             looked_at=_where(image),
-            expected="a USER other than root, by number, as in 1000:1000",
+            expected="a USER other than root, as a number, so that a faulty program cannot change the system",
             found=f"USER {image.final_stage.user}" if user else "root (no USER)",
             next_step="USER 1000:1000 after the last RUN",
         )
@@ -173,7 +173,7 @@ def _no_healthcheck(image: Image) -> Iterator[Problem]:
             looked_at=_where(image),
             expected="a HEALTHCHECK that imports the packages",
             found="none",
-            next_step='HEALTHCHECK CMD ["python", "-c", "import torch"]',
+            next_step=health_command(image),
         )
 
 
@@ -194,8 +194,8 @@ CONTENT_RULES = (
     Rule("prefix-moved", ERROR, _prefix_moved),
     Rule("pixi-in-final", ERROR, _pixi_in_final),
     Rule("build-tools", ERROR, _build_tools),
-    Rule("root-user", ERROR, _root_user),
-    Rule("user-by-name", ERROR, _user_by_name),
+    Rule("root-user", ADVICE, _root_user),
+    Rule("user-by-name", ADVICE, _user_by_name),
     Rule("healthcheck", ADVICE, _no_healthcheck),
     Rule("labels", ADVICE, _no_labels),
 )
@@ -211,13 +211,34 @@ def _entry_point(image: Image) -> Iterator[Problem]:
             expected="activation by ENV: `apptainer exec` and most batch systems do not run the entry point",
             found="an entry point that activates the environment",
             next_step="remove the entry point, and set PATH and the other variables with ENV",
+            level=ADVICE if _entry_point_activates(image) else None,
         )
+
+
+def _entry_point_activates(image: Image) -> bool:
+    """Whether the entry point activates the environment without Pixi, as a script from `pixi shell-hook` does."""
+    entry_point, variables = image.final_stage.entrypoint, image.final_stage.env
+    return (
+        entry_point is not None
+        and _starts(entry_point, variables, _ACTIVATING)
+        and not _starts(entry_point, variables, "^pixi$")
+    )
+
+
+def _variable_level(image: Image) -> str | None:
+    """Advice if the entry point sets the variables, since `docker run` then works."""
+    return ADVICE if _entry_point_activates(image) else None
+
+
+def _unset(image: Image) -> str:
+    """What to report for a variable that ENV does not set."""
+    return "not set by ENV, only by the entry point" if _entry_point_activates(image) else "not set"
 
 
 def _command(image: Image) -> Iterator[Problem]:
     last = image.final_stage
-    health_command = dockerfile.health_command(last.healthcheck) if last.healthcheck else None
-    for instruction in filter(None, (last.command, health_command)):
+    health_check = dockerfile.health_command(last.healthcheck) if last.healthcheck else None
+    for instruction in filter(None, (last.command, health_check)):
         if _starts(instruction, last.env, "^pixi$|shell-hook"):
             yield Problem(
                 looked_at=image.location(instruction),
@@ -248,19 +269,21 @@ def _path(install: Install) -> Iterator[Problem]:
         yield Problem(
             looked_at=_where(install.image),
             expected=f"{folder} first in PATH" if is_present else f"ENV PATH that begins with {folder}",
-            found=install.image.final_stage.env.get("PATH", "no ENV PATH")[:80],
+            found=install.image.final_stage.env.get("PATH", _unset(install.image))[:80],
             next_step=f"ENV PATH={folder}:${{PATH}}",
+            level=_variable_level(install.image),
         )
 
 
 def _conda_prefix(install: Install) -> Iterator[Problem]:
-    value = install.image.final_stage.env.get("CONDA_PREFIX", "not set")
+    value = install.image.final_stage.env.get("CONDA_PREFIX", _unset(install.image))
     if value.rstrip("/") != install.prefix:
         yield Problem(
             looked_at=_where(install.image),
             expected=f"ENV CONDA_PREFIX={install.prefix}",
             found=value,
             next_step=f"ENV CONDA_PREFIX={install.prefix}",
+            level=_variable_level(install.image),
         )
 
 
@@ -273,8 +296,9 @@ def _activation_variables(install: Install) -> Iterator[Problem]:
             yield Problem(
                 looked_at=_where(image),
                 expected=f"{name}, which activating {environment} sets to {value}",
-                found="not set",
+                found=_unset(image),
                 next_step=f"ENV {name}=...",
+                level=_variable_level(image),
             )
 
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from workshop.containers.dockerfile import expand
+from workshop.containers.dockerfile import SHELLS, expand, heredoc_end, runs_heredoc
 
-SHELLS = ("sh", "bash", "dash", "zsh")
 # The commands of Pixi that install an environment, and first solve it anew unless --locked or --frozen is given.
 INSTALL_COMMANDS = ("install", "i", "reinstall", "run", "r", "shell", "shell-hook", "s")
 # Words that may precede a command.
@@ -26,6 +25,8 @@ OPTIONS_WITH_VALUE = frozenset(
     "--tls-root-certs --change-ps1".split()
 )
 SHORT_OPTIONS = {"e": "--environment", "p": "--platform", "m": "--manifest-path", "w": "--workspace", "s": "--script"}
+MAX_DEPTH = 20  # of `$(...)` and `sh -c` inside one another
+MAX_SUBSTITUTIONS = 100  # in one script
 ALL_ENVIRONMENTS = "*"  # the environment of `pixi install --all`
 LOCK_CHANGING_COMMANDS = ("add", "remove", "rm", "update", "upgrade", "lock", "init")
 
@@ -50,14 +51,20 @@ class PixiCall:
     unset: tuple[str, ...] = ()
 
 
-def commands(script: str, values: Mapping[str, str]) -> list[tuple[dict[str, str], list[str]]]:
+def commands(script: str, values: Mapping[str, str], depth: int = 0) -> list[tuple[dict[str, str], list[str]]]:
     """The simple commands of a script, each as (variables in force, words).
 
     values: the variables when the script starts. The words still contain their variables: `expand` fills them in.
+    Commands in `$(...)` precede the command that contains them. depth: the number of surrounding scripts.
     """
     known = dict(values)
     result: list[tuple[dict[str, str], list[str]]] = []
+    script, substitutions = _cut_out(_without_data(script))
     for words in _simple_commands(script):
+        if depth < MAX_DEPTH:
+            for number in re.findall(r"\0(\d+)\0", " ".join(words)):
+                result += commands(substitutions[int(number)], known, depth + 1)
+        words = [re.sub(r"\0\d+\0", "", word) for word in words]
         settings = {}
         while words and (assigned := re.fullmatch(r"([A-Za-z_]\w*)=(.*)", words[0], re.DOTALL)):
             settings[assigned[1]] = expand(assigned[2], known)
@@ -77,10 +84,80 @@ def commands(script: str, values: Mapping[str, str]) -> list[tuple[dict[str, str
             next((n for n, word in enumerate(words) if re.fullmatch(r"-[a-z]*c", word)), None) if is_shell else None
         )
         if script_option is not None and script_option + 1 < len(words):
-            result += commands(words[script_option + 1], scope)
+            result += commands(words[script_option + 1], scope, depth + 1) if depth < MAX_DEPTH else []
         else:
             result.append((scope, words))
     return result
+
+
+def _without_data(script: str) -> str:
+    """The script without its heredocs, except those that a shell executes."""
+    lines, result, number = script.split("\n"), [], 0
+    last = {line.strip(): position for position, line in enumerate(lines)}
+    while number < len(lines):
+        line = lines[number]
+        result.append(line)
+        number += 1
+        end = heredoc_end(line) if "<<" in line else None
+        if end is None or last.get(end, -1) < number:
+            continue
+        while lines[number].strip() != end:
+            if runs_heredoc(line):
+                result.append(lines[number])
+            number += 1
+        number += 1
+    return "\n".join(result)
+
+
+def _cut_out(script: str) -> tuple[str, list[str]]:
+    """The script without comments, with each `$(...)` and `...` outside single quotes replaced by \\0N\\0; their texts."""
+    parts, substitutions, quote, position = [], [], "", 0
+    closed = True  # an unclosed `$(` is looked for only once
+    while position < len(script):
+        character = script[position]
+        if character == "\\" and quote != "'":
+            parts.append(script[position : position + 2])
+            position += 2
+            continue
+        if character == "#" and not quote and (position == 0 or script[position - 1] in " \t\n;&|("):
+            end = script.find("\n", position)
+            position = end if end >= 0 else len(script)
+            continue
+        start, end = position + 1, -1
+        if quote != "'" and len(substitutions) < MAX_SUBSTITUTIONS:
+            if character == "$" and closed and script.startswith("(", start):
+                start += 1
+                end = _closing_parenthesis(script, start)
+                closed = end >= 0
+            elif character == "`":
+                end = script.find("`", start)
+        if end >= 0:
+            parts.append(f"\0{len(substitutions)}\0")
+            substitutions.append(script[start:end])
+            position = end + 1
+            continue
+        if character in "\"'" and quote in ("", character):
+            quote = "" if quote else character
+        parts.append(character)
+        position += 1
+    return "".join(parts), substitutions
+
+
+def _closing_parenthesis(script: str, position: int) -> int:
+    """The position of the parenthesis that closes the one before `position`; -1 without one."""
+    depth, quote = 1, ""
+    while position < len(script):
+        character = script[position]
+        if character == "\\" and quote != "'":
+            position += 1
+        elif character in "\"'" and quote in ("", character):
+            quote = "" if quote else character
+        elif not quote and character in "()":
+            depth += 1 if character == "(" else -1
+            if depth == 0:
+                return position
+        position += 1
+    return -1
 
 
 def _simple_commands(script: str) -> list[list[str]]:
@@ -96,12 +173,7 @@ def _simple_commands(script: str) -> list[list[str]]:
                 words[-1].append(token)
     except ValueError:  # an unclosed quote: split as well as possible
         words = [part.split() for part in re.split(r"[;&|\n]+", script)]
-    cut = [list(_before_comment(part)) for part in words]
-    return [part for part in cut if part]
-
-
-def _before_comment(words: list[str]) -> list[str]:
-    return words[: next((n for n, word in enumerate(words) if word.startswith("#")), len(words))]
+    return [part for part in words if part]
 
 
 def pixi_calls(script: str, values: Mapping[str, str]) -> list[PixiCall]:
@@ -135,7 +207,8 @@ def exports(script: str) -> dict[str, str]:
     """The variables that a script exports, with their values."""
     known: dict[str, str] = {}
     exported = {"PATH"}  # every shell starts with PATH exported
-    for words in _simple_commands(script):
+    for words in _simple_commands(_cut_out(_without_data(script))[0]):
+        words = [re.sub(r"\0\d+\0", "", word) for word in words]
         exporting = words[0] == "export"
         for word in words[1:] if exporting else words:
             name, sign, value = word.partition("=")

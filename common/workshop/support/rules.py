@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 ERROR = "error"
-ADVICE = "advice"  # it works, but could be better
+ADVICE = "advice"  # it works, but with a drawback
 
 Subject = TypeVar("Subject")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something wrong in one place, in the four parts of every message."""
+    """Something wrong in one place, in the four parts of every message. level: only if it differs from the rule's."""
 
     looked_at: str
     expected: str
     found: str
     next_step: str
+    level: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,4 +49,4 @@ def findings_of(subjects: Iterable[Subject], rules: Sequence[Rule[Subject]]) -> 
     for subject in subjects:
         for rule in rules:
             for problem in rule.problems(subject):
-                yield Finding(name=rule.name, level=rule.level, **vars(problem))
+                yield Finding(**vars(problem) | {"name": rule.name, "level": problem.level or rule.level})
