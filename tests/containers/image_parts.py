@@ -1,9 +1,9 @@
-"""The two images that the Dockerfile of exercise 5 begins with, made here, where none can be pulled.
+"""Create the two base images of exercise 5's Dockerfile locally, because tests cannot pull images.
 
-The base is a Debian by debootstrap. The other one holds a **stand-in for pixi**: a shell script that copies the Python
-of these tests, with what training needs, to where Pixi would install an environment. So the tests see the Dockerfile
-at work (stages, paths, users, variables, digests), and nothing of Pixi itself. Large libraries are links in it, to the
-packages of this machine, which every container has as a read-only volume: a PyTorch for CUDA loads 3.6 GB of them.
+The base is a Debian from debootstrap. The other one contains a **stand-in for pixi**: a shell script that copies the
+Python of these tests, with everything that the training needs, to the path where Pixi would install an environment. So the
+tests cover the Dockerfile (stages, paths, users, variables, digests), but not Pixi. Large libraries are links to the
+packages of this machine, which every container gets as a read-only volume: PyTorch for CUDA loads 3.6 GB of them.
 """
 
 import os
@@ -66,7 +66,7 @@ COPIES = 8
 
 
 class CannotBeMade(Exception):
-    """Why there is no image here, in a line."""
+    """The images cannot be created here; the message is one line."""
 
 
 def say(*words, **more) -> str:
@@ -77,7 +77,7 @@ def say(*words, **more) -> str:
 
 
 def configured(folder: Path) -> dict[str, str]:
-    """Environment variables that keep buildah and podman inside `folder`, in a way that works in a container, too."""
+    """Environment variables that keep buildah and podman inside `folder`, in a way that also works in a container."""
     (folder / "storage.conf").write_text(
         f'[storage]\ndriver = "overlay"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/graph"\n'
     )
@@ -96,7 +96,7 @@ def configured(folder: Path) -> dict[str, str]:
 
 
 def debian(cache: Path, folder: Path) -> Path:
-    """A tar of a Debian with nothing but what it cannot be without; made once, in `folder`, and kept in `cache`."""
+    """A tar archive of a minimal Debian, created once in `folder` and kept in `cache`."""
     release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
     if release.get("ID") != "debian" or os.geteuid() != 0:
         raise CannotBeMade("debootstrap makes the base image on Debian, as root")
@@ -122,7 +122,7 @@ def debian(cache: Path, folder: Path) -> Path:
 
 
 def files_of(distributions: tuple[str, ...], loaded: set[Path]) -> list[Path]:
-    """The installed files of these distributions and of those that they need; of large ones what is in `loaded`."""
+    """The installed files of these distributions and of their requirements; of large ones only those in `loaded`."""
     waiting, seen, paths = list(distributions), set(), []
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
@@ -166,7 +166,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def loaded(root: Path, folder: Path) -> set[Path]:
-    """The files of code that one training on `digits` loads, its data set made anew."""
+    """The code files that a training run on `digits` loads, including the creation of its data set."""
     script, output = root / "exercise-2-pytorch-cu12/solution/train.py", folder / "training"
     words = ("--data", "digits", "--epochs", "1", "--device", "cpu", "--output", output)
     variables = {
@@ -234,7 +234,7 @@ def needed_by(binaries: list[Path]) -> list[Path]:
 
 
 def images(folder: Path, cache: Path, variables: dict[str, str], root: Path) -> None:
-    """Make the images BASE and STAND_IN in the storage of `variables`."""
+    """Create the images BASE and STAND_IN in the storage of `variables`."""
     more = {"env": os.environ | variables, "cwd": folder}
     binaries = environment(folder / "stand-in", root)
     extra = folder / "libraries"

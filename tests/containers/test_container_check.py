@@ -1,4 +1,4 @@
-"""Dockerfiles and Apptainer definitions looked at without an engine: each way of being broken has its name."""
+"""`container-check` without an engine: each kind of mistake in a Dockerfile or a definition has its finding."""
 
 import json
 import random
@@ -23,7 +23,7 @@ EXERCISE = next(e for e in exercises.find_all(ROOT) if e.number == 5)
 
 @pytest.fixture
 def clone(tmp_path):
-    """The solution in a workspace of its own: change("Dockerfile", find, replace), change.folder."""
+    """The solution in a separate workspace: change("Dockerfile", find, replace), change.folder."""
     for name in ("pixi.toml", "pixi.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
     folder = tmp_path / "solution"
@@ -65,7 +65,7 @@ OF_CONTAINERS = tuple(check for check in EXERCISE.checks if check.number <= "5.5
 
 
 def failed_checks(folder, text, name="Containerfile"):
-    """The checks of container files that fail where this is the folder's container file: (number, result)."""
+    """The checks that fail with this text as the folder's container file: (number, result)."""
     if name != "apptainer.def":
         (folder / "Dockerfile").unlink(missing_ok=True)
     (folder / name).write_text(text)
@@ -304,7 +304,7 @@ def test_dockerfiles_are_parsed_as_docker_parses_them(tmp_path):
     ],
 )
 def test_variables_expand_as_in_the_shell(word, value):
-    """As `dash` and `bash` print them."""
+    """The values are those that `dash` and `bash` print."""
     values = {"V": "ab.a.b", "E": ""}
     assert dockerfile.expand(word, values) == value
     if shutil.which("bash"):
@@ -323,7 +323,7 @@ def test_hadolint_finds_nothing_in_the_solution(tmp_path):
 
 
 def test_definitions_are_parsed_as_spython_parses_them(tmp_path):
-    """Stages, images, files and commands by another reader (which takes words in comments for headers: without them)."""
+    """Compare stages, images, files and commands with another parser. It takes words in comments for headers, so these go."""
     parsers = pytest.importorskip("spython.main.parse.parsers", reason="spython is not installed here")
     for number, path in enumerate((*SOLUTION.glob("*.def"), FOLDER / "starter" / "apptainer.def")):
         bare = tmp_path / f"{number}.def"
@@ -388,7 +388,7 @@ def test_text_and_json_report_the_same_findings(clone, refused):
 
 
 def test_files_outside_the_tutorial(tmp_path):
-    """A workspace with nothing but a manifest; a file without any workspace around it."""
+    """A workspace with only a manifest, and a file without a workspace."""
     (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["osx-arm64"]\n')
     (tmp_path / "Dockerfile").write_text("FROM a:1\nCOPY pixi.toml pixi.lock ./\nRUN pixi install --locked\n")
     names = [finding.name for finding in check.check_file(tmp_path / "Dockerfile", None)]
@@ -514,7 +514,7 @@ MALFORMED = (
 
 
 def test_malformed_arguments_cause_no_traceback(tmp_path):
-    """Every instruction with arguments that people leave out, mistype or write in the wrong form."""
+    """Every instruction, with arguments that people leave out, mistype or write in the wrong form."""
     (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["linux-64"]\n')
     path, rng = tmp_path / "Dockerfile", random.Random(20261122)
     endings = ("", "E\n", "FROM 0\nCOPY --from=0 a b\n", "RUN pixi install --locked\nFROM b\nCOPY --from=0 / /\n")
@@ -538,7 +538,7 @@ def test_an_instruction_with_options_alone_gives_a_message(tmp_path, line):
 
 
 def test_every_rule_is_broken_by_a_test():
-    """Above, or in the tests of other people's files."""
+    """Here, in tests/mutations or in test_public_dockerfiles.py."""
     names = {rule.name for rule in RULES}
     broken = {entry[3] for entry in exercise_5.BROKEN} | {
         "one-stage",

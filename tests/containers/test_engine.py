@@ -1,4 +1,4 @@
-"""The commands that need a container engine, where there is none, or one that fails: pretend engines on the PATH."""
+"""The commands that need a container engine, without one or with one that fails; the engines are scripts on the PATH."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ DOCKERFILE = ROOT / "exercise-5-container/solution/Dockerfile"
 
 @pytest.fixture
 def path(tmp_path):
-    """A PATH of our own: path(docker="echo 1") puts a pretend engine there; git and Python are found."""
+    """A PATH with git, Python and simulated engines: path(docker="echo 1") adds one."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("git", "sh", "bash", "cat", "echo"):
@@ -199,7 +199,7 @@ def test_the_arguments_of_a_build(tmp_path):
 
 
 def test_the_build_context_contains_only_what_is_copied():
-    """The allow-list is not wider than the COPY lines, so that nothing that lies about is sent to an engine."""
+    """.dockerignore allows exactly the files of the COPY lines, so no other file is sent to an engine."""
     from workshop.containers import images
 
     image = images.load_image(DOCKERFILE)

@@ -1,8 +1,8 @@
-"""The image of exercise 5, built and run by real engines: buildah and podman, as `workshop container-...` calls them.
+"""Build and run the image of exercise 5 with real engines, buildah and podman, through `workshop container-...`.
 
-No base image can be pulled here. So the two that the Dockerfile begins with are replaced through its build arguments:
-a Debian by debootstrap, and a **stand-in for pixi** that copies the Python of these tests (image_parts.py). What is
-tried is the Dockerfile, the engines and the commands; what Pixi itself installs is not.
+No base image can be pulled here, so build arguments replace the two base images: by a Debian from debootstrap, and by a
+**stand-in for pixi** that copies the Python of these tests (image_parts.py). The tests cover the Dockerfile, the engines
+and the commands, but not Pixi.
 """
 
 import json
@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def engines():
-    """The variables under which buildah and podman work in a folder of their own, with the two base images in it."""
+    """Environment variables with which buildah and podman use a separate folder that contains the two base images."""
     pytest.importorskip("torch", reason="the stand-in environment is made of this one's torch")
     process = subprocess.run([ROOT / "tests" / "containers" / "install_containers.sh"], capture_output=True, text=True)
     if process.returncode:
@@ -68,7 +68,7 @@ def build(engines, tag, *more):
 
 @pytest.fixture(scope="module")
 def image(engines):
-    """The digest of an image that was built; its tag is test:1."""
+    """The digest of the built image; its tag is test:1."""
     return build(engines, "localhost/test:1")
 
 
@@ -79,7 +79,7 @@ def podman(engines, *words):
 
 @pytest.fixture
 def results():
-    """A folder that the image's user can write, under one that it can reach."""
+    """A folder that the image's user can reach and write to."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         results_folder = Path(folder, "results")
@@ -166,7 +166,7 @@ def test_without_a_folder_for_the_results_it_stops_before_it_trains(engines, ima
 
 
 def test_every_command_sees_the_environment(engines, image):
-    """Without an entry point, as apptainer exec and batch systems start things; and with any user's number."""
+    """Without the entry point, as with apptainer exec and batch systems, and with any user ID."""
     code = "import os, shutil, sys; print(sys.prefix, os.getuid(), shutil.which('pixi'), os.environ['CONDA_PREFIX'])"
     for user, number in ((), "1000"), (("--user", "4711:4711"), "4711"):
         process = podman(
@@ -211,7 +211,7 @@ def test_labels_name_the_revision_and_the_lock(engines, image):
 
 
 def test_a_gpu_build_sets_the_gpu_variables(engines, tmp_path):
-    """The stages alone that an environment chooses; the rest is that of the image for the CPU."""
+    """Build only the stages that the environment chooses; the others are those of the CPU image."""
     text = (ROOT / "exercise-5-container/solution/Dockerfile").read_text()
     (tmp_path / "Dockerfile").write_text(text.split("# hadolint")[0] + "FROM runtime-cuda12\n")
     line = [

@@ -1,4 +1,4 @@
-"""Dockerfiles as people write them for workspaces of their own: what `container-check` must and must not report."""
+"""Typical Dockerfiles of public workspaces: what `container-check` must report about them, and what not."""
 
 import json
 import subprocess
@@ -55,7 +55,7 @@ ENTRYPOINT ["/entrypoint.sh"]
 
 @pytest.fixture
 def findings(tmp_path):
-    """findings(text): those about this Dockerfile, beside MANIFEST and a lock of version 7."""
+    """findings(text) checks this Dockerfile in a folder with MANIFEST and a lock of version 7."""
     (tmp_path / "pixi.toml").write_text(MANIFEST)
     (tmp_path / "pixi.lock").write_text("version: 7\n")
 

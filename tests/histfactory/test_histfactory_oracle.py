@@ -1,4 +1,4 @@
-"""Compiled models against pyhf: expected counts and log L of random workspaces, every modifier alone and mixed."""
+"""Compare compiled models with pyhf: expected counts and log L of random workspaces, for each modifier and for mixtures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODIFIERS = ("normsys", "histosys", "staterror", "shapesys", "shapefactor", "nor
 
 
 def random_workspace(seed: int, kinds: tuple[str, ...] = MODIFIERS, channels: int = 0, hard: bool = False) -> dict:
-    """A valid background-plus-signal workspace; `hard` brings tiny and zero yields and extreme variations."""
+    """A valid workspace with background and signal; `hard` adds tiny and zero yields and extreme variations."""
     rng = np.random.default_rng(seed)
     n_channels = channels or int(rng.integers(1, 5))
     alphas = [f"sys{i}" for i in range(int(rng.integers(1, 7)))]
@@ -92,7 +92,7 @@ def random_workspace(seed: int, kinds: tuple[str, ...] = MODIFIERS, channels: in
 
 
 def compiled(workspace: dict):
-    """The one model of a workspace without patches."""
+    """The model of a workspace without patches."""
     hypotheses = histfactory.read_hypotheses(workspace)[1]
     return histfactory.compile_models(hypotheses)[0]
 

@@ -1,13 +1,13 @@
-"""CLs against pyhf's scipy optimizer; independence of chunks; hand calculations.
+"""Compare CLs with pyhf's scipy optimizer and with hand calculations; test that chunks do not matter.
 
 pyhf needs seconds for a random workspace and half a minute for a published one, so most of its results are stored:
 
-    python tests/histfactory/test_inference_cls.py      scan_random_pyhf.json anew: the random workspaces of this file
-    python tests/histfactory/test_inference_cls.py large    scan_large_pyhf.json anew: the large ones, minutes with pyhf's PyTorch
-    python benchmarks/scan.py --references tests/histfactory/scan_1Lbb_pyhf.json --backend jax      the published one
+    python tests/histfactory/test_inference_cls.py      writes scan_random_pyhf.json: the random workspaces of this file
+    python tests/histfactory/test_inference_cls.py large    writes scan_large_pyhf.json, in minutes, with pyhf's PyTorch backend
+    python benchmarks/scan.py --references tests/histfactory/scan_1Lbb_pyhf.json --backend jax      the published workspace
 
-The files name the versions and the sha256 of what pyhf was given; a workspace with another digest is given to pyhf
-here and now, and so are a few in every run, so that the stored results stay honest.
+The files contain the versions and the sha256 of pyhf's input. A workspace with another digest is fitted with pyhf in the
+test, and so are a few in every run, which verifies the stored results.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def scipy_optimizer():
 
 @cache
 def stored() -> dict[str, dict]:
-    """pyhf's limits by the digest of the workspace."""
+    """pyhf's stored limits, by the digest of the workspace."""
     return json.loads(STORED.read_text())["limits"] if STORED.exists() else {}
 
 
 def pyhf_limits(document: dict) -> dict:
-    """CLs observed and expected (6) and -log L at mu = 0, 1 and free, or why there are none."""
+    """CLs, observed and expected (6), and -log L at mu = 0, at mu = 1 and with mu free; or why pyhf gives none."""
     model, data = pyhf_model_and_data(document)
     try:
         observed, expected, calculator = pyhf.infer.hypotest(
@@ -71,7 +71,7 @@ def pyhf_limits(document: dict) -> dict:
 
 
 def agree_or_lower(model, h: int, limits: inference.Limits, document: dict, live: bool = False) -> None:
-    """CLs within TOLERANCE of pyhf's, or no fit higher than pyhf's and one visibly lower."""
+    """Assert that CLs agree within TOLERANCE, or that no fit is higher than pyhf's and one is clearly lower."""
     theirs = pyhf_limits(document) if live else stored().get(histfactory.digest(document))
     theirs = pyhf_limits(document) if theirs is None else theirs
     assert limits.converged[h]
@@ -127,7 +127,7 @@ def test_every_published_hypothesis_against_pyhf() -> None:
 
 
 def test_log_likelihood_of_a_published_hypothesis() -> None:
-    """pyhf's log L at random points of one patch, here and now: rounding, nothing else."""
+    """pyhf's log L at random points of one patch: equal within rounding."""
     background, patchset, model = published()
     document = apply_patch(background, patchset["patches"][61]["patch"])
     workspace = pyhf.Workspace(document, validate=False)
@@ -160,7 +160,7 @@ def test_bits_do_not_depend_on_chunks(case: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_counting_experiment_by_hand() -> None:
-    """One bin, no systematics: q-tilde and CLs in closed form."""
+    """One bin without systematics: q-tilde and CLs in closed form."""
     signal, background, n = 10.0, 50.0, 53.0
     document = {
         "channels": [
@@ -229,9 +229,9 @@ def test_patches_that_add_remove_and_replace() -> None:
 
 
 def large_workspace(seed: int, n_channels: int, n_alphas: int) -> dict:
-    """As published ones are: small variations, a third of them one-sided, empty bins, lumi fixed, five samples.
+    """A workspace like published ones: small variations, a third of them one-sided, empty bins, lumi fixed, five samples.
 
-    More than 300 parameters, with staterror or shapesys in every bin of every channel.
+    It has more than 300 parameters, with staterror or shapesys in every bin of every channel.
     """
     rng = np.random.default_rng(seed)
     channels, observations = [], []
@@ -276,7 +276,7 @@ def test_cls_of_large_workspaces(case: str) -> None:
 
 
 def write_large() -> None:
-    """pyhf's limits of the large workspaces, into LARGE; with its PyTorch backend, which has gradients."""
+    """Write pyhf's limits of the large workspaces to LARGE, with its PyTorch backend, which has gradients."""
     pyhf.set_backend("pytorch", pyhf.optimize.scipy_optimizer(tolerance=1e-9), precision="64b")
     documents = [large_workspace(*size) for size in LARGE_CASES.values()]
     head = {
@@ -290,7 +290,7 @@ def write_large() -> None:
 
 
 def write_stored() -> None:
-    """pyhf's limits of every workspace of this file, into STORED."""
+    """Write pyhf's limits of every workspace of this file to STORED."""
     logging.getLogger("pyhf").setLevel(logging.CRITICAL)
     pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-9))
     patched = random_workspace(7, channels=3)

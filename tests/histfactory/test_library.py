@@ -1,4 +1,4 @@
-"""The library by itself: what it imports, what travels to other processes, its patches against jsonpatch."""
+"""The library by itself: its imports, pickling, and its patches compared with jsonpatch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGE = ROOT / "common" / "histfactory"
 
 
 def imports_of(path) -> set[str]:
-    """Names of the modules that a file imports, wherever in it."""
+    """The names of all modules that a file imports."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -1,7 +1,7 @@
-"""The submit files of exercise 5: read as HTCondor's own bindings read them; with --system --run-htcondor, in a real pool.
+"""Exercise 5's submit files, compared with HTCondor's bindings; with --system --run-htcondor, also in a real pool.
 
-The pool (tests/jobs/install_htcondor.sh) has neither Apptainer nor a GPU, so the job runs there in the vanilla universe, on
-the CPU, with the interpreter of the tests; all else is as the solution has it.
+The pool (tests/jobs/install_htcondor.sh) has neither Apptainer nor a GPU, so jobs run in the vanilla universe, on the CPU,
+with the interpreter of the tests. Everything else is as in the solution.
 """
 
 import os
@@ -32,7 +32,7 @@ in_a_pool = pytest.mark.system("installs and starts a pool of HTCondor")
 
 @pytest.mark.parametrize("name", ["starter", "solution"])
 def test_submit_files_are_parsed_as_htcondors_bindings_parse_them(name):
-    """Every key with its value, and what is queued; the bindings put no $(NAME) in, so ours are asked for one by one."""
+    """Every key with its value. The bindings expand $(NAME) only on request, so the keys are requested one by one."""
     bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
     path = FOLDER / name / "train.sub"
     our_file, bindings_file = batch_files.read_submit(path), bindings.Submit(path.read_text())
@@ -98,7 +98,7 @@ def test_submit_file_syntax(tmp_path):
 
 
 class Pool:
-    """A pool of one machine, and a clone in it that belongs to its user."""
+    """A pool with one machine, and a clone that belongs to the pool's user."""
 
     def __init__(self, clone):
         self.clone = clone
@@ -108,11 +108,11 @@ class Pool:
         return subprocess.run(line, capture_output=True, text=True)
 
     def status(self):
-        """What condor_status prints; nothing before there is a pool."""
+        """The output of condor_status; empty before the pool runs."""
         return subprocess.run([SCRIPT, "inside", POOL, "condor_status"], capture_output=True, text=True).stdout
 
     def submit(self, name, **changes):
-        """train.sub for this pool, with variables of the training changed; the job's number."""
+        """Submit train.sub, adapted to this pool and with changed variables of the training; return the job's number."""
         text = SUBMIT.read_text()
         for find, replace in (
             (r"universe +=.*", "universe = vanilla"),
@@ -190,7 +190,7 @@ def pool(request):
 
 @in_a_pool
 def test_an_evicted_job_continues_to_the_same_weights(pool, command, tmp_path):
-    """condor_vacate_job, SIGTERM, the epoch ended and its checkpoint brought to the spool; then elsewhere, from there."""
+    """condor_vacate_job sends SIGTERM; the training ends its epoch, and another start continues from its checkpoint."""
     job = pool.submit("evicted", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="40")
     pool.wait(job, pool.checkpoints, "no checkpoint")
     assert pool.run("condor_vacate_job", job).returncode == 0
@@ -224,7 +224,7 @@ def test_an_evicted_job_continues_to_the_same_weights(pool, command, tmp_path):
 
 @in_a_pool
 def test_each_checkpoint_is_transferred(pool, command, tmp_path):
-    """Every 20 s the training is told, ends with 85, and HTCondor transfers the checkpoint and starts it again."""
+    """Every 20 s the training ends with 85, and HTCondor transfers the checkpoint and starts it again."""
     job = pool.submit("often", PYTHON=sys.executable, DEVICE="cpu", DATA="digits", EPOCHS="60", CHECKPOINT_AFTER="20")
     pool.wait(job, lambda: "\n005 (" in pool.log(job), "not ended")
     run_record = record_of(pool.clone / "results" / "often")
@@ -248,7 +248,7 @@ def test_each_checkpoint_is_transferred(pool, command, tmp_path):
 
 @in_a_pool
 def test_a_job_that_fails_with_a_message_is_held(pool):
-    """No GPU where one was insisted on: exit code 1, and the job waits for a person instead of going round."""
+    """Without the GPU that it requires, the training ends with 1, and HTCondor holds the job instead of restarting it."""
     job = pool.submit("held", PYTHON=sys.executable, DEVICE="cuda", DATA="digits")
     pool.wait(job, lambda: "\n012 (" in pool.log(job), "not held")
     assert "the training stopped with a message" in pool.log(job) and pool.log(job).count("\n001 (") == 1

@@ -1,4 +1,4 @@
-"""Batch scripts and submit files: read as strictly as their readers are not, and rehearsed with stand-ins."""
+"""Batch scripts and submit files: strict parsing, and rehearsals with stand-ins."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ needs_bash = pytest.mark.skipif(not rehearsal.bash(), reason="the job scripts ar
 
 
 class Jobs:
-    """The exercise, with the checks of its jobs alone."""
+    """Exercise 5 with only the checks of its jobs."""
 
     checks = tuple(CHECKS)
 

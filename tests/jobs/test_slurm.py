@@ -1,7 +1,7 @@
-"""The jobs of exercise 5 on a real Slurm: a controller and two nodes on this machine, each with a pretend GPU.
+"""Exercise 5's jobs on a real Slurm: a controller and two nodes on this machine, each with a simulated GPU.
 
-tests/jobs/install_slurm.sh installs and starts it; its own record of ended jobs (jobcomp/filetxt) says how they ended. The
-jobs train on the CPU, with the interpreter that runs the tests.
+tests/jobs/install_slurm.sh installs and starts it. Slurm's record of finished jobs (jobcomp/filetxt) tells how they ended.
+The jobs train on the CPU, with the interpreter of the tests.
 """
 
 import json
@@ -31,7 +31,7 @@ LIMIT = 300  # seconds until a job that hangs fails its test; none of them takes
 
 
 def free_ports(n):
-    """The first of n free ports in a row, below those that the system gives to others."""
+    """The first of n consecutive free ports, below those that the system assigns to other programs."""
     for first in range(17000 + os.getpid() % 7000, 32000, n):
         try:
             for port in range(first, first + n):
@@ -45,7 +45,7 @@ def free_ports(n):
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """The folder of a Slurm that is up; its configuration is in slurm.conf."""
+    """The folder of a running Slurm, which contains slurm.conf."""
     installed = subprocess.run([SCRIPT, "install"], capture_output=True, text=True)
     if installed.returncode:
         reason = (installed.stderr.strip() or installed.stdout.strip() or "no word why").splitlines()[-1]
@@ -68,7 +68,7 @@ def cluster(slurm, variables, tmp_path):
 
 
 class Cluster:
-    """Jobs of the solution in a folder of their own: a clone without the rest."""
+    """Submits jobs of the solution in a separate folder that contains only what they need."""
 
     def __init__(self, slurm, variables, folder):
         self.slurm, self.folder = slurm, folder
@@ -88,14 +88,14 @@ class Cluster:
         return subprocess.run(line, cwd=self.folder, env=self.variables | changed, capture_output=True, text=True)
 
     def submit(self, script="train.sbatch", *options, **changed):
-        """The number of the new job."""
+        """Submit a job and return its number."""
         words = ("sbatch", "--parsable", "--cpus-per-task=1", "--mem=1G", *options)
         process = self.run(*words, f"exercise-5-container/solution/{script}", **changed)
         assert process.returncode == 0, process.stderr
         return process.stdout.strip()
 
     def ended(self, job, n=1):
-        """What Slurm wrote of the last end of each of the job's n tasks: (state, exit code), once none is in its queue."""
+        """Slurm's record of how each of the job's n tasks ended, (state, exit code), once none of them is in the queue."""
         deadline = time.monotonic() + LIMIT
         while time.monotonic() < deadline:
             if not self.run("squeue", "-h", "-j", job).stdout.strip():
@@ -116,7 +116,7 @@ class Cluster:
         return list(tasks.values())
 
     def wait_for(self, path):
-        """Until the training has written the file."""
+        """Wait until the training has written the file."""
         deadline = time.monotonic() + LIMIT
         while not path.exists():
             assert time.monotonic() < deadline, self.logs()
@@ -158,7 +158,7 @@ def test_a_job_trains_and_writes_its_record(cluster):
 
 @pytest.mark.parametrize("how", ["scancel --signal", "scontrol requeue"])
 def test_a_requeued_job_ends_with_the_same_weights(cluster, command, tmp_path, how):
-    """Told by a signal it ends its epoch and puts itself back; requeued by another hand, it is killed where it is."""
+    """Slurm sends the signal, or an operator requeues the job, which kills it: either way it continues to the same weights."""
     epochs = "12"
     run = tmp_path / "results" / "job"
     job = cluster.submit("train.sbatch", EPOCHS=epochs, RUN=str(run))
@@ -184,7 +184,7 @@ def test_a_requeued_job_ends_with_the_same_weights(cluster, command, tmp_path, h
 
 
 def test_slurm_signals_the_job_before_its_time_limit(cluster, tmp_path):
-    """A limit of two minutes, with the signal a minute before; Slurm looks at the limits every half minute."""
+    """A limit of two minutes, with the signal one minute before; Slurm checks the limits every half minute."""
     run = tmp_path / "results" / "job"
     job = cluster.submit("train.sbatch", "--time=2", "--signal=B:USR1@60", EPOCHS="5000", RUN=str(run))
     cluster.wait_for(tmp_path / "results" / "job.partial" / record.CHECKPOINT)
@@ -210,7 +210,7 @@ def test_an_array_trains_four_seeds(cluster, command, tmp_path):
 
 
 def test_a_missing_gpu_is_reported_in_the_log(cluster):
-    """The node promises a GPU and has none that torch can use: the job stops at once, and is not tried again."""
+    """The node has a GPU that torch cannot use: the job stops at once and is not requeued."""
     job = cluster.submit(DEVICE="cuda")
     assert cluster.ended(job) == [("FAILED", "1:0")]
     log = cluster.logs()
@@ -219,7 +219,7 @@ def test_a_missing_gpu_is_reported_in_the_log(cluster):
 
 
 def test_a_cancelled_job_keeps_its_epoch_and_another_revision_refuses_it(cluster, tmp_path):
-    """Cancelled, the job does not come back. The script is edited then: one message in the log, and no loop in the queue."""
+    """A cancelled job is not requeued. After a change of the script, its run gives one message, and the job is not requeued."""
     run = tmp_path / "results" / "job"
     job = cluster.submit(EPOCHS="5000", RUN=str(run))
     checkpoint = tmp_path / "results" / "job.partial" / record.CHECKPOINT

@@ -1,4 +1,4 @@
-"""The command: output, schema, resumption, workers, a killed worker, and one message for every bad input."""
+"""`workshop scan`: output, schema, resumption, worker processes, and one message for every invalid input."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_only(tmp_path: Path) -> None:
 
 
 def test_contour_of_a_plane_by_hand() -> None:
-    """CLs = x / 10 on a grid: linear, so the crossing of 0.05 is at x = 0.5 exactly."""
+    """CLs = x / 10 on a grid is linear, so it crosses 0.05 exactly at x = 0.5."""
     x, y = (a.ravel() for a in np.meshgrid(np.linspace(0, 1, 4), np.linspace(0, 2, 5)))
     lines = contour.crossing(contour.triangulate(x, y), x / 10)
     points = np.concatenate(lines)
@@ -113,7 +113,7 @@ def test_contour_of_a_plane_by_hand() -> None:
 
 @pytest.fixture
 def message_of_command(capsys, monkeypatch):
-    """Run the command as `workshop scan WORDS` does; assert exit code 1 and one message of four lines; the message."""
+    """Run `workshop scan WORDS`, assert exit code 1 and one message of four lines, and return the message."""
 
     def look(*words: str) -> str:
         monkeypatch.setattr(sys, "argv", ["workshop", "scan", *words])
@@ -253,14 +253,14 @@ def test_files_that_are_not_workspaces(tmp_path: Path, message_of_command) -> No
 
 
 def test_bad_input_in_a_separate_process(tmp_path: Path, refused, variables) -> None:
-    """The same with the interpreter around it, once."""
+    """One invalid input with a new interpreter."""
     words = [sys.executable, "-m", "workshop", "scan", *broken("negative", tmp_path), "--output", str(tmp_path / "out")]
     refused(subprocess.run(words, capture_output=True, text=True, env=variables), "-1.0")
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_damaged_documents_never_end_in_a_traceback(seed: int, tmp_path: Path) -> None:
-    """Some part of workspace or patch set replaced by what does not belong there: one message, or limits."""
+    """With a random part of the workspace or patch set replaced by something invalid: one message, or limits."""
     rng = np.random.default_rng(seed)
     workspace, patchset = generated()
     patchset["patches"] = patchset["patches"][:2]
@@ -288,7 +288,7 @@ def test_damaged_documents_never_end_in_a_traceback(seed: int, tmp_path: Path) -
 
 
 def test_a_failure_after_the_fits_leaves_the_journal_alone(tmp_path: Path, monkeypatch) -> None:
-    """Nothing that looks like a run; the fits are kept, and the same command goes on from them."""
+    """There is no run folder, the fits are kept, and the same command continues with them."""
 
     def full(*_):
         raise OSError(28, "No space left on device", "contour.png")
@@ -327,7 +327,7 @@ def test_a_missing_network_gives_one_message(tmp_path: Path, monkeypatch) -> Non
 
 @pytest.fixture
 def server(tmp_path: Path):
-    """Files of a folder over HTTP: the folder and its address."""
+    """A folder that is served over HTTP, and its address."""
     folder = tmp_path / "served"
     folder.mkdir()
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
@@ -397,7 +397,7 @@ def test_the_command_line_in_the_record_can_be_repeated(tmp_path: Path, variable
 
 
 def test_contour_of_a_counting_experiment_by_hand(tmp_path: Path) -> None:
-    """Observed = background: the expected limit is where Phi(-a) = 0.025 with a = sqrt(q_A) of the hand formula."""
+    """If the observation equals the background, the expected limit is where Phi(-a) = 0.025, with a = sqrt(q_A) in closed form."""
     from scipy.optimize import brentq
     from scipy.stats import norm
 
