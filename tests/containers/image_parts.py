@@ -19,7 +19,7 @@ from pathlib import Path
 import room
 from packaging.requirements import Requirement
 
-# What training on `digits` and its run record import, by distribution.
+# The distributions that a training run on `digits` and its run record import.
 NEEDED = (
     "torch",
     "numpy",
@@ -35,7 +35,7 @@ NEEDED = (
 BASE, STAND_IN = "localhost/debian-by-debootstrap:12", "localhost/pixi-stand-in:1"
 PIXI = """\
 #!/bin/sh
-# Stand-in for pixi: `install --locked --environment NAME` copies an environment that lies ready.
+# Stand-in for pixi: `install --locked --environment NAME` copies a prepared environment.
 set -eu
 [ "$1" = install ] || { echo "stand-in: only install, not $1" >&2; exit 2; }
 locked= name=default
@@ -51,17 +51,17 @@ mkdir -p .pixi/envs
 cp -a /stand-in "$PWD/.pixi/envs/$name"
 """
 
-# Code, as against the data that a library reads: fonts, colours, licences.
+# Code files; the others are data that a library reads, such as fonts, colours and licences.
 CODE = re.compile(r"\.(py|pyi|pth|a|h|hpp|cpp|cu|cuh|bc|so)$|\.so[.\d]*$")
 LIBRARY = re.compile(r"\.so[.\d]*$")
-# Of a distribution that is larger, only what a training loads is copied: torch and what it needs take up to 6 GB.
+# Of larger distributions, only the files that a training loads are copied: torch and its requirements take up to 6 GB.
 SMALL = 4 * 2**20  # bytes
-LARGE_LIBRARY = 2**20  # bytes; such a library is not copied but linked
+LARGE_LIBRARY = 2**20  # bytes; larger libraries are linked instead of copied
 PACKAGES = Path(sysconfig.get_path("platlib")).resolve()  # of this environment
-MOUNTED = "/mnt/packages"  # and where containers find it
-INTERPRETER = 150 * 2**20  # bytes of Python and its standard library, and some more
-# How many copies of the environment the storage holds at most (measured: 7.5): the stand-in's image, a build under way
-# (its container, its last stage, the image that is being written) and the images of the tests.
+MOUNTED = "/mnt/packages"  # its path in the containers
+INTERPRETER = 150 * 2**20  # bytes of Python and its standard library, with a margin
+# Largest number of copies of the environment in the storage (measured: 7.5): the stand-in's image, a running build (its
+# container, its last stage, the new image) and the images of the tests.
 COPIES = 8
 
 
@@ -105,11 +105,11 @@ def debian(cache: Path, folder: Path) -> Path:
     if not tar.exists():
         cache.mkdir(parents=True, exist_ok=True)
         root = folder / f"root-{suite}"
-        # Unpacked and not configured (--foreign): the dynamic loader, a shell and coreutils are all that is needed.
+        # --foreign unpacks without configuring: only the dynamic loader, a shell and coreutils are needed.
         say("debootstrap", "--foreign", "--variant=minbase", suite, root)
         shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
         shutil.rmtree(root / "debootstrap", ignore_errors=True)
-        if (root / "proc").is_symlink():  # debootstrap's way in a container: a link that would lead to itself
+        if (root / "proc").is_symlink():  # in a container, debootstrap creates a link that would point to itself
             (root / "proc").unlink()
             (root / "proc").mkdir()
         for name in ("passwd", "group"):
@@ -141,12 +141,12 @@ def files_of(distributions: tuple[str, ...], loaded: set[Path]) -> list[Path]:
         files = [path for path in files if path.is_file() and path.suffix != ".pyc"]
         small = sum(path.stat().st_size for path in files) <= SMALL
         paths += [path for path in files if small or path in loaded or not CODE.search(path.name)]
-    # torch looks for its helper when it is imported; what else lies in bin/ are its own tests.
+    # torch looks for this helper when it is imported; the other files in bin/ are torch's tests.
     unused = {"include", "tests", "bin"}
     return sorted({p for p in paths if p.name == "torch_shm_manager" or not unused & set(p.parts[-6:])})
 
 
-# At its end a training says which files of code it has opened.
+# When it ends, the training prints the code files that it opened.
 LOADED = """
 import atexit, importlib.util, sys
 opened = set()

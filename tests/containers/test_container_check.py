@@ -119,7 +119,7 @@ INTERMEDIATE = f"""FROM scratch AS through
 COPY --from=build /workshop/.pixi /workshop/.pixi
 FROM through AS further
 {exercise_5.BESIDE.replace("dev", "docs")}"""
-# (what is other than in the solution, file, pairs of find and replace)
+# (difference from the solution, file, pairs of find and replace)
 CORRECT = {
     "a version in one number": ("Dockerfile", [("CUDA=12.0", "CUDA=12")]),
     "a base of NVIDIA's, which sets its own variables": (

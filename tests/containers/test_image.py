@@ -58,7 +58,7 @@ def workshop(engines, *words, **changed):
 
 
 def build(engines, tag, *more):
-    # The revision by hand: a file that is saved while these tests run makes the checkout dirty, and the label another.
+    # A fixed revision: saving a file while these tests run would make the checkout dirty and change the label.
     given = (f"PIXI_IMAGE={image_parts.STAND_IN}", f"BASE_IMAGE={image_parts.BASE}", f"REVISION={'c' * 40}")
     words = [word for argument in given for word in ("--build-arg", argument)]
     process = workshop(engines, "container-build", "cpu", "--engine", "buildah", "--tag", tag, *words, *more)
@@ -143,7 +143,7 @@ def test_it_trains_without_root_or_network_and_writes_a_record(engines, image, r
         "/workshop/results/one",
     )
     assert again.returncode == 1 and "a finished run" in again.stderr and "Traceback" not in again.stderr
-    assert record_of(results / "one") == record  # nothing was lost
+    assert record_of(results / "one") == record  # the first run is unchanged
 
 
 def test_without_a_folder_for_the_results_it_stops_before_it_trains(engines, image, refused):

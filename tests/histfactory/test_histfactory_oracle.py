@@ -88,7 +88,7 @@ def random_workspace(seed: int, kinds: tuple[str, ...] = MODIFIERS, channels: in
             }
         )
     out["measurements"] = [{"name": "m", "config": {"poi": "mu", "parameters": parameters}}]
-    return json.loads(json.dumps(out))  # plain floats, as a file has them
+    return json.loads(json.dumps(out))  # plain floats, as read from a file
 
 
 def compiled(workspace: dict):
@@ -138,10 +138,10 @@ def check_against_pyhf(workspace: dict, seed: int) -> None:
         pars = to_pyhf(model, theta, pyhf_model)
         expected = pyhf_model.expected_actualdata(pars)
         if (expected <= 0).any():
-            continue  # a histosys far out took a bin below zero: no likelihood on either side
+            continue  # a histosys made a bin negative, so neither side has a likelihood
         ours = log_likelihood(model, 0, theta)
         theirs = float(pyhf_model.logpdf(pars, data)[0])
-        # 1e-10 of the largest term that is summed: rounding, nothing else.
+        # 1e-10 of the largest term in the sum allows for rounding only.
         scale = max(1.0, abs(theirs), float(np.abs(data).max()))
         assert ours == pytest.approx(theirs, abs=1e-10 * scale), (ours, theirs)
 
@@ -173,5 +173,5 @@ def test_gradient_against_finite_differences(seed: int, hard: bool, spread: floa
         ends[i] += [step, -step]
         value = likelihood(rows, ends).value
         slope = (value[0] - value[1]) / (2 * step)
-        # Central differences: rounding of the value over the step, and the third derivative times its square.
+        # Error of central differences: rounding of the value divided by the step, and the third derivative times its square.
         assert slope == pytest.approx(point.gradient[i, 0], rel=1e-5, abs=1e-5 + 1e-9 * abs(value[0]) / step * 1e-2)

@@ -37,8 +37,8 @@ STORED = Path(__file__).with_name("scan_random_pyhf.json")
 LARGE = Path(__file__).with_name("scan_large_pyhf.json")
 LARGE_CASES = {"20 channels, 200 uncertainties": (2, 20, 200), "50 channels, 90 uncertainties": (1, 50, 90)}
 PUBLISHED = Path(__file__).with_name("scan_1Lbb_pyhf.json")
-RANDOM = [*range(16), *range(1000, 1064)]  # from 1000 on hard ones; 1020 once gave a singular matrix
-TOLERANCE = 1e-4  # of CLs: what pyhf's own minimiser (SLSQP) leaves open
+RANDOM = [*range(16), *range(1000, 1064)]  # those from 1000 are hard; 1020 once gave a singular matrix
+TOLERANCE = 1e-4  # of CLs: the accuracy of pyhf's minimiser (SLSQP)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def compare(model, h: int, limits: inference.Limits, cls: list[float], nll: list
     ours, minima = np.array([limits.cls_obs[h], *limits.cls_exp[h]]), inference.minima(model, limits, h)
     if np.abs(ours - cls).max() > TOLERANCE:
         print("-log L ours, pyhf:", minima, nll)
-        # No fit higher than pyhf's, and one visibly lower: pyhf is in a local minimum.
+        # No fit is higher than pyhf's and one is clearly lower: pyhf found a local minimum.
         assert (minima <= np.array(nll) + 1e-6).all(), (minima, nll)
         assert (minima < np.array(nll) - 1e-6).any(), (minima, nll)
 
@@ -122,7 +122,7 @@ def test_every_published_hypothesis_against_pyhf() -> None:
     for entry in document["hypotheses"]:
         h = model.names.index(entry["name"])
         compare(model, h, limits, [entry["cls_obs"], *entry["cls_exp"]], entry["nll"])
-        # 1e-5: what pyhf's own minima scatter by between its backends, with room for rounding of log L (about 100).
+        # 1e-5: the differences between pyhf's backends, with a margin for rounding of log L (about 100).
         assert (inference.minima(model, limits, h) <= np.array(entry["nll"]) + 1e-5).all(), entry["name"]
 
 
@@ -134,7 +134,7 @@ def test_log_likelihood_of_a_published_hypothesis() -> None:
     pyhf_model = workspace.model(validate=False)
     data, rng = workspace.data(pyhf_model), np.random.default_rng(0)
     for _ in range(3):
-        # A third of a sigma or so: with a hundred uncertainties at once more takes a bin below zero.
+        # About a third of a sigma: with a hundred uncertainties at once, more would make a bin negative.
         theta = model.init[61] + 0.3 * (random_theta(model, rng) - model.init[61])
         theirs = float(pyhf_model.logpdf(to_pyhf(model, theta, pyhf_model), data)[0])
         assert log_likelihood(model, 61, theta) == pytest.approx(theirs, rel=1e-10)

@@ -72,7 +72,7 @@ def test_cls_is_the_quotient_of_the_two_p_values():
     limits = histfactory.Scan(model).limits()
     p_signal, p_background = limits.p_values()
     cls = np.column_stack([limits.cls_obs, limits.cls_exp])
-    # CLs is computed from logarithms, the quotient from the tails themselves: rounding of 1 - p_background.
+    # CLs is computed from logarithms and the quotient from the tails: they differ by the rounding of 1 - p_background.
     np.testing.assert_allclose(p_signal / (1 - p_background), cls, rtol=1e-9)
 
 

@@ -23,9 +23,9 @@ from workshop.runs.records import record
 FOLDER = ROOT / "exercise-5-container"
 SUBMIT = FOLDER / "solution" / "train.sub"
 SCRIPT = ROOT / "tests" / "jobs" / "install_htcondor.sh"
-POOL = Path("/var/tmp/workshop-htcondor")  # kept, since it takes minutes to make; of this test alone
-ROOM = 2 * 2**30  # bytes that the pool's system takes, and some more
-LIMIT = 600  # seconds until a job that hangs fails its test
+POOL = Path("/var/tmp/workshop-htcondor")  # kept between test runs, since it takes minutes to install
+ROOM = 2 * 2**30  # bytes of the pool's system, with a margin
+LIMIT = 600  # seconds after which the test of a job that hangs fails
 
 in_a_pool = pytest.mark.system("installs and starts a pool of HTCondor")
 
@@ -39,7 +39,7 @@ def test_submit_files_are_parsed_as_htcondors_bindings_parse_them(name):
     bindings_keys = {key.lower(): bindings_file.expand(key) for key in bindings_file if not key.startswith(("$", "_"))}
     assert set(bindings_keys) == set(our_file.keys)
     for key, value in our_file.keys.items():
-        value = value.replace("$(ClusterId)", "1")  # what the bindings put in before there is a job
+        value = value.replace("$(ClusterId)", "1")  # the bindings' value without a job
         assert re.sub(r"\$\(\w+\)", "", value) == re.sub(r"\$\(\w+\)", "", bindings_keys[key]), key
 
 

@@ -52,7 +52,7 @@ def test_shellcheck_finds_nothing_in_the_job_scripts():
     assert process.returncode == 0 and len(scripts) >= 9, process.stdout
 
 
-# Other correct ones: one file that does it all, a job step, short options, a container of another make.
+# Other correct job files: a single file, a job step, short options, another container engine.
 ONE_FILE = """#!/bin/bash
 #SBATCH -J seeds -N 1 -n1 -c 2
 #SBATCH --gpus-per-node=a100:1 --mem-per-cpu 2000

@@ -27,7 +27,7 @@ pytestmark = [
 ]
 JOBS = ROOT / "exercise-5-container" / "solution"
 SCRIPT = ROOT / "tests" / "jobs" / "install_slurm.sh"
-LIMIT = 300  # seconds until a job that hangs fails its test; none of them takes a tenth of it
+LIMIT = 300  # seconds after which the test of a job that hangs fails; normal jobs take less than a tenth
 
 
 def free_ports(n):
@@ -127,8 +127,8 @@ class Cluster:
         while self.run("squeue", "-h", "-j", job, "-o", "%T").stdout.strip() != "PENDING":
             assert time.monotonic() < deadline, self.logs()
             time.sleep(0.05)
-        # Slurm lets a requeued job wait for two minutes, until its old credential is no more. This one may go sooner,
-        # but not in the second in which that was revoked: the node would take the new one for the old.
+        # Slurm lets a requeued job wait for two minutes, until its old credential has expired. Release this one earlier,
+        # but not in the second in which the credential was revoked: the node would confuse the new one with it.
         time.sleep(2)
         assert not and_go_on or self.run("scontrol", "update", f"JobId={job}", "StartTime=now").returncode == 0
 
@@ -180,7 +180,7 @@ def test_a_requeued_job_ends_with_the_same_weights(cluster, command, tmp_path, h
         SOLUTION, "--data", "digits", "--epochs", epochs, "--device", "cpu", "--output", tmp_path / "whole"
     )
     assert uninterrupted.returncode == 0 and sha_of(run) == sha_of(tmp_path / "whole")
-    assert (tmp_path / f"slurm-{job}.log").read_text().startswith(log[:200])  # the log was appended to
+    assert (tmp_path / f"slurm-{job}.log").read_text().startswith(log[:200])  # the second start appended to the log
 
 
 def test_slurm_signals_the_job_before_its_time_limit(cluster, tmp_path):

@@ -428,5 +428,5 @@ def test_contour_of_a_counting_experiment_by_hand(tmp_path: Path) -> None:
         return 2 * norm.sf(root) - contour.LEVEL
 
     points = np.concatenate(contour.crossing(contour.triangulate(x, y), median))
-    # Linear interpolation over half a unit of yield: the curvature of CLs leaves less than 1e-2.
+    # Linear interpolation over half a unit of yield: the curvature of CLs causes an error below 1e-2.
     np.testing.assert_allclose(points[:, 0], brentq(by_hand, 5, 45), atol=1e-2)
