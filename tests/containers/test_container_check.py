@@ -355,13 +355,15 @@ def test_text_and_json_report_the_same_findings(clone, refused):
     process = workshop("container-check", clone.folder / "Dockerfile")
     assert process.returncode == 0 and "advice  root-user" in process.stdout
     assert "errors: 0, advice: 1" in process.stdout
-    clone("Dockerfile", "WORKDIR /workshop\n# To", "# To")
+    script = "exercise-2-pytorch-cu12/solution/train.py"
+    clone("Dockerfile", f"COPY {script} {script}\n", "")
     process = workshop("container-check", clone.folder / "Dockerfile")
-    assert process.returncode == 1 and "error  workdir" in process.stdout and "errors: 1, advice: 1" in process.stdout
+    assert process.returncode == 1 and "error  code-not-copied" in process.stdout
+    assert "errors: 1, advice: 1" in process.stdout
     json_process = workshop("container-check", clone.folder, "--json", "--environment", "cuda12")
     report = json.loads(json_process.stdout)
     assert json_process.returncode == 1 and report["passed"] is False
-    assert [f["name"] for file in report["files"] for f in file["findings"]] == ["root-user", "workdir"]
+    assert [f["name"] for file in report["files"] for f in file["findings"]] == ["root-user", "code-not-copied"]
     assert workshop("container-check", SOLUTION).returncode == 0
     refused(workshop("container-check", clone.folder, "--environment", "nope"), "one of default, cpu")
     refused(workshop("container-check", clone.folder / "none"), "no such file or folder")
