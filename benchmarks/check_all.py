@@ -3,9 +3,10 @@
     python benchmarks/check_all.py            # 3 runs of each
     python benchmarks/check_all.py --short    # one run with one exercise, as a trial of this script
 
-`check-all` starts two interpreters each for PyTorch, JAX and SciPy (runs that shall agree are not both forked from one),
-trains some twenty times in forks of them, and compiles with XLA. `first`: with an empty cache, so that XLA compiles and
-the data set is made; `again`: with what the first has left there.
+`check-all` starts two interpreters each for PyTorch, JAX and SciPy (two runs that are compared are not forked
+from the same one), trains some twenty times in forks of them, and compiles with XLA. `first`: with an empty cache, so that XLA
+compiles and the data set is made; `again`: with the cache that `first` has
+filled.
 """
 
 import argparse

@@ -7,11 +7,11 @@
 Reference: two 3x3 convolutions of 32 and 64 channels, each with average pooling, a dense layer of 256; SGD with rate
 0.1 and momentum 0.9, batches of 128, with separate compiled functions for the gradients and the update, as in Flax's
 linen example. Ours: the functions of exercise-3-jax-cu118/solution/train.py, with the one-cycle schedule set to STEPS
-steps. Both use the same data and float32, and take turns. The time is that of the training steps alone, without imports,
-compilation, data set and evaluation.
+steps. Both use the same data and float32, and take turns. The time is that of the training steps alone, without
+imports, compilation, data set and evaluation.
 
-The reference is evaluated every 25 steps, and its time is the one at which it first reaches the target. Ours has no such
-choice: it is evaluated once, at the end of its schedule, and a seed that ends below the target is reported.
+The reference is evaluated every 25 steps, and its time is the one at which it first reaches the target. Ours has no
+such choice: it is evaluated once, at the end of its schedule, and a seed that ends below the target is reported.
 """
 
 import argparse

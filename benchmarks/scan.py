@@ -10,8 +10,8 @@ Inputs: ATLAS 1Lbb (125 patches), if the folder ../shared/data/1Lbb or --shared 
 Reference: `pyhf.infer.hypotest` with its SciPy optimizer and its NumPy backend (and JAX, if installed), timed on --pyhf
 hypotheses from the whole set. The time for all hypotheses is extrapolated and marked as such. The time excludes the
 construction of pyhf's model, and also our reading and compiling, which is printed separately. Ours: all hypotheses, the
-median of --n runs. Both use one process and one thread. If --prototypes contains the two prototypes with which the goals
-were set, they take turns with ours on the same inputs, so the ratio does not depend on the machine. On 1Lbb, all
+median of --n runs. Both use one process and one thread. If --prototypes contains the two prototypes with which the
+goals were set, they take turns with ours on the same inputs, so the ratio does not depend on the machine. On 1Lbb, all
 hypotheses are compared with pyhf's stored limits, and the whole command is timed. The last rows give the time per
 hypothesis for 125 to 10,000 hypotheses, and the memory.
 """
@@ -235,7 +235,10 @@ def pyhf_limits(workspace: dict, patch: dict) -> dict:
 
 
 def write_references(target: Path, folder: Path, backend: str) -> None:
-    """Write pyhf's limits of every 1Lbb patch to `target`. Limits in that file are kept, also those of other backends."""
+    """Write pyhf's limits of every 1Lbb patch to `target`.
+
+    Limits in that file are kept, also those of other backends.
+    """
     import pyhf
 
     names = "background.json.gz", "patchset.json.gz"

@@ -6,10 +6,11 @@
 Reference: two 3x3 convolutions of 32 and 64 channels, max-pooling, dropout, a dense layer of 128; Adadelta with rate
 1.0, batches of 64 from a DataLoader over PIL images, as in PyTorch's own MNIST example. Ours: the functions of
 exercise-2-pytorch-cu12/solution/train.py, with the one-cycle schedule set to STEPS steps. Both use the same data, one
-thread and float32, and take turns. The time is that of the training steps alone, without imports, data set and evaluation.
+thread and float32, and take turns. The time is that of the training steps alone, without imports, data set and
+evaluation.
 
-The reference is evaluated every 50 steps, and its time is the one at which it first reaches the target. Ours has no such
-choice: it is evaluated once, at the end of its schedule, and a seed that ends below the target is reported.
+The reference is evaluated every 50 steps, and its time is the one at which it first reaches the target. Ours has no
+such choice: it is evaluated once, at the end of its schedule, and a seed that ends below the target is reported.
 
 Fraction of peak: floating-point operations per second of training, divided by those of a product of two 1024x1024
 matrices. Counted are convolutions and dense layers, with 2 operations per multiply-add: the forward pass, the gradients

@@ -14,8 +14,8 @@ For example:
         limits = Scan(model).limits(mu=1.0)
         print(model.names, limits.cls_obs)
 
-`Scan` uses the likelihood with its gradient (likelihood.py, interpolation.py), the minimisers (minimise.py) and the search
-for further minima (folds.py). Patch sets require the package jsonpatch, as they do in pyhf.
+`Scan` uses the likelihood with its gradient (likelihood.py, interpolation.py), the minimisers (minimise.py) and the
+search for further minima (folds.py). Patch sets require the package jsonpatch, as they do in pyhf.
 """
 
 from histfactory.compiling import compile_models

@@ -5,9 +5,9 @@ The expected count of bin b is a sum over the samples in it (CERN-OPEN-2012-016;
     nu_b = sum_c  [nominal_c + sum_k delta_ck(alpha_k)]  *  prod_k f_ck(alpha_k)  *  prod_l theta_l
 
 A *cell* c is one bin of one sample; a *process* is all bins of one sample in one channel. delta is a histosys
-(interpolation code 4p), f a normsys (code 4, the same for all bins of a process), and theta a linear factor (normfactor,
-lumi, shapefactor, shapesys, staterror). The likelihood has a Poisson term for each bin and a constraint term for each
-constrained parameter.
+(interpolation code 4p), f a normsys (code 4, the same for all bins of a process), and theta a linear factor
+(normfactor, lumi, shapefactor, shapesys, staterror). The likelihood has a Poisson term for each bin and a constraint
+term for each constrained parameter.
 
 The hypotheses of a scan share most of their cells, which are stored once (`Model.shared`). The other cells of each
 hypothesis (its signal, or samples that its patch replaced) are stored in one row per hypothesis (`Model.own`).
@@ -57,8 +57,8 @@ class Parameters:
 def compile_models(hypotheses: list[Hypothesis]) -> list[Model]:
     """One model for each set of channels: a single one, unless patches add or remove channels.
 
-    Raises HistFactoryError if a name is used for two kinds of parameters, if the parameter of interest is unknown, fixed
-    or not a single number, or if a bin with observed events has no expected background.
+    Raises HistFactoryError if a name is used for two kinds of parameters, if the parameter of interest is unknown,
+    fixed or not a single number, or if a bin with observed events has no expected background.
     """
     groups: dict[tuple, list[int]] = {}
     for i, hypothesis in enumerate(hypotheses):
@@ -228,8 +228,9 @@ def _slot_keys(samples: list[Sample]) -> list[tuple]:
 def _slots(own: list[list[Sample]]) -> dict[tuple, dict[str, set[str]]]:
     """Slots for the hypotheses' own samples: key -> names of the normsys and histosys modifiers in that slot.
 
-    Samples of different hypotheses with the same linear modifiers share a slot, so the arrays need no mask: a hypothesis
-    without a sample in a slot has a nominal yield of zero there, and one without an interpolated modifier a factor of 1.
+    Samples of different hypotheses with the same linear modifiers share a slot, so the arrays need no mask: a
+    hypothesis without a sample in a slot has a nominal yield of zero there, and one without an interpolated modifier a
+    factor of 1.
     """
     slots: dict[tuple, dict[str, set[str]]] = {}
     for samples in own:

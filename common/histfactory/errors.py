@@ -8,8 +8,8 @@ from functools import partial
 class HistFactoryError(Exception):
     """A workspace or patch set cannot be read, violates pyhf's schema, or does not define a likelihood.
 
-    looked_at: the file, and the path inside it. expected, found: what should be there, and what is there. next_step: the
-    command to type, or the correction to make.
+    looked_at: the file, and the path inside it. expected, found: what should be there, and what is there. next_step:
+    the command to type, or the correction to make.
     """
 
     def __init__(self, *, looked_at: object, expected: str, found: str, next_step: str) -> None:

@@ -1,8 +1,8 @@
 """Find other minima of the likelihood: which parameters can cause them, and a search on the other side of each.
 
-If +1 sigma and -1 sigma of a systematic uncertainty change the counts in the same direction, the counts as a function of
-its parameter are folded: +a and -a describe the data about equally well, and -log L can have a minimum on each side. A
-minimiser finds the one on its side. `fold_depth` uses the residuals of a fit to find the parameters with such a fold.
+If +1 sigma and -1 sigma of a systematic uncertainty change the counts in the same direction, the counts as a function
+of its parameter are folded: +a and -a describe the data about equally well, and -log L can have a minimum on each side.
+A minimiser finds the one on its side. `fold_depth` uses the residuals of a fit to find the parameters with such a fold.
 `search_across_folds` fits again from the mirror image of each, and repeats this as long as the likelihood improves.
 
 The criterion. Let bin b expect nu_b(a) = nu_b + odd_b a + even_b v(a), with v as in code 4p; a normsys is treated as a
@@ -17,11 +17,11 @@ at a = 0, where it is 15/4 and d nu_b / da = odd_b. So a parameter has a fold if
 
 where nu is the expectation of the fit with this parameter set to zero.
 
-Limits of the search. It considers one parameter with the others at their fitted values, so it misses a fold that appears
-only when other parameters change as well. Two constants limit the time if nearly every parameter has a fold: for each
-fit, the search crosses only the MAX_FOLDS deepest folds, each alone and all together but not every subset; and it stops
-after MAX_ROUNDS rounds even if the last one still found a lower minimum. The result is the lowest minimum found, without
-a proof that there is no lower one.
+Limits of the search. It considers one parameter with the others at their fitted values, so it misses a fold that
+appears only when other parameters change as well. Two constants limit the time if nearly every parameter has a fold:
+for each fit, the search crosses only the MAX_FOLDS deepest folds, each alone and all together but not every subset; and
+it stops after MAX_ROUNDS rounds even if the last one still found a lower minimum. The result is the lowest minimum
+found, without a proof that there is no lower one.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> Fit
 def _mirror_images(theta: Array, remaining: Index, alphas: Index, column: Index) -> tuple[Array, Index]:
     """Starts (P, S) on the other side of the folds, and for each start the row of theta (P, R) that it comes from.
 
-    remaining: the rows to start from. alphas, column: the folded parameters, and the position of their row in `remaining`.
+    remaining: the rows to start from. alphas, column: the folded parameters, and the position of their row in
+    `remaining`.
     """
     current = theta[alphas, remaining[column]]
     near_zero = np.abs(current) < NEAR_ZERO

@@ -35,10 +35,11 @@ class Limits:
     nll: Array  # (H, 3) -log L + log L(saturated) at mu = 0, at the tested mu, and at mu_hat
 
     def p_values(self) -> tuple[Array, Array]:
-        """The two p-values of CLs = p_signal / (1 - p_background), (H, 6) each: observed, then expected at -2..+2 sigma.
+        """The two p-values of CLs = p_signal / (1 - p_background), (H, 6) each.
 
-        p_signal: the probability, under the signal hypothesis, of data at least as background-like. p_background: the
-        probability, under the background hypothesis, of data at least as signal-like.
+        The columns are observed, then expected at -2..+2 sigma. p_signal: the probability, under the signal hypothesis,
+        of data at least as background-like. p_background: the probability, under the background hypothesis, of data at
+        least as signal-like.
         """
         x, y = _tail_arguments(self.q, self.q_asimov)
         return ndtr(-x), ndtr(y)
@@ -105,10 +106,10 @@ def _tail_arguments(q: Array, q_asimov: Array) -> tuple[Array, Array]:
 def background_start(likelihood: Likelihood) -> Array:
     """The best background-only parameters (P,) of the model's first hypothesis, a start for the fits of all hypotheses.
 
-    All other fits build on this one, and there are local minima, so it is the best of eight starts. The seven random ones
-    have a distance of a few standard deviations from the first, however many parameters there are: if each of a hundred
-    parameters changed by one standard deviation, the counts would be wrong by orders of magnitude. Starts that cannot
-    win are dropped on the way.
+    All other fits build on this one, and there are local minima, so it is the best of eight starts. The seven random
+    ones have a distance of a few standard deviations from the first, however many parameters there are: if each of a
+    hundred parameters changed by one standard deviation, the counts would be wrong by orders of magnitude. Starts that
+    cannot win are dropped on the way.
     """
     model = likelihood.model
     rows = Rows(model, np.zeros(8, np.intp))

@@ -8,11 +8,12 @@ from histfactory.model import Array
 
 
 def code4_coefficients(hi: Array, lo: Array) -> tuple[Array, Array, Array]:
-    """The polynomial of the normsys interpolation, 1 + sum_i c_i alpha^i on |alpha| < 1; returns c (6, ...), log hi, log lo.
+    """The normsys polynomial 1 + sum_i c_i alpha^i on |alpha| < 1: its coefficients c (6, ...), log hi and log lo.
 
-    With these six coefficients, value, slope and curvature at +-1 equal those of the exponentials hi^alpha and lo^-alpha
-    outside (code 4 of pyhf's documentation; CERN-OPEN-2012-016). The odd coefficients solve half the difference of the
-    conditions on value and curvature at +-1 and half the sum of those on the slope; the even ones solve the other halves.
+    With these six coefficients, value, slope and curvature at +-1 equal those of the exponentials hi^alpha and
+    lo^-alpha outside (code 4 of pyhf's documentation; CERN-OPEN-2012-016). The odd coefficients solve half the
+    difference of the conditions on value and curvature at +-1 and half the sum of those on the slope; the even ones
+    solve the other halves.
     """
     log_hi, log_lo = np.log(hi), np.log(lo)
     v_even, v_odd = 0.5 * (hi + lo) - 1, 0.5 * (hi - lo)

@@ -1,10 +1,10 @@
 """The negative log-likelihood of many hypotheses at once, with its gradient, on arrays whose last axis is the row.
 
-A row is one fit of one hypothesis. Every operation is elementwise over rows, a product with a fixed sparse matrix (which
-adds in a fixed order), or one small dense product per row. So the bits of a row depend neither on the other rows nor on
-their number, and the results are the same for any division into chunks and processes. A dense product over all rows would
-be as fast but not reproducible: BLAS chooses its kernel, and with it the order of the sums, by the number of columns.
-`sum(0)` also sums in another order if there is a single row, hence `at_least_two`.
+A row is one fit of one hypothesis. Every operation is elementwise over rows, a product with a fixed sparse matrix
+(which adds in a fixed order), or one small dense product per row. So the bits of a row depend neither on the other rows
+nor on their number, and the results are the same for any division into chunks and processes. A dense product over all
+rows would be as fast but not reproducible: BLAS chooses its kernel, and with it the order of the sums, by the number of
+columns. `sum(0)` also sums in another order if there is a single row, hence `at_least_two`.
 """
 
 from __future__ import annotations

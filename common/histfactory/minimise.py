@@ -1,9 +1,9 @@
 """Two minimisers: a fast one for many fits at once, and a slow but robust one for fits that do not converge with it.
 
 `fit` minimises every row by projected quasi-Newton steps (`fit_batch`). A step solves a system with the Gauss-Newton
-matrix plus the diagonal of the second derivatives, corrected by a few secant pairs (L-BFGS with that matrix as the initial
-one; Nocedal and Wright, Numerical Optimization, algorithm 7.4). A parameter stays at its bound if the gradient pushes it
-outward (Bertsekas 1982).
+matrix plus the diagonal of the second derivatives, corrected by a few secant pairs (L-BFGS with that matrix as the
+initial one; Nocedal and Wright, Numerical Optimization, algorithm 7.4). A parameter stays at its bound if the gradient
+pushes it outward (Bertsekas 1982).
 
 If normalisations multiply each other, or if the data hardly constrain a direction, the Hessian is indefinite or nearly
 singular, and secant pairs approximate it too slowly. For such rows `newton` computes the full Hessian and makes its
@@ -73,8 +73,9 @@ def fit_batch(
 ) -> Fit:
     """Minimise each row from its start (P, R) within its bounds, with at most MAX_STEPS quasi-Newton steps.
 
-    rival (R,): the row of another start of the same fit, or -1. A row is dropped if it approaches the minimum of its rival
-    or can no longer reach a lower value. Rivals R, R + 1, ... are the rows of `previous`, which are finished fits.
+    rival (R,): the row of another start of the same fit, or -1. A row is dropped if it approaches the minimum of its
+    rival or can no longer reach a lower value. Rivals R, R + 1, ... are the rows of `previous`, which are finished
+    fits.
     """
     theta, n_rows = likelihood.avoid_zero(start.copy()), start.shape[1]
     result = Fit(theta, np.full(n_rows, np.inf), np.zeros(n_rows, bool))
@@ -268,9 +269,9 @@ class _Competition:
 class _GaussNewton:
     """Solves linear systems with the matrix D + J^T W J of every row, with D diagonal and W = n / nu^2.
 
-    Local parameters, which affect one bin each, are eliminated first. This is exact: they only reduce the weight of their
-    bin. The remaining system is either one in the bins, (1 + A D^-1 A^T) z = ... with A = W'^(1/2) J (Woodbury), or one
-    in the shared parameters, D + A^T A. The smaller one is used.
+    Local parameters, which affect one bin each, are eliminated first. This is exact: they only reduce the weight of
+    their bin. The remaining system is either one in the bins, (1 + A D^-1 A^T) z = ... with A = W'^(1/2) J (Woodbury),
+    or one in the shared parameters, D + A^T A. The smaller one is used.
     """
 
     def __init__(self, likelihood: Likelihood, point: Point, rows: Rows, free: Array) -> None:
@@ -364,7 +365,7 @@ def newton(likelihood: Likelihood, rows: Rows, start: Array) -> tuple[Array, flo
 
 
 def _newton_step(likelihood: Likelihood, rows: Rows, theta: Array, point: Point) -> tuple[Array, float | None, Mask]:
-    """A saddle-free Newton step (P,) to be added, its predicted decrease, and which parameters change by their logarithms.
+    """A saddle-free Newton step (P,) to add, its predicted decrease, and which parameters change by their logarithm.
 
     The predicted decrease is None if the Hessian is not finite, and 0 if no parameter can change.
     """

@@ -88,9 +88,9 @@ def read_hypotheses(
 ) -> tuple[list[str], list[Hypothesis]]:
     """The labels of the patch set, and a hypothesis for each patch; without a patch set, one for the workspace.
 
-    workspace, patchset: documents as `read_json` returns them; they are not changed. measurement: its name (default: the
-    first one). The last two arguments name the documents in messages. Raises HistFactoryError if a document violates the
-    schema, or if a patch belongs to another workspace or cannot be applied.
+    workspace, patchset: documents as `read_json` returns them; they are not changed. measurement: its name (default:
+    the first one). The last two arguments name the documents in messages. Raises HistFactoryError if a document
+    violates the schema, or if a patch belongs to another workspace or cannot be applied.
     """
     with no_garbage_collection():
         reader = _Reader(measurement)

@@ -1,9 +1,9 @@
 """Create the two base images of exercise 5's Dockerfile locally, because tests cannot pull images.
 
 The base is a Debian from debootstrap. The other one contains a **stand-in for pixi**: a shell script that copies the
-Python of these tests, with everything that the training needs, to the path where Pixi would install an environment. So the
-tests cover the Dockerfile (stages, paths, users, variables, digests), but not Pixi. Large libraries are links to the
-packages of this machine, which every container gets as a read-only volume: PyTorch for CUDA loads 3.6 GB of them.
+Python of these tests, with everything that the training needs, to the path where Pixi would install an environment. So
+the tests cover the Dockerfile (stages, paths, users, variables, digests), but not Pixi. Large libraries are links to
+the packages of this machine, which every container gets as a read-only volume: PyTorch for CUDA loads 3.6 GB of them.
 """
 
 import os
@@ -181,7 +181,7 @@ def loaded(root: Path, folder: Path) -> set[Path]:
 
 
 def environment(environment_folder: Path, root: Path) -> list[Path]:
-    """The Python of these tests with those packages, as an environment of its own in `environment_folder`; its libraries.
+    """Create an environment with the Python and the packages of these tests; return its libraries.
 
     Raises CannotBeMade where the images of it would not fit beside it.
     """

@@ -323,7 +323,10 @@ def test_hadolint_finds_nothing_in_the_solution(tmp_path):
 
 
 def test_definitions_are_parsed_as_spython_parses_them(tmp_path):
-    """Compare stages, images, files and commands with another parser. It takes words in comments for headers, so these go."""
+    """Compare stages, images, files and commands with another parser.
+
+    It takes words in comments for headers, so these go.
+    """
     parsers = pytest.importorskip("spython.main.parse.parsers", reason="spython is not installed here")
     for number, path in enumerate((*SOLUTION.glob("*.def"), FOLDER / "starter" / "apptainer.def")):
         bare = tmp_path / f"{number}.def"

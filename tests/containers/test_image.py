@@ -1,8 +1,8 @@
 """Build and run the image of exercise 5 with real engines, buildah and podman, through `workshop container-...`.
 
 No base image can be pulled here, so build arguments replace the two base images: by a Debian from debootstrap, and by a
-**stand-in for pixi** that copies the Python of these tests (image_parts.py). The tests cover the Dockerfile, the engines
-and the commands, but not Pixi.
+**stand-in for pixi** that copies the Python of these tests (image_parts.py). The tests cover the Dockerfile, the
+engines and the commands, but not Pixi.
 """
 
 import json

@@ -6,8 +6,8 @@ pyhf needs seconds for a random workspace and half a minute for a published one,
     python tests/histfactory/test_inference_cls.py large    writes scan_large_pyhf.json, in minutes, with pyhf's PyTorch backend
     python benchmarks/scan.py --references tests/histfactory/scan_1Lbb_pyhf.json --backend jax      the published workspace
 
-The files contain the versions and the sha256 of pyhf's input. A workspace with another digest is fitted with pyhf in the
-test, and so are a few in every run, which verifies the stored results.
+The files contain the versions and the sha256 of pyhf's input. A workspace with another digest is fitted with pyhf in
+the test, and so are a few in every run, which verifies the stored results.
 """
 
 from __future__ import annotations
@@ -229,7 +229,8 @@ def test_patches_that_add_remove_and_replace() -> None:
 
 
 def large_workspace(seed: int, n_channels: int, n_alphas: int) -> dict:
-    """A workspace like published ones: small variations, a third of them one-sided, empty bins, lumi fixed, five samples.
+    """A workspace like published ones: small variations, a third of them one-sided, empty bins, lumi fixed, five
+    samples.
 
     It has more than 300 parameters, with staterror or shapesys in every bin of every channel.
     """

@@ -1,7 +1,7 @@
 """Exercise 5's submit files, compared with HTCondor's bindings; with --system --run-htcondor, also in a real pool.
 
-The pool (tests/jobs/install_htcondor.sh) has neither Apptainer nor a GPU, so jobs run in the vanilla universe, on the CPU,
-with the interpreter of the tests. Everything else is as in the solution.
+The pool (tests/jobs/install_htcondor.sh) has neither Apptainer nor a GPU, so jobs run in the vanilla universe, on the
+CPU, with the interpreter of the tests. Everything else is as in the solution.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Exercise 5's jobs on a real Slurm: a controller and two nodes on this machine, each with a simulated GPU.
 
-tests/jobs/install_slurm.sh installs and starts it. Slurm's record of finished jobs (jobcomp/filetxt) tells how they ended.
-The jobs train on the CPU, with the interpreter of the tests.
+tests/jobs/install_slurm.sh installs and starts it. Slurm's record of finished jobs (jobcomp/filetxt) tells how they
+ended. The jobs train on the CPU, with the interpreter of the tests.
 """
 
 import json
@@ -219,7 +219,10 @@ def test_a_missing_gpu_is_reported_in_the_log(cluster):
 
 
 def test_a_cancelled_job_keeps_its_epoch_and_another_revision_refuses_it(cluster, tmp_path):
-    """A cancelled job is not requeued. After a change of the script, its run gives one message, and the job is not requeued."""
+    """A cancelled job is not requeued.
+
+    After a change of the script, its run gives one message, and the job is not requeued.
+    """
     run = tmp_path / "results" / "job"
     job = cluster.submit(EPOCHS="5000", RUN=str(run))
     checkpoint = tmp_path / "results" / "job.partial" / record.CHECKPOINT

@@ -157,7 +157,8 @@ def find_install(stages: list[Stage]) -> tuple[Stage, shellwords.PixiCall] | Non
 def load(path: Path, environment: str | None = None) -> list[Stage]:
     """The stages of a definition; environment: the value of the build argument that chooses the environment.
 
-    Raises WorkshopError as `read` does, and if the definition installs another environment and no argument changes that.
+    Raises WorkshopError as `read` does, and if the definition installs another environment and no argument changes
+    that.
     """
     install = find_install(stages := read(path))
     if environment is None or install is None or install[1].environment == environment:

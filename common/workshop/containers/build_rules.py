@@ -334,7 +334,8 @@ def _not_copied(install: Install, name: str) -> Problem:
 def _is_available(install: Install, *names: str) -> bool:
     """Whether one of the files exists when the step runs, or may exist.
 
-    It is copied by name, by pattern or in a folder; it is mounted; or a command may have created it, such as `git clone`.
+    It is copied by name, by pattern or in a folder; it is mounted; or a command such as `git clone` may have
+    created it.
     """
     image = install.image
     for step in [*_steps_before(install), install.step]:

@@ -95,7 +95,10 @@ def is_definition(file: Path) -> bool:
 
 
 def check_file(file: Path, environment: str | None) -> list[Finding]:
-    """The findings about one file, with `environment` as its build argument. Raises WorkshopError if it is not valid."""
+    """The findings about one file, with `environment` as its build argument.
+
+    Raises WorkshopError if it is not valid.
+    """
     workspace = images.nearest_manifest(file.parent)
     if environment is not None and workspace is not None and environment not in workspace.environments:
         known = ", ".join(workspace.environments)

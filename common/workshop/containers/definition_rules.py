@@ -49,7 +49,10 @@ class Install:
 
 
 def definition_findings(path: Path, environment: str | None = None) -> list[Finding]:
-    """The findings about a definition, with `environment` as its build argument. Raises WorkshopError as `load` does."""
+    """The findings about a definition, with `environment` as its build argument.
+
+    Raises WorkshopError as `load` does.
+    """
     stages = load(path, environment)
     findings = [*findings_of(stages, FORM_RULES), *findings_of(stages, STAGE_RULES)]
     if (call := find_install(stages)) is None:

@@ -98,8 +98,8 @@ class Step:
 class Stage:
     """A stage, evaluated with the build arguments. env, user, labels and the others are those at its end.
 
-    base: the image in FROM with variables replaced, or the name of the stage `parent`. unset: the variables in FROM that
-    have no value.
+    base: the image in FROM with variables replaced, or the name of the stage `parent`. unset: the variables in FROM
+    that have no value.
     """
 
     number: int

@@ -1,7 +1,7 @@
 """`workshop container-build` and `container-run`: build and run the image of exercise 5 with docker, podman or buildah.
 
-The three engines take nearly the same arguments. Two builds of one commit have the same digest (with docker, only if its
-builder rewrites the times of the files in the layers).
+The three engines take nearly the same arguments. Two builds of one commit have the same digest (with docker, only if
+its builder rewrites the times of the files in the layers).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The image that a Dockerfile builds from a Pixi workspace, derived without an engine: its install step, its copied files
-and its last stage. The rules in `build_rules`, `last_stage_rules` and `content_rules` check it."""
+"""The image that a Dockerfile builds from a Pixi workspace, derived without an engine: its install step, its copied
+files and its last stage. The rules in `build_rules`, `last_stage_rules` and `content_rules` check it."""
 
 from __future__ import annotations
 
@@ -151,7 +151,10 @@ class Image:
 
     @property
     def required_cuda(self) -> str | None:
-        """The CUDA version that the driver must support; None unless every Linux platform of the environment needs CUDA."""
+        """The CUDA version that the driver must support.
+
+        None unless every Linux platform of the environment needs CUDA.
+        """
         return required_cuda(self.linux_platforms)
 
     def final_platform(self) -> str | None:
@@ -193,7 +196,10 @@ def load_image(path: Path, environment: str | None = None) -> Image:
 
 
 def environment_argument(image: Image) -> str | None:
-    """The build argument that chooses the environment, as used in `pixi install --environment ...`; None without one."""
+    """The build argument that chooses the environment, as used in `pixi install --environment ...`.
+
+    None without one.
+    """
     if image.install is None:
         return None
     environment_word = image.install.call.environment_word

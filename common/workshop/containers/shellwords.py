@@ -36,8 +36,8 @@ class PixiCall:
     """One call of Pixi in a script.
 
     environment: its name (`default` if the call names none, or ALL_ENVIRONMENTS). environment_word: the same as it is
-    written, with variables; empty with --all. unset: the variables in that word that have no value. lock_mode: `locked`,
-    `frozen` or empty. folder: the working directory, absolute or relative to that of the script.
+    written, with variables; empty with --all. unset: the variables in that word that have no value. lock_mode:
+    `locked`, `frozen` or empty. folder: the working directory, absolute or relative to that of the script.
     """
 
     words: tuple[str, ...]

@@ -96,8 +96,8 @@ def read_text(path: Path, what: str) -> str:
 def read_batch(path: Path) -> BatchScript:
     """The options of a batch script: its #SBATCH lines above the first command.
 
-    Raises WorkshopError if the first line is not `#!...`, if sbatch does not know an option or its value is missing, if a
-    line looks like an option but is a comment for sbatch, or if an option is below the first command.
+    Raises WorkshopError if the first line is not `#!...`, if sbatch does not know an option or its value is missing, if
+    a line looks like an option but is a comment for sbatch, or if an option is below the first command.
     """
     text = read_text(path, "a batch script")
     lines = text.splitlines()

@@ -1,4 +1,6 @@
-"""Rules for HTCondor submit files (5.9), in order. Each rule relies on those above it, so a check stops at the first problem.
+"""Rules for HTCondor submit files (5.9), in order.
+
+Each rule relies on those above it, so a check stops at the first problem.
 
 SUBMIT_RULES read the file; SCRIPT_RULES rehearse its script.
 """

@@ -1,8 +1,8 @@
 """Rehearse a job script without a cluster: bash runs it, with stand-ins for Slurm, containers and the training.
 
 A script is judged by the commands that it calls and by its exit code, so it may be written in any way. Each stand-in
-records its call. The stand-in for the training succeeds, fails, or waits for a signal and then ends with exit code 85, as
-the real training does.
+records its call. The stand-in for the training succeeds, fails, or waits for a signal and then ends with exit code 85,
+as the real training does.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ def rehearse(
 ) -> Rehearsal:
     """Run a script as the batch system would: in the clone's root, from a copy that is in another folder.
 
-    outcome: how the training ends: success; failure (a message and exit code 1); stopped (by `signal`, with exit code 85);
-    stopped-failure (by `signal`, with a message and exit code 1). The script receives the signal once the training runs;
-    with signal_training, the training itself receives it, as Slurm does for job steps.
+    outcome: how the training ends: success; failure (a message and exit code 1); stopped (by `signal`, with exit code
+    85); stopped-failure (by `signal`, with a message and exit code 1). The script receives the signal once the training
+    runs; with signal_training, the training itself receives it, as Slurm does for job steps.
     """
     (stage / "stand-ins" / "calls").write_text("")
     copy = stage / "slurm_script"

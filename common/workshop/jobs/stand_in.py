@@ -3,7 +3,8 @@
     stand_in.py NAME WORD...    does what the command NAME WORD... would do, as far as a rehearsal needs it
 
 Each call adds a line of JSON to the file `calls` in the folder REHEARSAL. The training ends as REHEARSAL_OUTCOME names:
-success (exit code 0) or failure (1) at once; stopped (85) or stopped-failure (1) as soon as it receives SIGTERM or SIGUSR1.
+success (exit code 0) or failure (1) at once; stopped (85) or stopped-failure (1) as soon as it receives SIGTERM or
+SIGUSR1.
 """
 
 import json

@@ -54,8 +54,8 @@ def fit_all(
 ) -> None:
     """Fit the named hypotheses in chunks, and call `report` with the entries of each chunk.
 
-    `executor_for(scans, n)` returns a new `concurrent.futures` executor for n chunks, or None to fit in this process. If
-    a worker process is killed, a new executor gets the unfinished chunks. Raises WorkshopError after ATTEMPTS.
+    `executor_for(scans, n)` returns a new `concurrent.futures` executor for n chunks, or None to fit in this process.
+    If a worker process is killed, a new executor gets the unfinished chunks. Raises WorkshopError after ATTEMPTS.
     """
     names = set(names)
     chunks: list[Chunk] = []
@@ -93,7 +93,10 @@ def fit_all(
 
 
 def read_journal(path: Path) -> dict[str, Entry]:
-    """The entries of an interrupted scan by name. Lines that cannot be read, such as a truncated last one, are ignored."""
+    """The entries of an interrupted scan by name.
+
+    Lines that cannot be read, such as a truncated last one, are ignored.
+    """
     entries: dict[str, Entry] = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
