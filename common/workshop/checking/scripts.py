@@ -175,7 +175,7 @@ def _wait_for(
     while (code := process.poll()) is None and bytes_left[0] >= 0 and time.monotonic() < deadline:
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
-    if code is None:
+    if code is None or bytes_left[0] < 0:  # or it ended since nobody read what else it printed
         timeouts.kill_group(process.pid)
         if bytes_left[0] < 0:
             raise WorkshopError(

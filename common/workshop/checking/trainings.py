@@ -68,9 +68,9 @@ def action_on_simulated_gpu(workspace: Workspace, folder: Path, requested: str, 
         "train.py", *QUICK, "--output", str(folder), "--device", requested, patches=[gpu], WORKSHOP_DEVICE=""
     )
     if run.returncode == 0:
-        return f"train on {read_record(folder)['device'].get('type')}"
+        return f"trains on {read_record(folder)['device'].get('type')}"
     broken = "Traceback" in run.stderr and "AssertionError" not in run.stderr
-    return f"break: {failure_reason(run)}" if broken else "stop"
+    return f"breaks: {failure_reason(run)}" if broken else "stops"
 
 
 def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[Patch] = ()) -> Result:
@@ -100,10 +100,7 @@ def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[
         if run.returncode != 0:
             again = shell.script(workspace.folder / "train.py", *words)
             return fail(
-                looked_at="train.py --data digits",
-                expected="a run that ends well",
-                found=failure_reason(run),
-                next_step=again,
+                looked_at="train.py --data digits", expected="exit code 0", found=failure_reason(run), next_step=again
             )
         found[name] = output_sha256(read_record(folder), "weights.safetensors")
         if missing := problem_with_weights(folder, found[name]):
@@ -120,17 +117,17 @@ def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[
         return fail(
             looked_at="weights.safetensors of two runs, the second with another test set",
             expected="the same bytes",
-            found="other weights: the test images take part in the training",
-            next_step="train on images and labels alone; test_images and test_labels are for the accuracy",
+            found="different weights: the script also trains on the test images",
+            next_step="train only on images and labels; test_images and test_labels are for the accuracy",
         )
     if found["first"] == found["other"]:
         return fail(
             looked_at="weights of --seed 1 and --seed 2",
-            expected="different ones",
-            found="the same",
-            next_step="seed with run.seed: the starter has a constant there",
+            expected="different weights",
+            found="the same weights",
+            next_step="seed with run.seed, not with a constant",
         )
-    return ok(f"two runs with one seed write the same weights ({found['first'][:12]}), another seed others")
+    return ok(f"two runs with the same seed write the same weights ({found['first'][:12]}); another seed gives others")
 
 
 def problem_with_weights(folder: Path, sha256: str) -> Result | None:
@@ -142,7 +139,7 @@ def problem_with_weights(folder: Path, sha256: str) -> Result | None:
         if (found := sha256_of(path)) != sha256:
             return fail(
                 looked_at="weights.safetensors",
-                expected=f"sha256 {sha256[:12]}, as run.json says",
+                expected=f"sha256 {sha256[:12]}, as in run.json",
                 found=found[:12],
                 next_step=advice,
             )
@@ -172,10 +169,10 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = "no run.json" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
         raise WorkshopError(
-            looked_at="what the script left in the folder named by --output",
+            looked_at="the files that the script wrote in the folder --output",
             expected="a finished run with its run.json",
             found=reason,
-            next_step="keep the last line, runs.main(...), and run.finish(...): they write the run",
+            next_step="keep run.finish(...) and the last line, runs.main(...): they write the run",
         ) from error
 
 
@@ -186,5 +183,8 @@ def output_sha256(record: dict[str, Any], name: str) -> str:
             return output["sha256"]
     listed = ", ".join(str(output.get("path")) for output in record["outputs"]) or "none"
     raise WorkshopError(
-        looked_at="the outputs in run.json", expected=name, found=listed, next_step=f"have the script write {name}"
+        looked_at="the outputs in run.json",
+        expected=name,
+        found=listed,
+        next_step=f"change the script so that it writes {name}",
     )
