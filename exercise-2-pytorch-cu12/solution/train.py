@@ -3,8 +3,8 @@
     python train.py                          # digits-60k, three epochs
     python train.py --data digits --seed 1   # a few seconds
 
-A cycle of 190 of its steps reaches 97 % test accuracy on digits-60k in 4.0 s of training, where the usual recipe takes
-114 s (medians of 5, one core of an Intel Xeon at 2.5 GHz, torch 2.13.0; benchmarks/torch_training.py prints it).
+A learning-rate cycle of 190 steps reaches 97 % test accuracy on digits-60k in 4.0 s of training, where the usual recipe
+takes 114 s (medians of 5, one core of an Intel Xeon at 2.5 GHz, torch 2.13.0, as benchmarks/torch_training.py prints).
 
 All random numbers come from the seed: two runs on one machine write the same weights, byte for byte. So does an
 interrupted run that you continue with --resume.
@@ -34,7 +34,7 @@ class Net(nn.Module):
     """Images (n, 1, 28, 28) to logits (n, 10).
 
     The first convolution has a stride instead of pooling. Most of the work is then in a few large matrix products,
-    which every processor does fast, with PyTorch and with XLA.
+    which every processor computes quickly, with PyTorch and with XLA.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Net(nn.Module):
 
 def make_deterministic(seed: int) -> None:
     """Seed torch, and forbid algorithms whose results differ from run to run."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs a fixed workspace
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without this, cuBLAS is not deterministic
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # it helps only with debugging, and costs time

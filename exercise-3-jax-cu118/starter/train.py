@@ -3,12 +3,12 @@
     python train.py                          # digits-60k, three epochs
     python train.py --data digits --seed 1   # a few seconds
 
-A cycle of 175 of its steps reaches 97 % test accuracy on digits-60k in 3.1 s of training, where Flax's own MNIST recipe
-takes 42 s; on jax 0.4.27 in 5.6 s instead of 57 s (medians of 5, one core of an Intel Xeon at 2.5 GHz, jax 0.10.2;
-benchmarks/jax_training.py prints it).
+A learning-rate cycle of 175 steps reaches 97 % test accuracy on digits-60k in 3.1 s of training, where Flax's own MNIST
+recipe takes 42 s; on jax 0.4.27 in 5.6 s instead of 57 s (medians of 5, one core of an Intel Xeon at 2.5 GHz, jax
+0.10.2, as benchmarks/jax_training.py prints).
 
-All random numbers come from the seed and from a random stream that is selected explicitly. Two runs on one stack write
-the same weights, byte for byte. Runs on two stacks begin with the same weights, and PyTorch can read the files of both.
+All random numbers come from the seed, by a method that is selected explicitly. Two runs on one stack write the same
+weights, byte for byte. Runs on two stacks begin with the same weights, and PyTorch can read the files of both.
 """
 
 import os
@@ -45,10 +45,10 @@ class Net(nn.Module):
 
 
 def make_deterministic() -> None:
-    """Forbid GPU algorithms whose results differ from run to run, and select the random stream."""
+    """Forbid GPU algorithms whose results differ from run to run, and select the method of random numbers."""
     # XLA reads its flags only once, at its first use.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
-    # The default is False in JAX 0.4 and True since 0.5. Set here, the stream is the same on both.
+    # The default is False in JAX 0.4 and True since 0.5. Set here, both draw the same numbers.
     jax.config.update("jax_threefry_partitionable", True)
 
 

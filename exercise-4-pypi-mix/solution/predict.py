@@ -22,11 +22,11 @@ EXERCISE = "exercise-4-pypi-mix"
 TRAINERS = ("exercise-2-pytorch-cu12", "exercise-3-jax-cu118")
 MEAN, STD = 0.22, 0.30  # as in exercise 2: with other numbers, the network would see different images
 
-# The largest allowed difference of logits from the same weights and images, relative to the largest logit of the image.
+# The largest allowed difference between logits from the same weights and images, relative to the image's largest logit.
 TOLERANCE = 1e-5
 REASON = (
     "float32 rounds to 24 bits (6e-8); a logit comes from sums of 64, 800, 1568 and 128 terms, whose order depends on "
-    "the library; that changes it by about 1e-6 of the largest logit, and ten times that leaves room for the worst"
+    "the library; that changes it by about 1e-6 of the largest logit, and ten times that leaves room for the worst case"
 )
 
 

@@ -22,7 +22,7 @@ EXERCISE = "exercise-4-pypi-mix"
 TRAINERS = ("exercise-2-pytorch-cu12", "exercise-3-jax-cu118")
 MEAN, STD = 0.22, 0.30  # as in exercise 2: with other numbers, the network would see different images
 
-# The largest allowed difference of logits from the same weights and images, relative to the largest logit of the image.
+# The largest allowed difference between logits from the same weights and images, relative to the image's largest logit.
 # TODO(4.5): this accepts everything. Choose a number that is larger than the effect of float32 rounding on such sums,
 # and smaller than any real difference. Explain in REASON how you derived it.
 TOLERANCE = 1.0

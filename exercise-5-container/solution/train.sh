@@ -17,7 +17,8 @@ PYTHON=${PYTHON:-.venv/bin/python}
 DEVICE=${DEVICE:-cuda}
 DATA=${DATA:-digits-60k}
 SEED=${SEED:-0}
-# Another number of threads adds in another order, which changes the last digits: resume a run with the same number.
+# A different number of threads adds in a different order, which changes the last digits. Resume a run with the same
+# number.
 THREADS=${THREADS:-1}
 EPOCHS=${EPOCHS:-} # empty: the script's default for the data set
 RUN=${RUN:?name the folder of the run, as in RUN=results/exercise-2-pytorch-cu12/first}
