@@ -1,7 +1,7 @@
 """The command `workshop`: a table of commands, each with its arguments and the function that does the work.
 
-Exit codes: 0 yes, 1 no (or a problem that the message explains), 130 interrupted, 85 from a training in a container
-that was told to stop. A function is imported when its command runs, so that `workshop --help` answers at once.
+Exit codes: 0 yes, 1 no (or a problem that the message explains), 130 after Ctrl-C, 85 after a signal that stopped a
+training in a container. A function is imported when its command runs, so that `workshop --help` is fast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from workshop.errors import Parser, WorkshopError, errors_as_messages
 
 
 def path_from_caller(path: str) -> str:
-    """The path as the person meant it: Pixi runs a task in the workspace's root, whatever folder it was called from."""
+    """The path relative to the folder in which you called Pixi, which runs a task in the workspace's root."""
     called_from, root = os.environ.get("INIT_CWD"), os.environ.get("PIXI_PROJECT_ROOT")
     if path not in ("", ".") and called_from and root and os.path.realpath(root) == os.getcwd():
         return os.path.join(called_from, path)
@@ -25,13 +25,13 @@ def path_from_caller(path: str) -> str:
 
 
 def exercise_number(word: str) -> int:
-    """The number of an exercise from `2`, or from the name of its folder, which the shell completes."""
+    """The number of an exercise, from `2` or from the name of its folder (which the shell can complete)."""
     if found := re.fullmatch(r"(?:\./)?(?:exercise-)?(\d{1,4})(?:-[^/]*)?/?", word):
         return int(found[1])
     digits = re.match(r"\d+", word)
     raise WorkshopError(
         looked_at="the number of the exercise",
-        expected="a number, as in 2",
+        expected="a number, such as 2",
         found=repr(word),
         next_step=f"workshop check {digits[0] if digits else 2}",
     )
@@ -41,26 +41,26 @@ Argument = tuple[tuple[str, ...], dict[str, Any]]  # what argparse's `add_argume
 
 
 def argument(*names: str, **settings: Any) -> Argument:
-    """An argument of a command. Its `dest`, by default its first long name, is a parameter of the command's function."""
+    """An argument of a command, passed to its function as the parameter `dest` (default: its first long name)."""
     return names, settings
 
 
 def flag(name: str, help: str, **settings: Any) -> Argument:
-    """An option without a value: False where it is not given."""
+    """An option without a value; False by default."""
     return (name,), {"action": "store_true", "help": help, **settings}
 
 
 def path(*names: str, metavar: str, help: str, **settings: Any) -> Argument:
-    """An argument that names a PATH, a FILE or a DIR."""
+    """An argument whose value is a PATH, a FILE or a DIR."""
     return names, {"type": path_from_caller, "metavar": metavar, "help": help, **settings}
 
 
 class Command(NamedTuple):
     """A command of `workshop`.
 
-    function: `module:name`. It gets the arguments by keyword and returns the exit code.
-    passthrough: the parameter for all words that are not the command's own but meant for the program that it calls.
-    own_options_first: whether the command's own words end at the first other word. Otherwise own options may follow it.
+    function: `module:name`. It receives the arguments as keywords and returns the exit code.
+    passthrough: the parameter for all arguments that belong to the program that the command calls.
+    own_options_first: whether the command's own arguments must come before those of the other program.
     """
 
     help: str
@@ -71,19 +71,25 @@ class Command(NamedTuple):
 
 
 NUMBER = argument("number", type=exercise_number, metavar="N", help="number of the exercise")
-JSON = flag("--json", "print the same for machines", dest="as_json")
+JSON = flag("--json", "print the result as JSON", dest="as_json")
 WORKSPACE = path(
-    "path", nargs="?", default=".", metavar="PATH", help="a folder, pixi.toml or pyproject.toml (default: here)"
+    "path",
+    nargs="?",
+    default=".",
+    metavar="PATH",
+    help="a folder, pixi.toml or pyproject.toml (default: the current folder)",
 )
 RECORD = path("run", metavar="PATH", help="the folder of a run, or a zip that `workshop pack` made")
 ENVIRONMENT = argument("environment", nargs="?", default="cpu", metavar="ENVIRONMENT", help="cpu (default) or cuda12")
 TAG = argument("--tag", metavar="TAG", help="name of the image (default reproducible-ml:ENVIRONMENT)")
 ENGINE = argument(
-    "--engine", dest="engine_name", choices=("docker", "podman", "buildah"), help="default: the first that answers"
+    "--engine", dest="engine_name", choices=("docker", "podman", "buildah"), help="default: the first one that works"
 )
 DOCKERFILE = path("--file", metavar="FILE", help="the Dockerfile (default: exercise 5's solution)")
-# The options of slurm-train and htcondor-train have other names than those of sbatch and condor_submit.
-SEED = argument("--seed", type=int, metavar="N", help="seed of the weights and of the order (default 0)")
+# slurm-train and htcondor-train must not use option names of sbatch and condor_submit.
+SEED = argument(
+    "--seed", type=int, metavar="N", help="seed of the initial weights and of the order of the images (default 0)"
+)
 RUN = path("--run", metavar="DIR", help="the folder of the run (default: named after the job)")
 VERSION = argument(
     "--version", choices=("starter", "solution"), default="solution", help="which job files (default solution)"
@@ -91,9 +97,9 @@ VERSION = argument(
 
 COMMANDS = {
     "doctor": Command(
-        "is this machine ready for the tutorial? Prints a report to paste into an e-mail",
+        "is this machine ready for the tutorial? Prints a report that you can paste into an e-mail",
         "workshop.doctor:main",
-        (flag("--offline", "ask no server"), JSON),
+        (flag("--offline", "contact no server"), JSON),
     ),
     "check": Command(
         "check your starter of an exercise: workshop check 2",
@@ -101,7 +107,7 @@ COMMANDS = {
         (
             NUMBER,
             path("path", nargs="?", metavar="PATH", help="a workspace of your own (default: the starter)"),
-            flag("--all", "go on after the first failure", dest="go_on"),
+            flag("--all", "continue after the first failure", dest="go_on"),
             argument("--hint", dest="hints", type=int, choices=(1, 2, 3), default=1, help="how many hints (default 1)"),
             JSON,
         ),
@@ -125,22 +131,22 @@ COMMANDS = {
         "check an exercise again after every save, until Ctrl-C", "workshop.checking.watch:main", (NUMBER,)
     ),
     "reset": Command(
-        "put a starter back as it was shipped, after making a copy of yours",
+        "restore a starter as it was shipped, after making a copy of yours",
         "workshop.checking.starter:reset",
-        (NUMBER, flag("--yes", "do not ask")),
+        (NUMBER, flag("--yes", "do not ask for confirmation")),
     ),
     "diff": Command(
         "compare your starter with the solution, once all checks pass",
         "workshop.checking.starter:diff",
-        (NUMBER, flag("--spoil", "before that, too")),
+        (NUMBER, flag("--spoil", "even if some checks do not pass yet")),
     ),
     "check-all": Command(
-        "for instructors: every solution passes, every starter fails where it should",
+        "for instructors: test that every solution passes and every starter fails where it should",
         "workshop.checking.check_all:main",
-        (argument("--exercise", dest="only", type=exercise_number, metavar="N", help="only this one"), JSON),
+        (argument("--exercise", dest="only", type=exercise_number, metavar="N", help="check only this exercise"), JSON),
     ),
     "lock-check": Command(
-        "does pixi.lock still satisfy the manifest? Needs no Pixi and no network",
+        "does pixi.lock still satisfy the manifest? Needs neither Pixi nor a network",
         "workshop.workspaces:lock_check",
         (WORKSPACE, JSON),
     ),
@@ -154,7 +160,10 @@ COMMANDS = {
         "workshop.containers.check:main",
         (
             path(
-                "path", nargs="?", metavar="PATH", help="a file or a folder (default: here, else exercise 5's starter)"
+                "path",
+                nargs="?",
+                metavar="PATH",
+                help="a file or a folder (default: the current folder, else exercise 5's starter)",
             ),
             argument("--environment", metavar="NAME", help="value of the build argument (default: the file's own)"),
             JSON,
@@ -174,7 +183,7 @@ COMMANDS = {
                 action="append",
                 default=[],
                 metavar="NAME=VALUE",
-                help="a further build argument",
+                help="another build argument",
             ),
         ),
     ),
@@ -191,7 +200,7 @@ COMMANDS = {
         own_options_first=True,
     ),
     "container-test": Command(
-        "try the image: user, content, health, a training without network",
+        "test the image: user, content, health check, a training without network",
         "workshop.containers.image_checks:main",
         (ENVIRONMENT, TAG, ENGINE, DOCKERFILE),
     ),
@@ -212,17 +221,17 @@ COMMANDS = {
         (RECORD, path("--output", metavar="FILE", help="the zip (default: named after the run, here)")),
     ),
     "lock-slice": Command(
-        "write the lock of an exercise, cut out of the root's",
+        "write the lock of an exercise as a slice of the root's lock",
         "workshop.workspaces:slice_lock",
         (path("folder", metavar="DIR", help="the folder of the exercise's manifest"),),
     ),
     "scan": Command(
-        "exercise 1: CLs of every hypothesis of a pyhf workspace; workshop scan --help lists its options",
+        "exercise 1: compute CLs for every hypothesis of a pyhf workspace; see workshop scan --help",
         "workshop.scan.command:main",
-        passthrough="argv",  # the command reads its options itself, since that takes NumPy
+        passthrough="argv",  # the command parses its own options, since that needs NumPy
     ),
     "slurm-train": Command(
-        "exercise 5: train as a job of Slurm; options of sbatch may follow",
+        "exercise 5: train as a Slurm job; options of sbatch may follow",
         "workshop.jobs.submit:slurm_train",
         (
             argument(
@@ -230,21 +239,21 @@ COMMANDS = {
                 nargs="?",
                 choices=("image", "packed", "python"),
                 default="image",
-                help="what the job trains in: an image (default), what pixi-pack has packed, or an interpreter",
+                help="where the job trains: an image (default), an environment packed by pixi-pack, or any Python",
             ),
-            flag("--seeds", "array.sbatch: a task for each seed"),
+            flag("--seeds", "submit array.sbatch, with one task for each seed"),
             argument("--data", choices=("digits", "digits-60k", "mnist", "fashion-mnist"), help="data set"),
             argument("--epochs", type=int, metavar="N", help="passes over the training images"),
             argument("--device", choices=("auto", "cpu", "cuda"), help="default cuda: the job needs a GPU"),
             SEED,
             RUN,
             VERSION,
-            flag("--json", "print the job and its log for machines", dest="as_json"),
+            flag("--json", "print the job and its log as JSON", dest="as_json"),
         ),
         passthrough="sbatch_options",
     ),
     "htcondor-train": Command(
-        "exercise 5: train as a job of HTCondor; arguments of condor_submit may follow",
+        "exercise 5: train as an HTCondor job; arguments of condor_submit may follow",
         "workshop.jobs.submit:htcondor_train",
         (SEED, RUN, VERSION),
         passthrough="condor_options",
@@ -258,7 +267,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code; problems are messages on stderr, never tracebacks."""
+    """Run one command and return its exit code. Problems are printed to stderr as messages, not as tracebacks."""
     with errors_as_messages():
         words = sys.argv[1:] if argv is None else argv
         workshop, parsers = build_parsers()
@@ -277,11 +286,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build_parsers() -> tuple[Parser, dict[str, Parser]]:
-    """The parser of `workshop`, for its help and its completion, and the parser of each command."""
+    """The parser of `workshop`, used for its help and for shell completion, and the parser of each command."""
     workshop = Parser(prog="workshop", description="Reproducible machine-learning environments: run, check, prove.")
     workshop.add_argument("--version", action="version", version=f"workshop {__version__}")
     commands = workshop.add_subparsers(metavar="COMMAND", required=True)
-    workshop.arguments.append(commands)  # its choices are the commands, for a mistyped one
+    workshop.arguments.append(commands)  # its choices are the commands, to correct a mistyped one
     parsers = {}
     for name, command in COMMANDS.items():
         parsers[name] = commands.add_parser(
@@ -290,7 +299,7 @@ def build_parsers() -> tuple[Parser, dict[str, Parser]]:
             description=command.help,
             allow_abbrev=not command.passthrough,
             add_help=bool(command.arguments)
-            or not command.passthrough,  # a command without its own passes --help on too
+            or not command.passthrough,  # a command without arguments passes --help on as well
         )
         for names, settings in command.arguments:
             parsers[name].add_argument(*names, **settings)
@@ -298,10 +307,10 @@ def build_parsers() -> tuple[Parser, dict[str, Parser]]:
 
 
 def split_words(parser: Parser, words: list[str], own_options_first: bool) -> tuple[list[str], list[str]]:
-    """The words of a command and those to pass on to the program that it calls, which are all after `--`.
+    """Split arguments into those of the command and those of the program that it calls (everything after `--`).
 
-    `--` may be missing, since Pixi takes it away. argparse would take words out of the middle of those to pass on, such
-    as `digits` in `container-run --data digits`, for the command's environment.
+    `--` may be missing, since Pixi removes it. argparse alone would take `digits` in `container-run --data digits` for
+    the command's environment.
     """
     has_value = {name: action.nargs != 0 for action in parser.arguments for name in action.option_strings}
     positionals = sum(not action.option_strings for action in parser.arguments)
@@ -314,7 +323,7 @@ def split_words(parser: Parser, words: list[str], own_options_first: bool) -> tu
             if has_value[option] and not has_sign and rest:
                 own.append(rest.pop(0))
         elif positionals and not word.startswith("-") and (not others or "=" in others[-1]):
-            own.append(word)  # not the value of an option of the other program
+            own.append(word)  # not the value of the other program's option
             positionals -= 1
         else:
             others.append(word)
@@ -324,7 +333,7 @@ def split_words(parser: Parser, words: list[str], own_options_first: bool) -> tu
 
 
 def print_completion(shell: str) -> int:
-    """Print what makes a shell complete `workshop`; 0."""
+    """Print the shell code that completes `workshop`; returns 0."""
     import shtab
 
     workshop, parsers = build_parsers()
@@ -332,6 +341,6 @@ def print_completion(shell: str) -> int:
     for parser in parsers.values():
         for action in parser.arguments:
             if action.metavar in kinds:
-                action.complete = kinds[action.metavar]  # type: ignore  # where shtab looks for it
+                action.complete = kinds[action.metavar]  # type: ignore  # shtab reads this attribute
     print(shtab.complete(workshop, shell=shell))
     return 0

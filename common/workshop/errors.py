@@ -1,4 +1,4 @@
-"""The one kind of message that a person sees: four lines, and nothing of Python's."""
+"""Messages for people: each has four lines, and no traceback."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from workshop.support.text import closest_match
 
 
 class WorkshopError(Exception):
-    """A problem that the person at the keyboard can fix.
+    """A problem that the user can fix.
 
-    Every message has the same four parts, so that a beginner learns to read them once: what was looked at, what was
-    expected there, what was found, and the next command to type.
+    Every message has the same four parts: what was looked at, what was expected there, what was found, and the next
+    command to type.
     """
 
     def __init__(self, *, looked_at: object, expected: str, found: str, next_step: str) -> None:
@@ -33,12 +33,12 @@ class WorkshopError(Exception):
         super().__init__(message_of(self))
 
     def __reduce__(self):
-        # An error that is raised in a worker process has to survive the way back.
+        # Makes the error picklable, for worker processes.
         return partial(type(self), **self.__dict__), ()
 
 
 class FourParts(Protocol):
-    """What a message for people has: WorkshopError, and the errors of the libraries beside this package."""
+    """The parts of a message for people. WorkshopError has them, and so do the errors of the libraries in common/."""
 
     @property
     def looked_at(self) -> str: ...
@@ -51,12 +51,12 @@ class FourParts(Protocol):
 
 
 def has_four_parts(error: object) -> TypeGuard[FourParts]:
-    """Whether an error is a message for people."""
+    """Whether an error has the four parts of a message for people."""
     return all(hasattr(error, part) for part in ("looked_at", "expected", "found", "next_step"))
 
 
 def message_of(error: FourParts) -> str:
-    """The four parts of an error, one a line."""
+    """The four parts of an error, one on each line."""
     return (
         f"looked at: {error.looked_at}\n"
         f"expected:  {error.expected}\n"
@@ -66,9 +66,9 @@ def message_of(error: FourParts) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with its complaints as a message of four parts; a positional argument may follow the options.
+    """argparse with messages of four parts. Positional arguments may follow options.
 
-    prog: the command that is parsed; a script leaves it out. Options of other programs must not be among the words.
+    prog: name of the command; None for a script. Options of other programs must be removed before parsing.
     """
 
     def __init__(self, prog: str | None = None, **settings: Any) -> None:
@@ -78,17 +78,17 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, **settings)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        """As argparse has it; the argument is also kept in `arguments`."""
+        """As in argparse; also keeps the argument in `arguments`."""
         self.arguments.append(super().add_argument(*names, **settings))
         return self.arguments[-1]
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """As argparse has it, for `check 2 --all PATH` too. Raises WorkshopError where the words make no sense."""
+        """As in argparse, but also accepts `check 2 --all PATH`. Raises WorkshopError for invalid arguments."""
         self.words = sys.argv[1:] if args is None else list(args)
         return self.parse_intermixed_args(self.words, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Raise a WorkshopError, whose next step is the same command with the mistyped word put right, or the help."""
+        """Raise a WorkshopError. Its next step is the command with the mistyped word corrected, or the help."""
         words = self._corrected() or ["--help"]
         script = shell.script(Path(sys.argv[0]).resolve(), *words)
         raise WorkshopError(
@@ -99,7 +99,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def _corrected(self) -> list[str] | None:
-        """The words with the first one that is nearly an option or a choice put right; None where there is none."""
+        """The arguments with the first mistyped option or choice corrected; None if there is none."""
         options = [name for argument in self.arguments for name in argument.option_strings]
         choices = [choice for argument in self.arguments for choice in argument.choices or ()]
         for index, word in enumerate(self.words):
@@ -112,9 +112,9 @@ class Parser(argparse.ArgumentParser):
 
 @contextmanager
 def errors_as_messages() -> Iterator[None]:
-    """Turn the problems of a command into one message on stderr and an exit code: 1, or 130 for Ctrl-C.
+    """Turn the errors of a command into one message on stderr and an exit code: 1, or 130 for Ctrl-C.
 
-    Errors that are not foreseen here keep their traceback: they are our bugs, and a bug should be easy to report.
+    Unexpected errors keep their traceback: they are bugs of ours, and a traceback makes them easy to report.
     """
     try:
         yield
@@ -123,7 +123,7 @@ def errors_as_messages() -> Iterator[None]:
             print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of the pipe (`| head`) went away; a closed stderr keeps Python from complaining at exit.
+        # The reader of the pipe (such as `head`) has ended. With stderr closed, Python prints no error at exit.
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
@@ -135,12 +135,12 @@ def errors_as_messages() -> Iterator[None]:
 
 
 def _as_message(error: Exception) -> WorkshopError | None:
-    """The message for an error of Python, of the system or of a full GPU; None for any other."""
+    """The message for a missing module, a system error or a full GPU; None for any other error."""
     if isinstance(error, ModuleNotFoundError):
         return _missing_module(error)
     if isinstance(error, OSError):
         return _system_error(error)
-    # By name, since neither torch nor jax is imported for those who do not use it.
+    # Compared by name, so that neither torch nor jax needs to be imported here.
     kind = type(error).__name__
     if kind == "OutOfMemoryError":
         return _full_gpu_error(error, of_jax=False)
@@ -150,22 +150,22 @@ def _as_message(error: Exception) -> WorkshopError | None:
 
 
 def _is_first_process() -> bool:
-    """Whether this process speaks for the others that torchrun started on this machine."""
+    """Whether this is the first process of torchrun on this machine: only that one prints messages."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _print_once(error: FourParts) -> None:
-    """Print the message; the other processes of torchrun, which mostly found the same, print one line each."""
+    """Print the message. Other processes of torchrun, which usually have the same problem, print one line each."""
     if _is_first_process():
         print(message_of(error), file=sys.stderr)
     else:
-        # torchrun ends all processes when one has ended: give the first one the time to print it in full.
+        # torchrun ends all processes as soon as one has ended: give the first one time to print its message.
         time.sleep(2)
         print(f"process {os.environ.get('RANK', '')} stops: {error.looked_at}: {error.found}", file=sys.stderr)
 
 
 def reports_full_gpu(report: str) -> bool:
-    """Whether JAX reports that a GPU has no memory left; its libraries each have words of their own for it."""
+    """Whether JAX reports that a GPU has no memory left. Each of its libraries has its own words for this."""
     words = (
         "RESOURCE_EXHAUSTED",
         "OUT_OF_MEMORY",
@@ -180,15 +180,15 @@ def reports_full_gpu(report: str) -> bool:
 
 
 def _full_gpu_error(error: Exception, of_jax: bool) -> WorkshopError:
-    advice = "`nvidia-smi` shows who uses it; wait, choose another one with CUDA_VISIBLE_DEVICES, or --device cpu"
+    advice = "`nvidia-smi` shows which processes use it; wait, choose another GPU with CUDA_VISIBLE_DEVICES, or use --device cpu"
     if of_jax:
         advice = (
-            "where two processes share a GPU, set XLA_PYTHON_CLIENT_PREALLOCATE=false for both (or a share for each, "
-            "XLA_PYTHON_CLIENT_MEM_FRACTION=.4); `nvidia-smi` shows who uses it"
+            "if two processes share the GPU, set XLA_PYTHON_CLIENT_PREALLOCATE=false for both (or give each a share with "
+            "XLA_PYTHON_CLIENT_MEM_FRACTION=.4); `nvidia-smi` shows which processes use it"
         )
     return WorkshopError(
-        looked_at="the memory of the GPU" + (", of which JAX takes three quarters when it starts" if of_jax else ""),
-        expected="room for data set, weights and one batch",
+        looked_at="the memory of the GPU" + (", three quarters of which JAX reserves when it starts" if of_jax else ""),
+        expected="enough for the data set, the weights and one batch",
         found=(str(error) or "out of memory").splitlines()[0][:200],
         next_step=advice,
     )

@@ -1,4 +1,4 @@
-"""The exercises of this checkout: where they are, what their `exercise.toml` says, and the checks in their `checks.py`."""
+"""The exercises of this checkout: folders, settings from `exercise.toml`, and checks from `checks.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workshop.errors import WorkshopError
 
 
 def load_module(path: Path, name: str | None = None) -> ModuleType:
-    """The Python file at `path` as a module, whatever folder it lies in."""
+    """Load the Python file at `path` as a module. It need not be on sys.path."""
     spec = importlib.util.spec_from_file_location(name or path.stem, path)
     if spec is None or spec.loader is None:
         raise WorkshopError(
@@ -28,7 +28,7 @@ def load_module(path: Path, name: str | None = None) -> ModuleType:
 
 @dataclass(frozen=True)
 class Exercise:
-    """An exercise as its exercise.toml tells it."""
+    """An exercise. settings: the content of its exercise.toml."""
 
     number: int
     folder: Path
@@ -41,11 +41,11 @@ class Exercise:
 
 
 def find_all(root: Path) -> list[Exercise]:
-    """The exercises that are there, by number."""
+    """All exercises, in the order of their numbers."""
     exercises = []
     for path in sorted(root.glob("exercise-[0-9]*/exercise.toml")):
         if not (name := re.fullmatch(r"exercise-(\d+)-.+", path.parent.name)):
-            continue  # exercise-2b, exercise-2.orig: a copy that somebody keeps
+            continue  # exercise-2b, exercise-2.orig: someone's copy
         number = int(name[1])
         if twin := next((other for other in exercises if other.number == number), None):
             advice = f"rename the copy so that it does not begin with exercise-{number}-"
@@ -69,7 +69,7 @@ def find_all(root: Path) -> list[Exercise]:
 
 
 def find(number: int) -> Exercise:
-    """Exercise `number`. Raises WorkshopError, with those that there are and the nearest of them, for another one."""
+    """Exercise `number`. Raises WorkshopError, which lists the existing exercises, for any other number."""
     exercises = {exercise.number: exercise for exercise in find_all(root_folder())}
     if number not in exercises:
         nearest = min(exercises, key=lambda other: abs(other - number))
@@ -83,7 +83,7 @@ def find(number: int) -> Exercise:
 
 
 def root_folder() -> Path:
-    """The root of the workshop: around the current folder, else around this file."""
+    """The root of the workshop that contains the current folder, otherwise of the one that contains this file."""
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
         if any(folder.glob("exercise-[0-9]*/exercise.toml")):
             return folder
@@ -91,5 +91,5 @@ def root_folder() -> Path:
         looked_at=Path.cwd(),
         expected="the workshop's folders exercise-1-... to exercise-5-...",
         found="none",
-        next_step="cd to the clone",
+        next_step="cd to your clone of the workshop",
     )

@@ -1,4 +1,4 @@
-"""Commands as a person in this folder would type them, since the advice in messages must work when pasted; and git."""
+"""Commands to type in the current folder (the advice in messages must work when pasted), and calls of git."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WINDOWS = os.name == "nt"
 
 
 def relative(path: Path) -> str:
-    """The path as it is seen from this folder; absolute where it lies elsewhere."""
+    """The path relative to the current folder; absolute if it is outside."""
     try:
         return path.relative_to(Path.cwd()).as_posix()
     except ValueError:
@@ -38,14 +38,14 @@ def in_venv(command: str) -> str:
 
 
 def in_folder(folder: Path, command: str) -> str:
-    """A command that is typed in another folder, and leaves the person in this one. A comment stays at the end."""
+    """A command that runs in another folder without changing the current one. A comment stays at the end."""
     command, mark, comment = command.partition("  # ")
     inside = f"pushd {quoted(folder)}; {command}; popd" if WINDOWS else f"(cd {quoted(folder)} && {command})"
     return inside + mark + comment
 
 
 def free_space() -> str:
-    """The command that shows how much room the disks have."""
+    """The command that shows the free space of the disks."""
     return "Get-PSDrive" if WINDOWS else "df -h"
 
 
@@ -57,7 +57,7 @@ def first_command() -> str:
 
 
 def python() -> str:
-    """What starts this interpreter: `pixi run -e NAME python` under Pixi, else the interpreter's path.
+    """The command that starts this interpreter: `pixi run -e NAME python` under Pixi, otherwise the interpreter's path.
 
     WORKSHOP_REVISION stands in an image of exercise 5, which names its environment and holds no Pixi.
     """
@@ -68,7 +68,7 @@ def python() -> str:
 
 
 def script(path: Path, *words: str) -> str:
-    """The command that runs a script with these arguments, by torchrun where that is how this process was started."""
+    """The command that runs a script with these arguments, with torchrun if this process was started by it."""
     start = python()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         here = os.environ.get("LOCAL_WORLD_SIZE", "2")
@@ -77,8 +77,8 @@ def script(path: Path, *words: str) -> str:
 
 
 def git_bytes(folder: Path, *words: str) -> bytes | None:
-    """What git prints to stdout in a folder; None where it fails, is missing or takes longer than 30 seconds."""
-    # Inside a git hook these variables name another checkout.
+    """The output of git in a folder; None if git fails, is missing or takes longer than 30 seconds."""
+    # In a git hook these variables may point to another checkout.
     variables = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
     line = ["git", "-C", str(folder), *words]
     try:

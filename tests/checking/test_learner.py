@@ -289,7 +289,7 @@ def test_without_a_history_nothing_is_touched(clone, refused):
     folder = clone / EXERCISE / "starter"
     (folder / "pixi.toml").write_text("mine")
     shutil.rmtree(clone / ".git")
-    refused(workshop(clone, "reset", "2", "--yes"), "clone the workshop anew")
+    refused(workshop(clone, "reset", "2", "--yes"), "clone the workshop again")
     assert (folder / "pixi.toml").read_text() == "mine"
 
 

@@ -15,7 +15,7 @@ from workshop.support import report
 
 
 def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int = 1) -> int:
-    """Ask the checks of exercise `number` about its starter, or about the workspace at `path`; the exit code.
+    """Run the checks of exercise `number` on its starter, or on the workspace at `path`; return the exit code.
 
     hints: how many of the three hints of a failed check to print, from a nudge to nearly the answer.
     """
@@ -26,11 +26,11 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
     if not folder.is_dir():
         raise WorkshopError(
             looked_at=folder,
-            expected="a folder to look at",
+            expected="a folder with a Pixi workspace",
             found="no such folder",
             next_step=f"workshop check {number}",
         )
-    content = progress.content_hash(exercise)  # before anything is looked at: it may be edited meanwhile
+    content = progress.content_hash(exercise)  # before the first check: the files may be edited meanwhile
     workspace = Workspace(folder.resolve())
     rows = []
     try:
@@ -56,7 +56,7 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
         shutil.rmtree(workspace.scratch, ignore_errors=True)
     if path is None:
         progress.record_results(exercise, rows, content)
-    # Of the manifest only where it can be read: what else there is to say about it, a check has said.
+    # The manifest has notes only if it could be read; otherwise a check has already reported why not.
     notes = workspace.manifest.notes if "manifest" in vars(workspace) else ()
     counts = {status: sum(result.status == status for _, result in rows) for status in ("ok", "fail", "skip")}
     if as_json:
@@ -68,6 +68,6 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
         for note in notes:
             report.print_text(f"note: {note}")
         left = len(exercise.checks) - len(rows)
-        rest = f", {left} not looked at yet" if left else ""
+        rest = f", {left} not run" if left else ""
         report.print_text(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
     return 1 if counts["fail"] else 0

@@ -1,7 +1,6 @@
-"""The instructor's proof: every solution holds and runs, every starter fails first where it should.
+"""`workshop check-all`, for instructors: every solution passes and runs, every starter fails first where it should.
 
-One table, a line for each thing that was looked at. A skip is never counted as a pass. Exit code 0 where nothing
-failed, else 1.
+Prints one table with a line for each test. A skip is never counted as a pass. Exit code 0 if nothing failed, else 1.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from workshop.support.report import STYLES
 if TYPE_CHECKING:
     from rich.table import Table
 
-INSTALL_LIMIT = 3600  # seconds for a GPU environment of some gigabytes that is not installed yet
+INSTALL_LIMIT = 3600  # seconds, enough to install a GPU environment of several gigabytes
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Row:
 
 
 def main(only: int | None, as_json: bool) -> int:
-    """Look at the exercises (all, or number `only`), print the table or JSON, return the exit code."""
+    """Test all exercises, or exercise `only`; print the table or JSON and return the exit code."""
     root = exercises.root_folder()
     available = exercises.find_all(root)
     if only is not None and only not in [exercise.number for exercise in available]:
@@ -57,7 +56,7 @@ def main(only: int | None, as_json: bool) -> int:
     before, begin = file_hashes(root), time.perf_counter()
     rows = collect_rows(chosen, live=not as_json and sys.stdout.isatty())
     if only is None:
-        rows.append(Row(0, "the tree is as it was before", compare_hashes(before, file_hashes(root)), 0.0))
+        rows.append(Row(0, "no file has changed", compare_hashes(before, file_hashes(root)), 0.0))
     counts = {status: sum(row.result.status == status for row in rows) for status in ("ok", "fail", "skip")}
     seconds = time.perf_counter() - begin
     if as_json:
@@ -73,7 +72,7 @@ def main(only: int | None, as_json: bool) -> int:
 
 
 def collect_rows(exercises: list[Exercise], live: bool) -> list[Row]:
-    """All rows, in the order of the exercises; with `live`, a line an exercise that tells what is under way."""
+    """Run all jobs and return their rows in the order of the exercises. live: show the progress of each exercise."""
     jobs = [
         (exercise, job)
         for exercise in exercises
@@ -87,7 +86,7 @@ def collect_rows(exercises: list[Exercise], live: bool) -> list[Row]:
         )
     ]
     rows: list[list[Row]] = [[] for _ in jobs]
-    running: dict[int, str] = {}  # what each job is at
+    running: dict[int, str] = {}  # the jobs that are running now, by number
 
     def run_job(number: int) -> None:
         exercise, job = jobs[number]
@@ -100,7 +99,7 @@ def collect_rows(exercises: list[Exercise], live: bool) -> list[Row]:
     def table() -> Table:
         return progress_table(jobs, rows, running)
 
-    # The scripts are processes of one thread each, so threads are enough to keep the cores busy. Long jobs first.
+    # Each script is a process with one thread, so threads are enough here to keep the cores busy. Long jobs go first.
     order = sorted(range(len(jobs)), key=lambda number: jobs[number][1] is not solution_passes_checks)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool, ExitStack() as screen:
         waiting = {pool.submit(run_job, number) for number in order}
@@ -116,7 +115,7 @@ def collect_rows(exercises: list[Exercise], live: bool) -> list[Row]:
                     future.result()
                 if live_table is not None:
                     live_table.update(table(), refresh=True)
-        except BaseException:  # Ctrl-C: those that wait shall not begin, and those that run shall end
+        except BaseException:  # Ctrl-C: cancel waiting jobs and stop running scripts
             pool.shutdown(wait=False, cancel_futures=True)
             scripts.stop_all()
             raise
@@ -124,7 +123,7 @@ def collect_rows(exercises: list[Exercise], live: bool) -> list[Row]:
 
 
 def file_hashes(root: Path) -> dict[str, str]:
-    """sha256 of every file that belongs to the workshop, by its path."""
+    """sha256 of every file of the workshop, by its path."""
     folders = [*root.glob("exercise-*"), root / "common", root / "tests", root / "docs", root / "benchmarks"]
     paths = {
         f"{folder.name}/{name}": path
@@ -137,7 +136,7 @@ def file_hashes(root: Path) -> dict[str, str]:
 
 
 def compare_hashes(before: dict[str, str], after: dict[str, str]) -> Result:
-    """Whether the files are the same; else which are not."""
+    """Whether the files are the same before and after; if not, which ones differ."""
     differ = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if not differ:
         return ok(f"{len(before)} files, the same bytes")
@@ -145,13 +144,13 @@ def compare_hashes(before: dict[str, str], after: dict[str, str]) -> Result:
     return fail(
         looked_at="the files of the workshop",
         expected="the same before and after",
-        found=f"{names}: another content",
+        found=f"changed: {names}",
         next_step="git status",
     )
 
 
 def todos_match_checks(exercise: Exercise) -> Iterator[Row]:
-    """TODOs and hints; a check for each TODO of the starter and a TODO for each check, three hints that say something."""
+    """Each TODO of the starter has a check, each check has a TODO, and each check has three hints."""
     begin = time.perf_counter()
     folder = exercise.folder / "starter"
     text = "".join(
@@ -159,23 +158,23 @@ def todos_match_checks(exercise: Exercise) -> Iterator[Row]:
     )
     todos = set(re.findall(r"TODO\((\d+\.\d+)\)", text))
     numbers = {check.number for check in exercise.checks}
-    what = "each TODO has its check, each check its TODO and three hints"
+    what = "every TODO has a check, every check a TODO and three hints"
     where = f"the TODOs in {shell.relative(folder)}"
     if not starter.is_as_shipped(exercise):
-        result = skip("the starter was edited here")
+        result = skip("you have edited the starter")
     elif todos != numbers:
         found = ", ".join(sorted(todos ^ numbers))
         result = fail(
             looked_at=where,
             expected="a TODO(N.k) for each check and a check for each TODO",
-            found=f"{found} on one side only",
+            found=f"{found} without a counterpart",
             next_step=f"git diff -- {shell.quoted(exercise.folder)}",
         )
     elif poor := [c.number for c in exercise.checks if len(c.hints) != 3 or not all(len(h) > 20 for h in c.hints)]:
         result = fail(
             looked_at=f"the hints of {poor[0]}",
-            expected="three, each a sentence",
-            found="fewer, or an empty one",
+            expected="three sentences",
+            found="fewer, or one that is nearly empty",
             next_step=shell.quoted(exercise.folder / "checks.py"),
         )
     else:
@@ -184,7 +183,7 @@ def todos_match_checks(exercise: Exercise) -> Iterator[Row]:
 
 
 def solution_runs(exercise: Exercise) -> Iterator[Row]:
-    """The solution's script, once, on the CPU; its metric against the floor in exercise.toml."""
+    """Run the solution's script once on the CPU; its metric must reach the minimum in exercise.toml."""
     if "check_all" in exercise.settings:
         begin = time.perf_counter()
         result = run_and_judge(exercise, exercise.settings["check_all"]["arguments"])
@@ -192,13 +191,13 @@ def solution_runs(exercise: Exercise) -> Iterator[Row]:
 
 
 def solution_runs_on_gpu(exercise: Exercise) -> Iterator[Row]:
-    """The same on the GPU, where there is one: here, else in the exercise's environments for a GPU."""
+    """The same on a GPU, if there is one: in this environment, otherwise in the exercise's GPU environments."""
     what = "solution runs on the GPU"
     arguments = exercise.settings.get("check_all", {}).get("arguments", [])
     if "--device" not in arguments:
         return  # an exercise without a GPU
     if not nvidia_smi():
-        yield Row(exercise.number, what, skip("no GPU here"), 0.0)
+        yield Row(exercise.number, what, skip("this machine has no GPU"), 0.0)
         return
     arguments = ["cuda" if word == "cpu" else word for word in arguments]
     begin = time.perf_counter()
@@ -213,12 +212,12 @@ def solution_runs_on_gpu(exercise: Exercise) -> Iterator[Row]:
             line = (pixi, "run", "--locked", "--manifest-path", str(manifest), "-e", name, "python")
             result = run_and_judge(exercise, arguments, line)
         else:
-            result = skip(f"what is installed here is for the CPU; try pixi run -e {name} check-all")
+            result = skip(f"the installed packages are for the CPU; try pixi run -e {name} check-all")
         yield Row(exercise.number, f"{what}, in {name}", result, time.perf_counter() - begin)
 
 
 def image_trains(exercise: Exercise) -> Iterator[Row]:
-    """The exercise's image, tried where an engine has it; building one takes longer than all else here."""
+    """Test the exercise's image if an engine already has it; building one takes longer than everything else here."""
     if "image" not in exercise.settings:
         return
     from workshop.containers import engine, image_checks
@@ -227,7 +226,7 @@ def image_trains(exercise: Exercise) -> Iterator[Row]:
     try:
         tried = image_checks.image_checks(environment, None, None, str(exercise.folder / "solution" / "Dockerfile"))
     except engine.NoEngine:
-        result = skip("no container engine answers here")
+        result = skip("no container engine is available")
     except engine.NoImage as error:
         result = skip(f"no image yet: {error.next_step}")
     except (WorkshopError, WorkspaceError) as error:
@@ -248,9 +247,9 @@ def image_trains(exercise: Exercise) -> Iterator[Row]:
 
 
 def run_and_judge(exercise: Exercise, arguments: list[str], interpreter: tuple[str, ...] = ()) -> Result:
-    """Run the solution's script, after the run that it goes on from, and judge what it has left.
+    """Run the solution's script, if necessary after the run that it continues, and judge the result.
 
-    interpreter: the command to run it with, where it is not this one; it may have to install an environment first.
+    interpreter: the command to run it with instead of this interpreter; it may have to install an environment first.
     """
     settings = exercise.settings["check_all"]
     workspace = Workspace(exercise.folder / "solution")
@@ -274,10 +273,12 @@ def run_and_judge(exercise: Exercise, arguments: list[str], interpreter: tuple[s
 
 
 def judge_run(exercise: Exercise, workspace: Workspace, run, folder) -> Result:
-    """A finished run: its files are those of its record, and its metric reaches the floor."""
+    """A finished run is correct if its files match its record and its metric reaches the minimum."""
     settings = exercise.settings["check_all"]
     script = workspace.folder / settings["script"]
-    words = [word for word in settings["arguments"] if word != "{parent}"]  # without one it takes the newest
+    words = [
+        word for word in settings["arguments"] if word != "{parent}"
+    ]  # without a parent, the script takes the newest run
     again = shell.script(script, *words)
     if run.returncode != 0:
         if module := trainings.missing_framework(run):
@@ -294,7 +295,7 @@ def judge_run(exercise: Exercise, workspace: Workspace, run, folder) -> Result:
             return fail(
                 looked_at=folder / output["path"],
                 expected=f"sha256 {output['sha256']}",
-                found="another one",
+                found="a different sha256",
                 next_step=again,
             )
     metrics = {metric["name"]: metric["value"] for metric in record["metrics"]}
@@ -310,7 +311,7 @@ def judge_run(exercise: Exercise, workspace: Workspace, run, folder) -> Result:
 
 
 def solution_passes_checks(exercise: Exercise) -> Iterator[Row]:
-    """Every check on the solution."""
+    """Run every check on the solution."""
     workspace = Workspace(exercise.folder / "solution")
     begin = time.perf_counter()
     try:
@@ -323,12 +324,12 @@ def solution_passes_checks(exercise: Exercise) -> Iterator[Row]:
 
 
 def starter_fails(exercise: Exercise) -> Iterator[Row]:
-    """The shipped starter fails first at the check that exercise.toml names, with the hint that a learner would see."""
+    """The shipped starter fails first at the check that exercise.toml names; the row contains the first hint."""
     expected = exercise.settings["starter_fails_at"]
     what = f"starter fails first at {expected}"
     folder, begin = exercise.folder / "starter", time.perf_counter()
     if not starter.is_as_shipped(exercise):
-        yield Row(exercise.number, what, skip("the starter was edited here"), 0.0)
+        yield Row(exercise.number, what, skip("you have edited the starter"), 0.0)
         return
     workspace = Workspace(folder)
     try:
@@ -349,7 +350,7 @@ def starter_fails(exercise: Exercise) -> Iterator[Row]:
 
 
 def progress_table(jobs: list, rows: list[list[Row]], running: dict[int, str]) -> Table:
-    """One line an exercise, while it lasts: how many rows there are by status, and what is under way."""
+    """The live table: for each exercise the number of rows by status, and the jobs that are running."""
     from rich.table import Table
     from rich.text import Text
 
@@ -365,13 +366,13 @@ def progress_table(jobs: list, rows: list[list[Row]], running: dict[int, str]) -
 
 
 def show(rows: list[Row], counts: dict[str, int], seconds: float) -> None:
-    """The table, as wide as the terminal; plain where the output is piped."""
+    """Print the table, as wide as the terminal; without colours if the output is piped."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    table = Table("ex.", "what holds", "", "found", box=None, pad_edge=False)
+    table = Table("ex.", "test", "", "found", box=None, pad_edge=False)
     table.add_column("s", justify="right")
     for row in rows:
         word = Text(row.result.status, style=STYLES[row.result.status])

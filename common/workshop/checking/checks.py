@@ -1,7 +1,7 @@
-"""Checks: one number, one sentence that holds or not, three hints; and the loop that asks them in order.
+"""Checks: a number, a requirement in one sentence, three hints; and the loop that runs them in order.
 
-An exercise's checks.py holds a list of `Check`, in the order in which a learner meets them, each with the number of
-the TODO that it belongs to. A check looks at one thing of a `Workspace` and answers ok, fail or skip.
+An exercise's checks.py contains a list of `Check`, in the order in which a learner meets them, each with the number of
+its TODO. A check tests one property of a `Workspace` and returns ok, fail or skip.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from workshop.checking import preload, scripts
 from workshop.checking.patches import Patch
 from workshop.errors import WorkshopError
 
-PIXI_LIMIT = 60  # seconds for `pixi lock --check`, which takes one where nothing has to be fetched
+PIXI_LIMIT = 60  # seconds for `pixi lock --check`, which takes one second if it downloads nothing
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found. status: ok, fail or skip (a skip is never a pass)."""
+    """The result of a check. status: ok, fail or skip (a skip is never a pass)."""
 
     status: str
     found: str
@@ -55,7 +55,7 @@ def fail(*, looked_at: object, expected: str, found: str, next_step: str) -> Res
 
 @dataclass(frozen=True)
 class Check:
-    """number: `2.4`, that of the TODO. says: what holds. hints: from a nudge to nearly the answer."""
+    """number: that of the TODO, such as `2.4`. requirement: one sentence. hints: from a nudge to nearly the answer."""
 
     number: str
     requirement: str
@@ -65,7 +65,7 @@ class Check:
 
 @dataclass
 class Workspace:
-    """A folder with a manifest, a lock and a script, and what was read of them so far."""
+    """A folder with a manifest, a lock and a script. Manifest and lock are read once, on first use."""
 
     folder: Path
     scratch: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="workshop-check-")))
@@ -93,11 +93,10 @@ class Workspace:
         limit: float | None = None,
         **variables: str,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a copy of a script of the workspace in this interpreter's environment, on one thread (with other load
-        on the machine, two are slower). patches: run in the interpreter first; variables: of its environment.
+        """Run a copy of a script of the workspace in this interpreter's environment, with one thread.
 
-        fresh: in an interpreter of its own, and not in the fork of one that has imported the frameworks already.
-        interpreter, limit: as in `scripts.run`.
+        patches: run in the interpreter first. variables: added to its environment. fresh: use a new interpreter
+        instead of a fork of one that has already imported the frameworks. interpreter, limit: as in `scripts.run`.
         """
         common = str(Path(__file__).resolve().parents[2])
         defaults = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
@@ -110,7 +109,7 @@ class Workspace:
 
 
 def run_checks(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tuple[Check, Result]]:
-    """Each check and its result, in order; whoever listens stops when they have heard enough."""
+    """Run the checks in order and yield each with its result. The caller may stop at any time."""
     reported = set()
     for check in checks:
         try:
@@ -119,18 +118,18 @@ def run_checks(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tupl
             result = fail(
                 looked_at=error.looked_at, expected=error.expected, found=error.found, next_step=error.next_step
             )
-        except Exception as error:  # what people leave in files and outputs is more than anybody foresees
+        except Exception as error:  # files and outputs can contain anything
             found = f"something that this check does not understand ({type(error).__name__}: {error})"
             result = fail(
                 looked_at=check.requirement,
-                expected="a manifest, a lock and results as the starter has them",
+                expected="a manifest, a lock and results in the form that the starter has",
                 found=found,
-                next_step="compare with the solution; and please report it",
+                next_step="compare with the solution, and please report this message",
             )
         if result.status == "fail":
             result = replace(result, next_step=_run_in_folder(result.next_step, workspace.folder))
             message = (result.looked_at, result.expected, result.found)
-            result = skip("stopped by what is said above") if message in reported else result
+            result = skip("stopped by the problem above") if message in reported else result
             reported.add(message)
         yield check, result
 
@@ -147,13 +146,13 @@ def _run_in_folder(advice: str, folder: Path) -> str:
 
 
 def all_features(workspace: Workspace) -> list[Feature]:
-    """All features of the manifest, also those that are written on an environment."""
+    """All features of the manifest, including those defined in an environment's own table."""
     environments = workspace.manifest.environments.values()
     return [*workspace.manifest.features.values(), *(feature for e in environments for feature in e.features)]
 
 
 def declared_cuda(platform: Platform) -> str | None:
-    """The CUDA version that a platform declares, as in `12.0`."""
+    """The CUDA version that a platform declares, such as `12.0`."""
     return platform.version_of("__cuda")
 
 
@@ -164,7 +163,7 @@ def requires_gpu(workspace: Workspace, environment: str) -> bool:
 
 
 def problem_with_script(workspace: Workspace, script: str) -> Result | None:
-    """Without its script an exercise's own folder fails, and a workspace from elsewhere is not judged; None with it."""
+    """The result if the script is missing: fail in an exercise's own folder, skip in any other; None if it exists."""
     path = workspace.folder / script
     if path.is_file():
         return None
@@ -173,14 +172,14 @@ def problem_with_script(workspace: Workspace, script: str) -> Result | None:
         return fail(
             looked_at=path,
             expected="the script of the exercise",
-            found="no such file" if not path.exists() else "no file",
+            found="no such file" if not path.exists() else "not a file",
             next_step=advice,
         )
     return skip(f"no {script} in {workspace.folder.name}")
 
 
 def has_task_running(workspace: Workspace, scripts: tuple[str, ...], name: str) -> Result:
-    """A task that has Python run one of `scripts` (stems of file names): by name, by -m, or by a task's argument."""
+    """Whether a task runs one of `scripts` (names without .py) in Python: by path, by -m, or by a task's argument."""
     tasks = workspace.manifest.tasks()
     for task in tasks.values():
         words = task.cmd if isinstance(task.cmd, list) else re.findall(r"\{\{.*?\}\}\S*|\S+", str(task.cmd or ""))
@@ -193,16 +192,16 @@ def has_task_running(workspace: Workspace, scripts: tuple[str, ...], name: str) 
     advice = f'give the task {name} cmd = "python {scripts[0]}.py"' if name in tasks else add
     return fail(
         looked_at=f"tasks in {workspace.manifest.path.name}",
-        expected=f"one that runs python {scripts[0]}.py",
+        expected=f"a task that runs python {scripts[0]}.py",
         found=", ".join(f"{task.name}: {task.cmd}" for task in tasks.values()) or "no task",
         next_step=advice,
     )
 
 
 def problem_with_lock(workspace: Workspace) -> Result | None:
-    """The failed result where the workspace's lock does not fit its manifest; None where it does.
+    """The failed result if the workspace's lock is out of date; None if it is up to date.
 
-    With `pixi` on the PATH, `pixi lock --check` has the last word: its failure counts, whatever we think.
+    If `pixi` is on the PATH, `pixi lock --check` decides: its failure counts even if we find no problem.
     """
     verdict = workspace.verdict
     path = workspace.manifest.path.with_name("pixi.lock")
@@ -217,19 +216,19 @@ def problem_with_lock(workspace: Workspace) -> Result | None:
     return fail(looked_at=path, expected="up-to-date", found=found, next_step=verdict.next_step)
 
 
-PIXI_STALE = "lock file not up-to-date with the workspace"  # as Pixi 0.77 says it
+PIXI_STALE = "lock file not up-to-date with the workspace"  # Pixi 0.77's words
 
 
 def stale_according_to_pixi(workspace: Workspace) -> str | None:
-    """What `pixi lock --check` says against the lock; None where it is content, is not there, or cannot say.
+    """The complaint of `pixi lock --check` about the lock; None if there is none, or if Pixi is missing or fails.
 
-    With --dry-run, since Pixi 0.77 rewrites a lock that it finds stale. Without a network it cannot solve anew, and
-    fails for that: only the sentence about a stale lock counts.
+    --dry-run keeps Pixi 0.77 from rewriting a stale lock. Without a network Pixi fails because it cannot solve again,
+    so only its sentence about a stale lock counts.
     """
     pixi = shutil.which("pixi")
     if not pixi:
         return None
-    # PIXI_ variables of an activated environment name the workspace that we are in, not this one.
+    # The PIXI_ variables of an activated environment point to another workspace than this one.
     variables = {key: value for key, value in os.environ.items() if not key.startswith("PIXI_")}
     line = [pixi, "lock", "--check", "--dry-run", "--manifest-path", str(workspace.manifest.path)]
     try:

@@ -1,14 +1,13 @@
-"""Interpreters that have imported the frameworks already, and are forked for each run of a script (Linux).
+"""Interpreters that have already imported the frameworks and are forked for each run of a script (Linux).
 
 Importing PyTorch or JAX takes seconds, and a check runs a script several times. A server process imports them once;
-each run is a fork of it, with an environment, arguments, output and random state of its own. What runs in a fork is
-what would run in a fresh interpreter, but for the addresses of objects and the order of hashes, which all forks share:
-where a check asks whether two runs agree, one of the two is fresh.
+each run is a fork of it, with its own environment, arguments, output and random state. A fork behaves like a new
+interpreter except that all forks share the addresses of objects and the order of hashes. A check that compares two runs
+therefore runs one of them in a new interpreter.
 
-The forkserver of `multiprocessing` is slower. A process has one, so that all frameworks are in every fork of it, and
-each fork imports this program's main module again. It starts with the environment of this process, in which
-OMP_NUM_THREADS would have to be set for the scripts' sake, and an import that fails with anything but an ImportError
-ends it.
+The forkserver of `multiprocessing` does not suit: a process has only one, so every fork would contain all frameworks;
+each fork imports this program's main module again; it takes its environment from this process, where OMP_NUM_THREADS
+would have to be set for the scripts; and any import error other than an ImportError ends it.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _request_lock = threading.Lock()
 
 
 class ForkedRun:
-    """A forked run, with what `subprocess.Popen` offers to those who read and wait."""
+    """A forked run, with the part of `subprocess.Popen`'s interface that is needed to read and wait."""
 
     def __init__(self, pid: int, stdout: int, stderr: int, status: int) -> None:
         self.pid = pid
@@ -49,7 +48,7 @@ class ForkedRun:
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
         if self._code is None and not self._status.closed and (text := self._status.read(64)) is not None:
-            self._code = int(text) if text else -signal.SIGKILL  # empty: whoever waits for it was killed
+            self._code = int(text) if text else -signal.SIGKILL  # empty: the process that waits for it was killed
         return self._code
 
     def close(self) -> None:
@@ -64,14 +63,14 @@ def fork(
     patches: Sequence[Patch],
     modules: Sequence[str],
 ) -> ForkedRun | None:
-    """Run `script` in its folder, in a fork of an interpreter with `modules`; None where that cannot be done here."""
+    """Run `script` in its folder, in a fork of an interpreter with `modules`; None if this is not possible."""
     if sys.platform != "linux":
         return None
     request = {"script": str(script), "arguments": arguments, "environment": environment, "patches": patches}
     message = json.dumps(request).encode("utf-8", "surrogateescape")
     pipes = [os.pipe() for _ in range(3)]
     try:
-        with _request_lock:  # the answers come in the order of the requests
+        with _request_lock:  # the replies come in the order of the requests
             server = _server(environment, tuple(modules))
             socket.send_fds(server, [message], [write for _, write in pipes])
             pid = int(server.recv(64))
@@ -86,7 +85,7 @@ def fork(
 
 
 def _server(environment: dict[str, str], modules: tuple[str, ...]) -> socket.socket:
-    """The channel to the server with these modules, which is started where there is none yet."""
+    """The channel to the server with these modules, which is started on first use."""
     key = (environment["PYTHONPATH"], *modules)
     if key not in _servers:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -105,14 +104,14 @@ def _server(environment: dict[str, str], modules: tuple[str, ...]) -> socket.soc
 
 
 def serve(channel: socket.socket, modules: Sequence[str]) -> None:
-    """Import, then fork for each request until the channel is closed."""
+    """Import the modules, then fork for each request until the channel is closed."""
     for module in modules:
         try:
             importlib.import_module(module)
-        except Exception:  # the script will say it when it imports it itself
+        except Exception:  # the script reports it when it imports the module itself
             pass
-    gc.freeze()  # a collection in a fork would write to, and so copy, the memory of all that was imported
-    # Children of the server are not waited for; those of a script are, so a fork sets it back.
+    gc.freeze()  # garbage collection in a fork would write to, and so copy, the memory of all imported modules
+    # The server does not wait for its children. A script may wait for its own, so each fork restores the default.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 3)
@@ -126,7 +125,7 @@ def serve(channel: socket.socket, modules: Sequence[str]) -> None:
 
 
 def _handle_request(channel: socket.socket, request: dict[str, Any], stdout: int, stderr: int, status: int) -> NoReturn:
-    """In a fork of the server: fork once more for the script, send its number, wait for it and write how it ended."""
+    """In a fork of the server: fork again for the script, send its process id, wait for it, write its exit code."""
     run_script.end_with_parent()
     pid = os.fork()
     if pid:
@@ -147,12 +146,12 @@ def _handle_request(channel: socket.socket, request: dict[str, Any], stdout: int
     os.environ.update(request["environment"])
     os.chdir(os.path.dirname(request["script"]))
     if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()  # else every fork would go on from the state that the server had
+        numpy.random.seed()  # otherwise every fork would continue from the server's random state
     _exit(_exit_code(request["patches"], request["script"], request["arguments"]))
 
 
 def _exit_code(patches: Sequence[Patch], script: str, arguments: Sequence[str]) -> int:
-    """Run the patches and the script; the exit code that an interpreter would end with."""
+    """Run the patches and the script; return the exit code that an interpreter would end with."""
     try:
         run_script.run(patches, script, arguments)
     except SystemExit as error:
@@ -167,19 +166,19 @@ def _exit_code(patches: Sequence[Patch], script: str, arguments: Sequence[str]) 
 
 
 def _exit(code: int) -> NoReturn:
-    """End as an interpreter does, but for one thing: it would take apart every module that the server has imported.
+    """End as an interpreter does, but without tearing down the modules that the server has imported.
 
-    In a fork that copies all of their memory, which takes longer than a training of one epoch.
+    In a fork that would copy all of their memory, which takes longer than a training of one epoch.
     """
-    # What the interpreter calls at its end, and typeshed leaves out since it is private. It waits for threads.
+    # The interpreter calls this at its end to wait for threads. It is private, so typeshed does not list it.
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()
-    # What was written to files that nobody has closed; text first, which goes through a buffer of bytes.
+    # Flush files that are still open: text files first, since they write to a buffer of bytes.
     unclosed = [thing for thing in gc.get_objects() if issubclass(type(thing), FILES)]
     for file in [sys.stdout, sys.stderr, *sorted(unclosed, key=lambda file: not issubclass(type(file), FILES[0]))]:
         try:
             file.flush()
-        except (AttributeError, OSError, ValueError):  # it is closed, or its disk is full
+        except (AttributeError, OSError, ValueError):  # closed, or on a full disk
             pass
     os._exit(code & 0xFF)
 

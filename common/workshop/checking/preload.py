@@ -1,4 +1,4 @@
-"""What is done once for the many short runs of a check: modules imported before the fork, and JAX's compiling."""
+"""Work that is done once for the many short runs of a check: importing modules, and compiling with JAX."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 from workshop.errors import WorkshopError
 from workshop.support.hardware import cpu_name
 
-# What an interpreter imports before it is forked for a script that names a framework; with them, what every run needs.
+# Modules to import before an interpreter is forked for a script that uses a framework.
 FRAMEWORK_MODULES = {
-    # _inductor, and with it sympy, is what the first optimizer and use_deterministic_algorithms import: more than torch.
+    # The first optimizer and use_deterministic_algorithms import _inductor and sympy, which takes longer than torch.
     "torch": ("torch", "torch.nn.parallel", "torch._inductor", "safetensors.numpy"),
     "jax": ("jax", "flax.linen", "optax", "safetensors.numpy"),
 }
@@ -31,11 +31,11 @@ FOR_EVERY_RUN = (
     "rich.progress",
 )
 
-CACHE_LIMIT = 64 * 2**20  # bytes; what one script compiles comes to 0.2 MiB
+CACHE_LIMIT = 64 * 2**20  # bytes; one script compiles about 0.2 MiB
 
 
 def modules_for(script: Path) -> tuple[str, ...]:
-    """The modules worth importing once for several runs of a script: those of the framework whose name is in it."""
+    """The modules to import once for several runs of a script: those of the framework that it imports."""
     try:
         text = script.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -46,7 +46,7 @@ def modules_for(script: Path) -> tuple[str, ...]:
 
 
 def variables() -> dict[str, str]:
-    """The environment variables by which JAX keeps what it compiles: for seconds, what then runs for a moment."""
+    """Environment variables that make JAX keep compiled code: compiling takes seconds, a short run much less."""
     return {
         "JAX_COMPILATION_CACHE_DIR": compilation_cache(),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -56,11 +56,11 @@ def variables() -> dict[str, str]:
 
 @cache
 def compilation_cache() -> str:
-    """The folder for what JAX compiles: in the cache of this kind of processor, whose code runs on no other.
+    """The cache folder for JAX's compiled code, one for each kind of processor, since the code runs on no other.
 
-    Where that cannot be written, one that lives as long as this process.
+    If it cannot be written, a temporary folder that is removed when this process ends.
     """
-    from workshop.runs import data  # with NumPy, which not every environment has that asks static checks
+    from workshop.runs import data  # needs NumPy, which not every environment with static checks has
 
     kind = hashlib.sha256(f"{platform.machine()} {cpu_name()} {_cpu_flags()}".encode()).hexdigest()[:16]
     try:
@@ -75,7 +75,7 @@ def compilation_cache() -> str:
 
 
 def _cpu_flags() -> str:
-    """What instructions the processor has, as Linux tells it; a shared home may serve processors of one name and others."""
+    """The processor's instruction sets as Linux lists them; processors of the same name can differ in them."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             return next((line for line in file if line.startswith(("flags", "Features"))), "")

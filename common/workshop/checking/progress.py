@@ -1,7 +1,7 @@
-"""`workshop progress` and `workshop hint`: what passed, for which content, and how many hints were printed.
+"""`workshop progress` and `workshop hint`: results of the checks, and how many hints were printed.
 
-An result is kept with its content: the sha256 over the files of the starter and the checks. It counts for that content
-alone: not after an edit or a `git pull`, but again when the content comes back before the check runs on another one.
+A result is stored with the content that it belongs to: the sha256 over the files of the starter and the checks. It
+counts only for that content: not after an edit or a `git pull`, but again if you undo the edit before the next check.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workshop.support import report
 from workshop.support.files import list_files, sha256_of, write_atomic
 
 VERSION = 1
-# An entry before the first check, and what else an entry may hold.
+# The entry of a check that has not run yet.
 EMPTY_ENTRY = {"status": "not asked", "content": "", "hints": 0, "asked_since_hint": True}
 STATUSES = ("ok", "fail", "skip", "not asked")
 
@@ -32,7 +32,7 @@ def _file(exercise: Exercise) -> Path:
 
 
 def content_hash(exercise: Exercise) -> str:
-    """sha256 over what a result depends on: the files of the starter, and the checks themselves."""
+    """sha256 over everything that a result depends on: the files of the starter and the checks themselves."""
     digest = hashlib.sha256()
     files = list_files(exercise.folder / "starter") | {"../checks.py": exercise.folder / "checks.py"}
     for name, path in sorted(files.items()):
@@ -44,7 +44,7 @@ def content_hash(exercise: Exercise) -> str:
 
 
 def _is_valid(entry: Any) -> bool:
-    """Whether an entry is one that `remember` and `hint` write."""
+    """Whether an entry has the form that `record_results` and `hint` write."""
     return (
         isinstance(entry, dict)
         and entry.get("status") in STATUSES
@@ -55,7 +55,7 @@ def _is_valid(entry: Any) -> bool:
 
 
 def _read(exercise: Exercise) -> dict[str, dict[str, Any]]:
-    """The entries by check; damaged ones are dropped, with one note."""
+    """The entries by number of the check. Damaged ones are dropped, with one note."""
     path = _file(exercise)
     try:
         stored = json.loads(path.read_bytes())
@@ -67,13 +67,15 @@ def _read(exercise: Exercise) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         valid, damaged = {}, True
     if damaged:
-        print(f"note: {shell.relative(path)} is damaged; what cannot be read in it is dropped", file=sys.stderr)
+        print(f"note: {shell.relative(path)} is damaged; the entries that cannot be read are dropped", file=sys.stderr)
     return valid
 
 
 def _update(exercise: Exercise, change: Callable[[dict[str, dict[str, Any]]], None]) -> None:
-    """Change the entries and write them. Two terminals at once do not lose each other's; a file that cannot be
-    written is a note, since a result is worth more than its memory."""
+    """Change the entries and write them, under a lock so that two terminals do not overwrite each other's entries.
+
+    A file that cannot be written causes only a note: the result itself matters more.
+    """
     from filelock import FileLock, Timeout
 
     path = _file(exercise)
@@ -90,7 +92,7 @@ def _update(exercise: Exercise, change: Callable[[dict[str, dict[str, Any]]], No
 
 
 def record_results(exercise: Exercise, rows: list[tuple[Check, Result]], content: str) -> None:
-    """Keep what the checks have answered about `content`."""
+    """Store the results of the checks for `content`."""
 
     def change(entries: dict[str, dict[str, Any]]) -> None:
         for check, result in rows:
@@ -101,7 +103,7 @@ def record_results(exercise: Exercise, rows: list[tuple[Check, Result]], content
 
 
 def current_status(exercise: Exercise) -> dict[str, str]:
-    """For each check `ok`, `fail` or `skip` with the files as they are now, `changed` since, or `not asked`."""
+    """For each check the result with the files as they are now (`ok`, `fail`, `skip`), `changed` or `not asked`."""
     entries, content = _read(exercise), content_hash(exercise)
     found = {}
     for check in exercise.checks:
@@ -117,7 +119,7 @@ def all_pass(exercise: Exercise) -> bool:
 
 
 def show(as_json: bool) -> int:
-    """Print what passes in every exercise; 0."""
+    """Print what passes in every exercise; returns 0."""
     rows = [(exercise, current_status(exercise)) for exercise in exercises.find_all(exercises.root_folder())]
     if as_json:
         listed = [{"exercise": e.number, "title": e.settings["title"], "checks": now} for e, now in rows]
@@ -129,20 +131,20 @@ def show(as_json: bool) -> int:
         passed = sum(status == "ok" for status in now.values())
         line = "".join(marks[status] for status in now.values())
         report.print_text(f"{exercise.number}  {line:<{longest}}  {passed} of {len(now)}  {exercise.settings['title']}")
-    report.print_text("\n+ passes   x fails   s skipped   ? edited since: ask again   . not asked yet")
+    report.print_text("\n+ passes   x fails   s skipped   ? edited since: check again   . not checked yet")
     return 0
 
 
 def hint(which: str, level: int | None) -> int:
-    """Print a hint for check `which` (`2.4`), or for the first check of exercise `which` (`2`) that does not pass; 0.
+    """Print a hint for check `which` (`2.4`), or for the first check of exercise `which` (`2`) that fails; returns 0.
 
-    A hint beyond the first is earned by a `workshop check` since the last one, or requested by its `level`. Raises
-    WorkshopError where there is no such exercise or check.
+    Each `workshop check` after a hint unlocks the next one; `level` prints up to that hint at once. Raises
+    WorkshopError if there is no such exercise or check.
     """
     if not re.fullmatch(r"[0-9]+(\.[0-9]*)?", which):
         raise WorkshopError(
             looked_at="the number of the exercise",
-            expected="2, or 2.4 for one check",
+            expected="2, or 2.4 for one of its checks",
             found=repr(which),
             next_step="workshop hint 2",
         )
@@ -155,7 +157,7 @@ def hint(which: str, level: int | None) -> int:
     )
     if chosen is None:
         report.print_text(
-            f"all checks of exercise {number} pass; workshop diff {number} shows the solution beside yours"
+            f"all checks of exercise {number} pass; workshop diff {number} compares your files with the solution"
         )
         return 0
     check = next((c for c in exercise.checks if c.number == chosen), None)
@@ -175,7 +177,7 @@ def hint(which: str, level: int | None) -> int:
         report.print_text(f"hint {k}:  {text}")
     if shown < len(check.hints):
         report.print_text(
-            f"\nnext:    try it, then workshop check {number}; workshop hint {number} knows more after it"
+            f"\nnext:    try it, then workshop check {number}; after that, workshop hint {number} gives the next hint"
         )
     else:
         report.print_text(

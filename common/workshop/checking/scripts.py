@@ -1,7 +1,7 @@
-"""Run a learner's script in a copy of its folder, in a process of its own, with limits.
+"""Run a learner's script in a copy of its folder, in a separate process, with limits.
 
-A script that loops, prints without end or removes what it lies in is something that people write on the way to a
-right one. It is stopped, a message explains what it did, and the learner's files are never within its reach.
+People who learn write scripts that loop, print without end or remove their own folder. Such a script is stopped, a
+message explains what it did, and it never reaches the learner's own files.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from workshop.errors import WorkshopError
 from workshop.support import timeouts
 from workshop.support.files import IGNORED_FOLDERS
 
-TIME_LIMIT = 300  # seconds that one run of a script may take before it counts as not ending
-OUTPUT_LIMIT = 20 * 2**20  # bytes that a script may print; the trainings of the exercises print some hundred
-# How much is copied of a script's folder: an exercise's holds ten files, of a megabyte in all.
+TIME_LIMIT = 300  # seconds after which a script counts as endless
+OUTPUT_LIMIT = 20 * 2**20  # bytes that a script may print; the exercises' scripts print a few hundred
+# How much of a script's folder is copied: that of an exercise contains ten files, one megabyte in all.
 COPIED_BYTES, COPIED_FILES = 50 * 2**20, 1000
 READ = 2**16
 
@@ -44,10 +44,10 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a copy of `script`, in a copy of its folder, with this interpreter (or the command `interpreter`).
 
-    The copy's folder is the working directory, as for `python train.py`, and what the script prints names the
-    original's. patches: run in the interpreter first. modules: with some, the process is forked from an interpreter
-    that has imported them (`workshop.checking.fork_server`, on Linux). Raises WorkshopError where the script does not end in
-    `limit` seconds (else TIME_LIMIT), prints more than OUTPUT_LIMIT, or removes files beside it.
+    The copy's folder is the working directory, as for `python train.py`; in the output its path is replaced by that of
+    the original. patches: run in the interpreter first. modules: if given, the process is forked from an interpreter
+    that has already imported them (`workshop.checking.fork_server`, on Linux). Raises WorkshopError if the script runs
+    longer than `limit` seconds (default TIME_LIMIT), prints more than OUTPUT_LIMIT, or removes files from its folder.
     """
     with _working_copy(script) as copy:
         process = None
@@ -59,7 +59,7 @@ def run(
         try:
             code, stdout, stderr = _wait_for(process, script, limit or TIME_LIMIT)
         finally:
-            timeouts.kill_group(process.pid)  # also what it has started and left behind
+            timeouts.kill_group(process.pid)  # and children that it left behind
             _running.discard(process.pid)
             if isinstance(process, fork_server.ForkedRun):
                 process.close()
@@ -68,16 +68,16 @@ def run(
 
 
 def stop_all() -> None:
-    """End every script that is running, as Ctrl-C does; for those who wait for them in other threads."""
+    """Kill all running scripts, after Ctrl-C. Threads that wait for them then continue."""
     for pid in list(_running):
         timeouts.kill_group(pid)
 
 
 @contextmanager
 def _working_copy(script: Path) -> Iterator[Path]:
-    """A copy of the script in a copy of its folder, in a folder of the exercise's name that has `common/` beside it.
+    """A copy of the script in a copy of its folder, inside a copy of the exercise's folder, next to `common/`.
 
-    Raises WorkshopError at the end where the script has removed files from the copy: it would remove the learner's.
+    Raises WorkshopError at the end if the script has removed files from the copy: outside it would remove yours.
     """
     folder = script.parent.absolute()
     with tempfile.TemporaryDirectory(prefix="workshop-copy-", ignore_cleanup_errors=True) as temporary:
@@ -89,7 +89,7 @@ def _working_copy(script: Path) -> Iterator[Path]:
         try:
             (root / "common").symlink_to(Path(__file__).resolve().parents[2])
         except OSError:
-            pass  # Windows allows links to few; PYTHONPATH names common/ too
+            pass  # few users may create links on Windows; PYTHONPATH contains common/ as well
         yield target / script.name
         removed = sorted({name for name in names if not os.path.lexists(target / name)})
     if removed:
@@ -97,19 +97,21 @@ def _working_copy(script: Path) -> Iterator[Path]:
             looked_at=f"a copy of the folder of {shell.relative(script)} after the script ran",
             expected="the files that were there before",
             found=f"{', '.join(removed[:3])}{' and others' if removed[3:] else ''} removed; your own files are untouched",
-            next_step=f"take the lines out of {script.name} that remove files",
+            next_step=f"remove the lines of {script.name} that remove files",
         )
 
 
 def _copy_files(folder: Path, target: Path) -> list[str]:
-    """Copy the files of a folder, but for environments, results and what exceeds the limits; their paths in it.
+    """Copy the files of a folder without IGNORED_FOLDERS, within the limits; return their relative paths.
 
-    Links become copies of what they lead to, since a script that writes through one would reach the original.
+    Links become copies of their targets, since a script that writes through a link would change the original.
     """
     names, bytes_left, visited = [], COPIED_BYTES, set()
     for base, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)
-        if (real := os.path.realpath(base)) in visited:  # a link to a folder that was copied, or to one around it
+        if (
+            real := os.path.realpath(base)
+        ) in visited:  # a link to a folder that was already copied, or to a parent of it
             folders.clear()
             continue
         visited.add(real)
@@ -123,7 +125,7 @@ def _copy_files(folder: Path, target: Path) -> list[str]:
                 shutil.copy2(path, subfolder / name)
                 bytes_left -= path.stat().st_size
             except OSError:
-                continue  # it cannot be read, or was removed this moment
+                continue  # it cannot be read, or has just been removed
             names.append(os.path.relpath(subfolder / name, target))
         if len(names) >= COPIED_FILES:
             break
@@ -137,7 +139,7 @@ def _start(
     patches: Sequence[Patch],
     interpreter: Sequence[str],
 ) -> subprocess.Popen[bytes]:
-    # Without a need for it not through `pixi run`, whose shell takes the brackets of JSON for a pattern.
+    # Without patches, `pixi run` gets no JSON: its shell would read the brackets as a pattern.
     start = arguments_for(patches) if patches or not interpreter else []
     return subprocess.Popen(
         [*(interpreter or [sys.executable]), *start, str(script), *arguments],
@@ -146,14 +148,14 @@ def _start(
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         env=environment,
-        start_new_session=True,  # a group of its own, to be ended with all that it starts
+        start_new_session=True,  # its own process group, so that its children end with it
     )
 
 
 def _wait_for(
     process: subprocess.Popen[bytes] | fork_server.ForkedRun, script: Path, limit: float
 ) -> tuple[int, str, str]:
-    """Read what the process prints until it ends, within the limits: exit code, stdout and stderr."""
+    """Wait for the process and read its output, within the limits. Returns exit code, stdout and stderr."""
     texts: tuple[list[bytes], list[bytes]] = ([], [])
     bytes_left = [OUTPUT_LIMIT]
 
@@ -175,12 +177,12 @@ def _wait_for(
     while (code := process.poll()) is None and bytes_left[0] >= 0 and time.monotonic() < deadline:
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
-    if code is None or bytes_left[0] < 0:  # or it ended since nobody read what else it printed
+    if code is None or bytes_left[0] < 0:  # or it ended because its pipe was closed
         timeouts.kill_group(process.pid)
         if bytes_left[0] < 0:
             raise WorkshopError(
                 looked_at=f"what {shell.relative(script)} prints",
-                expected="some lines",
+                expected="a few lines",
                 found=f"more than {OUTPUT_LIMIT // 2**20} MiB, so it was stopped",
                 next_step="look for a print in a loop",
             )
@@ -188,9 +190,9 @@ def _wait_for(
             looked_at=script,
             expected=f"a script that ends within {limit:g} s",
             found="still running, so it was stopped",
-            next_step="look for a loop that has no end",
+            next_step="look for an endless loop",
         )
     for thread in threads:
-        thread.join(timeout=2)  # a process that the script left behind may hold the pipes for ever
+        thread.join(timeout=2)  # a child that the script left behind may keep the pipes open
     stdout, stderr = (b"".join(text).decode("utf-8", errors="replace") for text in texts)
     return code, stdout, stderr

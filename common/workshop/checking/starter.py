@@ -1,7 +1,7 @@
-"""`workshop reset N` and `workshop diff N`: the starter as it was shipped, and the learner's against the solution.
+"""`workshop reset N` restores the starter as it was shipped; `workshop diff N` compares yours with the solution.
 
-What was shipped is known by the sha256 of each file in exercise.toml, and found in the history of the checkout; so a
-starter that its owner has committed can be put back as well.
+exercise.toml contains the sha256 of each shipped file, and the file itself is found in the history of the checkout, so
+this also works after you have committed your changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workshop.support.files import list_files, sha256_of, write_atomic
 
 
 def is_as_shipped(exercise: Exercise) -> bool:
-    """Whether the starter is as it was shipped, file by file."""
+    """Whether every file of the starter is as it was shipped."""
     files = list_files(exercise.folder / "starter")
     try:
         return {name: sha256_of(path) for name, path in files.items()} == exercise.settings["starter"]
@@ -34,7 +34,7 @@ def is_as_shipped(exercise: Exercise) -> bool:
 def shipped_files(exercise: Exercise) -> dict[str, bytes]:
     """The content of the shipped starter, by file: from the starter itself, or from the history of the checkout.
 
-    Raises WorkshopError where a file is neither there nor in the history.
+    Raises WorkshopError if a file is in neither.
     """
     return {name: shipped_file(exercise, name) for name in exercise.settings["starter"]}
 
@@ -49,13 +49,13 @@ def shipped_file(exercise: Exercise, name: str) -> bytes:
             looked_at=f"{exercise.folder / 'starter' / name}, as it was shipped",
             expected="a version of it in the history of this checkout",
             found="none with the sha256 in exercise.toml (no git, or not a clone)",
-            next_step=f"clone the workshop anew beside this one, and copy {exercise.folder.name}/starter from there",
+            next_step=f"clone the workshop again, next to this clone, and copy {exercise.folder.name}/starter from there",
         )
     return found
 
 
 def _versions(folder: Path, name: str) -> Iterator[bytes]:
-    """Versions of a file of an exercise, the likeliest first: on the disk, in the last commit, in those before."""
+    """Versions of a file of an exercise, most likely first: on disk, in the last commit, in earlier commits."""
     if (content := _read_bytes(folder / name)) is not None:
         yield content
     history = (shell.git(folder, "log", "--all", "--format=%H", "--", name) or "").split()
@@ -65,10 +65,10 @@ def _versions(folder: Path, name: str) -> Iterator[bytes]:
 
 
 def reset(number: int, yes: bool) -> int:
-    """Put the starter back as it was shipped, after a copy of all that is in it; the exit code.
+    """Restore the starter as it was shipped, after a copy of its files; return the exit code.
 
-    The copy is whole before the first file is touched, and every file is replaced in one step: whenever this is
-    killed, nothing is lost, and the same command goes on. Raises WorkshopError where nobody can be asked.
+    The copy is complete before the first file changes, and each file is replaced in one step. If this is killed,
+    nothing is lost, and the same command continues. Raises WorkshopError if confirmation is needed and there is no terminal.
     """
     exercise = exercises.find(number)
     folder = exercise.folder / "starter"
@@ -77,17 +77,17 @@ def reset(number: int, yes: bool) -> int:
         return 0
     content, current = shipped_files(exercise), list_files(folder)
     differ = [name for name, path in current.items() if content.get(name) != _read_bytes(path)]
-    print(f"to be put back in {shell.relative(folder)}: {', '.join(differ + sorted(content.keys() - current.keys()))}")
+    print(f"to be restored in {shell.relative(folder)}: {', '.join(differ + sorted(content.keys() - current.keys()))}")
     if not yes:
         if not sys.stdin.isatty():
             raise WorkshopError(
-                looked_at="the terminal, to ask whether the starter shall be put back",
-                expected="a person, or --yes",
+                looked_at="the terminal, to ask for confirmation",
+                expected="a terminal, or the option --yes",
                 found="no terminal",
                 next_step=f"workshop reset {number} --yes",
             )
         try:
-            answer = input("Put it back? Your version is kept. [y/N] ")
+            answer = input("Restore the starter? A copy of your version is kept. [y/N] ")
         except EOFError:  # Ctrl-D
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
@@ -99,7 +99,7 @@ def reset(number: int, yes: bool) -> int:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / name, text)
         if text.startswith(b"#!") and name.endswith((".sh", ".py")) and not (folder / name).stat().st_mode & 0o100:
-            (folder / name).chmod(0o755)  # an executable, as git has it
+            (folder / name).chmod(0o755)  # executable, as in git
     for name in current.keys() - content.keys():
         (folder / name).unlink(missing_ok=True)
     print(f"{shell.relative(folder)} is as it was shipped")
@@ -109,12 +109,12 @@ def reset(number: int, yes: bool) -> int:
 def _read_bytes(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except OSError:  # a link to nowhere, a socket
+    except OSError:  # a broken link, a socket
         return None
 
 
 def _back_up(exercise: Exercise, files: dict[str, Path]) -> Path:
-    """A dated copy of the files, whole or not there at all; its folder."""
+    """Make a dated copy of the files, complete or not at all; return its folder."""
     backups = exercise.folder.parent / ".workshop" / "backups"
     stem = f"{exercise.folder.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     number = 1
@@ -129,7 +129,7 @@ def _back_up(exercise: Exercise, files: dict[str, Path]) -> Path:
 
 
 def diff(number: int, spoil: bool) -> int:
-    """Print how the learner's files differ from the solution's, once they pass (or with `spoil`); the exit code."""
+    """Print the differences between the learner's files and the solution, once all checks pass (or with `spoil`)."""
     exercise = exercises.find(number)
     if not spoil and not progress.all_pass(exercise):
         raise WorkshopError(
@@ -142,7 +142,7 @@ def diff(number: int, spoil: bool) -> int:
     same = True
     for name in sorted(mine.keys() & solution.keys()):
         if name.endswith(".lock"):
-            continue  # what two solvers chose is no matter of taste, and thousands of lines
+            continue  # thousands of lines that no person has written
         texts = _read_lines(mine[name]), _read_lines(solution[name])
         for line in difflib.unified_diff(*texts, fromfile=f"starter/{name}", tofile=f"solution/{name}", lineterm=""):
             print(_coloured(line))
@@ -157,7 +157,7 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _coloured(line: str) -> str:
-    """Green and red on a terminal that has not asked for none."""
+    """The line in green, red or cyan on a terminal, unless NO_COLOR is set."""
     colour = {"+": "32", "-": "31", "@": "36"}.get(line[:1])
     if colour is None or not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return line

@@ -1,4 +1,4 @@
-"""What a check asks of a script that trains: does it insist on its device, is it reproducible, what did it leave?"""
+"""Checks of a training script: does it use the requested device, is it reproducible, are its outputs complete?"""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from workshop.errors import WorkshopError
 from workshop.support.files import sha256_of
 from workshop.support.timeouts import failure_reason, missing_module
 
-# Modules that an environment may lack through no fault of the script: not every environment has every framework.
+# Modules whose absence is not the script's fault: not every environment has every framework.
 FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")
 
 
 def missing_framework(run: subprocess.CompletedProcess[str]) -> str | None:
-    """The framework that this environment lacks, where a script stopped for that; not a module that is misspelt."""
+    """The framework whose absence stopped a script; None for other failures, such as a misspelt module."""
     module = missing_module(run)
     return module if module in FRAMEWORKS else None
 
 
-# The shortest training that a check asks a classifier for.
+# The shortest training of a classifier.
 QUICK = ("--data", "digits", "--epochs", "1")
 
 
 def problem_with_gpu_request(workspace: Workspace, advice: str) -> Result | None:
-    """With WORKSHOP_DEVICE=cuda a training script ends on a GPU, or says why it has none.
+    """With WORKSHOP_DEVICE=cuda a training script must run on a GPU, or print why it cannot.
 
-    The failed or skipped result where it does neither; None where it does.
+    Returns the failed or skipped result; None if the script does either.
     """
     folder = workspace.scratch / "device"
     run = workspace.run("train.py", *QUICK, "--output", str(folder), WORKSHOP_DEVICE="cuda")
@@ -52,18 +52,18 @@ def problem_with_gpu_request(workspace: Workspace, advice: str) -> Result | None
     if "Traceback" in run.stderr or "GPU" not in run.stderr:
         return fail(
             looked_at=looked_at,
-            expected="a message that says why the GPU cannot be used",
+            expected="a message about why the GPU cannot be used",
             found=failure_reason(run),
             next_step=advice,
         )
     return None
 
 
-SUMMARY_WITHOUT_GPU = "without a GPU that it can use it stops and says why (not seen here: a run on a GPU)"
+SUMMARY_WITHOUT_GPU = "without a usable GPU it stops and prints the reason (a run on a GPU was not tested here)"
 
 
 def action_on_simulated_gpu(workspace: Workspace, folder: Path, requested: str, gpu: Patch) -> str:
-    """What train.py does with `--device requested` where the patch `gpu` simulates a GPU: stop, break, or train on cpu or cuda."""
+    """What train.py does with `--device requested` on a simulated GPU: it stops, breaks, or trains on cpu or cuda."""
     run = workspace.run(
         "train.py", *QUICK, "--output", str(folder), "--device", requested, patches=[gpu], WORKSHOP_DEVICE=""
     )
@@ -74,11 +74,11 @@ def action_on_simulated_gpu(workspace: Workspace, folder: Path, requested: str, 
 
 
 def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[Patch] = ()) -> Result:
-    """Two trainings with one seed write the same weights, one with another seed others; no test image is trained on.
+    """Two trainings with the same seed must write the same weights, one with another seed other weights.
 
-    patches: run in the interpreter first. The three runs lie in first/, again/ and other/ of the scratch.
-    The second is fresh (the order of hashes, say, is the same in all forks of one interpreter), and its test set is
-    another one: where its weights differ, a run with the real test set tells which of the two is the reason.
+    patches: run in the interpreter first. The runs are written to first/, again/ and other/ in the scratch folder. The
+    second uses a new interpreter (forks share properties such as the order of hashes) and another test set, since no
+    test image may be trained on. If its weights differ, a run with the real test set shows which one is the reason.
     """
     runs = (
         ("first", "1", patches, False),
@@ -131,7 +131,7 @@ def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[
 
 
 def problem_with_weights(folder: Path, sha256: str) -> Result | None:
-    """The failed result where the weights of a run are not those that run.json names, or cannot be loaded."""
+    """The failed result if the weights of a run do not match run.json or cannot be loaded; else None."""
     from workshop.runs import weights
 
     path, advice = folder / "weights.safetensors", "keep the line run.finish(...), which writes them"
@@ -159,7 +159,7 @@ def problem_with_weights(folder: Path, sha256: str) -> Result | None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The run.json of a run that a check has just made. Raises WorkshopError where there is none that can be read."""
+    """The run.json of a run that a check has just made. Raises WorkshopError if it is missing or cannot be read."""
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         for output in record["outputs"]:
@@ -177,7 +177,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def output_sha256(record: dict[str, Any], name: str) -> str:
-    """The sha256 of an output. Raises WorkshopError where the run did not write it."""
+    """The sha256 of an output. Raises WorkshopError if the run did not write it."""
     for output in record["outputs"]:
         if output.get("path") == name:
             return output["sha256"]

@@ -1,4 +1,4 @@
-"""`workshop watch N`: the checks again after every save, the last result only."""
+"""`workshop watch N`: run the checks again after every save, and show the last result."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SETTLE_TIME = 0.3  # seconds without a change before a save counts as complete: 
 
 
 def _snapshot(folder: Path) -> dict[str, tuple[int, int]]:
-    """Time and size of every file of the starter."""
+    """Modification time and size of every file of the starter."""
     found = {}
     for name, path in list_files(folder).items():
         try:
             status = path.stat()
             found[name] = (status.st_mtime_ns, status.st_size)
         except OSError:
-            pass  # saved this moment, or a link to nowhere
+            pass  # being saved right now, or a broken link
     return found
 
 
 def main(number: int) -> NoReturn:
-    """Check the starter of exercise `number`, again whenever a file is saved, until Ctrl-C."""
+    """Check the starter of exercise `number` again whenever a file is saved, until Ctrl-C."""
     folder = exercises.find(number).folder / "starter"
     while True:
         before_save = _snapshot(folder)
@@ -39,7 +39,7 @@ def main(number: int) -> NoReturn:
         else:
             print(f"--- {time.strftime('%H:%M:%S')}")
         check.main(number, None, go_on=False, as_json=False)
-        print(f"watching {folder.name}/ of exercise {number}; Ctrl-C ends it", flush=True)
+        print(f"watching {folder.name}/ of exercise {number}; press Ctrl-C to stop", flush=True)
         while _snapshot(folder) == before_save:
             time.sleep(POLL_INTERVAL)
         before = None

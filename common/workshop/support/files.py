@@ -1,4 +1,4 @@
-"""Small things about files: written whole or not at all, and known by their sha256."""
+"""Files: written atomically, identified by their sha256."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 import tempfile
 from pathlib import Path
 
-# What lies in a starter without being work: environments, caches, another checkout.
+# Folders in a starter that are not part of the learner's work: environments, caches, results.
 IGNORED_FOLDERS = (".git", ".pixi", ".venv", "__pycache__", ".pytest_cache", "results")
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
-    """Write `content` to `path` so that a reader finds the old file or the new one, never half of it.
+    """Write `content` to `path` so that a reader finds either the old file or the complete new one.
 
-    Written beside, forced to the disk, then renamed. Raises OSError (a full disk, say) with `path` as its
-    filename and the old file untouched.
+    The content is written to a temporary file in the same folder, flushed to disk and renamed. Raises OSError (for
+    example if the disk is full) with `path` as its filename; the old file then stays unchanged.
     """
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -26,7 +26,7 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp creates files that only their owner can read
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
@@ -49,7 +49,7 @@ def sha256_of(path: Path) -> str:
 
 
 def list_files(folder: Path) -> dict[str, Path]:
-    """The files of a folder by their path in it, without environments and caches; links are not followed."""
+    """The files of a folder by their relative path, without IGNORED_FOLDERS. Links are not followed."""
     files = {}
     for base, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)

@@ -1,4 +1,4 @@
-"""What this machine is: system, processor, C library, GPUs. Nothing here names its owner, and nothing needs a package."""
+"""This machine: system, processor, C library, GPUs. Nothing here identifies its owner or needs a package."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from workshop.support import timeouts
 
 
 def gpus(seconds: float = 10) -> list[dict[str, str]]:
-    """Each GPU as nvidia-smi reports it: `driver`, `gpu` (its name), and `compute_capability` where the driver is new
-    enough to be asked for it (from 2021 on). Empty without a driver, and where nvidia-smi takes more than `seconds`.
+    """Each GPU as nvidia-smi reports it: `driver`, `gpu` (its name), and with drivers from 2021 on
+    `compute_capability`. Empty without a driver, or if nvidia-smi takes more than `seconds`.
     """
     if not (command := shutil.which("nvidia-smi")):
         return []
@@ -33,12 +33,12 @@ def gpus(seconds: float = 10) -> list[dict[str, str]]:
 
 
 def nvidia_smi() -> dict[str, str]:
-    """`driver` and `gpu` (name of the first one) as nvidia-smi reports them; empty without a driver."""
+    """`driver` and `gpu` (name of the first GPU) as nvidia-smi reports them; empty without a driver."""
     return {key: gpu[key] for gpu in gpus()[:1] for key in ("driver", "gpu")}
 
 
 def cpu_name() -> str:
-    """The processor's model name, as the operating system gives it."""
+    """The processor's model name, as the operating system reports it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -50,7 +50,7 @@ def cpu_name() -> str:
 
 
 def subdir() -> str | None:
-    """What conda calls this system and architecture, as in `linux-64`."""
+    """conda's name for this system and architecture, such as `linux-64`."""
     system = {"Linux": "linux", "Darwin": "osx", "Windows": "win"}.get(platform.system())
     machine = platform.machine().lower()
     arch = {"x86_64": "64", "amd64": "64", "aarch64": "aarch64", "arm64": "arm64"}.get(machine, machine)
@@ -70,7 +70,9 @@ def system() -> str:
         name = platform.freedesktop_os_release().get("PRETTY_NAME", kind)
     except OSError:
         name = kind
-    kernel = re.match(r"\d[\d.]*\d", platform.release())  # what follows may be the name of whoever built it
+    kernel = re.match(
+        r"\d[\d.]*\d", platform.release()
+    )  # the rest may contain the name of the person who built the kernel
     return printable(f"{name}, kernel {kernel[0]}" if kernel else name)
 
 
@@ -78,11 +80,11 @@ def glibc() -> str | None:
     """The version of glibc; None on a system with another C library."""
     try:
         found = re.fullmatch(r"glibc (\d+\.\d+(?:\.\d+)?)", os.confstr("CS_GNU_LIBC_VERSION") or "")
-    except (AttributeError, ValueError, OSError):  # not on this system
+    except (AttributeError, ValueError, OSError):  # not available on this system
         return None
     return found[1] if found else None
 
 
 def printable(text: str) -> str:
-    """One short line of printable ASCII, of what another program said of itself."""
+    """Another program's output as one short line of printable ASCII."""
     return re.sub(r"[^ -~]+", "?", " ".join(text.split()))[:80]

@@ -1,4 +1,4 @@
-"""Lines for people: a word in colour on a terminal, text that is wrapped beside it; plain and stable when piped."""
+"""Output for people: coloured and wrapped on a terminal, plain text when it is piped."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 import textwrap
 
 COLOURS = {"ok": "green", "note": "yellow", "skip": "yellow", "ODD": "red", "fail": "red"}
-STYLES = {"ok": "green", "fail": "bold red", "skip": "yellow"}  # of the status of a check
-PIPED_WIDTH = 80  # columns where nobody says how wide the reader's window is
+STYLES = {"ok": "green", "fail": "bold red", "skip": "yellow"}  # for the status of a check
+PIPED_WIDTH = 80  # columns when the output does not go to a terminal
 
 
 def width() -> int:
-    """Columns to fill: those of the terminal, not so many that a line is hard to read."""
+    """Columns to fill: those of the terminal, but not so many that lines become hard to read."""
     return min(100, max(40, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else PIPED_WIDTH
 
 
 def wrap_beside(head: str, text: str, indent: int) -> list[str]:
-    """`text` wrapped, from column `indent` on; `head` stands before its first line."""
+    """`head`, and beside it `text`, wrapped and indented to column `indent`."""
     room = max(20, width() - indent)
     lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
     head = f"{head} " if len(head) >= max(indent, 1) else head
@@ -26,13 +26,13 @@ def wrap_beside(head: str, text: str, indent: int) -> list[str]:
 
 
 def print_lines(lines: list[str]) -> None:
-    """Print lines. One that begins with a word of COLOURS gets its colour, where the reader can see colours."""
+    """Print lines. On a terminal, a first word that is in COLOURS gets its colour."""
     encoding = sys.stdout.encoding or "ascii"
     lines = [line.encode(encoding, "replace").decode(encoding) for line in lines]
     try:
         from rich.console import Console
         from rich.text import Text
-    except ModuleNotFoundError:  # the doctor also speaks where nothing is installed yet
+    except ModuleNotFoundError:  # the doctor also runs where nothing is installed yet
         print("\n".join(lines))
         return
     console = Console(highlight=False, soft_wrap=True)
@@ -43,16 +43,16 @@ def print_lines(lines: list[str]) -> None:
         console.print(Text.assemble(before, (word, COLOURS.get(word, "")), after))
 
 
-# What a line begins with, and its text is wrapped beside.
+# The beginning of a line, beside which its text is wrapped.
 _HEAD = re.compile(
     r" *(?:(ok|fail|skip) +[\d.]+ +|(?:looked at|expected|found|hint|hint \d|note): +|\d  \S+ +\d+ of \d+ +)?"
 )
 
 
 def print_text(text: str) -> None:
-    """Print text: as it is where it is piped; on a terminal in colour, each line wrapped at words beside its head.
+    """Print text. On a terminal it is coloured, and each line is wrapped beside its head.
 
-    A line with what to type next stays whole, and bold: it is copied.
+    A line with a command to type next is bold and never wrapped, so that it can be copied.
     """
     encoding = sys.stdout.encoding or "ascii"
     text = text.encode(encoding, "replace").decode(encoding)

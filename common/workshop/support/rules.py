@@ -1,4 +1,4 @@
-"""Rules for container files and job files: each has a name, a level and a function that finds problems; and the loop."""
+"""Rules for container files and job files. Each has a name, a level and a function that finds problems."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Rule(Generic[Subject]):
-    """level: ERROR or ADVICE. problems: yields each problem of a subject, nothing where the subject is as it should be."""
+    """level: ERROR or ADVICE. problems: yields every problem of a subject."""
 
     name: str
     level: str

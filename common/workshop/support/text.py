@@ -1,4 +1,4 @@
-"""Questions about words and version numbers in text. Standard library alone: the doctor runs where nothing is installed."""
+"""Similar words and version numbers. Needs only the standard library: the doctor runs where nothing is installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def closest_match(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known word that `word` is most like; None where none of them is at least `cutoff` like it (0 to 1)."""
+    """The known word that is most similar to `word`; None if no similarity (0 to 1) reaches `cutoff`."""
     import difflib
 
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
@@ -17,8 +17,8 @@ def closest_match(word: str, known: Iterable[str], cutoff: float = 0.6) -> str |
 def satisfies(version: str, spec: str) -> bool:
     """Whether a version such as `0.77.0` meets a constraint such as `>=0.71,<1`.
 
-    Both hold numbers alone, as in this workshop's own files; a version with anything else in it is not within. Missing
-    numbers count as 0 (12 is 12.0), and `==1.2` is met by every 1.2.x.
+    Both may contain only numbers, as in this workshop's own files; any other version meets no constraint. Missing
+    numbers count as 0 (12 is 12.0), and every 1.2.x meets `==1.2`.
     """
     if not re.fullmatch(r"\d+(\.\d+)*", version):
         return False

@@ -1,4 +1,4 @@
-"""Asking other programs and far machines, which may say anything, say it for ever, or never answer."""
+"""Time limits for other programs and servers, which may print anything, print without end, or never answer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-OUTPUT_LIMIT = 1 << 16  # bytes of an answer that are read: no tool that is asked here has more to say
+OUTPUT_LIMIT = 1 << 16  # bytes that are read; no tool that is called here prints more
 
 
 def run_command(command: list[str], seconds: float, **variables: str) -> str | None:
-    """What a command writes to stdout, its first OUTPUT_LIMIT bytes; None where it fails, is missing or takes too long.
+    """The first OUTPUT_LIMIT bytes that a command prints to stdout; None if it fails, is missing or takes too long.
 
-    variables: of its environment, over those of this process. What is no UTF-8 is replaced.
+    variables: added to the environment of this process. Bytes that are not UTF-8 are replaced.
     """
     deadline = time.monotonic() + seconds
     try:
@@ -28,7 +28,7 @@ def run_command(command: list[str], seconds: float, **variables: str) -> str | N
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=os.environ | variables,
-            start_new_session=True,  # so that what it has started ends with it
+            start_new_session=True,  # so that its children can be ended with it
         )
     except (OSError, ValueError):
         return None
@@ -43,7 +43,7 @@ def run_command(command: list[str], seconds: float, **variables: str) -> str | N
     except subprocess.TimeoutExpired:
         code = None
     if code is None:
-        kill_group(process.pid)  # not waited for: a driver that hangs keeps it for ever
+        kill_group(process.pid)  # not waited for: a driver that hangs can keep it alive for ever
     if output is None or (code != 0 and len(output) != OUTPUT_LIMIT):
         return None
     return output.decode("utf-8", "replace")
@@ -55,7 +55,7 @@ def _read_and_close(pipe: IO[bytes]) -> bytes:
 
 
 def failure_reason(process: subprocess.CompletedProcess[str]) -> str:
-    """Why a program failed: the `found` of its message, or else the last line that it wrote to stderr."""
+    """Why a program failed: the line `found:` of its message, otherwise its last line on stderr."""
     if missing := missing_module(process):
         return f"there is no module {missing}"
     lines = process.stderr.strip().splitlines()
@@ -64,17 +64,17 @@ def failure_reason(process: subprocess.CompletedProcess[str]) -> str:
 
 
 def missing_module(process: subprocess.CompletedProcess[str]) -> str | None:
-    """The module for whose absence a program failed, by Python's own words or by ours; None if it failed otherwise."""
-    last = process.stderr.rstrip().rpartition("\n")[2]  # an error further up was caught, or led to another one
+    """The missing module that made a program fail, from Python's message or from ours; None for another failure."""
+    last = process.stderr.rstrip().rpartition("\n")[2]  # an earlier error was caught, or caused this one
     named = re.match(r"ModuleNotFoundError: No module named '([^']+)'", last)
     named = named or re.search(r"the package that contains the module '([^']+)'", process.stderr)
     return named[1] if process.returncode and named else None
 
 
 def kill_group(pid: int) -> None:
-    """Kill a process that was started with `start_new_session`, and all that it has started in its group.
+    """Kill a process that was started with `start_new_session`, and all its children in that group.
 
-    A process that is stopped (SIGSTOP) ends as well; one that has ended already is no error.
+    This also ends stopped processes (SIGSTOP). It is not an error if the process has already ended.
     """
     try:
         if os.name == "nt":
@@ -82,17 +82,17 @@ def kill_group(pid: int) -> None:
         else:
             os.killpg(pid, signal.SIGKILL)
     except OSError:
-        pass  # it ended this moment, or there is no taskkill
+        pass  # it has just ended, or there is no taskkill
 
 
 def start_in_thread(work: Callable[..., Any], *arguments: Any) -> queue.SimpleQueue[Any]:
-    """Begin `work` in a thread that the end of this process does not wait for: `getaddrinfo` knows no time limit."""
+    """Start `work` in a daemon thread, since `getaddrinfo` has no time limit. The result is for `wait_for`."""
     result: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             result.put(work(*arguments))
-        except Exception:  # what is asked is outside of this program, and so is what goes wrong there
+        except Exception:  # other programs and servers can fail in any way
             result.put(None)
 
     threading.Thread(target=run, daemon=True).start()
@@ -100,7 +100,7 @@ def start_in_thread(work: Callable[..., Any], *arguments: Any) -> queue.SimpleQu
 
 
 def wait_for(result: queue.SimpleQueue[Any], deadline: float) -> Any:
-    """What `later` has found, as soon as it is there; None at the moment `deadline` of `time.monotonic`, and on errors."""
+    """The result of `start_in_thread`; None if it failed or has not ended at `deadline` (of `time.monotonic`)."""
     try:
         return result.get(timeout=max(0, deadline - time.monotonic()))
     except queue.Empty:

@@ -4,11 +4,11 @@ run_script.py                 runs the patches named on its command line, then t
 simulated_gpu_torch.py   a GPU that is only simulated, for PyTorch; simulated_gpu_jax.py: for JAX
 changed_test_set.py        the data set has other test images and labels
 fixed_experiment.py        all generators of NumPy start from one seed
-count_network_calls.py          how often Python walks through a network of Flax
+count_network_calls.py          counts how often Python calls a network of Flax
 
 A patch is a file with a function `install`. It replaces functions of a library or of `workshop.runs` in that one
-process, so that a check can see what the script does in a situation that this machine does not offer. Patches run by
-their path: the interpreter of the script need not have this package.
+process, so that a check can see what the script does in a situation that this machine cannot provide. Patches run by
+their path: the script's interpreter need not be able to import this package.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Patch = tuple[str, dict[str, Any]]
 
 
 def patch(name: str, **settings: Any) -> Patch:
-    """The patch in the file `name`.py of this folder. settings: arguments of its `install`, values that JSON knows."""
+    """The patch in the file `name`.py of this folder. settings: arguments of its `install`, values that JSON can represent."""
     return str(FOLDER / f"{name}.py"), settings
 
 
 def arguments_for(patches: Sequence[Patch]) -> list[str]:
-    """What to put between an interpreter and the script on a command line, so that the patches run first."""
+    """The arguments between an interpreter and its script that make the patches run first."""
     return [str(FOLDER / "run_script.py"), json.dumps(patches)]

@@ -1,6 +1,6 @@
-"""Every image of the test set is another one, with another label; the training set is as it was.
+"""Changes every image and label of the test set, but not the training set.
 
-A script that learns from the training set alone ends with the same weights as without this patch.
+A script that learns only from the training set ends with the same weights as without this patch.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ from workshop.runs import data
 
 
 def install() -> None:
-    """Change the test set of whatever `workshop.runs.data.load` returns."""
+    """Change the test set that `workshop.runs.data.load` returns."""
     load = data.load
 
     def load_with_other_test_set(*arguments, **named):

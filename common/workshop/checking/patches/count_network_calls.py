@@ -1,4 +1,4 @@
-"""How often Python walks through a network of Flax: in a compiled step only while it is compiled, else at every step."""
+"""Counts how often Python calls a network of Flax: in a compiled step only while it is compiled, else at every step."""
 
 import atexit
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 def install(file: str) -> None:
     """Count the calls of `Module.apply`, and write their number to `file` when the interpreter ends.
 
-    Without Flax the number is 0, and the script itself reports what is missing.
+    Without Flax the number is 0, and the script itself reports the missing package.
     """
     passes = 0
 

@@ -1,6 +1,6 @@
-"""Every generator of NumPy starts from one seed, whatever seed a script gives it.
+"""Every NumPy generator starts from the same seed, whatever seed a script gives it.
 
-Two scripts that draw the same experiment in their own ways then have the same counts, and their limits can be compared.
+Scripts that seed their generators in different ways then draw the same experiment, and their limits can be compared.
 """
 
 import numpy

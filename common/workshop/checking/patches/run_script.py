@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
 def end_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it has ended, even by `kill -9` (Linux alone)."""
+    """Make the kernel kill this process when its parent ends, even by `kill -9` (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -24,14 +24,14 @@ def end_with_parent() -> None:
 def run(patches: Sequence[tuple[str, dict[str, Any]]], script: str, arguments: Sequence[str]) -> None:
     """Run `script` in this interpreter as `python script` would, after the `install` of each patch.
 
-    A script that has no end must not outlive the check that would have stopped it.
+    An endless script must not outlive the check, so it ends with its parent.
     """
     end_with_parent()
     sys.argv = [script, *arguments]
     sys.path[0] = os.path.dirname(script)
     for path, settings in patches:
         runpy.run_path(path)["install"](**settings)
-    # Not by runpy, which takes the script's module away when it ends: files that are open would not be written.
+    # Not with runpy, which removes the script's module at the end: open files would not be written.
     main = sys.modules["__main__"] = types.ModuleType("__main__")
     main.__file__ = script
     with open(script, "rb") as file:

@@ -1,8 +1,8 @@
-"""A GPU that is only simulated, for JAX: `install` it before a training script runs, and see what the script does.
+"""A simulated GPU for JAX: `install` it before a training script runs, and see what the script does.
 
-XLA splits this machine's processor in two, and the second half is called a GPU. A script that insists on its device
-stops where its arrays have not moved, and trains where they have; a script that does not insist trains on the first
-half and calls it a GPU. What it learns is not looked at, so XLA compiles without optimising, in a third of the time.
+XLA splits this machine's processor into two devices, and the second one counts as a GPU. A script that asserts its
+device stops if its arrays are not on it, and trains if they are; a script that does not assert it trains on the first
+device. The result of the training does not matter, so XLA compiles without optimization, in a third of the time.
 
 The checks run this file by its path, in the interpreter of the script, before JAX has looked for devices.
 """
@@ -21,7 +21,7 @@ FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_lev
 def install(moved: bool) -> None:
     """Simulate a GPU in this process. moved: whether arrays that are sent there arrive."""
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
-    # Only the CPU: where a GPU is there after all, the plugin for CUDA would take most of its memory.
+    # Only the CPU: on a machine with a GPU, the CUDA plugin would reserve most of its memory.
     jax.config.update("jax_platforms", "cpu")
     real_devices, real_put, real_describe = jax.devices, jax.device_put, on_jax.describe
 

@@ -1,9 +1,8 @@
-"""A GPU that is only simulated, for PyTorch: `install` it before a training script runs, and see what the script does.
+"""A simulated GPU for PyTorch: `install` it before a training script runs, and see what the script does.
 
-Whatever the script sends to the GPU stays on the CPU, and nothing complains. A script that insists on its device
-stops where images or weights have not moved, and trains where both have; a script that does not insist trains on the
-CPU and calls it a GPU. PyTorch's own modules see the machine as it is: a build for CUDA would initialize the driver
-on what it believes to be a GPU, and there may be none.
+Everything that the script sends to the GPU stays on the CPU, without an error. A script that asserts its device stops
+if images or weights do not appear to be on it, and trains if both do; a script that does not assert it trains on the
+CPU. PyTorch's own modules see the real machine: otherwise a CUDA build would initialize a driver that may not exist.
 
 The checks run this file by its path, in the interpreter of the script.
 """
@@ -20,22 +19,22 @@ from workshop.runs.frameworks import on_torch
 
 NAME = "simulated"
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
-CAPABILITY = (8, 0)  # of an A100: neither too old nor too new for anything
+CAPABILITY = (8, 0)  # of an A100: supported by all versions
 
 
-def asked_by_torch() -> bool:
-    """Whether it is a module of PyTorch that calls the function which calls this one."""
+def called_by_torch() -> bool:
+    """Whether the caller's caller is a module of PyTorch."""
     return sys._getframe(2).f_globals.get("__name__", "").split(".")[0] == "torch"
 
 
 def on_cpu(value: Any) -> Any:
-    """The CPU where an argument names a GPU; any other argument as it is."""
+    """The CPU if an argument names a GPU; otherwise the argument itself."""
     names_gpu = isinstance(value, (str, torch.device)) and str(value).startswith("cuda")
     return CPU if names_gpu else value
 
 
-class Stay(TorchFunctionMode):
-    """Nothing leaves the CPU. images, weights: whether the tensors of that kind claim to be on the GPU all the same."""
+class StayOnCPU(TorchFunctionMode):
+    """Nothing leaves the CPU. images, weights: whether tensors of that kind appear to be on the GPU nevertheless."""
 
     def __init__(self, images: bool, weights: bool) -> None:
         super().__init__()
@@ -44,27 +43,27 @@ class Stay(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function in (torch.Tensor.cuda, torch.Tensor.pin_memory):
             return args[0]
-        if function is torch.device:  # asking for a device is not yet sending something there
+        if function is torch.device:  # creating a device does not move anything
             return function(*args, **(kwargs or {}))
-        if function == torch.Tensor.device.__get__ and not asked_by_torch():
+        if function == torch.Tensor.device.__get__ and not called_by_torch():
             moved = self.weights if isinstance(args[0], torch.nn.Parameter) else self.images
             return GPU if moved else CPU
         return function(*map(on_cpu, args), **{key: on_cpu(value) for key, value in (kwargs or {}).items()})
 
 
 def for_scripts(module: Any, name: str, simulated: Any) -> None:
-    """Let the function `name` of a module return `simulated` to scripts, and to PyTorch what it returned before."""
+    """Make the function `name` of a module return `simulated` to scripts, but its real value to PyTorch itself."""
     real = getattr(module, name, None)
-    if real is not None:  # torch.accelerator is younger than the oldest PyTorch of the locks
+    if real is not None:  # the oldest PyTorch in the locks has no torch.accelerator
 
         def replacement(*args, **kwargs):
-            return real(*args, **kwargs) if asked_by_torch() else simulated
+            return real(*args, **kwargs) if called_by_torch() else simulated
 
         setattr(module, name, replacement)
 
 
 def install(images: bool, weights: bool) -> None:
-    """Simulate a GPU in this process. images, weights: whether what is sent there claims to have arrived."""
+    """Simulate a GPU in this process. images, weights: whether tensors of that kind appear to be on it."""
     describe = on_torch.describe
     on_torch.cuda_obstacle = lambda *_: None
     on_torch.describe = lambda device: {"type": "cuda", "name": NAME} if device.type == "cuda" else describe(device)
@@ -86,4 +85,4 @@ def install(images: bool, weights: bool) -> None:
         "device_count": 1,
     }.items():
         for_scripts(accelerator, name, simulated)
-    Stay(images, weights).__enter__()
+    StayOnCPU(images, weights).__enter__()
