@@ -1,19 +1,19 @@
-"""A Pixi workspace read without Pixi: what its manifest and lock say, whether they fit, and what runs where.
+"""A Pixi workspace read without Pixi: its manifest, its lock, whether they fit, and what runs where.
 
     find, load          the manifest of a folder, read and checked as Pixi 0.77 does     (manifest/)
     read_lock, align    pixi.lock, with the platform names of a manifest                 (lock.py)
     judge               does the lock still satisfy the manifest, and if not, why        (fit/)
-    look                builds, drivers and downloads of every environment               (environments.py, needs.py)
+    locked_environments builds, drivers and downloads of every environment               (environments.py, needs.py)
     cut                 the lock of an exercise, cut out of the lock of the whole        (lock_slice.py)
 
-It mirrors Pixi's own rules, offline, and puts every answer into words. Nothing here imports from `workshop`.
-Errors are `WorkspaceError`; `ManifestError` and `LockError` are what Pixi refuses as well.
+It follows Pixi's own rules, offline, and gives a reason with every answer. Nothing here imports from `workshop`.
+Errors are `WorkspaceError`; Pixi refuses the cases of `ManifestError` and `LockError` as well.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pixi_workspace.environments import look
+    from pixi_workspace.environments import locked_environments
     from pixi_workspace.errors import WorkspaceError
     from pixi_workspace.fit.lockcheck import Verdict, judge
     from pixi_workspace.lock import Lock, LockError, align
@@ -33,13 +33,13 @@ __all__ = [
     "find",
     "judge",
     "load",
-    "look",
+    "locked_environments",
     "read_lock",
 ]
 
 # Imported on first use: the doctor reads `disk` and `pypi_index` where py-rattler is not installed yet.
 _HOMES = {
-    "pixi_workspace.environments": ("look",),
+    "pixi_workspace.environments": ("locked_environments",),
     "pixi_workspace.errors": ("WorkspaceError",),
     "pixi_workspace.fit.lockcheck": ("Verdict", "judge"),
     "pixi_workspace.lock": ("Lock", "LockError", "align", "read_lock"),

@@ -1,4 +1,4 @@
-"""Where Pixi puts environments, how much room there is, and how much an installed one takes."""
+"""Where Pixi puts environments, how much space is free there, and how much an installed environment takes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 
 def environments_folder(root: Path) -> Path:
-    """The folder of a workspace's environments: `.pixi/envs`, or where Pixi's `detached-environments` sends them.
+    """The folder of a workspace's environments: `.pixi/envs`, or the folder that `detached-environments` names.
 
-    Pixi's configuration files are read in Pixi's order; one that cannot be read is passed over.
+    Pixi's configuration files are read in Pixi's order; one that cannot be read is skipped.
     """
     home, variable = Path.home(), os.environ.get
     above = [variable("PIXI_HOME"), home / ".pixi"]
@@ -41,21 +41,21 @@ def environments_folder(root: Path) -> Path:
 
 
 def free(folder: Path) -> int | None:
-    """Bytes that this user may still write where `folder` is or will be; None where the system does not say.
+    """Bytes that this user may still write where `folder` is or will be; None if the system does not tell.
 
-    A quota is not seen.
+    A quota is not taken into account.
     """
     try:
-        place = next((p for p in (folder, *folder.parents) if p.exists()), folder)
-        return shutil.disk_usage(place).free
+        existing = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+        return shutil.disk_usage(existing).free
     except OSError:
         return None
 
 
 def installed(root: Path, environment: str) -> int | None:
-    """Bytes that an installed environment takes, measured; a file with several names counts once. None: not there.
+    """Bytes that an installed environment takes, measured; a file with several names counts once. None: it is not installed.
 
-    The only true answer: a lock knows what is downloaded, and nothing of what it becomes when it is unpacked.
+    Only measuring gives this: a lock contains the sizes of the downloads, not of the unpacked files.
     """
     folder = root / ".pixi" / "envs" / environment  # with detached environments a link of that name
     if not (folder / "conda-meta").is_dir():
@@ -67,7 +67,7 @@ def installed(root: Path, environment: str) -> int | None:
             try:
                 status = os.lstat(os.path.join(parent, name))
             except OSError:
-                continue  # removed this moment
+                continue  # removed in the meantime
             if (status.st_dev, status.st_ino) not in seen or status.st_ino == 0:
                 seen.add((status.st_dev, status.st_ino))
                 total += status.st_size

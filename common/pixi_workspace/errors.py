@@ -1,4 +1,4 @@
-"""The one exception of this package: a problem with a workspace's files that the person at the keyboard can mend."""
+"""The exception of this package: a problem with the files of a workspace that the reader of the message can correct."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ class LockTooNew(LockError):
 class LockedPackage:
     """One package of one (environment, platform). Hashes are lower-case hex, sizes bytes.
 
-    `purls` is None where the lock does not say which PyPI packages a conda package provides, and empty where it
-    says none. `record` is rattler's own object, for matching.
+    `purls` is None if the lock does not record which PyPI packages a conda package provides, and empty if it records
+    that there are none. `record` is rattler's own object, for matching.
     """
 
     kind: str  # "conda", "conda-source" or "pypi"
@@ -192,7 +192,7 @@ def _package(
             held[key] = _pypi(package, entry, entries, version)
         return held[key]
     if raw.is_conda_source:
-        identifier = entry.source_rows.get((platform, package.name.lower()), url)
+        identifier = entry.source_rows.get((platform, package.name.lower())) or url or ""
         source = entries.sources.get(identifier, SourceEntry(identifier))
         fields = _conda_fields(package.package_record) if package.package_record is not None else {}
         return LockedPackage(

@@ -1,9 +1,9 @@
 """The lock of a part of a workspace, with just the packages that the whole has locked.
 
-An exercise's manifest is a slice of the root's. Solved alone it might get other builds, since less is asked of the
-solver; then a result would depend on which of the two manifests was used. So its lock is cut out of the root's: for
-each environment and platform the packages that its dependencies need, as they are locked in an environment of the
-root that meets them all. This is what `pixi lock` does with a lock that already satisfies the manifest: it keeps it.
+An exercise's manifest is a part of the root's. Solved alone it might get other builds, since the solver has to meet
+less; then a result would depend on which of the two manifests was used. So its lock is cut out of the root's: for each
+environment and platform, the packages that its dependencies need, as they are locked in an environment of the root
+that meets all of them. `pixi lock` does the same with a lock that already satisfies the manifest: it keeps it.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _needed(
     nearest = min(unmet, key=lambda n: len(unmet[n]))
     raise WorkspaceError(
         looked_at=part.path,
-        expected=f"an environment of the root that has what {environment} asks for on {platform.name}",
+        expected=f"an environment of the root that meets what {environment} requires on {platform.name}",
         found=f"the nearest is {nearest}, without {', '.join(unmet[nearest][:3])}",
         next_step="give the root's manifest the same dependencies, then `pixi lock` there",
     )

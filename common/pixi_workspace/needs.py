@@ -1,8 +1,7 @@
-"""What a locked environment needs of a machine: driver, CUDA, system libraries, disk. From lock and manifest alone.
+"""What a locked environment needs from a machine: driver, CUDA, system libraries, disk. From lock and manifest alone.
 
-`workshop environments` prints it, and `workshop doctor` holds it against the machine it runs on, by Pixi's rules:
-a machine takes the first platform of the workspace whose declared virtual packages it has; then every locked package
-has its say.
+`workshop environments` prints it, and `workshop doctor` compares it with this machine, by Pixi's rules: a machine uses
+the first platform of the workspace whose declared virtual packages it has; then every locked package has to run on it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pixi_workspace.manifest import Manifest, conda_specs, pypi_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, major_minor
 
-# What Pixi 0.77 compares with the machine; other virtual packages (`__archspec`) it leaves to the solver.
+# What Pixi 0.77 compares with the machine. Other virtual packages (`__archspec`) only matter to the solver.
 COMPARED = ("__glibc", "__musl", "__eglibc", "__cuda", "__osx", "__win", "__linux")
 WORDS = {
     "__glibc": "glibc",
@@ -32,7 +31,7 @@ WORDS = {
     "__linux": "Linux",
     "__cuda": "an NVIDIA driver for CUDA",
 }
-# What the neural networks run on. One of them built for the CPU, and none for CUDA, makes an environment for the CPU.
+# What neural networks run on. If one of them is built for the CPU and none for CUDA, the environment is for the CPU.
 FRAMEWORKS = ("pytorch", "torch", "jaxlib", "tensorflow", "tensorflow-base")
 # NVIDIA's own libraries depend on `cuda-version` as well. They are what a build for CUDA uses, not a build for CUDA.
 NVIDIA_LIBRARIES = re.compile(
@@ -50,7 +49,7 @@ SAME_FILES = (
 SOURCE_ARCHIVES = (".tar.gz", ".zip", ".tar.bz2", ".tgz")
 MUCH_OLDER = timedelta(days=548)  # 18 months
 MANY_MINORS = 4  # releases of a framework between two platforms, where no dates are known
-# Where a machine runs programs of another architecture too, Pixi takes those platforms after its own.
+# A machine that runs programs of another architecture too: Pixi tries those platforms after its own.
 ALSO_RUNS = {"osx-arm64": ("osx-64",), "win-arm64": ("win-64",)}
 # The driver that came with each CUDA toolkit on x86-64 Linux, which is the oldest that supports all of this CUDA:
 # NVIDIA's "CUDA Toolkit Release Notes", table "CUDA Toolkit and Corresponding Driver Versions", rows GA.
@@ -80,13 +79,13 @@ LINUX_DRIVERS = {
 }
 # The oldest driver that runs what was built for any CUDA of a major version, with a part of its features: "CUDA
 # Compatibility", minor version compatibility, for which the release notes name these drivers. What is compiled on the
-# spot from PTX (for a GPU that is newer than the build, say) needs a driver of the build's own CUDA.
+# spot from PTX (for a GPU that is newer than the build, for example) needs a driver of the build's own CUDA.
 MINOR_VERSION_COMPATIBILITY = {"11": "450.80.02", "12": "525.60.13", "13": "580.65.06"}
 
 
 @dataclass(frozen=True)
-class Place:
-    """One environment on one platform, and what is locked for it (nothing: the lock does not have it).
+class PlatformEnvironment:
+    """One environment on one platform, and the packages locked for it (none: the lock does not contain it).
 
     required: the names of packages that the manifest itself requires there.
     """
@@ -99,14 +98,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Need:
-    """A virtual package that somebody asks for: `__cuda`, `>=12`, `cuda-version 12.9 ...`."""
+    """A virtual package that is required: `__cuda`, `>=12`, by `cuda-version 12.9 ...`."""
 
     virtual: str
     version: str
-    who: str
+    required_by: str
 
 
-def places(manifest: Manifest, lock: Lock) -> list[Place]:
+def platform_environments(manifest: Manifest, lock: Lock) -> list[PlatformEnvironment]:
     """Every environment on every platform that it has, in the manifest's order. `lock` is aligned to the manifest."""
     found = []
     for environment in manifest.environments.values():
@@ -114,19 +113,19 @@ def places(manifest: Manifest, lock: Lock) -> list[Place]:
             required = conda_specs(manifest, environment.name, platform).keys()
             required |= pypi_specs(manifest, environment.name, platform).keys()
             packages = locks.packages(lock, environment.name, platform)
-            found.append(Place(environment.name, platform, packages, frozenset(required)))
+            found.append(PlatformEnvironment(environment.name, platform, packages, frozenset(required)))
     return found
 
 
 def declared(platform: Platform) -> list[Need]:
-    """What the platform itself asks of a machine, beyond what Pixi takes for granted on the subdir."""
+    """What the platform itself requires of a machine, beyond what Pixi assumes on the subdir."""
     left = platforms.customised(platform.virtual_packages, platform.subdir)
     return [Need(v.name, f">={v.version}", f"the platform {platform.name}") for v in left if v.name in COMPARED]
 
 
-def asked_by_packages(place: Place) -> Iterator[Need]:
-    """What the locked packages ask for: conda packages in `depends`, wheels for Linux by the glibc in their names."""
-    for package in place.packages:
+def required_by_packages(env: PlatformEnvironment) -> Iterator[Need]:
+    """What the locked packages require: conda packages in `depends`, wheels for Linux by the glibc in their names."""
+    for package in env.packages:
         for text in package.depends:
             name, _, version = text.partition(" ")
             if name in COMPARED:
@@ -135,9 +134,9 @@ def asked_by_packages(place: Place) -> Iterator[Need]:
             yield Need("__glibc", f">={glibc}", str(package))
 
 
-def asked_if_there(place: Place) -> Iterator[Need]:
-    """`constrains` on `__cuda`: a package that runs without a driver, and not with one that is too old."""
-    for package in place.packages:
+def constrained_by_packages(env: PlatformEnvironment) -> Iterator[Need]:
+    """`constrains` on `__cuda`: a package that runs without a driver, but not with one that is too old."""
+    for package in env.packages:
         for text in getattr(package.record, "constrains", ()) or ():
             name, _, version = text.partition(" ")
             if name == "__cuda" and version:
@@ -152,14 +151,14 @@ def glibc_of_wheel(url: str) -> str | None:
     return min(found, key=Version) if found else None
 
 
-def wheel_for_glibc(place: Place) -> LockedPackage | None:
+def wheel_for_glibc(env: PlatformEnvironment) -> LockedPackage | None:
     """The wheel that needs the newest glibc, if it needs a newer one than all conda packages."""
-    wheels = [(Version(glibc), p) for p in place.packages if p.kind == "pypi" and (glibc := glibc_of_wheel(p.url))]
+    wheels = [(Version(glibc), p) for p in env.packages if p.kind == "pypi" and (glibc := glibc_of_wheel(p.url))]
     if not wheels:
         return None
     newest, wheel = max(wheels, key=lambda pair: pair[0])
-    of_conda = [n for n in asked_by_packages(place) if n.virtual == "__glibc" and n.who != str(wheel)]
-    highest = least([need for need in of_conda if need.who not in {str(p) for _, p in wheels}])
+    of_conda = [n for n in required_by_packages(env) if n.virtual == "__glibc" and n.required_by != str(wheel)]
+    highest = least([need for need in of_conda if need.required_by not in {str(p) for _, p in wheels}])
     return wheel if highest is None or newest > Version(highest) else None
 
 
@@ -174,7 +173,7 @@ def meets(have: str | None, version: str) -> bool:
 
 
 def least(needs: list[Need]) -> str | None:
-    """The lowest version that can satisfy all of `needs`, by the bounds that they name; None where none names one."""
+    """The lowest version that can satisfy all of `needs`, by their lower bounds; None if none of them has one."""
     found = []
     for need in needs:
         bounds = []
@@ -186,30 +185,30 @@ def least(needs: list[Need]) -> str | None:
     return None if best == "0" else best
 
 
-def unmet(place: Place, virtual: dict[str, str]) -> tuple[list[Need], list[Need]]:
-    """What a machine with these virtual packages (by name, `__cuda`: `12.4`) lacks for the platform, for the packages.
+def unmet(env: PlatformEnvironment, virtual: dict[str, str]) -> tuple[list[Need], list[Need]]:
+    """What a machine with these virtual packages (by name, `__cuda`: `12.4`) lacks for the platform and the packages.
 
-    Pixi refuses an environment where both lack something, warns and goes on where only the platform does.
+    Pixi refuses an environment if both lack something, and warns if only the platform does.
     """
-    of_platform = [need for need in declared(place.platform) if not meets(virtual.get(need.virtual), need.version)]
-    of_packages = [need for need in asked_by_packages(place) if not meets(virtual.get(need.virtual), need.version)]
+    of_platform = [need for need in declared(env.platform) if not meets(virtual.get(need.virtual), need.version)]
+    of_packages = [need for need in required_by_packages(env) if not meets(virtual.get(need.virtual), need.version)]
     return of_platform, of_packages
 
 
-def lowest_cuda(place: Place) -> str | None:
+def lowest_cuda(env: PlatformEnvironment) -> str | None:
     """The lowest CUDA version that a driver must support for Pixi to install the environment; None: no driver needed.
 
-    The highest of what the platform declares and what the packages ask for.
+    The highest of what the platform declares and what the packages require.
     """
-    asked = [*declared(place.platform), *asked_by_packages(place)]
-    asked = [need for need in asked if need.virtual == "__cuda"]
-    if not asked:
+    required = [*declared(env.platform), *required_by_packages(env)]
+    required = [need for need in required if need.virtual == "__cuda"]
+    if not required:
         return None
-    return least([*asked, *asked_if_there(place)]) or "0"
+    return least([*required, *constrained_by_packages(env)]) or "0"
 
 
 def variant(package: LockedPackage) -> str | None:
-    """`cpu`, `cuda 12.9` or `cuda` (which one is not said) for a package that is built for either, None for others."""
+    """`cpu`, `cuda 12.9` or `cuda` (of an unknown version) for a package that is built for it; None for others."""
     text = package.build
     if package.kind == "pypi":  # torch 2.6.0+cu124, cupy-cuda12x
         text = (package.version or "").partition("+")[2].replace("cu", "cuda", 1)
@@ -233,31 +232,31 @@ def depends_on_cuda(package: LockedPackage) -> bool:
     return any(text.split(" ")[0] in ("cuda-version", "__cuda", "cudatoolkit") for text in package.depends)
 
 
-def variants(place: Place) -> list[tuple[LockedPackage, str]]:
+def variants(env: PlatformEnvironment) -> list[tuple[LockedPackage, str]]:
     """The packages that are built for the CPU or for a CUDA, and for which; frameworks first.
 
-    A wheel of torch or JAX that does not say it in its version is what the CUDA libraries beside it make it.
+    A wheel of torch or JAX without it in its version is for the CUDA whose libraries are installed with it.
     """
-    names = [package.name.lower() for package in place.packages if package.kind == "pypi"]
+    names = [package.name.lower() for package in env.packages if package.kind == "pypi"]
     beside = {
         "torch": any(name.startswith("nvidia-cuda-runtime") for name in names),
         "jaxlib": any(re.match(r"jax-cuda\d+-p", name) for name in names),
     }
     found = []
-    for package in place.packages:
+    for package in env.packages:
         kind = variant(package)
         if kind is None and package.kind == "pypi" and package.name in beside:
-            kind = f"cuda {toolkit(place) or ''}".strip() if beside[package.name] else "cpu"
+            kind = f"cuda {toolkit(env) or ''}".strip() if beside[package.name] else "cpu"
         if kind is None and depends_on_cuda(package):
-            kind = f"cuda {toolkit(place) or ''}".strip()
+            kind = f"cuda {toolkit(env) or ''}".strip()
         if kind:
             found.append((package, kind))
     return sorted(found, key=lambda pair: (pair[0].name not in FRAMEWORKS, pair[0].name))
 
 
-def toolkit(place: Place) -> str | None:
+def toolkit(env: PlatformEnvironment) -> str | None:
     """The CUDA that is locked, as in `12.9`: by conda's cuda-version or cudatoolkit, else by NVIDIA's wheels."""
-    held = {package.name.lower(): package.version or "" for package in place.packages}
+    held = {package.name.lower(): package.version or "" for package in env.packages}
     wheel = next((name for name in held if name.startswith("nvidia-cuda-runtime")), "")
     for name in ("cuda-version", "cudatoolkit", wheel):
         if found := re.match(r"\d+\.\d+", held.get(name, "")):
@@ -265,13 +264,13 @@ def toolkit(place: Place) -> str | None:
     return None
 
 
-def built_for(place: Place) -> str | None:
-    """The CUDA that the environment computes with, `12.9`; None where nothing in it is built for CUDA."""
-    kinds = [kind for _, kind in variants(place) if kind.startswith("cuda")]
+def built_for(env: PlatformEnvironment) -> str | None:
+    """The CUDA that the environment computes with, `12.9`; None if nothing in it is built for CUDA."""
+    kinds = [kind for _, kind in variants(env) if kind.startswith("cuda")]
     if not kinds:
         return None
-    said = [kind.partition(" ")[2] for kind in kinds if " " in kind]
-    return toolkit(place) or max(said, key=Version, default="0")
+    versions = [kind.partition(" ")[2] for kind in kinds if " " in kind]
+    return toolkit(env) or max(versions, key=Version, default="0")
 
 
 def driver_for(cuda: str) -> str | None:
@@ -280,19 +279,19 @@ def driver_for(cuda: str) -> str | None:
     return LINUX_DRIVERS[min(rows, key=Version)] if rows else None
 
 
-def oddities(place: Place, beside: Iterable[Place] = ()) -> list[str]:
-    """What would surprise on a machine, in a word that nobody overlooks; empty where all is as it seems.
+def oddities(env: PlatformEnvironment, beside: Iterable[PlatformEnvironment] = ()) -> list[str]:
+    """What would surprise the user of a machine, in capitals; empty if nothing would.
 
     beside: the same environment on other platforms.
     """
     found = []
-    kinds = variants(place)
+    kinds = variants(env)
     frameworks = {str(package): kind for package, kind in kinds if package.name in FRAMEWORKS}
-    cuda = place.platform.version_of("__cuda")
+    cuda = env.platform.version_of("__cuda")
     with_cuda = [package for package, kind in kinds if kind.startswith("cuda")]
     if cuda and frameworks and not any(kind.startswith("cuda") for kind in frameworks.values()):
         named = ", ".join(frameworks)
-        found.append(f"CPU BUILD on a platform with CUDA {cuda}: {named}; nothing here would use the GPU")
+        found.append(f"CPU BUILD on a platform with CUDA {cuda}: {named}; it will not use the GPU")
     if with_cuda and not cuda and with_cuda[0].kind == "pypi":
         found.append(
             f"CUDA WHEEL on a platform that declares no CUDA: {with_cuda[0]}; a wheel cannot require a driver, so Pixi "
@@ -301,20 +300,20 @@ def oddities(place: Place, beside: Iterable[Place] = ()) -> list[str]:
     elif with_cuda and not cuda:
         found.append(
             f"CUDA BUILD on a platform that declares no CUDA: {with_cuda[0]}; it is installed on machines without a "
-            "driver too, and a solver that knows of no driver may take a build of years ago"
+            "driver too, and without a declared driver the solver may take a build that is years old"
         )
-    built = built_for(place)
-    if cuda and built and major_minor(built)[0] > major_minor(cuda)[0] and not least_of_packages(place, built):
-        found.append(f"BUILT FOR CUDA {built} on a platform that lets in drivers of CUDA {cuda}: they cannot run it")
-    return found + _twice(place) + _much_older(place, beside)
+    built = built_for(env)
+    if cuda and built and major_minor(built)[0] > major_minor(cuda)[0] and not least_of_packages(env, built):
+        found.append(f"BUILT FOR CUDA {built} on a platform that accepts drivers of CUDA {cuda}: they cannot run it")
+    return found + _twice(env) + _much_older(env, beside)
 
 
-def _twice(place: Place) -> list[str]:
-    """Packages that conda and a wheel bring, one over the files of the other."""
+def _twice(env: PlatformEnvironment) -> list[str]:
+    """Packages that are there twice, from conda and as a wheel."""
     found = []
     for conda_names, wheel_name in SAME_FILES:
-        conda = next((p for name in conda_names for p in place.packages if p.kind == "conda" and p.name == name), None)
-        wheel = next((p for p in place.packages if p.kind == "pypi" and re.fullmatch(wheel_name, p.name.lower())), None)
+        conda = next((p for name in conda_names for p in env.packages if p.kind == "conda" and p.name == name), None)
+        wheel = next((p for p in env.packages if p.kind == "pypi" and re.fullmatch(wheel_name, p.name.lower())), None)
         if conda and wheel:
             found.append(
                 f"TWICE: {conda} from conda and the wheel {wheel}; the one that is installed or loaded last wins. "
@@ -323,11 +322,11 @@ def _twice(place: Place) -> list[str]:
     return found
 
 
-def _much_older(place: Place, beside: Iterable[Place]) -> list[str]:
+def _much_older(env: PlatformEnvironment, beside: Iterable[PlatformEnvironment]) -> list[str]:
     """Packages that the manifest requires, locked in a release that is much older than on another platform."""
     older = []
-    for package in sorted(place.packages, key=lambda p: (p.name not in FRAMEWORKS, p.name)):
-        if package.name.lower() not in place.required and package.name not in FRAMEWORKS:
+    for package in sorted(env.packages, key=lambda p: (p.name not in FRAMEWORKS, p.name)):
+        if package.name.lower() not in env.required and package.name not in FRAMEWORKS:
             continue
         newer = [
             (other.platform.name, p)
@@ -357,13 +356,15 @@ def _month(package: LockedPackage) -> str:
     return f" of {package.timestamp:%Y-%m}" if package.timestamp else ""
 
 
-def source_archives(place: Place, beside: Iterable[Place] = ()) -> list[tuple[LockedPackage, str]]:
+def source_archives(
+    env: PlatformEnvironment, beside: Iterable[PlatformEnvironment] = ()
+) -> list[tuple[LockedPackage, str]]:
     """PyPI packages that are built on installation, each with the reason as far as the lock tells it.
 
     beside: other environments and platforms of the same lock, which may hold wheels of the same release.
     """
     found = []
-    for package in place.packages:
+    for package in env.packages:
         if package.kind != "pypi" or not package.url.split("#")[0].split("?")[0].endswith(SOURCE_ARCHIVES):
             continue
         wheels = {
@@ -372,7 +373,7 @@ def source_archives(place: Place, beside: Iterable[Place] = ()) -> list[tuple[Lo
             for p in other.packages
             if p.kind == "pypi" and (p.name, p.version) == (package.name, package.version) and p.url.endswith(".whl")
         }
-        libc = place.platform.version_of("__glibc")
+        libc = env.platform.version_of("__glibc")
         linux = [url for url in wheels if re.search(r"manylinux", url)] if libc else []
         need = min((glibc for url in linux if (glibc := glibc_of_wheel(url))), key=Version, default=None)
         if need and libc and Version(need) > Version(libc):
@@ -386,14 +387,13 @@ def source_archives(place: Place, beside: Iterable[Place] = ()) -> list[tuple[Lo
     return found
 
 
-def least_of_packages(place: Place, built: str) -> bool:
-    """Whether the packages themselves keep out drivers of an older major than they were built for."""
-    asked = [need for need in asked_by_packages(place) if need.virtual == "__cuda"]
-    low = least(asked)
+def least_of_packages(env: PlatformEnvironment, built: str) -> bool:
+    """Whether the packages themselves refuse drivers of an older major version than they were built for."""
+    low = least([need for need in required_by_packages(env) if need.virtual == "__cuda"])
     return low is not None and major_minor(low)[0] >= major_minor(built)[0]
 
 
-def download(place: Place) -> tuple[int, int]:
-    """Bytes to download, and of how many packages the lock does not know the size (wheels, some old records)."""
-    sizes = [package.size for package in place.packages]
+def download(env: PlatformEnvironment) -> tuple[int, int]:
+    """Bytes to download, and the number of packages whose size the lock does not give (wheels, some old records)."""
+    sizes = [package.size for package in env.packages]
     return sum(size or 0 for size in sizes), sum(size is None for size in sizes)

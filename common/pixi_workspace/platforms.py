@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from rattler import Version
 
-# What Pixi assumes about a machine when the manifest says nothing.
+# What Pixi assumes about a machine unless the manifest declares something else.
 DEFAULT_GLIBC, DEFAULT_LINUX, DEFAULT_MACOS, DEFAULT_WINDOWS = "2.28", "4.18", "13.0", "10.0"
 
 # The friendly keys in the order in which Pixi builds a name from them; `osx` is another spelling of `macos`.
@@ -50,7 +50,7 @@ ARCHSPEC_NAMES = frozenset(
 
 @dataclass(frozen=True)
 class VirtualPackage:
-    """A promise about the machine: `__cuda=12.0`, or `__archspec=0=x86_64` with the value in the build string."""
+    """What the machine must have: `__cuda=12.0`, or `__archspec=0=x86_64` with the value in the build string."""
 
     name: str
     version: str
@@ -200,7 +200,7 @@ def _segment(text: str) -> str:
 
 
 def selector_matches(selector: str, platform: Platform) -> bool:
-    """Whether a key of a `target` table speaks of the platform: a family, a subdir, a name or a glob over names."""
+    """Whether a key of a `target` table means the platform: a family, a subdir, a name or a glob over names."""
     if selector in FAMILIES:
         wanted = {"macos": "osx"}.get(selector, selector)
         return is_unix(platform.subdir) if wanted == "unix" else family(platform.subdir) == wanted
@@ -212,7 +212,7 @@ def selector_matches(selector: str, platform: Platform) -> bool:
 
 
 def selector_problem(selector: str) -> str | None:
-    """Why a `target` key is none, or None."""
+    """Why a key of a `target` table is refused, or None."""
     if "(" in selector:
         return "expressions are for package tables only; a target is a family, a subdir, a platform name or a glob"
     if selector in FAMILIES or is_subdir(selector):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pixi_workspace
 from pixi_workspace import disk, lock_slice, needs
 from pixi_workspace import environments as environments_of
-from pixi_workspace.environments import asked
+from pixi_workspace.environments import lowest_required
 from pixi_workspace.fit import lockcheck
-from pixi_workspace.needs import Place
+from pixi_workspace.needs import PlatformEnvironment
 from workshop.support import report
 from workshop.support.files import write_atomic
 
@@ -20,7 +20,7 @@ NOTHING_ODD = "nothing odd: no CPU build where a platform declares CUDA, no CUDA
 
 
 def lock_check(path: str, as_json: bool) -> int:
-    """Print the verdict on the lock of the workspace at `path`; 0 for up-to-date, 1 otherwise."""
+    """Print the verdict on the lock of the workspace at `path`; 0 for up-to-date, 1 for every other verdict."""
     verdict = lockcheck.judge(path)
     print(lockcheck.to_json(verdict) if as_json else lockcheck.to_text(verdict))
     return 0 if verdict.verdict == "up-to-date" else 1
@@ -38,89 +38,95 @@ def slice_lock(folder: str) -> int:
 
 
 def environments(path: str, as_json: bool) -> int:
-    """Print what each environment of the workspace at `path` needs; 0, or 1 where one is not what it seems.
+    """Print what each environment of the workspace at `path` needs; 0, or 1 if one of them is odd.
 
-    Raises WorkspaceError where there is no manifest or no lock, or one of them cannot be read.
+    Raises WorkspaceError if there is no manifest or no lock, or one of them cannot be read.
     """
-    manifest, found = environments_of.look(Path(path))
+    manifest, envs = environments_of.locked_environments(Path(path))
     folder = manifest.path.parent
-    sizes = {place.environment: disk.installed(folder, place.environment) for place in found}
-    odd = any(_oddities(place, found) for place in found)
+    sizes = {env.environment: disk.installed(folder, env.environment) for env in envs}
+    odd = any(_oddities(env, envs) for env in envs)
     if as_json:
-        listed = [environments_of.about(place, sizes[place.environment], found) for place in found]
+        listed = [environments_of.summary(env, sizes[env.environment], envs) for env in envs]
         print(json.dumps({"odd": odd, "environments": listed}, indent=2))
     else:
-        report.print_lines(lines(found, sizes))
+        report.print_lines(report_lines(envs, sizes))
     return 1 if odd else 0
 
 
-def lines(found: list[Place], sizes: dict[str, int | None]) -> list[str]:
-    """The report; environments of which everything is the same (one solve group) stand together."""
+def report_lines(envs: list[PlatformEnvironment], sizes: dict[str, int | None]) -> list[str]:
+    """The report. Environments with the same content, as in a solve group, share a block."""
     blocks: dict[str, list[str]] = {}
-    for name in dict.fromkeys(place.environment for place in found):
-        text = [line for place in found if place.environment == name for line in _of_platform(place, found)]
+    for name in dict.fromkeys(env.environment for env in envs):
+        text = [line for env in envs if env.environment == name for line in _of_platform(env, envs)]
         if (size := sizes[name]) is not None:
             text.append(f"  installed here       {report.mebibytes(size)}, measured")
         blocks.setdefault("\n".join(text), []).append(name)
     printed = [line for text, names in blocks.items() for line in (", ".join(names), *text.split("\n"), "")]
-    unknown = "Installed size: unknown until an environment is installed here, since a lock holds the size of what is "
+    unknown = "Installed size: unknown until an environment is installed here, since a lock gives the size of what is "
     if any(size is None for size in sizes.values()):
-        printed += report.wrap_beside("", unknown + "downloaded alone. It is larger.", 0)
-    odd = sum(bool(_oddities(place, found)) for place in found)
+        printed += report.wrap_beside("", unknown + "downloaded only. It is larger.", 0)
+    odd = sum(bool(_oddities(env, envs)) for env in envs)
     return [*printed, *report.wrap_beside("", f"{odd} odd, see above" if odd else NOTHING_ODD, 0)]
 
 
-def _oddities(place: Place, found: list[Place]) -> list[str]:
-    return needs.oddities(place, environments_of.same_environment(place, found))
+def _oddities(env: PlatformEnvironment, envs: list[PlatformEnvironment]) -> list[str]:
+    return needs.oddities(env, environments_of.same_environment(env, envs))
 
 
-def _of_platform(place: Place, found: list[Place]) -> list[str]:
-    """What is to be said of one environment on one platform."""
-    name = place.platform.name
-    head = f"  {name}" if name.startswith(place.platform.subdir) else f"  {name} ({place.platform.subdir})"
-    if not place.packages:
+def _of_platform(env: PlatformEnvironment, envs: list[PlatformEnvironment]) -> list[str]:
+    """The report on one environment on one platform."""
+    name = env.platform.name
+    head = f"  {name}" if name.startswith(env.platform.subdir) else f"  {name} ({env.platform.subdir})"
+    if not env.packages:
         return report.wrap_beside(head, "nothing is locked; next: pixi lock", INDENT)
-    kinds = needs.variants(place)
+    kinds = needs.variants(env)
     builds: dict[str, list[str]] = {}
     for package, kind in kinds:
-        if not package.name.endswith(("-cpu", "-gpu")):  # packages without content, that choose a build
+        if not package.name.endswith(("-cpu", "-gpu")):  # packages without content that choose a build
             builds.setdefault(kind.upper() if kind != "cpu" else "the CPU", []).append(str(package))
-    built, lowest = needs.built_for(place), needs.lowest_cuda(place)
-    size, unknown = needs.download(place)
+    built, lowest = needs.built_for(env), needs.lowest_cuda(env)
+    size, unknown = needs.download(env)
     more = f" and {unknown} of unknown size" if unknown else ""
-    system = [f"{needs.WORDS[name]} {low}" for name, low in asked(place).items() if name != "__cuda"]
-    if wheel := needs.wheel_for_glibc(place):
+    system = [f"{needs.WORDS[name]} {low}" for name, low in lowest_required(env).items() if name != "__cuda"]
+    if wheel := needs.wheel_for_glibc(env):
         system = [f"{words} (the wheel {wheel})" if words.startswith("glibc ") else words for words in system]
-    to_download = f"{report.mebibytes(size)} in {len(place.packages) - unknown} packages{more}"
-    wanted = "; ".join([to_download, *system])
+    to_download = f"{report.mebibytes(size)} in {len(env.packages) - unknown} packages{more}"
+    details = "; ".join([to_download, *system])
     if not builds:
-        said = report.wrap_beside(head, f"nothing for a GPU; {wanted}", INDENT)
+        lines = report.wrap_beside(head, f"nothing for a GPU; {details}", INDENT)
     else:
         words = "; ".join(f"{', '.join(names)}: for {target}" for target, names in builds.items())
-        said = report.wrap_beside(head, words, INDENT)
-        said += report.wrap_beside("    driver", driver(place, lowest, built), INDENT) if built and lowest else []
-        said += report.wrap_beside("    download", wanted, INDENT)
-    for package, why in needs.source_archives(place, found):
-        said += report.wrap_beside("    built here", f"{package} is built on installation: {why}", INDENT)
-    for odd in _oddities(place, found):
-        said += report.wrap_beside("    ODD", odd, INDENT)
-    return said
+        lines = report.wrap_beside(head, words, INDENT)
+        lines += report.wrap_beside("    driver", driver(env, lowest, built), INDENT) if built and lowest else []
+        lines += report.wrap_beside("    download", details, INDENT)
+    for package, why in needs.source_archives(env, envs):
+        lines += report.wrap_beside("    built here", f"{package} is built on installation: {why}", INDENT)
+    for odd in _oddities(env, envs):
+        lines += report.wrap_beside("    ODD", odd, INDENT)
+    return lines
 
 
-def driver(place: Place, lowest: str, built: str | None) -> str:
-    """The driver that an environment needs, by whom, and what an older one than that of the build leaves out."""
-    declared = place.platform.version_of("__cuda")
-    who = f"the platform declares {declared}" if declared else "the platform declares none"
-    packages = [need for need in needs.asked_by_packages(place) if need.virtual == "__cuda"]
-    least = needs.least([*packages, *needs.asked_if_there(place)])
-    who += f", packages ask for {least}" if least else ", packages for any" if packages else ", no package asks"
+def driver(env: PlatformEnvironment, lowest: str, built: str | None) -> str:
+    """The driver that an environment needs, what requires it, and what an older driver cannot do."""
+    declared = env.platform.version_of("__cuda")
+    reason = f"the platform declares {declared}" if declared else "the platform declares none"
+    packages = [need for need in needs.required_by_packages(env) if need.virtual == "__cuda"]
+    least = needs.least([*packages, *needs.constrained_by_packages(env)])
+    reason += (
+        f", packages require {least}"
+        if least
+        else ", packages require one"
+        if packages
+        else ", no package requires one"
+    )
     number = needs.driver_for(lowest)
     linux = f" (Linux: {number} or newer)" if number else " (newer than the table of this check)"
-    said = f"any that supports CUDA {lowest}{linux}: {who}" if lowest != "0" else f"any: {who}"
+    text = f"any that supports CUDA {lowest}{linux}: {reason}" if lowest != "0" else f"any: {reason}"
     if not built or built == "0" or needs.Version(lowest) >= needs.Version(built):
-        return said
+        return text
     if full := needs.driver_for(built):
-        said += f". All that CUDA {built} can: {full} or newer"
+        text += f". All that CUDA {built} can: {full} or newer"
         if base := needs.MINOR_VERSION_COMPATIBILITY.get(built.split(".")[0]):
-            said += f"; from {base} on without what is compiled on the spot (PTX), by minor version compatibility"
-    return said
+            text += f"; from {base} on without what is compiled on the spot (PTX), by minor version compatibility"
+    return text

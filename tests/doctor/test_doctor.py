@@ -600,7 +600,7 @@ def test_an_override_that_is_no_version(monkeypatch):
 
 @pytest.fixture(scope="module")
 def places():
-    return environments.look(ROOT)[1]
+    return environments.locked_environments(ROOT)[1]
 
 
 def a_machine(subdir="linux-64", **virtual) -> Machine:

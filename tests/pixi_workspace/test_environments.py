@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from pixi_workspace import disk, environments, needs, platforms
 from pixi_workspace.lock import LockedPackage
-from pixi_workspace.needs import Place
+from pixi_workspace.needs import PlatformEnvironment
 from workshop import workspaces
 
 SOLUTION = ROOT / "exercise-2-pytorch-cu12/solution"
 
 
 @pytest.fixture(scope="module")
-def root() -> dict[tuple[str, str], Place]:
-    return {(place.environment, place.platform.name): place for place in environments.look(ROOT)[1]}
+def root() -> dict[tuple[str, str], PlatformEnvironment]:
+    return {(place.environment, place.platform.name): place for place in environments.locked_environments(ROOT)[1]}
 
 
 def run(*words, cwd=ROOT, **more):
@@ -42,18 +42,18 @@ def wheel(name, version, tag="py3-none-any"):
     return LockedPackage("pypi", name, version, f"https://w/{name}-{version}-{tag}.whl")
 
 
-def place(*packages, cuda=None, subdir="linux-64") -> Place:
+def place(*packages, cuda=None, subdir="linux-64") -> PlatformEnvironment:
     if cuda is None:
-        return Place("e", platforms.bare(subdir), packages)
+        return PlatformEnvironment("e", platforms.bare(subdir), packages)
     declared = [platforms.VirtualPackage("__cuda", cuda)]
-    return Place("e", platforms.build("gpu", subdir, declared), packages)
+    return PlatformEnvironment("e", platforms.build("gpu", subdir, declared), packages)
 
 
 # ---------------------------------------------------------------- the root's own lock
 
 
 def test_builds_and_drivers_of_the_workshop(root):
-    found = {key: environments.about(one, None) for key, one in root.items()}
+    found = {key: environments.summary(one, None) for key, one in root.items()}
     gpu = found["cuda12", "linux-64-cuda12"]
     builds = {b["name"]: b for b in gpu["builds"]}
     assert builds["pytorch"]["build"].startswith("cuda129") and builds["pytorch"]["variant"] == "cuda 12.9"
@@ -147,7 +147,7 @@ def test_any_build_and_version_has_a_variant_or_none(build, version, kind):
     found = needs.variant(package)
     assert found is None or re.fullmatch(r"cpu|cuda( \d+(\.\d+)?)?", found), found
     odd = place(package, cuda="12.0")
-    environments.about(odd, None), workspaces.lines([odd], {"e": None})
+    environments.summary(odd, None), workspaces.report_lines([odd], {"e": None})
 
 
 def test_wheels_that_do_not_say_it_are_known_by_their_neighbours():
@@ -254,7 +254,7 @@ def test_a_build_of_a_later_major_than_the_platform_lets_in():
 def test_a_cuda_wheel_gets_the_text_of_a_wheel():
     """A wheel cannot require a driver; no solver chose an old build for want of one."""
     found = needs.oddities(place(wheel("torch", "2.6.0+cu124")))
-    assert len(found) == 1 and found[0].startswith("CUDA WHEEL") and "years ago" not in found[0]
+    assert len(found) == 1 and found[0].startswith("CUDA WHEEL") and "years old" not in found[0]
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_the_wheel_that_needs_the_newest_glibc_is_named():
     assert needs.wheel_for_glibc(place(torch, older, python)) == torch
     assert needs.wheel_for_glibc(place(torch, conda("x", "1", depends=("__glibc >=2.28",)))) is None
     assert needs.wheel_for_glibc(place(python)) is None
-    printed = " ".join(" ".join(workspaces.lines([place(torch, python)], {"e": None})).split())
+    printed = " ".join(" ".join(workspaces.report_lines([place(torch, python)], {"e": None})).split())
     assert "glibc 2.28 (the wheel torch 2.6.0)" in printed
 
 
@@ -335,7 +335,9 @@ def test_the_reason_for_a_source_archive():
     assert "the lock holds cp312-cp312-macosx_11_0_arm64 elsewhere" in needs.source_archives(here, [mac])[0][1]
     other = place(wheel("fast", "2.0", "cp312-cp312-macosx_11_0_arm64"), subdir="osx-arm64")
     assert needs.source_archives(here, [other])[0][1] == "its index has no wheel for this platform and Python"
-    assert "fast 1.0 is built on installation" in " ".join(" ".join(workspaces.lines([here], {"e": None})).split())
+    assert "fast 1.0 is built on installation" in " ".join(
+        " ".join(workspaces.report_lines([here], {"e": None})).split()
+    )
 
 
 def test_a_lock_with_the_cpu_build_in_the_gpu_environment(tmp_path):
@@ -428,5 +430,5 @@ def test_another_workspace_and_an_ascii_terminal(tmp_path):
 def test_what_pixi_wrote_is_read(written_by_pixi):
     """No traceback, and every environment is listed."""
     for lock in written_by_pixi.glob("*/pixi.lock"):
-        manifest, found = environments.look(lock.parent)
+        manifest, found = environments.locked_environments(lock.parent)
         assert {p.environment for p in found} == set(manifest.environments), lock

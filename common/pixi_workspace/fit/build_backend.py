@@ -34,7 +34,7 @@ BRINGS_COMPILERS = ("maturin", "setuptools-rust")  # in `requires` of `[build-sy
 
 @dataclass(frozen=True)
 class Answer:
-    """What the backend would say. Dependencies are texts such as `numpy >=2`, in the form that the lock uses.
+    """The answer of the backend. Dependencies are texts such as `numpy >=2`, in the form that the lock uses.
 
     `complete` is False where the backend adds dependencies that are unknown here, for the reason `unknown`.
     """
@@ -64,7 +64,7 @@ def ask(package: Package, subdir: str, locked: SourceEntry | None) -> Answer:
     if found.pins:
         unknown = "its manifest pins versions of build dependencies"
     if package.has_build_source:
-        unknown = "its sources are in another place than its manifest"
+        unknown = "its sources are in another folder than its manifest"
     notes: list[str] = []
     name, version, noarch = package.name, package.version, True
     python: list[CondaSpec] = []

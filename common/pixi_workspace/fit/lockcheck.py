@@ -1,4 +1,4 @@
-"""`workshop lock-check`: would `pixi lock --check` be content? Without Pixi and without a network.
+"""`workshop lock-check`: the verdict of `pixi lock --check`, without Pixi and without a network.
 
 The verdict is one of six words. The first five are those of the real command:
 
@@ -8,10 +8,10 @@ The verdict is one of six words. The first five are those of the real command:
 - `lock-error`: Pixi cannot read the lock
 - `pixi-too-old`: `requires-pixi` is not met by the Pixi that this agrees with (`manifest.PIXI_VERSION`), nor by a later
   one of its series, whose manifests are read by the rules that are known, with a note
-- `cannot-tell`: nothing is out of date as far as it can be seen here, but Pixi would ask a build backend
+- `cannot-tell`: nothing found here is out of date, but Pixi would also ask a build backend
 
-Where a manifest or a lock needs a later Pixi and one is on the PATH, its verdict counts. Where Pixi looks away (a
-missing hash, a package from another host) the verdict stays, and a warning says so.
+If a manifest or a lock needs a later Pixi and one is on the PATH, its verdict counts. If Pixi lets something pass (a
+missing hash, a package from another host) the verdict stays, and a warning is added.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NOTHING_TO_DO = "pixi run --locked, or nothing"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `pixi lock --check` would say, why, and what to type next."""
+    """The verdict that `pixi lock --check` would give, the reasons, and what to type next."""
 
     verdict: str
     reasons: tuple[Reason, ...]
@@ -78,10 +78,10 @@ def judge(path: Path | str) -> Verdict:
     try:
         reasons, unknown, notes = satisfy.check(manifest, lock)
         warnings = tuple(suspicions(manifest, lock))
-    except Exception as error:  # files of other people hold things that nobody thought of
+    except Exception as error:  # files of other people contain things that nobody thought of
         raise WorkspaceError(
             looked_at=lock_path,
-            expected="a manifest and a lock that this check understands",
+            expected="a manifest and a lock that this check can compare",
             found=f"{type(error).__name__}: {' '.join(str(error).split())}",
             next_step="pixi lock --check; and please report the two files",
         ) from error
@@ -154,7 +154,7 @@ def describe(reason: Reason) -> str:
     """What is wrong, with the package, the constraint and the locked record; without its environment and platform."""
     parts = [f"{reason.package}: " if reason.package else "", reason.message]
     if reason.package and reason.constraint:
-        parts.append(f" (asked: {reason.constraint}; locked: {reason.record or 'nothing'})")
+        parts.append(f" (required: {reason.constraint}; locked: {reason.record or 'nothing'})")
     elif reason.package and reason.record:
         parts.append(f" ({reason.record})")
     return "".join(parts)

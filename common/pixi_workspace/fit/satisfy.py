@@ -1,7 +1,7 @@
 """Does a lock satisfy a manifest? The rules of Pixi 0.77, in its order: environments, platforms, solve groups.
 
-Everything found is returned, not only the first thing, so that a person can mend all of it in one go. The functions
-require a lock whose platforms have the names of the manifest (`lock.align`).
+All reasons are returned, not only the first, so that all of them can be corrected at once. The functions require a
+lock whose platforms have the names of the manifest (`lock.align`).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _once_a_group(manifest: Manifest, reasons: list[Reason]) -> list[Reason]:
 
 
 def _check_groups(manifest: Manifest, lock: Lock, walks: dict[tuple[str, str], Walk]) -> list[Reason]:
-    """Solve groups: one version of a package in all members, and no conda package that only PyPI asks for."""
+    """Solve groups: one version of a package in all members, and no conda package that only PyPI packages require."""
     found: list[Reason] = []
     left = {key: walk for key, walk in walks.items() if not walk.reasons and not walk.pypi_reasons}
     for group, members in manifest.solve_groups().items():
@@ -86,10 +86,10 @@ def _check_groups(manifest: Manifest, lock: Lock, walks: dict[tuple[str, str], W
 
 
 def _only_for_pypi(walks: list[Walk], where: str) -> list[Reason]:
-    asked = set().union(*(w.asked_by_conda for w in walks))
+    required = set().union(*(w.required_by_conda for w in walks))
     return [
         Reason(
-            f"the package is locked from conda, but in {where} only PyPI requirements ask for it",
+            f"the package is locked from conda, but in {where} only PyPI requirements need it",
             walk.environment,
             walk.platform.name,
             name,
@@ -97,7 +97,7 @@ def _only_for_pypi(walks: list[Walk], where: str) -> list[Reason]:
             str(walk.conda[name]),
         )
         for walk in walks
-        for name in sorted(walk.used_by_pypi - asked)
+        for name in sorted(walk.used_by_pypi - required)
     ]
 
 

@@ -58,9 +58,9 @@ def check_environment(
         add(f"the channels are {listed(wanted)}, the lock was made with {listed(held)}", listed(wanted), listed(held))
     found += _check_platforms(manifest, lock, environment, locked)
     options = pypi_options(manifest, features)
-    asked = manifests.pypi_specs(manifest, environment.name, None)
-    if asked:
-        found += _check_pypi_options(manifest, environment, locked, lock, options, asked)
+    required = manifests.pypi_specs(manifest, environment.name, None)
+    if required:
+        found += _check_pypi_options(manifest, environment, locked, lock, options, required)
     strategy = next((f.solve_strategy for f in environment.features if f.solve_strategy), None)
     priorities = {f.channel_priority for f in environment.features if f.channel_priority}
     expected = {
@@ -130,7 +130,7 @@ def _check_platforms(
             if row.subdir not in subdirs:
                 found.append(
                     Reason(
-                        f"the lock holds the platform '{row.name}', which the environment does not have",
+                        f"the lock contains the platform '{row.name}', which the environment does not have",
                         environment.name,
                         row.name,
                     )
@@ -163,9 +163,9 @@ def _check_pypi_options(
     locked: LockedEnvironment,
     lock: Lock,
     options: PypiOptions,
-    asked: dict[str, list[PypiSpec]],
+    required: dict[str, list[PypiSpec]],
 ) -> list[Reason]:
-    """Indexes, `no-build` and wheel tags: looked at where the environment asks for PyPI packages at all."""
+    """Indexes, `no-build` and wheel tags: compared if the environment requires PyPI packages at all."""
     found: list[Reason] = []
     wheels = [(row, p) for row, ps in locked.packages.items() for p in ps if p.kind == "pypi"]
     wanted = (options.index_url or locks.DEFAULT_INDEX, *options.extra_index_urls)
@@ -193,7 +193,7 @@ def _check_pypi_options(
                 python_of[platform.subdir] = (platform, package.version or "", _is_free_threaded(package))
     subdir_of = {row.name: row.subdir for row in lock.platforms}
     for row_name, package in wheels:
-        editable = any(s.path is not None and s.editable for s in asked.get(package.name, [])[-1:])
+        editable = any(s.path is not None and s.editable for s in required.get(package.name, [])[-1:])
         forbidden = options.no_build is True or (options.no_build and package.name in options.no_build)
         source = satisfy_pypi.is_source(package, manifest.path.parent)
         editable = editable and satisfy_pypi.is_path(package.url)

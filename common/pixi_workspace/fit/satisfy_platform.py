@@ -1,4 +1,4 @@
-"""Do the packages that are locked for one environment on one platform meet everything that is asked of them?"""
+"""Do the packages that are locked for one environment on one platform meet all requirements?"""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Walk:
     pypi_reasons: list[Reason] = field(default_factory=list)
     reached: set[str] = field(default_factory=set)
     reached_pypi: set[str] = field(default_factory=set)
-    asked_by_conda: set[str] = field(default_factory=set)
+    required_by_conda: set[str] = field(default_factory=set)
     used_by_pypi: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     unknown: list[Reason] = field(default_factory=list)
@@ -82,13 +82,13 @@ def walk_platform(manifest: Manifest, lock: Lock, environment: Environment, plat
         table = walk.pypi if package.kind == "pypi" else walk.conda
         key = package.name.lower() if package.kind != "pypi" else str(canonicalize_name(package.name))
         if key in table:
-            walk.add("the lock holds the package twice", package.name, None, f"{table[key]} and {package}")
+            walk.add("the lock contains the package twice", package.name, None, f"{table[key]} and {package}")
         table[key] = package
     specs = manifests.conda_specs(manifest, environment.name, platform)
-    asked = manifests.pypi_specs(manifest, environment.name, platform)
+    required = manifests.pypi_specs(manifest, environment.name, platform)
     anywhere = any(t.pypi for f in environment.features for t in f.targets)
     if anywhere and not walk.pypi and all(p.purls is None for p in walk.conda.values() if p.kind == "conda"):
-        walk.add("no locked package says which PyPI package it provides, though PyPI packages are asked for")
+        walk.add("no locked package records which PyPI package it provides, although PyPI packages are required")
     for name, limits in manifests.constraints(manifest, environment.name, platform).items():
         package = walk.conda.get(name)
         for limit in limits:
@@ -97,23 +97,23 @@ def walk_platform(manifest: Manifest, lock: Lock, environment: Environment, plat
     _compare_sources(walk, manifest, lock, cache)
     developed = _developed(walk, manifest, environment)
     _walk_conda(walk, specs, developed, manifest.path.parent, cache)
-    _walk_pypi(walk, manifest, environment, lock, asked, cache)
+    _walk_pypi(walk, manifest, environment, lock, required, cache)
     if walk.reasons and not walk.conda and not walk.pypi:  # one line says more than one for every package
-        asked_for = listed((*specs, *asked))
+        required_names = listed((*specs, *required))
         walk.reasons.clear()
         walk.pypi_reasons.clear()
-        walk.add("nothing is locked for the platform", None, asked_for, "nothing")
+        walk.add("nothing is locked for the platform", None, required_names, "nothing")
     if not walk.reasons and developed is not None:
         for name in sorted(walk.conda.keys() - walk.reached):
-            walk.add("nothing asks for the locked package any more", name, None, walk.conda[name])
+            walk.add("nothing requires the locked package any more", name, None, walk.conda[name])
     for name, package in walk.conda.items():
         if package.kind == "conda-source" and name not in walk.sources and developed is not None:
             walk.add(
-                "the lock builds the package from source, a package of a channel is asked for", name, None, package
+                "the lock builds the package from source, but a package from a channel is required", name, None, package
             )
     if not walk.reasons and not walk.pypi_reasons:
         for name in sorted(walk.pypi.keys() - walk.reached_pypi):
-            walk.add_pypi("nothing asks for the locked PyPI package any more", name, None, walk.pypi[name])
+            walk.add_pypi("nothing requires the locked PyPI package any more", name, None, walk.pypi[name])
     return walk
 
 
@@ -250,7 +250,7 @@ def _walk_conda(
 ) -> None:
     """Follow the conda dependencies of the manifest and of its development packages."""
     if not specs and developed == [] and walk.conda:
-        walk.add("no conda package is asked for, yet the lock holds some", None, None, listed(tuple(walk.conda)[:3]))
+        walk.add("no conda package is required, but the lock contains some", None, None, listed(tuple(walk.conda)[:3]))
     for spec in [spec for constraints in specs.values() for spec in constraints] + (developed or []):
         if spec.conditions is not None and not _holds(spec.conditions, walk, cache):
             continue
@@ -262,7 +262,7 @@ def _walk_conda(
             walk.add(problem, spec.name, spec, package)
         if package is not None:
             _reach(walk, package, spec.extras, root, cache)
-            walk.asked_by_conda.add(spec.name)
+            walk.required_by_conda.add(spec.name)
 
 
 def _conda_problem(spec: CondaSpec, package: LockedPackage | None, walk: Walk, root: Path) -> str | None:
@@ -274,30 +274,30 @@ def _conda_problem(spec: CondaSpec, package: LockedPackage | None, walk: Walk, r
         return "the package is not locked" if virtual is None else f"the platform has {virtual.name} {virtual.version}"
     if spec.is_source:
         if package.kind != "conda-source":
-            return "the package is to be built from source, the lock holds one of a channel"
+            return "the package is to be built from source, but the lock contains one from a channel"
         if not _same_source(spec.fields, package.url, root):
             return "the lock builds the package from another place"
     elif "url" in spec.fields and not satisfy_pypi.same_url(spec.fields["url"], package.url):
-        return "the lock holds the package of another address"
+        return "the lock contains the package of another address"
     if not _meets(package, spec.match_spec(), walk):
         return "the locked package does not meet the constraint"
     return None
 
 
-def _same_source(asked: dict, locked: str, root: Path) -> bool:
-    """Whether the lock builds a package from the place that is asked for: a path, or a git repository or archive."""
-    if "path" in asked:
-        return "://" not in locked and (root / asked["path"]).resolve() == (root / locked).resolve()
-    if "url" in asked:
-        return not locked.startswith("git+") and satisfy_pypi.same_url(asked["url"], locked)
+def _same_source(required: dict, locked: str, root: Path) -> bool:
+    """Whether the lock builds a package from the required place: a path, or a git repository or archive."""
+    if "path" in required:
+        return "://" not in locked and (root / required["path"]).resolve() == (root / locked).resolve()
+    if "url" in required:
+        return not locked.startswith("git+") and satisfy_pypi.same_url(required["url"], locked)
     if not locked.startswith("git+"):
         return False
     query = {key: values[-1] for key, values in parse_qs(urlsplit(locked.removeprefix("git+")).query).items()}
-    if not satisfy_pypi.same_repository(asked["git"], locked):
+    if not satisfy_pypi.same_repository(required["git"], locked):
         return False
-    same_folder = (query.get("subdirectory") or "") == (asked.get("subdirectory") or "").strip("/")
-    references = [key for key in ("branch", "tag", "rev") if key in asked]
-    return same_folder and all(query.get(key) == asked[key] for key in references)
+    same_folder = (query.get("subdirectory") or "") == (required.get("subdirectory") or "").strip("/")
+    references = [key for key in ("branch", "tag", "rev") if key in required]
+    return same_folder and all(query.get(key) == required[key] for key in references)
 
 
 def _reach(walk: Walk, package: LockedPackage, extras: tuple[str, ...], root: Path, cache: Cache) -> None:
@@ -309,8 +309,8 @@ def _reach(walk: Walk, package: LockedPackage, extras: tuple[str, ...], root: Pa
         depends = list(package.depends) if key not in walk.reached else []
         walk.reached.add(key)
         for group, more in package.extra_depends:
-            if group in extras and f"{key}[{group}]" not in walk.asked_by_conda:
-                walk.asked_by_conda.add(f"{key}[{group}]")
+            if group in extras and f"{key}[{group}]" not in walk.required_by_conda:
+                walk.required_by_conda.add(f"{key}[{group}]")
                 depends += more
         for text in depends:
             try:
@@ -330,7 +330,7 @@ def _reach(walk: Walk, package: LockedPackage, extras: tuple[str, ...], root: Pa
                     walk.add(f"the lock does not build from source what {package} depends on", name, text, held)
                 elif not _meets(held, spec, walk):
                     walk.add(f"the locked package does not meet what {package} depends on", name, text, held)
-                walk.asked_by_conda.add(name)
+                walk.required_by_conda.add(name)
                 stack.append((held, tuple(spec.extras or ())))
             elif virtual is None or location is not None:
                 walk.add(f"{package} depends on a package that is not locked", name, text, None)
@@ -350,7 +350,12 @@ def _is_built_from(package: LockedPackage, location: dict[str, str], root: Path,
 
 
 def _walk_pypi(
-    walk: Walk, manifest: Manifest, environment: Environment, lock: Lock, asked: dict[str, list[PypiSpec]], cache: Cache
+    walk: Walk,
+    manifest: Manifest,
+    environment: Environment,
+    lock: Lock,
+    required: dict[str, list[PypiSpec]],
+    cache: Cache,
 ) -> None:
     """Follow PyPI requirements; a conda package that provides the PyPI package is good for one too."""
     root = manifest.path.parent
@@ -362,12 +367,14 @@ def _walk_pypi(
     indexes = (*(locked.indexes or ()), *(u for u in locked.find_links if "://" in u))
     queue = [
         (spec, "the manifest", True)
-        for specs in asked.values()
+        for specs in required.values()
         for spec in specs
         if satisfy_pypi.applies(spec.marker, markers, spec.extras)
     ]
     if not queue and walk.pypi:
-        walk.add_pypi("no PyPI package is asked for, yet the lock holds some", None, None, listed(tuple(walk.pypi)[:3]))
+        walk.add_pypi(
+            "no PyPI package is required, but the lock contains some", None, None, listed(tuple(walk.pypi)[:3])
+        )
         return
     for package in walk.pypi.values():
         if satisfy_pypi.is_path(package.url) and not (root / package.url).exists():
@@ -394,12 +401,12 @@ def _walk_pypi(
             continue
         package = walk.pypi.get(spec.name)
         if package is None:
-            walk.add_pypi(f"{origin} asks for a PyPI package that is not locked", spec.name, spec, None)
+            walk.add_pypi(f"{origin} requires a PyPI package that is not locked", spec.name, spec, None)
             continue
         wrong = satisfy_pypi.mismatch(wanted, package, root, direct, indexes)
         if wrong:
             walk.add_pypi(
-                f"the locked PyPI package does not meet what {origin} asks for: {wrong}", spec.name, wanted, package
+                f"the locked PyPI package does not meet what {origin} requires: {wrong}", spec.name, wanted, package
             )
         if python is None or markers is None:
             walk.add("PyPI packages are locked without a Python to install them with", spec.name, spec, package)
@@ -409,7 +416,10 @@ def _walk_pypi(
             _check_local(walk, package, root, cache)
             if not satisfy_pypi.python_fits(package.requires_python, markers["python_full_version"]):
                 walk.add_pypi(
-                    "the package wants another Python", spec.name, package.requires_python, f"python {python.version}"
+                    "the package requires another Python",
+                    spec.name,
+                    package.requires_python,
+                    f"python {python.version}",
                 )
         if (spec.name, wanted.extras) in followed:
             continue

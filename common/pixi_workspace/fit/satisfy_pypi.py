@@ -1,4 +1,4 @@
-"""Do locked PyPI packages meet what is asked of PyPI? Markers, wheel tags, indexes and places, as Pixi 0.77 sees it."""
+"""Do locked PyPI packages meet their requirements? Markers, wheel tags, indexes and paths, by the rules of Pixi 0.77."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SYSTEMS = {
     "osx": ("darwin", "Darwin", "posix"),
     "win": ("win32", "Windows", "nt"),
 }
-# Wheels for Linux: the 2.x of the oldest glibc that has a tag (17 where nothing else is said), and the older names.
+# Wheels for Linux: the 2.x of the oldest glibc that has a tag (17 for other machines), and the older names.
 OLDEST_GLIBC = {"i686": 5, "x86_64": 5, "riscv64": 31, "loongarch64": 36}
 LEGACY_MANYLINUX = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
 HIGHEST_NUMBER = 99  # no system has a higher version; a manifest may state any
@@ -126,7 +126,7 @@ def _requirement(line: str) -> PypiSpec | None:
 def identities(package: LockedPackage) -> list[tuple[str, str]]:
     """The PyPI packages, as (name, version), that a conda package provides.
 
-    The lock says so by purls. Without any, a conda-forge package counts as the PyPI package of the same name.
+    The lock records this as purls. Without any, a conda-forge package counts as the PyPI package of the same name.
     """
     if package.purls is None:
         forge = package.channel is not None and urlsplit(package.channel).path.startswith("/conda-forge")
@@ -224,7 +224,7 @@ def _platform_tags(platform: Platform) -> list[str]:
 
 
 def is_source(package: LockedPackage, root: Path) -> bool | None:
-    """Whether a locked PyPI package has to be built; None where its file name says nothing."""
+    """Whether a locked PyPI package has to be built; None if its file name does not tell."""
     if is_path(package.url):
         if (root / package.url).is_dir():
             return True
@@ -239,8 +239,8 @@ def is_source(package: LockedPackage, root: Path) -> bool | None:
     return True if name.endswith(SOURCES) else None
 
 
-def is_path(place: str) -> bool:
-    return not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", place)
+def is_path(location: str) -> bool:
+    return not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", location)
 
 
 def same_url(one: str, other: str) -> bool:
@@ -254,20 +254,20 @@ def same_url(one: str, other: str) -> bool:
 
 
 def mismatch(spec: PypiSpec, package: LockedPackage, root: Path, direct: bool, indexes: tuple[str, ...]) -> str | None:
-    """Why a locked package does not meet a requirement, or None. `direct`: the manifest itself asks for it."""
+    """Why a locked package does not meet a requirement, or None. `direct`: the manifest itself requires it."""
     if spec.path is not None:
         return _path_mismatch(spec, package, root, direct)
     if spec.git is not None:
         return _git_mismatch(spec, package, direct)
     if spec.url is not None:
         if is_path(package.url):
-            return "the lock holds a path where a URL is asked for"
+            return "the lock contains a path where a URL is required"
         if not package.url.startswith("direct+"):
-            return "the lock holds a package of an index where a URL is asked for"
+            return "the lock contains a package of an index where a URL is required"
         locked = urlsplit(package.url.removeprefix("direct+"))
-        asked = urlsplit(spec.url)
-        bare = [(s.scheme, s.hostname, s.port, s.path, s.query, s.fragment) for s in (locked, asked)]
-        return None if bare[0] == bare[1] else f"the lock holds {package.url.removeprefix('direct+')}"
+        required = urlsplit(spec.url)
+        bare = [(s.scheme, s.hostname, s.port, s.path, s.query, s.fragment) for s in (locked, required)]
+        return None if bare[0] == bare[1] else f"the lock contains {package.url.removeprefix('direct+')}"
     if not direct and is_path(package.url):
         return None  # a local package stands in for what another package requires, whatever its version
     version = package.version or "0a0.dev0"
@@ -283,35 +283,39 @@ def mismatch(spec: PypiSpec, package: LockedPackage, root: Path, direct: bool, i
 
 
 def _path_mismatch(spec: PypiSpec, package: LockedPackage, root: Path, direct: bool) -> str | None:
-    asked = root / (spec.path or "")
-    if direct and not asked.exists():
+    required = root / (spec.path or "")
+    if direct and not required.exists():
         return f"'{spec.path}' does not exist"
-    if spec.editable and not asked.is_dir():
+    if spec.editable and not required.is_dir():
         return f"'{spec.path}' is editable but no folder"
     if not is_path(package.url):
-        return f"the lock holds {package.url} where a path is asked for"
-    return None if (root / package.url).resolve() == asked.resolve() else f"the lock holds the path {package.url}"
+        return f"the lock contains {package.url} where a path is required"
+    return None if (root / package.url).resolve() == required.resolve() else f"the lock contains the path {package.url}"
 
 
 def _git_mismatch(spec: PypiSpec, package: LockedPackage, direct: bool) -> str | None:
     if not package.url.startswith("git+"):
-        return f"the lock holds {package.url} where a git repository is asked for"
+        return f"the lock contains {package.url} where a git repository is required"
     locked = urlsplit(package.url.removeprefix("git+"))
     path, _, in_path = locked.path.partition("@")
     if not same_repository(f"{locked.scheme}://{locked.netloc}{path}", spec.git or ""):
-        return f"the lock holds the repository {package.url}"
+        return f"the lock contains the repository {package.url}"
     query = {key: values[-1] for key, values in parse_qs(locked.query).items()}
     if direct and spec.lfs != (query.get("lfs") == "true"):
-        return "git-lfs is asked for in one and not in the other"
+        return "git-lfs is set in one and not in the other"
     named = next(((k, query[k]) for k in ("branch", "tag", "rev") if k in query), None)
     if spec.reference is None:
-        return None if named is None else f"the lock holds the {named[0]} '{named[1]}' where none is asked for"
+        return None if named is None else f"the lock contains the {named[0]} '{named[1]}' where none is required"
     if (query.get("subdirectory") or None) != spec.subdirectory:
-        return f"the lock holds the subdirectory {query.get('subdirectory')!r}"
+        return f"the lock contains the subdirectory {query.get('subdirectory')!r}"
     if named is None and not in_path:
         return None  # older locks hold the commit only
     return (
-        None if named == spec.reference else f"the lock holds {named[0]} '{named[1]}'" if named else "another revision"
+        None
+        if named == spec.reference
+        else f"the lock contains {named[0]} '{named[1]}'"
+        if named
+        else "another revision"
     )
 
 

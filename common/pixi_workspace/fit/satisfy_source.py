@@ -1,4 +1,4 @@
-"""Does the lock still describe a package that is built from source? Pixi compares it with what its backend says now.
+"""Does the lock still describe a package that is built from source? Pixi compares it with the answer of its backend.
 
 Compared are run dependencies, constraints, extras, run exports and variants as texts: any difference counts, even
 where the locked packages still fit. Of build and host dependencies, only whether the locked packages meet them.

@@ -71,7 +71,7 @@ def _together(problem: Problem, names: list[str], count: int, held: set[str]) ->
     every = "" if any(url.startswith(same[0]) for url in held) else "all "
     return (
         f"{every}{count} packages of the channel {name} come from the mirror {problem.origin}, "
-        f"not from {same[0]} as the manifest says"
+        f"not from {same[0]} as in the manifest"
     )
 
 

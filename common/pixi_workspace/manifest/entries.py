@@ -137,7 +137,7 @@ def read_system_requirements(table: dict[str, Any], prefix: str) -> tuple[Virtua
 
 
 def check_system_requirements(of_features: list[tuple[VirtualPackage, ...]], where: str) -> None:
-    """Refuse features that ask for two different C libraries."""
+    """Raise ManifestError for features that require two different C libraries."""
     families = sorted({v.name for found in of_features for v in found if v.name in platforms.LIBC})
     if len(families) > 1:
         raise problem(where=f"{where} features", expected="one kind of libc", found=" and ".join(families))

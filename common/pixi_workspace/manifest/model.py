@@ -1,4 +1,4 @@
-"""What a manifest holds, one dataclass a table. The readers are in `manifest_tables`."""
+"""What a manifest contains: one dataclass for each kind of table. tables.py reads them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PypiOptions:
 
 @dataclass(frozen=True)
 class Task:
-    """A task; `table` is what the manifest says, for whoever wants more than this."""
+    """A task; `table` is its whole entry in the manifest."""
 
     name: str
     cmd: str | list[str] | None
@@ -47,7 +47,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What a feature says in general (`selector` None) or for some platforms."""
+    """What a feature contains in general (`selector` None) or for some platforms."""
 
     selector: str | None = None
     dependencies: dict[str, dict[str, CondaSpec]] = field(default_factory=dict)  # by "run", "host", "build"
@@ -103,7 +103,7 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """A whole manifest. `composes`: every declared platform is a bare subdir. `notes` are words for a person.
+    """A whole manifest. `composes`: every declared platform is a bare subdir. `notes` are printed.
 
     shared_dependencies: `[workspace.dependencies]`, from which packages inherit. build_variants: by target selector
     (None: in general), the values for which packages are built. variant_files: more of them are in other files. later_pixi:
@@ -135,7 +135,7 @@ class Manifest:
         return groups
 
     def supports(self, feature: Feature, platform: Platform) -> bool:
-        """Whether a feature speaks of a platform: by name, or by the subdir."""
+        """Whether a feature is for a platform: it lists its name or its subdir, or no platforms at all."""
         if feature.platforms is None:
             return True
         if self.composes:
@@ -143,5 +143,5 @@ class Manifest:
         return platform.name in feature.platforms or platform.subdir in feature.platforms
 
     def tasks(self) -> dict[str, Task]:
-        """All tasks by name, whatever feature or target they stand in."""
+        """All tasks by name, from every feature and target."""
         return {n: t for f in self.features.values() for target in f.targets for n, t in target.tasks.items()}

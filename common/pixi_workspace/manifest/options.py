@@ -1,4 +1,4 @@
-"""`[pypi-options]`: reading them, and putting those of several features together."""
+"""`[pypi-options]`: reads them, and combines those of several features."""
 
 from __future__ import annotations
 

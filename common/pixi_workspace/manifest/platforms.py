@@ -1,9 +1,8 @@
 """Which platforms an environment has.
 
-Two worlds live side by side in Pixi 0.77. Where every platform of the workspace is a bare subdir, the deprecated
-`[system-requirements]` of features are turned into platforms and an environment has one combined platform per
-subdir. Where a platform declares virtual packages, platforms are chosen by name and `[system-requirements]` is
-refused.
+Pixi 0.77 knows two kinds of workspaces. If every platform is a bare subdir, Pixi turns the deprecated
+`[system-requirements]` of features into platforms, and an environment has one combined platform for each subdir. If a
+platform declares virtual packages, platforms are chosen by name, and Pixi refuses `[system-requirements]`.
 """
 
 from __future__ import annotations

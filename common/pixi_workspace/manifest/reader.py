@@ -1,8 +1,8 @@
-"""A thin reading of `pixi.toml` and of `[tool.pixi]` in `pyproject.toml`.
+"""Reads `pixi.toml` and `[tool.pixi]` in `pyproject.toml` as far as this project needs them.
 
-It answers what the rest of the workshop asks: which platforms with which virtual packages, which features,
-environments, solve groups and tasks there are, and what an environment asks for on a platform. It refuses what
-Pixi 0.77 refuses. Tables are read in `manifest_tables`, single dependencies in `manifest_spec`.
+The result lists platforms with their virtual packages, features, environments, solve groups and tasks, and what an
+environment requires on a platform. What Pixi 0.77 refuses is refused here too. tables.py reads whole tables, spec.py
+single dependencies.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PROJECT_KEYS = (
 
 
 def find(path: Path) -> Path:
-    """The manifest that a person means by a folder or a file; in a folder `pixi.toml` goes before `pyproject.toml`.
+    """The manifest of a folder, or the one that is named; in a folder `pixi.toml` goes before `pyproject.toml`.
 
     For a manifest with a package and no workspace it is that of the workspace above it, as in Pixi.
     Raises WorkspaceError where there is none.
@@ -397,7 +397,7 @@ def _merge(manifest: Manifest, environment: str, platform: Platform | None, of: 
 
 
 def conda_specs(manifest: Manifest, environment: str, platform: Platform) -> dict[str, list[CondaSpec]]:
-    """What the environment asks of conda on a platform; every constraint of a list has to be met."""
+    """The conda packages that the environment requires on a platform; all constraints of a list must be met."""
 
     def combined(target: Target) -> dict[str, tuple]:
         of_kinds = [target.dependencies.get(kind, {}) for kind in ("run", "host", "build")]
@@ -407,15 +407,15 @@ def conda_specs(manifest: Manifest, environment: str, platform: Platform) -> dic
 
 
 def pypi_specs(manifest: Manifest, environment: str, platform: Platform | None) -> dict[str, list[PypiSpec]]:
-    """What the environment asks of PyPI on a platform (None: in general, without any target)."""
+    """The PyPI packages that the environment requires on a platform (None: in general, without any target)."""
     return _merge(manifest, environment, platform, lambda target: target.pypi)
 
 
 def constraints(manifest: Manifest, environment: str, platform: Platform) -> dict[str, list[CondaSpec]]:
-    """Limits on packages that the environment does not ask for itself."""
+    """Limits on packages that the environment does not require itself."""
     return _merge(manifest, environment, platform, lambda t: {n: (s,) for n, s in t.constraints.items()})
 
 
 def dev_sources(manifest: Manifest, environment: str, platform: Platform) -> dict[str, list[Any]]:
-    """Packages whose dependencies are wanted, but not the packages themselves."""
+    """Packages under `[dev]`: their dependencies are installed, they themselves are not."""
     return _merge(manifest, environment, platform, lambda t: {n: (s,) for n, s in t.dev.items()})

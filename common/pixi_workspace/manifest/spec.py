@@ -43,8 +43,8 @@ class CondaSpec:
     @property
     def is_source(self) -> bool:
         """Built from a folder, an archive of sources or a git repository, not fetched as a package."""
-        place = self.fields.get("url") or self.fields.get("path")
-        return "git" in self.fields or (place is not None and not is_archive(place))
+        location = self.fields.get("url") or self.fields.get("path")
+        return "git" in self.fields or (location is not None and not is_archive(location))
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class CondaSpec:
 
 @dataclass(frozen=True)
 class PypiSpec:
-    """One requirement on a PyPI package: exactly one of version, url, path and git says where it comes from."""
+    """One requirement on a PyPI package: exactly one of version, url, path and git gives its origin."""
 
     name: str
     version: str = "*"
@@ -92,14 +92,16 @@ class PypiSpec:
     lfs: bool = False
 
     def __str__(self) -> str:
-        place = self.url or self.path or self.git
+        location = self.url or self.path or self.git
         extras = f"[{','.join(self.extras)}]" if self.extras else ""
-        return f"{self.name}{extras}" + (f" @ {place}" if place else "" if self.version == "*" else f" {self.version}")
+        return f"{self.name}{extras}" + (
+            f" @ {location}" if location else "" if self.version == "*" else f" {self.version}"
+        )
 
 
-def is_archive(place: str) -> bool:
+def is_archive(location: str) -> bool:
     """Whether a URL or path names a conda package."""
-    return urlsplit(place).path.endswith((".conda", ".tar.bz2"))
+    return urlsplit(location).path.endswith((".conda", ".tar.bz2"))
 
 
 def conda_name(text: str, where: str) -> str:
@@ -214,7 +216,7 @@ def _inherit(name: str, fields: dict[str, Any], where: str, pool: dict[str, Any]
         if key in own:
             raise problem(
                 where=where,
-                expected="the version and the place from [workspace.dependencies] alone",
+                expected="the version and the location from [workspace.dependencies] alone",
                 found=f"'{key}' here too",
             )
     base = next((v for k, v in pool.items() if k.lower() == name), None)
@@ -224,21 +226,21 @@ def _inherit(name: str, fields: dict[str, Any], where: str, pool: dict[str, Any]
 
 
 def _check_combination(fields: dict[str, Any], where: str) -> None:
-    places = [k for k in ("url", "path", "git") if k in fields]
-    if len(places) > 1:
-        raise problem(where=where, expected="one of url, path and git", found=" and ".join(places))
+    locations = [k for k in ("url", "path", "git") if k in fields]
+    if len(locations) > 1:
+        raise problem(where=where, expected="one of url, path and git", found=" and ".join(locations))
     if "git" not in fields and {"branch", "rev", "tag", "lfs"} & set(fields):
         raise problem(where=where, expected="branch, rev, tag and lfs beside git only", found="no git here")
     if len({"branch", "rev", "tag"} & set(fields)) > 1:
         raise problem(where=where, expected="one of branch, rev and tag", found="more than one")
-    place = places[0] if places else None
-    if place:
+    location = locations[0] if locations else None
+    if location:
         forbidden = {"channel", "file-name", "license-family"}
-        if place != "url":
+        if location != "url":
             forbidden |= {"md5", "sha256"}
         elif is_archive(fields["url"]):
             take_url(fields, "url", where)
-        if place != "git" and is_archive(fields[place]):
+        if location != "git" and is_archive(fields[location]):
             forbidden |= {
                 "version",
                 "build",
@@ -252,7 +254,9 @@ def _check_combination(fields: dict[str, Any], where: str) -> None:
             }
         both = sorted(forbidden & set(fields))
         if both:
-            raise problem(where=where, expected=f"no '{both[0]}' beside '{place}'", found=f"'{both[0]}' and '{place}'")
+            raise problem(
+                where=where, expected=f"no '{both[0]}' beside '{location}'", found=f"'{both[0]}' and '{location}'"
+            )
     elif not set(fields) - {"subdirectory"}:
         raise problem(where=where, expected="a version, build, channel, hash, url, path or git", found="an empty table")
     for key, digits in (("md5", 32), ("sha256", 64)):
@@ -282,7 +286,7 @@ def condition(value: Any, where: str) -> tuple:
         elif kinds == ["package"] and isinstance(value["package"], str):
             rest = {k: v for k, v in value.items() if k != "package"}
             if {*LOCATION_KEYS.split(), "channel"} & set(rest):
-                raise problem(where=where, expected="no place and no channel inside `when`", found=f"{sorted(rest)}")
+                raise problem(where=where, expected="no location and no channel inside `when`", found=f"{sorted(rest)}")
             name = conda_name(value["package"], where)
             return ("conda", conda_spec(name, rest, where, {}) if rest else CondaSpec(name, {}))
     raise problem(where=where, expected="a string or a table with one of all, any and package", found=f"{value!r}")
@@ -338,12 +342,12 @@ def pypi_spec(name: str, value: Any, where: str) -> PypiSpec:
         take_url(value, key, where)
     extras = take_strings(value, "extras", where) or []
     references = [(k, value[k]) for k in ("branch", "tag", "rev") if k in value]
-    places = [k for k in ("url", "path", "git") if k in value]
+    locations = [k for k in ("url", "path", "git") if k in value]
     if "git" not in value and (references or "lfs" in value):
         raise problem(where=where, expected="branch, rev, tag and lfs beside git only", found="no git here")
     if len(references) > 1:
         raise problem(where=where, expected="one of branch, rev and tag", found="more than one")
-    if len(places) > 1 or (places and ("version" in value or "index" in value)):
+    if len(locations) > 1 or (locations and ("version" in value or "index" in value)):
         raise problem(where=where, expected="one of version, url, path and git", found=", ".join(sorted(value)))
     if "env-markers" in value:
         try:

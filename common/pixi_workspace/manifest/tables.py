@@ -1,6 +1,6 @@
 """The tables of a Pixi manifest: `[workspace]`, features, targets and tasks.
 
-A reader takes the TOML table and says where it stands (`feature.cpu`), so that a message can name the place.
+Each reader gets the TOML table and its name (`feature.cpu`), so that a message can name the table.
 """
 
 from __future__ import annotations
@@ -106,14 +106,14 @@ def _build_variants(table: dict[str, Any], where: str) -> tuple[tuple[str | None
     return tuple(found)
 
 
-def read_feature(name: str, table: dict[str, Any], place: str, head: Head) -> Feature:
-    """A feature, or what stands at the root of the manifest (`place` empty)."""
-    if place.startswith("feature."):
-        check_keys(table, FEATURE_KEYS, f"[{place}]")
-    prefix = f"{place}." if place else ""
+def read_feature(name: str, table: dict[str, Any], location: str, head: Head) -> Feature:
+    """A feature, or the tables at the root of the manifest (`location` empty)."""
+    if location.startswith("feature."):
+        check_keys(table, FEATURE_KEYS, f"[{location}]")
+    prefix = f"{location}." if location else ""
     general = {k: v for k, v in table.items() if k in TARGET_KEYS.split()}
     targets = [read_target(None, general, prefix, head)]
-    for selector, content in take_table(table, "target", f"[{place}]").items():
+    for selector, content in take_table(table, "target", f"[{location}]").items():
         where = f"[{prefix}target.{selector}]"
         wrong = platforms.selector_problem(selector)
         if wrong:
@@ -122,21 +122,23 @@ def read_feature(name: str, table: dict[str, Any], place: str, head: Head) -> Fe
             raise problem(where=where, expected="a table", found=f"{content!r}")
         check_keys(content, TARGET_KEYS, where)
         targets.append(read_target(selector, content, f"{prefix}target.{selector}.", head))
-    names = take_strings(table, "platforms", f"[{place}]")
+    names = take_strings(table, "platforms", f"[{location}]")
     for platform in names or []:
         wrong = platforms.name_problem(platform)
         if wrong:
-            raise problem(where=f"[{place}] platforms", expected="names of platforms", found=f"'{platform}': {wrong}")
-    channels = take(table, "channels", list, f"[{place}]")
+            raise problem(
+                where=f"[{location}] platforms", expected="names of platforms", found=f"'{platform}': {wrong}"
+            )
+    channels = take(table, "channels", list, f"[{location}]")
     return Feature(
         name=name,
         targets=tuple(targets),
         platforms=tuple(dict.fromkeys(names)) if names is not None else None,
-        channels=read_channels(channels, f"[{place}] channels") if channels is not None else None,
-        channel_priority=take_choice(table, "channel-priority", PRIORITIES, f"[{place}]"),
-        solve_strategy=take_choice(table, "solve-strategy", STRATEGIES, f"[{place}]"),
-        pypi_options=read_pypi_options(take(table, "pypi-options", dict, f"[{place}]"), f"[{prefix}pypi-options]"),
-        system_requirements=read_system_requirements(take_table(table, "system-requirements", f"[{place}]"), prefix),
+        channels=read_channels(channels, f"[{location}] channels") if channels is not None else None,
+        channel_priority=take_choice(table, "channel-priority", PRIORITIES, f"[{location}]"),
+        solve_strategy=take_choice(table, "solve-strategy", STRATEGIES, f"[{location}]"),
+        pypi_options=read_pypi_options(take(table, "pypi-options", dict, f"[{location}]"), f"[{prefix}pypi-options]"),
+        system_requirements=read_system_requirements(take_table(table, "system-requirements", f"[{location}]"), prefix),
     )
 
 

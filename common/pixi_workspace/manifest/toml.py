@@ -1,7 +1,7 @@
-"""TOML as Pixi reads it, and the small questions that the manifest's reader asks of a table.
+"""TOML as Pixi reads it, and small functions that take one value of a table and check its type.
 
-Pixi's TOML reader takes the line breaks and trailing commas of TOML 1.1 and knows no dates. tomli (2.4 or newer)
-reads TOML 1.1; where the older tomllib of Python refuses a text, a note says so, since other tools will refuse too.
+Pixi's TOML reader accepts the line breaks and trailing commas of TOML 1.1, and no dates. tomli (2.4 or newer) reads
+TOML 1.1. If Python's tomllib, which is older, refuses a text, the manifest gets a note: other tools will refuse it too.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _refuse_dates(value: Any, where: str) -> None:
             _refuse_dates(inner, where)
     elif isinstance(value, (date, time)):
         raise problem(
-            where=where, expected="a string: Pixi's TOML reader knows no dates", found=f"{value} without quotes"
+            where=where, expected="a string: Pixi's TOML reader accepts no dates", found=f"{value} without quotes"
         )
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise problem(where=where, expected="an integer of 64 bits", found=f"{value}")
@@ -100,7 +100,7 @@ def unknown_keys_allowed() -> Iterator[list[str]]:
 
 
 def check_keys(table: dict[str, Any], allowed: str, where: str) -> None:
-    """Refuse a key that Pixi does not know, with the nearest one that it does. `allowed`: names between blanks."""
+    """Raise ManifestError for a key that Pixi does not know, and name the nearest known one. `allowed`: names."""
     known = allowed.split()
     collected = _unknown_keys.get()
     for key in table:
@@ -119,7 +119,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def take(table: dict[str, Any], key: str, kind: type[T], where: str) -> T | None:
-    """The value of a key if it is there, refused where it is not of `kind`."""
+    """The value of a key, or None if it is missing. Raises ManifestError if it is not of `kind`."""
     value = table.get(key)
     if value is None:
         return None

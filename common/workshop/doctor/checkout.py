@@ -20,8 +20,8 @@ class Checkout:
 
     requires_pixi, requires_python: constraints such as `>=0.71`. packages: those that the route with Python alone
     installs. channels, indexes: addresses of conda channels and of wheel indexes. places: each environment on each
-    platform (`pixi_workspace.needs.Place`). problem, next_step: why the manifest or the lock could not be read, and
-    what to type.
+    platform (`pixi_workspace.needs.PlatformEnvironment`). problem, next_step: why the manifest or the lock could not be
+    read, and what to type.
     """
 
     root: Path
@@ -91,7 +91,7 @@ def _read_workspace(checkout: Checkout) -> None:
         if not (checkout.root / name).exists():
             checkout.problem, checkout.next_step = "there is no pixi.lock", "git checkout -- pixi.lock"
         else:
-            checkout.places = environments.look(checkout.root)[1]
+            checkout.places = environments.locked_environments(checkout.root)[1]
     except Exception as error:
         if not has_four_parts(error):
             raise

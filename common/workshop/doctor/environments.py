@@ -95,4 +95,4 @@ def describe_need(need: Any, this_machine: Machine) -> str:
         there = f"the one here supports CUDA {have}" if have else "none is here"
         return f"needs an NVIDIA driver{f' for CUDA {low}' if low else ''}{linux}; {there}"
     what = needs.WORDS.get(need.virtual, need.virtual)
-    return f"needs {what} {low or need.version}, required by {need.who}; this machine has {have or 'none'}"
+    return f"needs {what} {low or need.version}, required by {need.required_by}; this machine has {have or 'none'}"
