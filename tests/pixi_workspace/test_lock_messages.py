@@ -37,7 +37,7 @@ def needs(count):
 def test_a_mirror_is_one_line(tmp_path):
     verdict = workspace(tmp_path, needs(9), [MIRROR] * 9)
     assert [warning.message for warning in verdict.warnings] == [
-        f"all 9 packages of the channel conda-forge come from the mirror {MIRROR}/, not from {FORGE}/ as the manifest says"
+        f"all 9 packages of the channel conda-forge come from the mirror {MIRROR}/, not from {FORGE}/ as in the manifest"
     ]
     mixed = workspace(tmp_path, needs(9), [MIRROR] * 8 + [FORGE])
     assert [warning.message[:10] for warning in mixed.warnings] == ["8 packages"]
