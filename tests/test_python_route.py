@@ -1,5 +1,6 @@
 """The route without Pixi: what pyproject.toml requires can be installed on every system, and requirements.txt pins it."""
 
+import json
 import re
 import subprocess
 import sys
@@ -123,6 +124,21 @@ def test_pip_accepts_the_hashes_of_requirements_txt(tmp_path):
     process = subprocess.run([*line, "-r", str(tmp_path / "requirements.txt")], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     assert len(list(tmp_path.glob("*.whl"))) == len(wanted)
+
+
+def test_pages_install_the_cpu_build_of_the_pinned_torch():
+    """pip keeps it: `torch==2.13.0` accepts version 2.13.0+cpu."""
+    pinned = next(line for line in PROJECT["optional-dependencies"]["cpu"] if line.startswith("torch=="))
+    index = re.search(r'"(https://[^"]+/whl/)cpu"', (ROOT / "exercise-4-pypi-mix/starter/pixi.toml").read_text())[1]
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"pip install {pinned} --index-url {index}cpu" in page
+    assert Requirement(pinned).specifier.contains(f"{pinned.removeprefix('torch==')}+cpu")
+
+
+def test_the_download_on_the_page_is_the_measured_one():
+    found = json.loads((ROOT / "benchmarks/python_route.json").read_text())["download"]["Linux"]
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"NVIDIA's libraries, {found['MB_of_cuda_libraries'] / 1000:.1f} GB" in page
 
 
 # ---------------------------------------------------------------- commands in messages, on Windows

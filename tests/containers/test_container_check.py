@@ -315,7 +315,9 @@ def test_variables_expand_as_in_the_shell(word, value):
 def test_hadolint_finds_nothing_in_the_solution(tmp_path):
     messages = check.hadolint(SOLUTION / "Dockerfile")
     if messages == "not installed":
-        pytest.skip("hadolint is not installed here")
+        pytest.skip(
+            "hadolint is not installed: the extra test has it, except for Windows, where PyPI has no wheel of it"
+        )
     assert messages == []
     (tmp_path / "Dockerfile").write_text("FROM debian:latest\n")
     [message] = check.hadolint(tmp_path / "Dockerfile")
