@@ -163,10 +163,11 @@ def test_the_hooks_pass_and_find_a_spelling_mistake(clone):
     for words in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", *words], cwd=clone, check=True)
     follow(clone, "python -m pre_commit run --all-files")
-    (clone / "README.md").write_text("A seperate line.\n")
+    mistake = "sepe" + "rate"  # in two pieces, or the hook would find it here
+    (clone / "README.md").write_text(f"A {mistake} line.\n")
     line = [sys.executable, "-m", "pre_commit", "run", "codespell", "--all-files"]
     process = subprocess.run(line, cwd=clone, capture_output=True, text=True)
-    assert process.returncode == 1 and "seperate ==> separate" in process.stdout
+    assert process.returncode == 1 and f"{mistake} ==> separate" in process.stdout
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,20 @@ def test_requirements_txt_is_current():
     assert python_lock.written() == python_lock.REQUIREMENTS.read_text(encoding="utf-8")
 
 
+@pytest.mark.system("asks the package index for the addresses of all files")
+def test_a_pylock_toml_has_the_same_packages(tmp_path):
+    if python_lock.uv() is None:
+        pytest.skip("uv is not installed here: the extra dev has it")
+    file = tmp_path / "pylock.toml"
+    line = [sys.executable, str(ROOT / "tests/python_lock.py"), "--pylock", str(file)]
+    process = subprocess.run(line, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    document = tomllib.loads(file.read_text(encoding="utf-8"))
+    assert document["lock-version"] == "1.0"
+    found = {(package["name"], package["version"]) for package in document["packages"]}
+    assert found == {(canonicalize_name(pin.name), next(iter(pin.specifier)).version) for pin, _ in pins()}
+
+
 @pytest.mark.system("downloads a few small packages")
 def test_pip_accepts_the_hashes_of_requirements_txt(tmp_path):
     """For what `workshop` itself requires; the whole file would be 3 GB."""
