@@ -156,7 +156,7 @@ COMMANDS = {
         (WORKSPACE, JSON),
     ),
     "container-check": Command(
-        "find what is wrong with a Dockerfile or an Apptainer definition, without an engine",
+        "find what is wrong with a Dockerfile or an Apptainer definition; needs no container engine",
         "workshop.containers.check:main",
         (
             path(
@@ -200,18 +200,18 @@ COMMANDS = {
         own_options_first=True,
     ),
     "container-test": Command(
-        "test the image: user, content, health check, a training without network",
+        "test the image: user, content, health check, a training without a network",
         "workshop.containers.image_checks:main",
         (ENVIRONMENT, TAG, ENGINE, DOCKERFILE),
     ),
     "verify": Command(
-        "make a recorded run again and compare: bitwise, within tolerance, or not reproduced",
+        "repeat a recorded run and compare the results: bitwise, within tolerance, or not reproduced",
         "workshop.verification.verify:main",
         (RECORD, flag("--no-rerun", "only compare the files with the record"), JSON),
     ),
     "runs": Command("list the runs of this clone, newest first", "workshop.verification.listing:main", (JSON,)),
     "compare": Command(
-        "hold two runs side by side: outputs, metrics, packages, settings",
+        "compare two runs: outputs, metrics, packages, settings",
         "workshop.verification.beside:main",
         (path("a", metavar="PATH", help="a run"), path("b", metavar="PATH", help="another run"), JSON),
     ),
@@ -221,7 +221,7 @@ COMMANDS = {
         (RECORD, path("--output", metavar="FILE", help="the zip (default: named after the run, here)")),
     ),
     "lock-slice": Command(
-        "write the lock of an exercise as a slice of the root's lock",
+        "write the lock of an exercise from the packages in the root's lock",
         "workshop.workspaces:slice_lock",
         (path("folder", metavar="DIR", help="the folder of the exercise's manifest"),),
     ),

@@ -16,7 +16,7 @@ from workshop.support import report
 from workshop.support.files import write_atomic
 
 INDENT = 23  # room for linux-aarch64-cuda12, the longest name of a platform
-NOTHING_ODD = "nothing odd: no CPU build where a platform declares CUDA, no CUDA build where it declares none"
+NOTHING_ODD = "nothing odd: no CPU build on a platform that declares CUDA, and no CUDA build on one that declares none"
 
 
 def lock_check(path: str, as_json: bool) -> int:
@@ -63,9 +63,9 @@ def report_lines(envs: list[PlatformEnvironment], sizes: dict[str, int | None]) 
             text.append(f"  installed here       {report.mebibytes(size)}, measured")
         blocks.setdefault("\n".join(text), []).append(name)
     printed = [line for text, names in blocks.items() for line in (", ".join(names), *text.split("\n"), "")]
-    unknown = "Installed size: unknown until an environment is installed here, since a lock gives the size of what is "
+    unknown = "Installed size: unknown until an environment is installed here. The lock contains only the size of the "
     if any(size is None for size in sizes.values()):
-        printed += report.wrap_beside("", unknown + "downloaded only. It is larger.", 0)
+        printed += report.wrap_beside("", unknown + "downloads, which is smaller.", 0)
     odd = sum(bool(_oddities(env, envs)) for env in envs)
     return [*printed, *report.wrap_beside("", f"{odd} odd, see above" if odd else NOTHING_ODD, 0)]
 
@@ -94,7 +94,7 @@ def _of_platform(env: PlatformEnvironment, envs: list[PlatformEnvironment]) -> l
     to_download = f"{report.mebibytes(size)} in {len(env.packages) - unknown} packages{more}"
     details = "; ".join([to_download, *system])
     if not builds:
-        lines = report.wrap_beside(head, f"nothing for a GPU; {details}", INDENT)
+        lines = report.wrap_beside(head, f"no packages for a GPU; {details}", INDENT)
     else:
         words = "; ".join(f"{', '.join(names)}: for {target}" for target, names in builds.items())
         lines = report.wrap_beside(head, words, INDENT)
@@ -114,19 +114,21 @@ def driver(env: PlatformEnvironment, lowest: str, built: str | None) -> str:
     packages = [need for need in needs.required_by_packages(env) if need.virtual == "__cuda"]
     least = needs.least([*packages, *needs.constrained_by_packages(env)])
     reason += (
-        f", packages require {least}"
+        f" and packages require {least}"
         if least
-        else ", packages require one"
+        else " and packages require one"
         if packages
-        else ", no package requires one"
+        else " and no package requires one"
     )
     number = needs.driver_for(lowest)
-    linux = f" (Linux: {number} or newer)" if number else " (newer than the table of this check)"
-    text = f"any that supports CUDA {lowest}{linux}: {reason}" if lowest != "0" else f"any: {reason}"
+    linux = f" (Linux: {number} or newer)" if number else " (this check does not know which driver release)"
+    text = f"any that supports CUDA {lowest}{linux}, because {reason}" if lowest != "0" else f"any, because {reason}"
     if not built or built == "0" or needs.Version(lowest) >= needs.Version(built):
         return text
     if full := needs.driver_for(built):
-        text += f". All that CUDA {built} can: {full} or newer"
+        text += f". All features of CUDA {built} need {full} or newer"
         if base := needs.MINOR_VERSION_COMPATIBILITY.get(built.split(".")[0]):
-            text += f"; from {base} on without what is compiled on the spot (PTX), by minor version compatibility"
+            text += (
+                f"; from {base} on, minor version compatibility runs all but code that is compiled at run time (PTX)"
+            )
     return text

@@ -31,7 +31,7 @@ from pixi_workspace.manifest import PIXI_VERSION, ManifestError, PixiTooOld
 
 SHOWN = 20  # reasons in the text; --json has all of them
 PLACES = 3  # of each reason, likewise
-NOTHING_TO_DO = "pixi run --locked, or nothing"
+NOTHING_TO_DO = "nothing to do"
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def to_json(verdict: Verdict) -> str:
 
 def to_text(verdict: Verdict) -> str:
     """The verdict for a person: the word first, then every reason on its line."""
-    lines = [f"{verdict.verdict}: {verdict.lock} for {verdict.manifest} (as Pixi {PIXI_VERSION} sees it)"]
+    lines = [f"{verdict.verdict}: {verdict.lock} for {verdict.manifest} (by the rules of Pixi {PIXI_VERSION})"]
     for title, entries in (("", verdict.reasons), ("warning: ", verdict.warnings)):
         places: dict[str, list[str]] = {}  # what is wrong, once, and where it is
         for entry in entries:

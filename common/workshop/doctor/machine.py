@@ -122,7 +122,7 @@ def rows(this_machine: Machine | None) -> list[Row]:
     found.append(row(subject="GPU", passed=bool(this_machine.gpus), found=_describe_gpus(this_machine)))
     cuda, driver = virtual.get("__cuda"), this_machine.gpus[0]["driver"] if this_machine.gpus else None
     words = f"driver {driver}; " if driver else "no NVIDIA driver answers; "
-    words += f"CUDA {cuda} for Pixi (__cuda)" if cuda else "no CUDA for Pixi (no __cuda)"
+    words += f"Pixi finds CUDA {cuda} (__cuda)" if cuda else "Pixi finds no CUDA (__cuda)"
     found.append(row(subject="driver", passed=bool(cuda), found=words))
     for name in this_machine.overridden:
         words = f"{name} is set: Pixi uses its value instead of what it detects"
