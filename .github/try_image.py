@@ -1,9 +1,9 @@
-"""Train in the image of exercise 5 as a node of a cluster would, and look at the run that comes back.
+"""Train in the image of exercise 5 as on a node of a cluster, and check the resulting run.
 
     python3 .github/try_image.py IMAGE FOLDER
 
-No network, a root that nobody can write to, /tmp in memory; the run leaves through a volume, FOLDER. No runner has a
-GPU: an image that was made for one has to refuse first, and is then told to take the CPU.
+The container has no network, a read-only root file system, /tmp in memory, and a volume for the run, FOLDER. The runners
+have no GPU: an image for a GPU first has to refuse, and then trains on the CPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "common"))  # a runner's own Python holds no package: only what needs none is imported
+sys.path.insert(0, str(ROOT / "common"))  # a runner's Python has no packages, so import only modules that need none
 from workshop.errors import WorkshopError, errors_as_messages  # noqa: E402
 from workshop.support.files import sha256_of  # noqa: E402
 
@@ -24,7 +24,7 @@ SCRIPT = f"{EXERCISE}/solution/train.py"
 
 
 def docker(image: str, folder: Path, *words: str, variables: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """`words` in a new container of `image`, with `folder` as /results."""
+    """Run `words` in a new container of `image`, with `folder` mounted at /results."""
     line = ["docker", "run", "--rm", "--read-only", "--network", "none", "--tmpfs", "/tmp"]
     line += ["--volume", f"{folder}:/results"]
     for variable in variables:
@@ -36,7 +36,7 @@ def docker(image: str, folder: Path, *words: str, variables: tuple[str, ...] = (
 
 
 def refuses_without_gpu(image: str, folder: Path) -> None:
-    """An image for a GPU stops where there is none, in four lines; raises WorkshopError where it does not."""
+    """Raise WorkshopError unless an image for a GPU refuses to train without one, with a message."""
     done = docker(image, folder, "python", SCRIPT, "--data", "digits", "--output", "/results/without-gpu")
     if done.returncode != 1 or "looked at: the GPU" not in done.stderr or (folder / "without-gpu").exists():
         raise WorkshopError(
@@ -48,7 +48,7 @@ def refuses_without_gpu(image: str, folder: Path) -> None:
 
 
 def trains(image: str, folder: Path) -> Path:
-    """The run of a training on the CPU."""
+    """Train on the CPU and return the folder of the run. Raises WorkshopError if the training fails."""
     words = ("python", SCRIPT, "--data", "digits", "--device", "cpu", "--output", "/results/run")
     done = docker(image, folder, *words, variables=("WORKSHOP_DEVICE=",))
     if done.returncode != 0:
@@ -56,20 +56,20 @@ def trains(image: str, folder: Path) -> Path:
             looked_at=f"the training in {image}",
             expected="exit code 0",
             found=f"exit code {done.returncode}",
-            next_step="read it above",
+            next_step="read the output above",
         )
     return folder / "run"
 
 
 def look_at(run: Path) -> str:
-    """One line about a finished run; raises WorkshopError where its record or its files are not as they should be."""
+    """A one-line summary of a finished run. Raises WorkshopError if its record or its files are wrong."""
     path = run / "run.json"
     if not path.is_file():
         raise WorkshopError(
             looked_at=path,
             expected="the record of the run",
             found="no such file",
-            next_step="look at what the training wrote",
+            next_step="read the output of the training",
         )
     record = json.loads(path.read_text(encoding="utf-8"))
     metrics = {metric["name"]: metric["value"] for metric in record["metrics"]}
@@ -83,16 +83,16 @@ def look_at(run: Path) -> str:
     if seen != {"device": "cpu", "data set": "digits", "exit status": 0}:
         raise WorkshopError(
             looked_at=path,
-            expected="digits on the cpu, ended with 0",
+            expected="a training on digits on the CPU with exit status 0",
             found=str(seen),
-            next_step="look at the command line of the image",
+            next_step="check the command of the image",
         )
     if not accuracy >= at_least:
         raise WorkshopError(
             looked_at=path,
             expected=f"test_accuracy of {at_least} or more",
             found=str(accuracy),
-            next_step="try it outside the image",
+            next_step="train outside the image, and compare",
         )
     for output in record["outputs"]:
         file = run / output["path"]
@@ -101,7 +101,7 @@ def look_at(run: Path) -> str:
                 looked_at=file,
                 expected=f"sha256 {output['sha256']}",
                 found="another file, or none",
-                next_step="run it again",
+                next_step="run the training again",
             )
     names = {output["path"] for output in record["outputs"]}
     if "weights.safetensors" not in names:
@@ -109,7 +109,7 @@ def look_at(run: Path) -> str:
             looked_at=path,
             expected="weights.safetensors among the outputs",
             found=", ".join(names),
-            next_step="look at the script",
+            next_step="check the training script",
         )
     return f"test_accuracy {accuracy:.4f}, {len(names)} files, packages {record['environment']['sha256'][:12]}"
 

@@ -459,8 +459,8 @@ def checkout(tmp_path) -> Path:
     return clone
 
 
-WORDS = ("relock.yml", "solve", "What changed, in words")
-PROPOSE = ("relock.yml", "propose", "Open the pull request, or bring it up to date")
+WORDS = ("relock.yml", "solve", "Describe what changed")
+PROPOSE = ("relock.yml", "propose", "Open or update the pull request")
 GH = """#!/bin/sh
 echo "$@" >> "{log}"
 case "$1 $2" in "pr list") echo {open};; esac
@@ -635,8 +635,8 @@ def edit(run: Path, **changed) -> None:
         (lambda run: edit(run, metrics=[{"name": "test_accuracy", "value": 0.5}]), "0.97 or more"),
         (lambda run: edit(run, metrics=[{"name": "test_accuracy", "value": float("nan")}]), "0.97 or more"),
         (lambda run: edit(run, metrics=[{"name": "loss", "value": 1.0}]), "0.97 or more"),
-        (lambda run: edit(run, device={"type": "cuda", "name": "?"}), "digits on the cpu"),
-        (lambda run: edit(run, exit_status=1), "ended with 0"),
+        (lambda run: edit(run, device={"type": "cuda", "name": "?"}), "a training on digits on the CPU"),
+        (lambda run: edit(run, exit_status=1), "with exit status 0"),
         (lambda run: edit(run, outputs=[]), "weights.safetensors among"),
     ],
 )
