@@ -226,9 +226,10 @@ def trickle():
 
     def serve(connection):
         try:
-            while True:
-                connection.sendall(b"H")
-                time.sleep(1)
+            with connection:
+                while True:
+                    connection.sendall(b"H")
+                    time.sleep(1)
         except OSError:
             pass
 
