@@ -100,8 +100,7 @@ def variables(tmp_path_factory) -> dict[str, str]:
     base = tmp_path_factory.getbasetemp()
     cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"  # one for all processes of pytest
     cache.mkdir(exist_ok=True)
-    settled = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return kept | settled | {"WORKSHOP_CACHE": str(cache), "PYTHONPATH": str(ROOT / "common")}
+    return kept | forked.SETTLED | {"WORKSHOP_CACHE": str(cache), "PYTHONPATH": str(ROOT / "common")}
 
 
 @pytest.fixture(scope="session")

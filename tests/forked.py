@@ -24,6 +24,8 @@ from workshop.checking import fork_server, preload
 from workshop.checking.patches import run_script
 from workshop.support import timeouts
 
+# For the interpreter that is forked: one thread, and texts and files as on every system.
+SETTLED = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 # These are read while a framework is imported, which has been done.
 READ_BY_IMPORTS = ("JAX_", "OMP_", "PYTHON", "XLA_")
 

@@ -198,21 +198,24 @@ def test_the_deadlines_add_up_to_less_than_10_seconds():
     assert doctor.DEADLINE + 2 < 10 and doctor.RESPONSE_TIMEOUT < doctor.DEADLINE
 
 
-@pytest.mark.parametrize(
-    "kind", ["a proxy that accepts and is silent", "DNS that never answers", "a server that trickles"]
-)
-def test_it_ends_where_nobody_answers(examine, tool, kind):
+SOON = "from workshop.doctor import doctor\ndoctor.DEADLINE, doctor.RESPONSE_TIMEOUT = 3.0, 1.5\n"
+SILENCE = ("a proxy that accepts and is silent", "DNS that never answers", "a server that trickles")
+
+
+@pytest.mark.parametrize("deadlines", [SOON, pytest.param("", marks=pytest.mark.slow)], ids=["soon", "as shipped"])
+@pytest.mark.parametrize("kind", SILENCE)
+def test_it_ends_where_nobody_answers(examine, tool, kind, deadlines):
     """Without its deadline it would not end at all: every one of these waits for an hour."""
-    forever = "import time\n"
+    patch = deadlines
     tool("nvidia-smi", "exec /bin/sleep 3600")
     tool("pixi", "exec /bin/sleep 3600")
     with silent() as port, trickle() as slow:
         if kind == "DNS that never answers":
-            patch = forever + "socket.getaddrinfo = lambda *a, **k: time.sleep(3600)\n"
+            patch += "import socket, time\nsocket.getaddrinfo = lambda *a, **k: time.sleep(3600)\n"
             done = examine("--json", patch=patch, NO_PROXY="*")
         else:
             at = port if "silent" in kind else slow
-            done = examine("--json", HTTPS_PROXY=f"http://zaphod:hunter2@127.0.0.1:{at}/s3cretproxy")
+            done = examine("--json", patch=patch, HTTPS_PROXY=f"http://zaphod:hunter2@127.0.0.1:{at}/s3cretproxy")
     rows = rows_of(done)
     assert done.returncode == 0
     for what in ("conda channel", "wheel index", "Python packages", "container registry"):
@@ -378,7 +381,11 @@ def test_the_text_of_an_error_is_never_repeated(kind, proxy):
 
 
 @pytest.mark.parametrize(
-    "proxy", ["http://zaphod:hun:ter2@s3cretproxy:80a", "http://zaphod:hunter2@s3cretproxy.invalid:3128/betelgeuse"]
+    "proxy",
+    [
+        "http://zaphod:hun:ter2@s3cretproxy:80a",
+        pytest.param("http://zaphod:hunter2@s3cretproxy.invalid:3128/betelgeuse", marks=pytest.mark.slow),
+    ],
 )
 def test_no_report_names_the_person_or_their_proxy(examine, workshop, tool, proxy):
     """`examine` looks for the names in all that is printed; here, in every kind of failure."""
