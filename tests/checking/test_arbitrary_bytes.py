@@ -18,13 +18,13 @@ from workshop.errors import WorkshopError
 
 EXERCISES = exercises.find_all(ROOT)
 MANIFESTS = ("pixi.toml", "pixi.lock", "pyproject.toml")
-# Each example asks all checks of manifest and lock; 4 exercises, 3 files and 2 kinds make 528 of them.
 EXAMPLES = settings(
-    max_examples=22,
     deadline=None,
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+# Each example runs all checks of manifest and lock, in 12 cases.
+of_each_number = pytest.mark.parametrize("examples", [5, pytest.param(40, marks=pytest.mark.slow)])
 PIECES = st.one_of(
     st.binary(max_size=40),
     st.text(max_size=20).map(str.encode),
@@ -75,28 +75,38 @@ def asked(exercise, folder):
         assert "does not understand" not in answer.found, answer
 
 
+@of_each_number
 @pytest.mark.parametrize("name", MANIFESTS)
-@EXAMPLES
-@given(content=st.binary(max_size=300))
-@example(content=b"\xef\xbb\xbf[workspace]\r\n")
-def test_bytes_of_no_meaning(exercise, workspace, name, content):
+def test_bytes_of_no_meaning(exercise, workspace, name, examples):
     if name == "pyproject.toml":
-        (workspace / "pixi.toml").unlink(missing_ok=True)
-    (workspace / name).write_bytes(content)
-    asked(exercise, workspace)
+        (workspace / "pixi.toml").unlink()
+
+    @settings(EXAMPLES, max_examples=examples)
+    @given(content=st.binary(max_size=300))
+    @example(content=b"\xef\xbb\xbf[workspace]\r\n")
+    def try_one(content):
+        (workspace / name).write_bytes(content)
+        asked(exercise, workspace)
+
+    try_one()
 
 
+@of_each_number
 @pytest.mark.parametrize("name", MANIFESTS)
-@EXAMPLES
-@given(place=st.floats(0, 1), length=st.integers(0, 30), piece=PIECES)
-def test_a_piece_of_the_real_file_replaced(exercise, workspace, name, place, length, piece):
-    real = (exercise.folder / "solution" / name.replace("pyproject.toml", "pixi.toml")).read_bytes()
+def test_a_piece_of_the_real_file_replaced(exercise, workspace, name, examples):
+    real = (workspace / name.replace("pyproject.toml", "pixi.toml")).read_bytes()
     if name == "pyproject.toml":
-        (workspace / "pixi.toml").unlink(missing_ok=True)
+        (workspace / "pixi.toml").unlink()
         real = real.replace(b"\n[", b"\n[tool.pixi.")
-    start = int(place * len(real))
-    (workspace / name).write_bytes(real[:start] + piece + real[start + length :])
-    asked(exercise, workspace)
+
+    @settings(EXAMPLES, max_examples=examples)
+    @given(place=st.floats(0, 1), length=st.integers(0, 30), piece=PIECES)
+    def try_one(place, length, piece):
+        start = int(place * len(real))
+        (workspace / name).write_bytes(real[:start] + piece + real[start + length :])
+        asked(exercise, workspace)
+
+    try_one()
 
 
 JSON = st.recursive(
