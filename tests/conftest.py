@@ -224,9 +224,10 @@ def answers(exercise, folder, tmp_path, only=()) -> dict:
     return {c.number: result for c, result in checks.run_checks(chosen, checks.Workspace(folder, tmp_path / "scratch"))}
 
 
-def first_failure(exercise, folder, tmp_path) -> tuple[str | None, checks.Result | None]:
+def first_failure(exercise, folder, tmp_path, only=()) -> tuple[str | None, checks.Result | None]:
     """The number of the first check that fails, and its answer, which has all four parts of a message."""
-    for check, answer in checks.run_checks(exercise.checks, checks.Workspace(folder, tmp_path / "scratch")):
+    chosen = tuple(check for check in exercise.checks if not only or check.number in only)
+    for check, answer in checks.run_checks(chosen, checks.Workspace(folder, tmp_path / "scratch")):
         if answer.status == "fail":
             for part in (answer.looked_at, answer.expected, answer.found, answer.next_step):
                 assert part, answer
