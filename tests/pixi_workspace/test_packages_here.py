@@ -83,7 +83,7 @@ SOURCE_CASES = [
     ("an option that changes nothing", WIDGET, HOST, f'[package.build.config]\nextra-args = ["-v"]\n\n{HOST}', UP),
     ("the PyPI mapping", WIDGET, HOST, f"[package.build.config]\nignore-pypi-mapping = false\n\n{HOST}", UNKNOWN),
     ("a compiler", WIDGET, HOST, f'[package.build.config]\ncompilers = ["c"]\n\n{HOST}', UNKNOWN),
-    ("another backend", WIDGET, "pixi-build-python", "pixi-build-cmake", UNKNOWN),
+    ("another backend", WIDGET, "pixi-build-python", "pixi-build-mojo", UNKNOWN),
     ("a dependency of another backend", GADGET, 'rich = "*"', 'rich = "*"\nscipy = "*"', OUT),
     ("a pyproject.toml that cannot be read", "widget/pyproject.toml", "[project]", "[[project", OUT),
     ("a version that the sources do not have", ROOT, 'gadget = { path = "gadget" }', 'gadget = { path = "gadget", version = ">=9" }', OUT),
@@ -122,8 +122,8 @@ def test_a_changed_dependency_is_named(tmp_path):
 
 
 def test_the_reason_for_not_knowing_is_given(tmp_path):
-    found = edited(tmp_path, SOURCE["files"], [{"file": WIDGET, "find": "-python", "replace": "-cmake"}])
-    assert found.reasons[0].message == "only its build backend pixi-build-cmake knows all that it depends on"
+    found = edited(tmp_path, SOURCE["files"], [{"file": WIDGET, "find": "-python", "replace": "-mojo"}])
+    assert found.reasons[0].message == "only its build backend pixi-build-mojo knows all that it depends on"
     assert json.loads(lockcheck.to_json(found))["verdict"] == UNKNOWN
 
 
@@ -153,7 +153,7 @@ def test_a_development_package_brings_its_dependencies(tmp_path):
         ('libalpha = ">=1"', "pixi-build-python", UP),
         ('libalpha = ">=2"', "pixi-build-python", OUT),
         ("", "pixi-build-python", OUT),
-        ('libalpha = ">=1"', "pixi-build-cmake", UNKNOWN),
+        ('libalpha = ">=1"', "pixi-build-mojo", UNKNOWN),
     ):
         files = {"pixi.toml": develop + package("widget", run, backend), "pixi.lock": lock}
         found = check(tmp_path / verdict / backend, files, [], verdict)

@@ -1,7 +1,8 @@
 """What a build backend would answer about a package, where the answer follows from the manifest alone.
 
-Pixi asks the backend and compares its answer with the lock. The rules are those of pixi-build-python 0.8 (in Pixi's
-repository: crates/pixi_build_python/src/main.rs). Other backends add dependencies of their own.
+Pixi asks the backend and compares its answer with the lock. The rules are those of pixi-build-python, -cmake and -rust
+(in Pixi's repository: crates/pixi_build_*/src/main.rs, crates/pixi_build_backend/src/compilers.rs). Other backends add
+dependencies of their own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,20 @@ PYTHON_CONFIG_KEYS = (
     "noarch extra-args env debug-dir debug_dir extra-input-globs compilers ignore-pyproject-manifest "
     "ignore-pypi-mapping pypi-conda-map abi3 skip-pyc-compilation installer"
 )
+COMPILED_CONFIG_KEYS = {
+    "pixi-build-cmake": "extra-args env debug-dir debug_dir extra-input-globs compilers",
+    "pixi-build-rust": "extra-args system-env env debug-dir debug_dir extra-input-globs ignore-cargo-manifest compilers "
+    "binaries",
+}
+BUILD_TOOLS = {"pixi-build-cmake": ("cmake", "ninja"), "pixi-build-rust": ()}
+COMPILERS = {"pixi-build-cmake": ["cxx"], "pixi-build-rust": ["rust", "c"]}
+# The package of a compiler begins with this, by language and family of systems; on others, with the language.
+COMPILER_NAMES = {
+    "c": {"linux": "gcc", "osx": "clang", "win": "vs2022"},
+    "cxx": {"linux": "gxx", "osx": "clangxx", "win": "vs2022"},
+    "fortran": dict.fromkeys(("linux", "osx", "win"), "gfortran"),
+    "cuda": dict.fromkeys(("linux", "osx", "win"), "cuda-nvcc"),
+}
 BRINGS_COMPILERS = ("maturin", "setuptools-rust")  # in `requires` of `[build-system]`
 
 
@@ -36,7 +51,8 @@ BRINGS_COMPILERS = ("maturin", "setuptools-rust")  # in `requires` of `[build-sy
 class Answer:
     """The answer of the backend. Dependencies are texts such as `numpy >=2`, in the form that the lock uses.
 
-    `complete` is False where the backend adds dependencies that are unknown here, for the reason `unknown`.
+    unknown: why the backend may add dependencies that are unknown here; None if it does not. variant_keys: build
+    variants that it uses for compilers.
     """
 
     name: str
@@ -52,31 +68,37 @@ class Answer:
     run: list[CondaSpec]
     unknown: str | None = None
     notes: list[str] = field(default_factory=list)
+    variant_keys: frozenset[str] = frozenset()
 
 
-def ask(package: Package, subdir: str, locked: SourceEntry | None) -> Answer:
+def ask(package: Package, subdir: str, locked: SourceEntry | None, variants: dict[str, str]) -> Answer:
     """The answer for one subdir. Raises ManifestError where the backend would fail, CannotTell where it is unknown.
 
-    `locked`: the entry of the lock; None for a package that is only developed.
+    `locked`: the entry of the lock; None for a package that is only developed. `variants`: the build variants.
     """
     found = requirements_for(package, subdir)
     unknown = None
     if found.pins:
         unknown = "its manifest pins versions of build dependencies"
-    if package.has_build_source:
-        unknown = "its sources are in another folder than its manifest"
+    if package.source_folder is None:
+        raise CannotTell("only Pixi can fetch its sources")
+    if not package.source_folder.exists():
+        raise problem(where=package.source_folder, expected="the sources of the package", found="no such folder")
     notes: list[str] = []
     name, version, noarch = package.name, package.version, True
     python: list[CondaSpec] = []
     if package.backend == "pixi-build-python":
         name, version, noarch, reason = _add_python(package, found, subdir, locked, python, notes)
         unknown = unknown or reason
+    elif package.backend in COMPILERS:
+        noarch = False
+        name, version = _add_compilers(package, found, subdir, variants)
     else:
         noarch = False
         unknown = unknown or f"only its build backend {package.backend} knows all that it depends on"
     if not name or not version:
         missing = "name" if not name else "version"
-        if package.backend != "pixi-build-python":
+        if package.backend not in ("pixi-build-python", *COMPILERS):
             raise CannotTell(f"only its build backend {package.backend} knows its {missing}")
         raise problem(where=package.path, expected=f"a {missing} of the package", found="none")
     if not platforms.is_version(version):
@@ -99,7 +121,72 @@ def ask(package: Package, subdir: str, locked: SourceEntry | None) -> Answer:
         run=run,
         unknown=unknown,
         notes=notes,
+        variant_keys=frozenset(_variant_keys(package, subdir)),
     )
+
+
+def _config(package: Package, subdir: str, allowed: str) -> dict[str, Any]:
+    """`[package.build.config]` with that of the first target that matches. Raises ManifestError for unknown keys."""
+    config = dict(package.config)
+    for selector, more in package.target_config.items():
+        if platforms.selector_matches(selector, platforms.bare(subdir)):
+            config.update(more)
+            break
+    check_keys(config, allowed, "[package.build.config]")
+    return config
+
+
+def _compilers(package: Package, subdir: str) -> list[str]:
+    config = _config(package, subdir, COMPILED_CONFIG_KEYS[package.backend])
+    return config.get("compilers", COMPILERS[package.backend])
+
+
+def _variant_keys(package: Package, subdir: str) -> list[str]:
+    """The build variants from which a backend takes its compilers and the C library."""
+    if package.backend not in COMPILERS:
+        return []
+    languages = _compilers(package, subdir)
+    keys = [f"{language}_{key}" for language in languages for key in ("compiler", "compiler_version")]
+    return [*keys, "c_stdlib", "c_stdlib_version"] if languages else keys
+
+
+def _add_compilers(
+    package: Package, found: Requirements, subdir: str, variants: dict[str, str]
+) -> tuple[str | None, str | None]:
+    """Add the tools that pixi-build-cmake or -rust adds to the build dependencies; returns the name and the version."""
+    system = platforms.family(subdir)
+    names = list(BUILD_TOOLS[package.backend])
+    for language in _compilers(package, subdir):
+        compiler = variants.get(f"{language}_compiler", COMPILER_NAMES.get(language, {}).get(system, language))
+        names.append(f"{compiler}_{subdir}")
+    if "c_stdlib" in variants and _compilers(package, subdir):
+        names.append(f"{variants['c_stdlib']}_{subdir}")
+    found.tables["build-dependencies"] += [CondaSpec(name, {}) for name in names]
+    name, version = package.name, package.version
+    config = _config(package, subdir, COMPILED_CONFIG_KEYS[package.backend])
+    if package.backend == "pixi-build-rust" and not config.get("ignore-cargo-manifest"):
+        cargo = _cargo(package.source_folder or package.path.parent)
+        name, version = name or cargo.get("name"), version or cargo.get("version")
+    return name, version
+
+
+def _cargo(folder: Path) -> dict[str, str]:
+    """`[package]` of Cargo.toml, with what it takes from the workspace above it. Raises ManifestError, CannotTell."""
+    path = folder / "Cargo.toml"
+    package = take_table(_toml(path), "package", str(path)) if path.is_file() else {}
+    found = {}
+    for key in ("name", "version"):
+        value = package.get(key)
+        if isinstance(value, dict):  # version = { workspace = true }
+            for above in (folder, *folder.resolve().parents):
+                shared = above / "Cargo.toml"
+                table = take_table(_toml(shared), "workspace", str(shared)) if shared.is_file() else {}
+                if key in table.get("package", {}):
+                    value = table["package"][key]
+                    break
+        if isinstance(value, str):
+            found[key] = value
+    return found
 
 
 def _add_python(
@@ -111,19 +198,14 @@ def _add_python(
     notes: list[str],
 ) -> tuple[str | None, str | None, bool, str | None]:
     """Add what pixi-build-python adds; returns the name, the version, whether it is noarch, and what is unknown."""
-    config = dict(package.config)
-    for selector, more in package.target_config.items():
-        if platforms.selector_matches(selector, platforms.bare(subdir)):
-            config.update(more)
-            break
-    check_keys(config, PYTHON_CONFIG_KEYS, "[package.build.config]")
+    config = _config(package, subdir, PYTHON_CONFIG_KEYS)
     unknown = None
-    path = package.path.with_name("pyproject.toml")
+    path = (package.source_folder or package.path.parent) / "pyproject.toml"
     project: dict[str, Any] = {}
     build_system: dict[str, Any] = {}
     if not config.get("ignore-pyproject-manifest"):
         if path.is_file():
-            toml = _pyproject(path)
+            toml = _toml(path)
             project, build_system = take_table(toml, "project", str(path)), take_table(toml, "build-system", str(path))
         elif _was_built_with_python(locked):
             raise problem(where=path, expected="the pyproject.toml that pixi-build-python needs", found="no such file")
@@ -155,7 +237,7 @@ def _was_built_with_python(locked: SourceEntry | None) -> bool:
     return locked is not None and bool(locked.host_packages or any(d.split()[0] == "python" for d in locked.depends))
 
 
-def _pyproject(path: Path) -> dict[str, Any]:
+def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -27,7 +27,7 @@ class Cache:
     """What is read once for the whole lock.
 
     specs: conda dependencies by their text. projects: local PyPI packages by their path in the lock. sources:
-    comparisons of packages that are built from source, by identifier and subdir.
+    comparisons of packages that are built from source, by identifier and platform.
     """
 
     specs: dict[str, MatchSpec] = field(default_factory=dict)
@@ -143,9 +143,9 @@ def _compare_sources(walk: Walk, manifest: Manifest, lock: Lock, cache: Cache) -
     for name, package in walk.conda.items():
         if package.kind != "conda-source":
             continue
-        key = (package.source.identifier if package.source else package.url, walk.platform.subdir)
+        key = (package.source.identifier if package.source else package.url, walk.platform.name)
         if key not in cache.sources:
-            cache.sources[key] = satisfy_source.compare(manifest, lock, package, walk.platform.subdir)
+            cache.sources[key] = satisfy_source.compare(manifest, lock, package, walk.platform)
         result = cache.sources[key]
         walk.notes += result.notes
         if result.package is not None:
@@ -160,6 +160,8 @@ def _developed(walk: Walk, manifest: Manifest, environment: Environment) -> list
     """What the packages under `[dev]` need to be built and to run; None where only Pixi can tell."""
     packages = manifests.dev_sources(manifest, environment.name, walk.platform)
     root, complete = manifest.path.parent, True
+    possible = satisfy_source.build_variants(manifest, walk.platform)
+    variants = {key: values[0] for key, values in possible.items() if values}
     found: list[CondaSpec] = []
     for name, locations in packages.items():
         try:
@@ -167,7 +169,7 @@ def _developed(walk: Walk, manifest: Manifest, environment: Environment) -> list
                 if "path" not in location:
                     raise CannotTell("only Pixi can fetch the sources of this development package")
                 package = read_package(root / location["path"], manifest.shared_dependencies, root)
-                answer = ask(package, walk.platform.subdir, None)
+                answer = ask(package, walk.platform.subdir, None, variants)
                 found += [s for s in (*answer.build, *answer.host, *answer.run) if s.name not in packages]
                 walk.notes += answer.notes
                 if answer.unknown:

@@ -21,6 +21,10 @@ from pixi_workspace.lock_entries import SourceEntry
 from pixi_workspace.manifest import Manifest, ManifestError
 from pixi_workspace.manifest.package import CannotTell, read_package
 from pixi_workspace.manifest.spec import CondaSpec
+from pixi_workspace.platforms import Platform
+
+# The virtual package that stands for the C library, and the package that a build takes it from, by family.
+C_LIBRARIES = {"linux": ("__glibc", "sysroot"), "osx": ("__osx", "macosx_deployment_target")}
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class SourceResult:
     package: KnownPackage | None = None
 
 
-def compare(manifest: Manifest, lock: Lock, package: LockedPackage, subdir: str) -> SourceResult:
+def compare(manifest: Manifest, lock: Lock, package: LockedPackage, platform: Platform) -> SourceResult:
     """Compare a locked source package with its sources as they are now."""
     found = SourceResult()
     entry = package.source
@@ -70,7 +74,7 @@ def compare(manifest: Manifest, lock: Lock, package: LockedPackage, subdir: str)
     root = manifest.path.parent
     try:
         described = read_package(root / package.url, manifest.shared_dependencies, root)
-        answer = ask(described, subdir, entry)
+        answer = ask(described, platform.subdir, entry, entry.variants)
     except CannotTell as error:
         found.unknown.append(str(error))
         return found
@@ -78,11 +82,11 @@ def compare(manifest: Manifest, lock: Lock, package: LockedPackage, subdir: str)
         found.reasons.append((f"Pixi cannot read the package at {package.url}: {_one_line(error)}", None, str(package)))
         return found
     found.notes += answer.notes
-    if described.has_build_source != entry.has_build_source:
+    if (described.build_source is not None) != entry.has_build_source:
         found.reasons.append(("the package is built from other sources than the lock was made with", None, None))
         return found
     found.package = KnownPackage(answer.name, answer.version)
-    _compare_answer(found, manifest, lock, package, entry, answer, subdir)
+    _compare_answer(found, manifest, lock, package, entry, answer, platform)
     if answer.unknown and not found.reasons:
         found.unknown.append(answer.unknown)
     return found
@@ -99,7 +103,7 @@ def _compare_answer(
     package: LockedPackage,
     entry: SourceEntry,
     answer: Answer,
-    subdir: str,
+    platform: Platform,
 ) -> None:
     if answer.name != package.name.lower():
         found.reasons.append(("the package at this place has another name", answer.name, package.name))
@@ -109,7 +113,7 @@ def _compare_answer(
         if missing:
             found.reasons.append((f"what the package depends on changed: {changes(missing, Counter())}", None, None))
         return
-    host, build = _with_variants(found, manifest, entry, answer, subdir)
+    host, build = _with_variants(found, manifest, entry, answer, platform)
     if found.reasons or found.unknown:
         return
     if not entry.host_packages and not entry.build_packages and answer.notes:
@@ -143,20 +147,38 @@ def changes(added: Counter[str], removed: Counter[str]) -> str:
     return "; ".join(f"{verb} {', '.join(items)}" for verb, items in parts if items)
 
 
+def build_variants(manifest: Manifest, platform: Platform) -> dict[str, list[str]]:
+    """The values of each build variant on a platform: those of the workspace, and the C library of the platform.
+
+    Pixi derives the C library where a channel is conda-forge (crates/pixi_core/src/workspace/stdlib_variants.rs).
+    """
+    found: dict[str, list[str]] = {}
+    for selector, variants in manifest.build_variants:
+        if selector is None or platforms.selector_matches(selector, platform):
+            found.update(variants)
+    channels = [*manifest.channels, *(c for f in manifest.features.values() for c in f.channels or ())]
+    if any(channel.text.rstrip("/").rsplit("/", 1)[-1] == "conda-forge" for channel in channels):
+        system = platforms.family(platform.subdir)
+        virtual, provider = C_LIBRARIES.get(system, ("", ""))
+        if version := platform.version_of(virtual):
+            found.setdefault("c_stdlib", [provider])
+            found.setdefault("c_stdlib_version", [".".join(version.split(".")[:2])])
+    return found
+
+
 def _with_variants(
-    found: SourceResult, manifest: Manifest, entry: SourceEntry, answer: Answer, subdir: str
+    found: SourceResult, manifest: Manifest, entry: SourceEntry, answer: Answer, platform: Platform
 ) -> tuple[list[CondaSpec], list[CondaSpec]]:
     """Host and build dependencies with the build variants of the lock, which have to be among the workspace's."""
     if manifest.variant_files:
         found.unknown.append("the workspace takes build variants from files")
-    possible: dict[str, list[str]] = {}
-    for selector, variants in manifest.build_variants:
-        if selector is None or platforms.selector_matches(selector, platforms.bare(subdir)):
-            possible.update(variants)
+    possible = build_variants(manifest, platform)
     locked = {_variant_key(key): value for key, value in entry.variants.items() if key != "target_platform"}
     bare = {_variant_key(s.name) for s in (*answer.host, *answer.build) if s.fields in ({}, {"version": "*"})}
-    used = possible.keys() & bare
-    if locked.keys() != used or any(value not in possible[key] for key, value in locked.items()):
+    used = possible.keys() & (bare | answer.variant_keys)
+    of_backend = answer.variant_keys - possible.keys()  # the backend's own default, which no manifest states
+    stated = {key: value for key, value in locked.items() if key not in of_backend}
+    if stated.keys() != used or any(value not in possible[key] for key, value in stated.items()):
         shown = ", ".join(f"{key}={value}" for key, value in locked.items()) or "none"
         wanted = ", ".join(f"{key}={' or '.join(possible[key])}" for key in sorted(used)) or "none"
         found.reasons.append(("the package is built for other variants than the lock was made with", wanted, shown))

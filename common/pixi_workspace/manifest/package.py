@@ -45,7 +45,8 @@ class Requirements:
 
 @dataclass(frozen=True)
 class Package:
-    """The table `[package]`. `conditional` pairs an expression with tables; `project` is `[project]` beside it."""
+    """The table `[package]`. `conditional` pairs an expression with tables. `build_source`: where the sources are if
+    they are not beside the manifest."""
 
     path: Path
     name: str | None
@@ -53,12 +54,20 @@ class Package:
     backend: str
     config: dict[str, Any]
     target_config: dict[str, dict[str, Any]]
-    has_build_source: bool
+    build_source: dict[str, Any] | None
     build_number: int
     unconditional: dict[str, Any]
     conditional: tuple[tuple[str, dict[str, Any]], ...]
     pool: dict[str, Any]
     pool_folder: Path
+
+    @property
+    def source_folder(self) -> Path | None:
+        """The folder of the sources; None if they are not on this machine."""
+        if self.build_source is None:
+            return self.path.parent
+        path = self.build_source.get("path")
+        return self.path.parent / path if isinstance(path, str) else None
 
 
 def read_package(source: Path, pool: dict[str, Any], pool_folder: Path) -> Package:
@@ -129,7 +138,7 @@ def _package(
         backend=str(take_table(build, "backend", "[package.build]").get("name")),
         config=take_table(build, "config", "[package.build]") or take_table(build, "configuration", "[package.build]"),
         target_config={name: t.get("config", t.get("configuration", {})) for name, t in targets.items()},
-        has_build_source="source" in build,
+        build_source=take(build, "source", dict, "[package.build]"),
         build_number=take(build, "build-number", int, "[package.build]") or 0,
         unconditional=own,
         conditional=tuple(conditional.items()),
