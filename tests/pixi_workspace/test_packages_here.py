@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from pixi_workspace.fit import lockcheck, markers
+from pixi_workspace.fit.build_backend import ask
 from pixi_workspace.fit.requirement_text import difference, expand_own_extras, parse
+from pixi_workspace.manifest.package import read_package
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 UP, OUT, UNKNOWN, MANIFEST = "up-to-date", "out-of-date", "cannot-tell", "manifest-error"
@@ -82,7 +84,7 @@ SOURCE_CASES = [
     ("an unknown option of the backend", WIDGET, HOST, f"[package.build.config]\nnoarc = true\n\n{HOST}", OUT),
     ("an option that changes nothing", WIDGET, HOST, f'[package.build.config]\nextra-args = ["-v"]\n\n{HOST}', UP),
     ("the PyPI mapping", WIDGET, HOST, f"[package.build.config]\nignore-pypi-mapping = false\n\n{HOST}", UNKNOWN),
-    ("a compiler", WIDGET, HOST, f'[package.build.config]\ncompilers = ["c"]\n\n{HOST}', UNKNOWN),
+    ("a compiler", WIDGET, HOST, f'[package.build.config]\ncompilers = ["c"]\n\n{HOST}', OUT),
     ("another backend", WIDGET, "pixi-build-python", "pixi-build-mojo", UNKNOWN),
     ("a dependency of another backend", GADGET, 'rich = "*"', 'rich = "*"\nscipy = "*"', OUT),
     ("a pyproject.toml that cannot be read", "widget/pyproject.toml", "[project]", "[[project", OUT),
@@ -159,6 +161,74 @@ def test_a_development_package_brings_its_dependencies(tmp_path):
         found = check(tmp_path / verdict / backend, files, [], verdict)
         if verdict == UP:
             assert any("development packages widget" in note for note in found.notes)
+
+
+BUILT = """\
+packages:
+- conda: {channel}/libcxx-16.0-h_0.conda
+  sha256: {hash}
+- conda: {channel}/cmake-4.3.4-h_0.conda
+  sha256: {hash}
+  run_exports: {{}}
+- conda: {channel}/gxx_linux-64-15.1.0-h_0.conda
+  sha256: {hash}
+  run_exports:
+    strong:
+    - libcxx >=15
+- conda: {channel}/ninja-1.13.2-h_0.conda
+  sha256: {hash}
+- conda: {channel}/sysroot_linux-64-2.28-h_0.conda
+  sha256: {hash}
+  run_exports:
+    strong:
+    - __glibc >=2.28,<3.0.a0
+- conda_source: tool[0a1b2c3d] @ .
+  variants:
+    c_stdlib: sysroot
+    c_stdlib_version: '2.28'
+    target_platform: linux-64
+  depends:
+  - libcxx >=15
+  - __glibc >=2.28,<3.0.a0
+  build_packages:
+  - conda: {channel}/cmake-4.3.4-h_0.conda
+  - conda: {channel}/gxx_linux-64-15.1.0-h_0.conda
+  - conda: {channel}/ninja-1.13.2-h_0.conda
+  - conda: {channel}/sysroot_linux-64-2.28-h_0.conda
+"""
+CHANNEL = "https://conda.anaconda.org/conda-forge/linux-64"
+CMAKE_CASES = [
+    ("nothing changed", "pixi.toml", "[package]", "[package]", UP),
+    ("a dependency", "pixi.toml", "[package.run-dependencies]", '[package.run-dependencies]\nlibcxx = "*"', OUT),
+    ("a host dependency", "pixi.toml", "[package.run", '[package.host-dependencies]\nsdl2 = "*"\n\n[package.run', OUT),
+    ("no compiler", "pixi.toml", "[package.run", "[package.build.config]\ncompilers = []\n\n[package.run", OUT),
+    ("another compiler", "pixi.toml", "[package.run", '[package.build.config]\ncompilers = ["c"]\n\n[package.run', OUT),
+    ("another C library", "pixi.toml", "[dependencies]", '[workspace.build-variants]\nc_stdlib_version = ["2.34"]\n\n[dependencies]', OUT),
+    ("an export of the compiler", "pixi.lock", "    - libcxx >=15", "    - libcxx >=16", OUT),
+    ("a build tool that is not locked", "pixi.lock", "ninja-", "ninjo-", OUT),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "file", "find", "replace", "verdict"), CMAKE_CASES, ids=[c[0] for c in CMAKE_CASES])
+def test_a_compiled_package_exports_what_its_compiler_exports(what, file, find, replace, verdict, tmp_path):
+    rows = f"      - conda: {CHANNEL}/libcxx-16.0-h_0.conda\n      - conda_source: tool[0a1b2c3d] @ .\n"
+    files = {
+        "pixi.toml": f'{SMALL}[dependencies]\ntool = {{ path = "." }}\n\n{package("tool", "", "pixi-build-cmake")}',
+        "pixi.lock": HEAD + rows + BUILT.format(channel=CHANNEL, hash="a" * 64),
+    }
+    check(tmp_path, files, [{"file": file, "find": find, "replace": replace}], verdict)
+
+
+def test_a_rust_package_takes_its_version_from_cargo(tmp_path):
+    """From Cargo.toml, or from the workspace of Cargo above it."""
+    (tmp_path / "crates" / "a").mkdir(parents=True)
+    (tmp_path / "Cargo.toml").write_text('[workspace.package]\nversion = "1.2.3"\n')
+    (tmp_path / "crates" / "a" / "Cargo.toml").write_text('[package]\nname = "A"\nversion.workspace = true\n')
+    manifest = tmp_path / "crates" / "a" / "pixi.toml"
+    manifest.write_text('[package]\n[package.build]\nbackend = { name = "pixi-build-rust" }\n')
+    answer = ask(read_package(manifest.parent, {}, tmp_path), "linux-64", None, {})
+    assert (answer.name, answer.version) == ("a", "1.2.3")
+    assert [spec.name for spec in answer.build] == ["rust_linux-64", "gcc_linux-64"]
 
 
 def test_a_package_without_a_version_is_followed(tmp_path):

@@ -44,7 +44,7 @@ COMPILER_NAMES = {
     "fortran": dict.fromkeys(("linux", "osx", "win"), "gfortran"),
     "cuda": dict.fromkeys(("linux", "osx", "win"), "cuda-nvcc"),
 }
-BRINGS_COMPILERS = ("maturin", "setuptools-rust")  # in `requires` of `[build-system]`
+BRINGS_RUST = ("maturin", "setuptools-rust")  # in `requires` of `[build-system]`
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,14 @@ def ask(package: Package, subdir: str, locked: SourceEntry | None, variants: dic
     notes: list[str] = []
     name, version, noarch = package.name, package.version, True
     python: list[CondaSpec] = []
+    languages: list[str] = []
     if package.backend == "pixi-build-python":
-        name, version, noarch, reason = _add_python(package, found, subdir, locked, python, notes)
+        name, version, noarch, reason, languages = _add_python(package, found, subdir, locked, python, notes)
+        found.tables["build-dependencies"] += _compiler_packages(languages, subdir, variants)
         unknown = unknown or reason
     elif package.backend in COMPILERS:
         noarch = False
-        name, version = _add_compilers(package, found, subdir, variants)
+        name, version, languages = _add_compilers(package, found, subdir, variants)
     else:
         noarch = False
         unknown = unknown or f"only its build backend {package.backend} knows all that it depends on"
@@ -121,7 +123,7 @@ def ask(package: Package, subdir: str, locked: SourceEntry | None, variants: dic
         run=run,
         unknown=unknown,
         notes=notes,
-        variant_keys=frozenset(_variant_keys(package, subdir)),
+        variant_keys=frozenset(_variant_keys(languages)),
     )
 
 
@@ -136,38 +138,40 @@ def _config(package: Package, subdir: str, allowed: str) -> dict[str, Any]:
     return config
 
 
-def _compilers(package: Package, subdir: str) -> list[str]:
-    config = _config(package, subdir, COMPILED_CONFIG_KEYS[package.backend])
-    return config.get("compilers", COMPILERS[package.backend])
+def _compiler_packages(languages: list[str], subdir: str, variants: dict[str, str]) -> list[CondaSpec]:
+    """The packages of compilers for these languages, and of the C library."""
+    system = platforms.family(subdir)
+    names = []
+    for language in languages:
+        compiler = variants.get(f"{language}_compiler", COMPILER_NAMES.get(language, {}).get(system, language))
+        names.append(f"{compiler}_{subdir}")
+    if "c_stdlib" in variants and languages:
+        names.append(f"{variants['c_stdlib']}_{subdir}")
+    return [CondaSpec(name, {}) for name in names]
 
 
-def _variant_keys(package: Package, subdir: str) -> list[str]:
+def _variant_keys(languages: list[str]) -> list[str]:
     """The build variants from which a backend takes its compilers and the C library."""
-    if package.backend not in COMPILERS:
-        return []
-    languages = _compilers(package, subdir)
     keys = [f"{language}_{key}" for language in languages for key in ("compiler", "compiler_version")]
     return [*keys, "c_stdlib", "c_stdlib_version"] if languages else keys
 
 
 def _add_compilers(
     package: Package, found: Requirements, subdir: str, variants: dict[str, str]
-) -> tuple[str | None, str | None]:
-    """Add the tools that pixi-build-cmake or -rust adds to the build dependencies; returns the name and the version."""
-    system = platforms.family(subdir)
-    names = list(BUILD_TOOLS[package.backend])
-    for language in _compilers(package, subdir):
-        compiler = variants.get(f"{language}_compiler", COMPILER_NAMES.get(language, {}).get(system, language))
-        names.append(f"{compiler}_{subdir}")
-    if "c_stdlib" in variants and _compilers(package, subdir):
-        names.append(f"{variants['c_stdlib']}_{subdir}")
-    found.tables["build-dependencies"] += [CondaSpec(name, {}) for name in names]
-    name, version = package.name, package.version
+) -> tuple[str | None, str | None, list[str]]:
+    """Add the tools that pixi-build-cmake or -rust adds to the build dependencies.
+
+    Returns the name, the version and the languages of the compilers.
+    """
     config = _config(package, subdir, COMPILED_CONFIG_KEYS[package.backend])
+    languages = config.get("compilers", COMPILERS[package.backend])
+    found.tables["build-dependencies"] += [CondaSpec(name, {}) for name in BUILD_TOOLS[package.backend]]
+    found.tables["build-dependencies"] += _compiler_packages(languages, subdir, variants)
+    name, version = package.name, package.version
     if package.backend == "pixi-build-rust" and not config.get("ignore-cargo-manifest"):
         cargo = _cargo(package.source_folder or package.path.parent)
         name, version = name or cargo.get("name"), version or cargo.get("version")
-    return name, version
+    return name, version, languages
 
 
 def _cargo(folder: Path) -> dict[str, str]:
@@ -196,8 +200,11 @@ def _add_python(
     locked: SourceEntry | None,
     python: list[CondaSpec],
     notes: list[str],
-) -> tuple[str | None, str | None, bool, str | None]:
-    """Add what pixi-build-python adds; returns the name, the version, whether it is noarch, and what is unknown."""
+) -> tuple[str | None, str | None, bool, str | None, list[str]]:
+    """Add what pixi-build-python adds to host and run dependencies.
+
+    Returns the name, the version, whether it is noarch, what is unknown, and the languages of the compilers.
+    """
     config = _config(package, subdir, PYTHON_CONFIG_KEYS)
     unknown = None
     path = (package.source_folder or package.path.parent) / "pyproject.toml"
@@ -211,11 +218,11 @@ def _add_python(
             raise problem(where=path, expected="the pyproject.toml that pixi-build-python needs", found="no such file")
         else:
             notes.append(f"'{package.name}' has no pyproject.toml, which pixi-build-python needs today")
-            return package.name, package.version, True, None
+            return package.name, package.version, True, None, []
     requires = [_requirement_name(line) for line in build_system.get("requires", [])]
-    compilers = config.get("compilers") or [name for name in requires if name in BRINGS_COMPILERS]
-    if compilers:
-        unknown = "only its build backend knows which compilers it takes"
+    compilers = list(config.get("compilers") or [])
+    if set(requires) & set(BRINGS_RUST) and "rust" not in compilers:
+        compilers.append("rust")
     if config.get("ignore-pypi-mapping") is False and (requires or project.get("dependencies")):
         unknown = "only its build backend knows the conda names of its PyPI dependencies"
     if config.get("abi3"):
@@ -230,7 +237,8 @@ def _add_python(
     python.append(CondaSpec("python", fields))
     found.tables["host-dependencies"].append(CondaSpec(config.get("installer", "uv"), {}))
     noarch = config["noarch"] if isinstance(config.get("noarch"), bool) else not compilers
-    return package.name or project.get("name"), package.version or project.get("version"), noarch, unknown
+    name, version = package.name or project.get("name"), package.version or project.get("version")
+    return name, version, noarch, unknown, compilers
 
 
 def _was_built_with_python(locked: SourceEntry | None) -> bool:
