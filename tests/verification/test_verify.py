@@ -274,6 +274,14 @@ def test_other_data_come_first(run, tmp_path):
     assert answer.differences[0].name == "data"
 
 
+def test_a_run_of_another_environment_is_named(run, monkeypatch):
+    rewrite(run, lambda d: d["environment"].update(kind="pixi", name="cuda12", platform="linux-64", lock=d["script"]))
+    monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "cpu")
+    assert "pixi run -e cuda12 verify" in verify._environment_remarks(received.read(run))[0]
+    monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "cuda12")
+    assert verify._environment_remarks(received.read(run)) == []
+
+
 def test_a_figure_is_compared_by_its_pixels(run, tmp_path):
     import matplotlib.image
 

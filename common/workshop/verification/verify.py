@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,15 @@ def judge(run: Received, no_rerun: bool = False) -> Verdict:
     with checkout.at_recorded_revision(run) as clone, tempfile.TemporaryDirectory(prefix="workshop-verify-") as scratch:
         if not received.crate_matches(run) and not _crate_matches_there(run, clone.folder):
             return Verdict(NOT, "the files are not those that the run wrote", [_CRATE])
-        return compare(run, rerun.again(run, clone, Path(scratch)), clone.remarks)
+        return compare(run, rerun.again(run, clone, Path(scratch)), [*clone.remarks, *_environment_remarks(run)])
+
+
+def _environment_remarks(run: Received) -> list[str]:
+    """One line where the run was made in another environment of Pixi than this one."""
+    name = run.record["environment"].get("name")
+    if name is None or name == os.environ.get("PIXI_ENVIRONMENT_NAME"):
+        return []
+    return [f"the run was made in the environment {name}: pixi run -e {name} verify {run.folder.name}"]
 
 
 _CRATE = "ro-crate-metadata.json: not what the workshop writes for this record: changed after the run"
