@@ -235,7 +235,7 @@ def has_right_limits(workspace: Workspace) -> Result:
                     looked_at=f"CLs of {name}, {what}",
                     expected=f"{reference_value:.4g}",
                     found=f"{value:.4g}",
-                    next_step="TODO(1.7): the formula in README.md, step 1.7; tried on small numbers by `python -m pytest "
+                    next_step="TODO(1.7): use the formula in README.md, step 1.7. To test it: `python -m pytest "
                     "test_exclusion.py` in your folder",
                 )
     return ok(f"CLs of all {len(right)} hypotheses")

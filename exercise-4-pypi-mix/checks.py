@@ -125,7 +125,7 @@ def has_one_source_each(workspace: Workspace) -> Result:
             return fail(
                 looked_at=where,
                 expected="torch and torchvision as wheels",
-                found=f"{found} from conda-forge, which brings pytorch along",
+                found=f"{found} from conda-forge, which depends on pytorch",
                 next_step=f'{CONDA_NAMES.get(found, found)} = "==..." in the pypi-dependencies only',
             )
         for package in ("python", "numpy"):

@@ -47,7 +47,7 @@ MISTAKES = {
     ),
     "torchvision from conda-forge alone": (
         "4.3",
-        "torchvision from conda-forge, which brings pytorch along",
+        "torchvision from conda-forge, which depends on pytorch",
         [
             ("pixi.toml", 'pillow = ">=11"', 'pillow = ">=11"\ntorchvision = "*"'),
             ("pixi.toml", 'torchvision = "==0.21.0"\n', ""),

@@ -467,7 +467,7 @@ def _fixed_environment(install: Install) -> Iterator[Problem]:
         yield Problem(
             looked_at=install.location,
             expected="a build argument that chooses the environment",
-            found=f"always {install.call.environment}",
+            found=f"always the environment {install.call.environment}",
             next_step='ARG ENVIRONMENT in this stage, and RUN pixi install --locked --environment "${ENVIRONMENT}"',
         )
 

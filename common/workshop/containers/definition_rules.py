@@ -318,7 +318,7 @@ def _activation(install: Install) -> Iterator[Problem]:
         if not exported.get(name):
             yield Problem(
                 looked_at=f"{install.last.location}: %environment",
-                expected=f"{name}, which activating {environment} sets",
+                expected=f"{name}, as in the activated environment {environment}",
                 found="not set",
                 next_step=f"export {name}=...",
             )

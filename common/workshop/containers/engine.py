@@ -208,7 +208,7 @@ def build(environment: str, tag: str | None, file: str | None, engine_name: str 
         raise WorkshopError(
             looked_at=path,
             expected="ARG ENVIRONMENT, and pixi install --environment ${ENVIRONMENT}",
-            found=f"always {image.environment}",
+            found=f"always the environment {image.environment}",
             next_step="workshop check 5",
         )
     engine = usable_engines(engine_name, running=False)[0]

@@ -295,7 +295,7 @@ def _activation_variables(install: Install) -> Iterator[Problem]:
         if not image.final_stage.env.get(name):
             yield Problem(
                 looked_at=_where(image),
-                expected=f"{name}, which activating {environment} sets to {value}",
+                expected=f"{name}={value}, as in the activated environment {environment}",
                 found=_unset(image),
                 next_step=f"ENV {name}=...",
                 level=_variable_level(image),
