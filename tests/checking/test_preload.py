@@ -11,9 +11,9 @@ from workshop.checking import preload
 
 @pytest.fixture(autouse=True)
 def asked_anew():
-    preload.compiled.cache_clear()
+    preload.compilation_cache.cache_clear()
     yield
-    preload.compiled.cache_clear()
+    preload.compilation_cache.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -36,17 +36,19 @@ def test_a_script_that_cannot_be_read_gets_none(tmp_path):
 
 def test_what_jax_compiles_is_kept_by_kind_of_processor(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKSHOP_CACHE", str(tmp_path))
-    first = preload.compiled()
+    first = preload.compilation_cache()
     assert re.fullmatch(r"[0-9a-f]{16}", os.path.basename(first)) and list(tmp_path.rglob("*")) != []
     assert preload.variables()["JAX_COMPILATION_CACHE_DIR"] == first
-    preload.compiled.cache_clear()
+    preload.compilation_cache.cache_clear()
     monkeypatch.setattr(preload, "_cpu_flags", lambda: "flags: fewer")
-    assert preload.compiled() != first and os.path.dirname(preload.compiled()) == os.path.dirname(first)
+    assert preload.compilation_cache() != first and os.path.dirname(preload.compilation_cache()) == os.path.dirname(
+        first
+    )
 
 
 def test_without_a_cache_it_is_kept_for_this_process(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for nowhere in (tmp_path / "file" / "cache", "~nobody-of-this-name/cache"):
         monkeypatch.setenv("WORKSHOP_CACHE", str(nowhere))
-        preload.compiled.cache_clear()
-        assert os.path.isdir(preload.compiled()) and "workshop-xla-" in preload.compiled()
+        preload.compilation_cache.cache_clear()
+        assert os.path.isdir(preload.compilation_cache()) and "workshop-xla-" in preload.compilation_cache()
