@@ -337,3 +337,10 @@ def test_extras_that_lead_round_in_a_circle_end(tmp_path):
     assert [one.name for one in found] == ["numpy", "numpy", "numpy"]
     wanted = [parse("numpy ; extra == 'a'", tmp_path), parse("numpy ; extra == 'b'", tmp_path)]
     assert difference(found, wanted) == ([], [])
+
+
+def test_extras_that_all_name_one_another_end_soon(tmp_path):
+    names = [f"e{number}" for number in range(14)]
+    lines = [f"app[{','.join(names)}] ; extra == '{name}'" for name in names]
+    with pytest.raises(ValueError, match="name one another"):
+        expand_own_extras([parse(line, tmp_path) for line in lines], "app")

@@ -128,9 +128,10 @@ def changes_since_lock(project: LocalProject, package: LockedPackage, root: Path
     own = str(canonicalize_name(package.name))
     try:
         locked = [parse(line, root) for line in package.requires_dist]
+        now = expand_own_extras(list(project.requirements), own)
+        added, removed = difference(now, expand_own_extras(locked, own))
     except ValueError as error:
-        raise CannotTell(f"a requirement in the lock cannot be read: {error}") from error
-    added, removed = difference(expand_own_extras(list(project.requirements), own), expand_own_extras(locked, own))
+        raise CannotTell(f"its requirements cannot be compared: {error}") from error
     parts = [("added", added), ("removed", removed)]
     if added or removed:
         words = (f"{verb} {', '.join(dict.fromkeys(one.text for one in some))}" for verb, some in parts if some)

@@ -27,6 +27,9 @@ FORGIVEN = (
 )
 
 
+MOST_STEPS = 20_000  # of following extras that name one another
+
+
 @dataclass(frozen=True)
 class NormalRequirement:
     """A requirement in its normal form. `version`: bounds, or the address behind `@`; `text`: as it was written."""
@@ -37,10 +40,10 @@ class NormalRequirement:
     marker: Formula
     text: str
 
-    def same(self, other: NormalRequirement) -> bool:
-        """Whether both require the same in the same cases."""
-        mine, theirs = (self.name, self.extras, self.version), (other.name, other.extras, other.version)
-        return mine == theirs and markers.same(self.marker, other.marker)
+    @property
+    def subject(self) -> tuple[str, tuple[str, ...], str]:
+        """What is required, apart from the cases in which it is."""
+        return self.name, self.extras, self.version
 
 
 @cache
@@ -81,22 +84,28 @@ def with_extra(requirement: NormalRequirement, extra: str) -> NormalRequirement:
 def expand_own_extras(requirements: list[NormalRequirement], own: str) -> list[NormalRequirement]:
     """The requirements with `own[extra]` replaced by those of the extra, as build backends write them.
 
-    An extra that leads back to itself ends there.
+    An extra that leads back to itself ends there. Raises ValueError for extras that name one another too often.
     """
     found: list[NormalRequirement] = []
+    by_extra: dict[str, list[tuple[NormalRequirement, Formula]]] = {}
+    for requirement in requirements:
+        extra, rest = markers.split_extra(requirement.marker)
+        if extra is not None:
+            by_extra.setdefault(extra, []).append((requirement, rest))
+    steps = 0
 
     def expand(requirement: NormalRequirement, path: tuple[str, ...]) -> None:
+        nonlocal steps
+        steps += 1
+        if steps > MOST_STEPS:
+            raise ValueError(f"extras of '{own}' that name one another more than {MOST_STEPS:,} times")
         if requirement.name != own:
             found.append(requirement)
             return
         for extra in requirement.extras:
-            if extra in path:
-                continue
-            for child in requirements:
-                belongs_to, rest = markers.split_extra(child.marker)
-                if belongs_to == extra:
-                    marker = markers.conjunction(rest, requirement.marker)
-                    expand(replace(child, marker=marker), (*path, extra))
+            for child, rest in by_extra.get(extra, []) if extra not in path else []:
+                marker = markers.conjunction(rest, requirement.marker)
+                expand(replace(child, marker=marker), (*path, extra))
 
     for requirement in requirements:
         expand(requirement, ())
@@ -107,9 +116,15 @@ def difference(
     now: list[NormalRequirement], locked: list[NormalRequirement]
 ) -> tuple[list[NormalRequirement], list[NormalRequirement]]:
     """What was added and what was removed since the lock, as sets."""
-    added = [one for one in now if not any(one.same(other) for other in locked)]
-    removed = [one for one in locked if not any(one.same(other) for other in now)]
-    return added, removed
+    return _missing(now, locked), _missing(locked, now)
+
+
+def _missing(some: list[NormalRequirement], others: list[NormalRequirement]) -> list[NormalRequirement]:
+    """Those of `some` that `others` do not contain, with markers compared by what they mean."""
+    held: dict[tuple[str, tuple[str, ...], str], list[Formula]] = {}
+    for other in others:
+        held.setdefault(other.subject, []).append(other.marker)
+    return [one for one in some if not any(markers.same(one.marker, other) for other in held.get(one.subject, ()))]
 
 
 def specifiers_text(specifiers: SpecifierSet) -> str:
