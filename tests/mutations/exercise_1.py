@@ -54,7 +54,7 @@ MISTAKES = {
     "no task": ("1.4", "limits: echo later", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo later"')]),
     "what is tested is another build than what is used": (
         "1.5",
-        "rich 15.0.0 pyhcf101f3_0 and rich 15.0.0 pyhcf101f3_09",
+        "rich on linux-64",
         [  # which two environments of one solve group never have: default is in none
             ("pixi.toml", 'default = { solve-group = "default" }\n', ""),
             lambda folder: mutations.other_build(folder, "test", "rich"),
