@@ -85,7 +85,7 @@ def installation_seconds() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--install", action="store_true", help="install for real, too: about 3 GB on Linux")
+    parser.add_argument("--install", action="store_true", help="also install for real: about 3 GB on Linux")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
     found = {"python": ".".join(map(str, PYTHON)), "download": {}}

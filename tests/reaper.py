@@ -32,7 +32,7 @@ def start() -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            start_new_session=True,  # whoever kills the test process with its group does not kill the watcher
+            start_new_session=True,  # so that killing the test's process group does not kill the watcher
         )
         os.environ[VARIABLE] = mark
         _open.append(_list_of_folders(mark).open("a"))

@@ -214,7 +214,7 @@ def interrupted(cut_off, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words", "said"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:1000]), (), "cut short"),
+        (lambda path: path.write_bytes(path.read_bytes()[:1000]), (), "truncated"),
         (lambda path: path.write_bytes(b""), (), "cannot be read"),
         (lambda path: path.write_bytes(path.read_bytes()[:-9] + b"123456789"), (), "changed"),
         ({"network": "conv1 16x1x3x3"}, (), "conv1 16x1x3x3"),

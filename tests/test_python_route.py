@@ -46,7 +46,7 @@ def applies(requirement: Requirement, system: str, python: str) -> bool:
 
 
 def direct(system: str, python: str) -> list[Requirement]:
-    """What `pip install ".[cpu,test]"` is asked for on a system."""
+    """The requirements of `pip install ".[cpu,test]"` on a system."""
     extras = PROJECT["optional-dependencies"]
     listed = map(Requirement, PROJECT["dependencies"] + extras["cpu"] + extras["test"])
     return [requirement for requirement in listed if applies(requirement, system, python)]

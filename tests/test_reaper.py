@@ -74,7 +74,7 @@ def test_what_a_killed_process_has_started_ends_with_it(tests_in_a_process):
     assert len(started) == 4 and all(map(running, started))
     others = subprocess.Popen(["sleep", "300"])
     try:
-        os.killpg(process.pid, signal.SIGKILL)  # as whoever ends a job with its whole group
+        os.killpg(process.pid, signal.SIGKILL)  # as when a job is ended with its whole process group
         process.wait()
         wait_until(lambda: not any(map(running, started)), started)
         wait_until(lambda: not (folder / "images").exists(), "the folder of the tests")

@@ -25,7 +25,7 @@ yaml = pytest.importorskip("ruamel.yaml", reason="the workflows are read with ru
 GITHUB = ROOT / ".github"
 PIXI = "v0.76.2"  # one version everywhere: in the workflows and in the image of exercise 5
 PINNED = re.compile(r"^\s*(?:- )?uses: ([\w.-]+/[\w./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$")
-# Whoever may write, and what. All others can only read the repository.
+# The jobs that may write, and what. All others can only read the repository.
 WRITERS = {
     ("container.yml", "publish"): {"packages", "id-token", "attestations"},
     ("relock.yml", "propose"): {"contents", "pull-requests"},

@@ -10,8 +10,8 @@
     cli.py        the command `workshop`; errors.py its messages; exercises.py the exercises; shell.py commands to type;
                   workspaces.py `lock-check`, `environments` and `lock-slice`
 
-`pixi_workspace` reads a workspace's manifest and lock, and `histfactory` fits likelihoods. Both are next to this package
-and import nothing from it.
+`pixi_workspace` reads a workspace's manifest and lock, and `histfactory` fits likelihoods. Both are next to this
+package and import nothing from it.
 """
 
 __version__ = "0.2.0"

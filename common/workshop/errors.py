@@ -180,7 +180,7 @@ def reports_full_gpu(report: str) -> bool:
 
 
 def _full_gpu_error(error: Exception, of_jax: bool) -> WorkshopError:
-    advice = "`nvidia-smi` shows which processes use it; wait, choose another GPU with CUDA_VISIBLE_DEVICES, or use --device cpu"
+    advice = "`nvidia-smi` shows who uses it; wait, choose another GPU (CUDA_VISIBLE_DEVICES), or use --device cpu"
     if of_jax:
         advice = (
             "if two processes share the GPU, set XLA_PYTHON_CLIENT_PREALLOCATE=false for both (or give each a share with "

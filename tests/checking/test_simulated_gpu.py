@@ -51,7 +51,7 @@ def test_the_solution_holds_with_either_build(number, framework, build, variable
 
 
 def test_the_stand_in_fails_as_the_build_for_cuda_does(command, tmp_path):
-    """A GPU that PyTorch, too, believes in: its optimizer asks CUDA for the current stream."""
+    """A GPU that PyTorch itself sees as well: its optimizer asks CUDA for the current stream."""
     pytest.importorskip("torch")
     script = tmp_path / "script.py"
     script.write_text(

@@ -1,4 +1,4 @@
-"""What checks ask of Pixi where it is there: its word on a lock, and its environments for a GPU. Pixi is a stand-in."""
+"""Checks with Pixi on the PATH: its verdict on a lock, and its environments for a GPU. Pixi is a stand-in."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ def pixi(tmp_path, monkeypatch):
     [
         (f'echo "Error:   x {checks.PIXI_STALE}" >&2; exit 1', "fail"),
         ("exit 0", "ok"),
-        # Without a network it cannot solve anew: that says nothing against the lock.
+        # Without a network it cannot solve: that is no evidence against the lock.
         ('echo "error sending request for url" >&2; exit 1', "ok"),
         ("exec no-such-program", "ok"),
     ],

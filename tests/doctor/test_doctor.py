@@ -661,7 +661,7 @@ def test_why_not_in_words(places):
     none = verdicts(places, a_machine())["cuda12"][1]
     assert none == "needs an NVIDIA driver for CUDA 12.0 (on Linux 525.60.13 or newer); none is here"
     assert "the one here supports CUDA 11.4" in verdicts(places, a_machine(__cuda="11.4"))["cuda12"][1]
-    # nothing but the platform asks for a driver there: wheels cannot
+    # only the platform requires a driver there: wheels cannot
     assert "its packages do not require it" in verdicts(places, a_machine())["pypi-mixed"][1]
     assert verdicts(places, a_machine(__glibc="2.17"))["cpu"][1].startswith("needs glibc 2.28, required by libraqm")
     assert (
@@ -708,7 +708,7 @@ def test_a_full_disk_closes_the_way_with_pixi(examine, tool, workshop):
 
 
 def test_a_platform_that_only_the_packages_let_in():
-    """Pixi 0.77 takes an environment whose platform is not met, where no package asks for more: said, not promised."""
+    """Pixi 0.77 accepts an environment whose platform is not met if no package requires it: only the report says so."""
     listed = module_of(ROOT / "tests/pixi_workspace/test_environments.py")
     conda, place = listed.conda, listed.place
 

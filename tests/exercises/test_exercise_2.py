@@ -52,7 +52,7 @@ def test_another_way_to_insist_passes(learner, tmp_path, variables, monkeypatch,
         "device = run.torch_device()",
         f'device = torch.device("cuda" if {wanted} else "cpu")\n'
         '    if device.type == "cuda" and not torch.cuda.is_available():\n'
-        '        raise SystemExit("a GPU was asked for, and none is here")',
+        '        raise SystemExit("a GPU was requested, but there is none")',
     )
     if own == "assert":
         learner("train.py", ASSERTION, "assert images.device.type == network.conv1.weight.device.type == device.type")

@@ -107,7 +107,7 @@ def test_a_package_that_changed_on_an_old_platform_does_not(written_by_pixi, shi
 
 
 def test_the_shipped_lock_is_found_when_the_learner_has_written_another(tmp_path):
-    """In the history of the checkout; outside of one nothing can be said, which is no pass and no failure."""
+    """In the history of the checkout. Outside a checkout the check is skipped: it neither passes nor fails."""
     exercise = tmp_path / "workshop" / FOLDER.name
     shutil.copytree(FOLDER, exercise, ignore=shutil.ignore_patterns("__pycache__"))
     git = ["git", "-C", exercise.parent, "-c", "user.name=a", "-c", "user.email=a@example.org"]

@@ -174,7 +174,7 @@ def damaged_runs():
     yield "one bit flipped", flipped, "damaged or edited after the run"
     yield "no weights", lambda place: (place / "weights.safetensors").unlink(), "No such file"
     yield "an edited record", metric, "it was edited after the run"
-    yield "half a record", lambda place: (place / "run.json").write_text('{"schema":'), "cut short"
+    yield "half a record", lambda place: (place / "run.json").write_text('{"schema":'), "truncated"
     yield "a record of something else", lambda place: (place / "run.json").write_text("[]"), "edited"
     yield "no crate", lambda place: (place / "ro-crate-metadata.json").unlink(), "No such file"
     yield "no record", lambda place: (place / "run.json").unlink(), "no run.json in it"
@@ -238,7 +238,7 @@ def forged(case):
     [
         ("another network", "none of that name"),
         ("Flax's layout", "Flax's layout"),
-        ("Flax's names", "kernel is what Flax calls it"),
+        ("Flax's names", "Flax calls it kernel"),
         ("an extra layer", "another network"),
         ("another data set", "not the data of that run"),
         ("weights of another data set", "data: digits-60k"),
@@ -263,7 +263,7 @@ def test_and_so_say_the_scripts(command, refused, one_epoch, tmp_path):
 
 def test_weights_that_do_not_reach_what_the_run_says_are_refused(command, refused, one_epoch, tmp_path):
     run = rewritten(one_epoch, tmp_path / "run", forged("weights of another run"))
-    refused(command(PREDICT, run, "--output", tmp_path / "out"), "which its weights reach here")
+    refused(command(PREDICT, run, "--output", tmp_path / "out"), "as its weights reach on this machine")
 
 
 def test_weights_with_nan_are_refused(command, refused, one_epoch, tmp_path, monkeypatch):
@@ -325,7 +325,7 @@ def test_without_a_run_the_newest_one_is_taken(command, refused, one_epoch, from
     lifted = tmp_path / FOLDER.name / "solution"
     shutil.copytree(FOLDER / "solution", lifted, ignore=shutil.ignore_patterns("__pycache__"))
     script = lifted / "predict.py"
-    refused(command(script, cwd=tmp_path), "a finished run to go on from", "train-torch")
+    refused(command(script, cwd=tmp_path), "a finished run to continue", "train-torch")
     later = max((one_epoch, from_jax), key=lambda run: record_of(run)["ended"])
     for number, run in ((2, one_epoch), (3, from_jax)):
         shutil.copytree(run, tmp_path / "results" / record_of(run)["exercise"] / f"run-{number}")

@@ -45,7 +45,7 @@ def test_environments_and_tasks_of_exercise_toml_exist(exercise):
 
 
 def test_the_shipped_starter_is_pinned(exercise):
-    """What `workshop reset` goes back to. After a change of a starter, these lines belong into exercise.toml."""
+    """The files that `workshop reset` restores. After a change of a starter, put these lines into exercise.toml."""
     found = {name: sha256_of(path) for name, path in starter.list_files(exercise.folder / "starter").items()}
     lines = "\n".join(f'"{name}" = "{sha256}"' for name, sha256 in found.items())
     assert exercise.settings["starter"] == found, f"[starter]\n{lines}"
@@ -68,7 +68,7 @@ def whole():
 
 
 def constraints(of, environment, platform):
-    """What an environment asks for on a platform, from either world, as text by package."""
+    """The constraints of an environment on a platform, from conda-forge and PyPI, as text by package."""
     found = manifest.conda_specs(of, environment, platform), manifest.pypi_specs(of, environment, platform)
     return {(kind, name): {str(s) for s in specs} for kind, table in enumerate(found) for name, specs in table.items()}
 

@@ -46,7 +46,7 @@ def main() -> None:
     module.make_deterministic()  # before JAX looks for devices: XLA reads its flags once
     if watched.emit("jax", HAS_GPU, gpu).result != PASSED:
         return
-    # One compiled step for all seeds: a process that trains once compiles once, too.
+    # One compiled step for all seeds: a process that trains once also compiles once.
     module.make_train_step = functools.cache(module.make_train_step)
     device, _ = on_jax.gpu()
     first: list[watched.Watched] = []
@@ -103,7 +103,7 @@ def main() -> None:
         return f"{values['peak_bytes'] / 2**20:.0f} MiB in use", values
 
     def synchronize() -> None:
-        # The device works through its queue in order: what is asked for last is done last.
+        # The device works through its queue in order: the last request is executed last.
         (jax.device_put(np.zeros(1, np.float32), device) + 1).block_until_ready()
 
     watched.emit("jax", "device asserted", device_is_asserted)

@@ -167,7 +167,7 @@ MISTAKES = {
         "images and weights on the GPU",
         [("train.py", ASSERTION, 'assert device.type == "cpu"')],
     ),
-    "takes what is there, whatever was asked for": (
+    "takes the device that is there, whatever was requested": (
         "2.6",
         "trained on the CPU",
         [("train.py", "run.torch_device()", 'torch.device("cuda" if torch.cuda.is_available() else "cpu")')],

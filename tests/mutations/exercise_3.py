@@ -94,7 +94,7 @@ MISTAKES = {
     ),
     "what JAX likes best": ("3.5", "trained on the CPU", [("train.py", "run.jax_device()", "jax.devices()[0]")]),
     "nothing insists": ("3.5", "arrays that stayed on the CPU", [("train.py", ASSERTION, "")]),
-    "the CPU, whatever was asked for": (
+    "the CPU, whatever was requested": (
         "3.5",
         "trained on the CPU",
         [("train.py", "run.jax_device()", 'jax.devices("cpu")[0]')],

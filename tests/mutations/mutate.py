@@ -50,7 +50,7 @@ def tests_of(module: str) -> str:
 
 
 def limited(session: Path, lines: str | None, sample: int | None) -> int:
-    """Take out of the session what shall not be tried; how many mutants are left."""
+    """Remove the mutants that are not to be tried from the session; returns how many are left."""
     first, last = map(int, (lines or "1-1000000").split("-"))
     with sqlite3.connect(session) as database:
         rows = database.execute(

@@ -508,7 +508,7 @@ CASES = [
         f"{SAT}/platform.rs:1060",
     ),
     (
-        "the platform has less than a package wants",
+        "the platform has less than a package requires",
         L,
         "__glibc >=2.17,<3.0.a0",
         "__glibc >=2.35",

@@ -148,7 +148,7 @@ def package(name, run, backend="pixi-build-python"):
 
 
 def test_a_development_package_brings_its_dependencies(tmp_path):
-    """An environment with `[dev]` alone is no error. What the package depends on has to be locked, and nothing else."""
+    """An environment with only `[dev]` is not an error. What the package depends on has to be locked, and nothing else."""
     lock = f"{HEAD}      {ALPHA}{RECORD}"
     develop = SMALL + '[dev]\nwidget = { path = "." }\n\n'
     for run, backend, verdict in (

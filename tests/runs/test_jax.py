@@ -29,7 +29,7 @@ TORCH_SCRIPT = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
 # float32 has 24 bits (6e-8 each); a logit is the end of sums of 64, 800, 1,568 and 128 terms, which each library takes
 # in an order of its own. Relative to the largest logit of an image that makes some 1e-6, and 1e-5 leaves room.
 LOGITS_RELATIVE = 1e-5
-# Gradients are sums over all images, too: relative to the largest of a layer.
+# Gradients are also sums over all images: relative to the largest of a layer.
 GRADIENTS_RELATIVE = 1e-4
 # JAX 0.5 to 0.10 compile the inverse error function, out of which normal numbers come, to other last bits than 0.4.
 INITIAL_WEIGHTS = 1e-6
@@ -239,7 +239,7 @@ def test_a_checkpoint_of_something_else_is_refused(command, refused, tmp_path):
     refused(done, "network:", "missing", "rm -r")  # it does not say what it belongs to
     content = checkpoint.read_bytes()
     (tmp_path / "short.partial" / "checkpoint.safetensors").write_bytes(content[: len(content) // 2])
-    refused(command(SCRIPT, *arguments(tmp_path / "short", "--resume")), "cut short", "rm -r")
+    refused(command(SCRIPT, *arguments(tmp_path / "short", "--resume")), "truncated", "rm -r")
 
 
 def test_without_a_gpu_the_wish_for_one_is_refused(command, refused, tmp_path):

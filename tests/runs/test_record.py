@@ -172,7 +172,7 @@ def test_a_folder_of_a_person_is_left_alone(tmp_path, script):
 def test_a_run_that_is_alive_is_not_called_interrupted(tmp_path, script):
     run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     (run.folder / record.CHECKPOINT).write_bytes(b"")
-    with pytest.raises(WorkshopError, match="another process is at work"):
+    with pytest.raises(WorkshopError, match="another process is using it"):
         record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     run.lock.release()
     with pytest.raises(WorkshopError, match="--resume  # or begin again: rm -r"):

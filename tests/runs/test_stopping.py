@@ -54,7 +54,7 @@ def test_asked_to_stop_it_ends_its_epoch_and_goes_on_to_the_same_weights(command
     process.send_signal(getattr(signal, name))
     out, err = process.communicate()
     assert process.returncode == stopping.EXIT_CODE == 85, err
-    assert "Traceback" not in err and "go on with:" in err and f"stopped by {name}: " in err
+    assert "Traceback" not in err and "continue with:" in err and f"stopped by {name}: " in err
     done = 1 + out.count("\nepoch ") + out.startswith("epoch ")
     assert f"{done} of 3 epochs are done and kept" in err and done < 3  # it did not run to the end
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped.partial"]
@@ -116,7 +116,7 @@ def test_whoever_asks_again_has_no_time_for_the_epoch(variables, tmp_path):
         after(process, "here") if sent < 3 else time.sleep(0.1)
     _, err = process.communicate()
     assert process.returncode == 85 and time.monotonic() - begin >= stopping.SAME_REQUEST_SECONDS, err
-    assert "Traceback" not in err and "go on with:" in err
+    assert "Traceback" not in err and "continue with:" in err
     assert (tmp_path / "run.partial" / record.CHECKPOINT).exists() and not (tmp_path / "run").exists()
 
 

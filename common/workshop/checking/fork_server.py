@@ -52,7 +52,7 @@ class ForkedRun:
         return self._code
 
     def close(self) -> None:
-        """Close the pipe of the exit code, at the end; whoever reads the other two closes them."""
+        """Close the pipe of the exit code, at the end. The readers of the other two pipes close those."""
         self._status.close()
 
 

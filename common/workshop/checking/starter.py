@@ -68,7 +68,8 @@ def reset(number: int, yes: bool) -> int:
     """Restore the starter as it was shipped, after a copy of its files; return the exit code.
 
     The copy is complete before the first file changes, and each file is replaced in one step. If this is killed,
-    nothing is lost, and the same command continues. Raises WorkshopError if confirmation is needed and there is no terminal.
+    nothing is lost, and the same command continues. Raises WorkshopError if confirmation is needed and there is no
+    terminal.
     """
     exercise = exercises.find(number)
     folder = exercise.folder / "starter"

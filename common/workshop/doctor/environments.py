@@ -52,7 +52,7 @@ def rows(checkout: Checkout, this_machine: Machine | None) -> list[Row]:
 
 
 def runs_here(places: list[Any], this_machine: Machine | None, free: int | None, is_installed: bool) -> Verdict:
-    """Whether this machine can run an environment, which is given on all its platforms. free: bytes, None if not known."""
+    """Whether this machine can run an environment, given on all its platforms. free: bytes, None if not known."""
     from pixi_workspace import needs
 
     if this_machine is None or this_machine.subdir is None or this_machine.virtual is None:

@@ -107,7 +107,7 @@ def probe(url: str, seconds: float) -> ServerStatus:
 
 
 def _explain(error: Exception, seconds: float, proxy: bool) -> tuple[str, bool]:
-    """What went wrong, and whether it was TLS. The errors' own texts are left out: they may contain a proxy's address."""
+    """What went wrong, and whether it was TLS. The errors' own texts are left out: they may name a proxy."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             "its certificate is not trusted here: a company's proxy or a virus scanner intercepts TLS, or this "

@@ -1,16 +1,16 @@
 """What an exercise's script imports. One run is one folder, written completely or not at all.
 
-    main            read the command line, call the script's function with its run, explain problems   (entry.py)
-    Run, Training   what that function gets: arguments, data, device, epochs, `finish`    (run.py, training.py)
+    main            reads the command line, calls the script's function, explains problems   (entry.py)
+    Run, Training   what that function receives: arguments, data, device, epochs, `finish`    (run.py, training.py)
 
     data.py         the data sets: the same bytes on every machine
     options.py      the command line; stopping.py: signals
-    weights.py      tensors in a file that knows its checksum; figures.py: loss curve, confusion matrix
+    weights.py      tensors in a file with a checksum; figures.py: loss curve, confusion matrix
     frameworks/     PyTorch and JAX: device, state, flags; several processes
-    records/        the folder of a run: `<run>.partial/` until it is complete, run.json, the crate; runs to continue
+    records/        the folder of a run: `<run>.partial/` until it is complete, run.json, the crate; parent runs
     search/         the search that exercise 1 analyses, and its limits
 
-No file here imports PyTorch or JAX before a script asks for its device, and none reads a Pixi workspace.
+PyTorch or JAX is imported only when a script requests its device. No file here reads a Pixi workspace.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ __all__ = ["Run", "Training", "main"]
 
 
 def __getattr__(name: str) -> Any:
-    """On first use, since the checks read single modules of this package where NumPy is not installed."""
+    """Import on first use: the checks need single modules of this package in environments without NumPy."""
     from importlib import import_module
 
     homes = {"main": "entry", "Run": "run", "Training": "training"}

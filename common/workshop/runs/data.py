@@ -1,4 +1,4 @@
-"""The data sets: arrays of uint8, the same bytes on every machine, and the sha256 that proves it.
+"""The data sets: uint8 arrays with the same bytes on every machine, verified by their sha256.
 
 | name            | images        | from                                                   | network |
 |-----------------|---------------|--------------------------------------------------------|---------|
@@ -34,8 +34,8 @@ NAMES = ("digits", "digits-60k", "mnist", "fashion-mnist")
 DIGIT_CLASSES = tuple("0123456789")
 FASHION_CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
-# The bytes that the two built data sets must have (see `content_sha256`): a machine or a NumPy
-# that computes others is a bug to report, not a difference to live with.
+# The sha256 of the two generated data sets (see `content_sha256`). If a machine or a NumPy release gives another one,
+# that is a bug to report.
 BUILT_SHA256 = {
     "digits": "d3572a480762a6e9f8362aacd77a2cea1026721c43f8530cb475b2c256f8fee0",
     "digits-60k": "cc4ea990fe6218b624d6dfb9a258a814d91f3ad45b4059cf18904728873273d7",
@@ -55,7 +55,7 @@ DOWNLOADED = {
         "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     },
 }
-# Where these files are: the address that the authors or torchvision name, then another one with the same files.
+# Where to download these files: the address given by the authors or by torchvision, then a second one.
 MIRRORS = {
     "mnist": ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
     "fashion-mnist": (
@@ -63,10 +63,10 @@ MIRRORS = {
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
 }
-TIMEOUT = 30  # seconds without a byte; a firewall may drop packets without an answer
+TIMEOUT = 30  # seconds without data; a firewall may drop packets silently
 CACHE_NAME = "reproducible-ml-workflows"
-TURNED = " turned by 90 degrees"  # what follows the name of such a data set
-SPLIT_SEED = 20260101  # fixed: the data set is the same whatever seed a training run uses
+TURNED = " turned by 90 degrees"  # suffix of the name of a rotated data set
+SPLIT_SEED = 20260101  # fixed, so that the data set does not depend on the seed of a run
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Dataset:
 
     x_train, x_test: uint8, shape (n, height, width), 0 is background.
     y_train, y_test: uint8, shape (n,), index into `classes`.
-    sha256: of the content (`content_sha256`), whatever file it came from.
+    sha256: of the content (`content_sha256`), independent of the file format.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Dataset:
     sha256: str
 
     def as_28x28(self) -> Dataset:
-        """The same with images as the networks take them, (n, 28, 28), and int64 labels."""
+        """The same data set with images of shape (n, 28, 28), as the networks need them, and int64 labels."""
         return dataclasses.replace(
             self,
             x_train=as_28x28(self.x_train),
@@ -98,11 +98,11 @@ class Dataset:
 
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Images and labels to train with, then those to test with."""
+        """Training images and labels, then test images and labels."""
         return self.x_train, self.y_train, self.x_test, self.y_test
 
     def turned(self) -> Dataset:
-        """The same images, 28x28 and turned to the left by a quarter: a task that weights for these do not know yet."""
+        """The same images in 28x28, rotated by 90 degrees to the left: a new task for weights trained before."""
         x_train, x_test = (
             np.ascontiguousarray(np.rot90(as_28x28(x), axes=(1, 2))) for x in (self.x_train, self.x_test)
         )
@@ -111,12 +111,11 @@ class Dataset:
 
 
 def load(name: str) -> Dataset:
-    """The data set `name`, from the cache where it is whole there, else built or downloaded.
+    """The data set `name`, from the cache if it is complete there, otherwise generated or downloaded.
 
-    A name that ends in TURNED stands for the same images turned by 90 degrees (exercise 4).
+    A name that ends in TURNED means the same images rotated by 90 degrees (exercise 4).
 
-    Raises WorkshopError for an unknown name, a checksum that does not hold, or a
-    download that cannot be had.
+    Raises WorkshopError for an unknown name, a wrong checksum, or a failed download.
     """
     if name.endswith(TURNED):
         return load(name.removesuffix(TURNED)).turned()
@@ -130,7 +129,7 @@ def load(name: str) -> Dataset:
 
 
 def validate_name(name: str) -> str:
-    """`name`, if it is one of NAMES; else WorkshopError with the nearest one."""
+    """Return `name` if it is one of NAMES; otherwise raise WorkshopError, which suggests the most similar one."""
     if name not in NAMES:
         near = closest_match(name, NAMES, cutoff=0.4)
         raise WorkshopError(
@@ -152,11 +151,11 @@ def content_sha256(arrays: tuple[np.ndarray, ...]) -> str:
 
 
 def cache_folder() -> Path:
-    """The folder that keeps data sets: $WORKSHOP_CACHE, or ours in the system's cache folder (~/.cache on Linux)."""
+    """The folder for data sets: $WORKSHOP_CACHE, or a subfolder of the system's cache folder (~/.cache on Linux)."""
     if own := os.environ.get("WORKSHOP_CACHE"):
         try:
             return Path(own).expanduser()
-        except RuntimeError as error:  # ~name of a user that does not exist
+        except RuntimeError as error:  # ~name, for a user that does not exist
             raise WorkshopError(
                 looked_at="the variable WORKSHOP_CACHE",
                 expected="a folder",
@@ -164,12 +163,12 @@ def cache_folder() -> Path:
                 next_step="unset WORKSHOP_CACHE",
             ) from None
     folder = platformdirs.user_cache_path(CACHE_NAME, appauthor=False)
-    # The XDG specification says that a relative path in $XDG_CACHE_HOME is to be ignored; older platformdirs take it.
+    # The XDG specification requires that a relative $XDG_CACHE_HOME is ignored; older releases of platformdirs use it.
     return folder if folder.is_absolute() else Path("~/.cache", CACHE_NAME).expanduser()
 
 
 def as_28x28(images: np.ndarray) -> np.ndarray:
-    """Images as the networks take them: (n, 28, 28). Those of 8x8 get three pixels for each and a margin of 2."""
+    """Images of shape (n, 28, 28). Images of 8x8 are enlarged by a factor of 3, with a margin of 2 pixels."""
     if images.shape[1:] == (28, 28):
         return images
     return np.pad(images.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2)))
@@ -178,8 +177,8 @@ def as_28x28(images: np.ndarray) -> np.ndarray:
 def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
     """The order (n,) int64 in which epoch `epoch` of a run with `seed` visits the n training images.
 
-    It depends on nothing else, so a resumed run needs no saved generator, and two frameworks see the
-    same batches.
+    It depends on nothing else. A resumed run therefore needs no saved generator state, and both frameworks use the same
+    batches.
     """
     return np.argsort(np.random.PCG64([seed, epoch]).random_raw(n), kind="stable")
 
@@ -188,19 +187,19 @@ def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
 
 
 def _built(name: str, make: Callable[[], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
-    """The four arrays of a built data set; the cache is only believed where its content has the pinned sha256."""
+    """The four arrays of a generated data set. The cache is used only if its content has the pinned sha256."""
     pinned = BUILT_SHA256[name]
     path = cache_folder() / f"{name}-{pinned[:12]}.npz"
     arrays = _read_npz(path)
     if arrays is not None and content_sha256(arrays) == pinned:
         return arrays
     if arrays is not None or path.exists():
-        print(f"{path} is damaged; making it again", file=sys.stderr)
+        print(f"{path} is damaged; generating it again", file=sys.stderr)
     arrays = make()
     found = content_sha256(arrays)
     if found != pinned:
         raise WorkshopError(
-            looked_at=f"the data set {name}, as this machine makes it (NumPy {np.__version__})",
+            looked_at=f"the data set {name} as generated on this machine (NumPy {np.__version__})",
             expected=f"sha256 {pinned}",
             found=f"sha256 {found}",
             next_step="report it with the output of `workshop --version`: the data must not depend on the machine",
@@ -213,15 +212,14 @@ def _read_npz(path: Path) -> tuple[np.ndarray, ...] | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return tuple(stored[f"arr_{i}"] for i in range(4))
-    except Exception:  # absent or damaged, which NumPy, zipfile and the tokenizer report in a dozen ways
+    except Exception:  # missing or damaged, for which NumPy and zipfile raise many different errors
         return None
 
 
 def _write_npz(path: Path, arrays: tuple[np.ndarray, ...]) -> None:
-    """Keep the arrays, whole, so that two processes that build at once do not meet.
+    """Write the arrays to the cache atomically, since two processes may do so at the same time.
 
-    A cache that cannot be written (read-only home, full disk) costs a second at the next run and
-    is no reason to stop this one.
+    If the cache cannot be written (read-only home, full disk), the next run takes a second longer; this one continues.
     """
     content = io.BytesIO()
     np.savez(content, *arrays)
@@ -229,7 +227,10 @@ def _write_npz(path: Path, arrays: tuple[np.ndarray, ...]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content.getbuffer())
     except OSError as error:
-        print(f"note: {path} could not be kept ({error.strerror or error}); going on without a cache", file=sys.stderr)
+        print(
+            f"note: {path} could not be written ({error.strerror or error}); continuing without a cache",
+            file=sys.stderr,
+        )
 
 
 def _source_digits() -> tuple[np.ndarray, ...]:
@@ -247,7 +248,7 @@ def _source_digits() -> tuple[np.ndarray, ...]:
 
 
 def _make_digits() -> tuple[np.ndarray, ...]:
-    """The 8x8 images as they are, 0..16 stretched to 0..255."""
+    """The 8x8 images, with 0..16 scaled to 0..255."""
     images, labels, test_images, test_labels = _source_digits()
     return _stretch(images), labels, _stretch(test_images), test_labels
 
@@ -257,16 +258,15 @@ def _stretch(images: np.ndarray) -> np.ndarray:
 
 
 def _random_words(seed: int, n: int) -> np.ndarray:
-    """n uint64 of the PCG64 stream, which NumPy keeps stable (its `Generator` methods may change)."""
+    """n uint64 numbers of the PCG64 stream, which NumPy guarantees to be stable (unlike `Generator` methods)."""
     return np.random.PCG64(seed).random_raw(n)
 
 
 def _make_digits_60k() -> tuple[np.ndarray, ...]:
-    """60,000 and 10,000 images of 28x28, each a turned, sheared, scaled, shifted and noisy source digit.
+    """60,000 and 10,000 images of 28x28: rotated, sheared, scaled, shifted and noisy copies of the source digits.
 
-    The source digits are split first (the same split as in `digits`), so no test image has a sibling
-    among the training images. Everything is integer arithmetic: floating point may round differently
-    from one machine to the next, integers do not.
+    The source digits are split first (the same split as in `digits`), so that no test image comes from the same source
+    as a training image. All arithmetic uses integers: floating point may round differently on another machine.
     """
     images, labels, test_images, test_labels = _source_digits()
     x_train, y_train = _augment(_enlarge(images), labels, 60_000, SPLIT_SEED + 1)
@@ -275,12 +275,12 @@ def _make_digits_60k() -> tuple[np.ndarray, ...]:
 
 
 STEPS = 8  # subpixels per source pixel
-MARGIN = 1  # background pixels around the 8x8 source, so that clipped coordinates read background
+MARGIN = 1  # background pixels around the 8x8 source, which clipped coordinates read
 FINE = (8 + 2 * MARGIN) * STEPS  # side of an enlarged source image, in subpixels
 
 
 def _enlarge(images: np.ndarray) -> np.ndarray:
-    """(n, 8, 8) of 0..16 to (n, FINE, FINE) of 0..255, linear between pixel centres, once per source digit."""
+    """Enlarge (n, 8, 8) of 0..16 to (n, FINE, FINE) of 0..255, with linear interpolation between pixel centres."""
     at = 2 * np.arange(FINE) + 1 - STEPS  # centre of each subpixel relative to that of pixel 0, in 1/(2 STEPS) pixel
     low, part = np.divmod(at, 2 * STEPS)
     last = 8 + 2 * MARGIN - 1
@@ -322,7 +322,7 @@ def _augment(fine: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[n
     x = np.empty((n, 28, 28), np.uint8)
     noise = _random_words(seed + 100, n * 98).astype("<u8").view(np.uint8).reshape(n, 28, 28)
     flat = fine.reshape(-1)
-    for start in range(0, n, 250):  # blocks that stay in the processor's cache
+    for start in range(0, n, 250):  # blocks that fit in the processor's cache
         block = slice(start, start + 250)
         at = []
         for axis in (0, 1):
@@ -333,7 +333,7 @@ def _augment(fine: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[n
             at.append(np.clip(fixed, 0, FINE - 1, out=fixed))
         index = (at[0] * FINE + at[1]) + (source[block] * FINE * FINE).astype(np.int32)[:, None, None]
         image = flat.take(index)
-        # Noise of 0..39 on the background only, as a scanner would leave it; strokes stay as they are.
+        # Noise of 0..39 on the background only, as from a scanner.
         x[block] = image + ((noise[block].astype(np.uint16) * 40 >> 8) * (image < 40)).astype(np.uint8)
     return x, labels[source]
 
@@ -342,9 +342,9 @@ def _augment(fine: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[n
 
 
 def _downloaded(name: str) -> tuple[np.ndarray, ...]:
-    """The four arrays of `mnist` or `fashion-mnist`, out of the four published files in the cache.
+    """The four arrays of `mnist` or `fashion-mnist`, from the four published files in the cache.
 
-    You may put the files there by hand (a cluster without internet); only those that are missing are downloaded.
+    You can copy the files there yourself (on a cluster without internet); only missing files are downloaded.
     """
     folder = cache_folder() / name
     if not all((folder / file).exists() for file in DOWNLOADED[name]):
@@ -366,7 +366,7 @@ def _downloaded(name: str) -> tuple[np.ndarray, ...]:
             raise WorkshopError(
                 looked_at=f"{path} ({len(packed):,} bytes)",
                 expected=f"sha256 {pinned}",
-                found=f"sha256 {found}: the file is damaged, or another one",
+                found=f"sha256 {found}: the file is damaged, or a different file",
                 next_step=f"rm '{path}' and run the same command again to download it anew",
             )
         arrays[file] = _read_idx(gzip.decompress(packed))
@@ -375,14 +375,14 @@ def _downloaded(name: str) -> tuple[np.ndarray, ...]:
 
 
 def _read_idx(content: bytes) -> np.ndarray:
-    """An array out of the IDX format: two zero bytes, 8 (uint8), the rank, each length as big-endian uint32."""
+    """Decode the IDX format: two zero bytes, 8 (uint8), the rank, each length as big-endian uint32, the data."""
     rank = content[3]
     shape = np.frombuffer(content, ">u4", rank, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(tuple(int(n) for n in shape))
 
 
 def _download(name: str, folder: Path) -> None:
-    """Download the files that `folder` lacks. A file appears there with its pinned sha256, or not at all."""
+    """Download the files that are missing in `folder`. A file appears there only if its sha256 is the pinned one."""
     print(f"downloading {name} to {folder}", file=sys.stderr)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -390,19 +390,21 @@ def _download(name: str, folder: Path) -> None:
             for file in DOWNLOADED[name]:
                 if not (folder / file).exists():
                     path = _retrieve(name, file, Path(beside), folder)
-                    path.chmod(0o644)  # pooch makes files that only their owner can read; a cache may serve a group
+                    path.chmod(
+                        0o644
+                    )  # pooch creates files that only their owner can read, but several people may share a cache
                     os.replace(path, folder / file)
     except OSError as error:
         raise WorkshopError(
             looked_at=folder,
-            expected="a folder in which data sets can be kept",
+            expected="a folder that can be written, for data sets",
             found=error.strerror or str(error),
             next_step="set WORKSHOP_CACHE to a folder that you can write",
         ) from error
 
 
 def _retrieve(name: str, file: str, beside: Path, folder: Path) -> Path:
-    """One file of a data set, in the folder `beside`, from the first mirror that has it."""
+    """Download one file of a data set to the folder `beside`, from the first mirror that provides it."""
     # Imported here because only a download needs them.
     import pooch
     import requests
@@ -412,18 +414,20 @@ def _retrieve(name: str, file: str, beside: Path, folder: Path) -> Path:
     for mirror in MIRRORS[name]:
         host = urlsplit(mirror).hostname
         try:
-            downloader: Any = pooch.HTTPDownloader(timeout=TIMEOUT)  # which pooch's type of a downloader leaves out
+            downloader: Any = pooch.HTTPDownloader(
+                timeout=TIMEOUT
+            )  # this argument is missing in pooch's type annotations
             return Path(pooch.retrieve(mirror + file, DOWNLOADED[name][file], file, beside, downloader=downloader))
         except requests.HTTPError as error:
-            assert error.response is not None  # it is the answer of a server
+            assert error.response is not None  # it is a server's answer
             problems.append(f"{host} answered {error.response.status_code} {error.response.reason}")
         except requests.Timeout:
             problems.append(f"{host} did not answer within {TIMEOUT} seconds")
         except requests.ConnectionError:
             problems.append(f"no connection to {host}")
         except requests.RequestException as error:
-            problems.append(f"the download from {host} broke off ({type(error).__name__})")
-        except ValueError:  # pooch's word for a wrong checksum
+            problems.append(f"the download from {host} was interrupted ({type(error).__name__})")
+        except ValueError:  # pooch raises this for a wrong checksum
             problems.append(f"{host} sent other bytes: the sha256 differs")
     raise WorkshopError(
         looked_at=f"the download of {name} ({file})",

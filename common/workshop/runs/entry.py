@@ -28,20 +28,20 @@ def main(
     parents: tuple[str, ...] = (),
     distributed: bool = False,
 ) -> None:
-    """Read the command line, call `function` with its run, and turn problems into one message and an exit code.
+    """Read the command line, call `function` with its run, and turn errors into one message and an exit code.
 
-    epochs: how many, or how many by default for each data set; makes the run a `Training`. seed: the default one.
-    parents: exercises whose runs this script continues; it then takes one as its first argument. add_options: adds
-    the script's own options. distributed: torchrun may start several processes.
-    Exit codes: 0; 1 for a problem; 85 after a signal that asked to stop, with a checkpoint; 130 after Ctrl-C.
+    epochs: their number, or the default for each data set; makes the run a `Training`. seed: the default seed.
+    parents: exercises whose runs this script continues; its first argument is then such a run. add_options: adds the
+    script's own options. distributed: torchrun may start several processes.
+    Exit codes: 0; 1 for a problem; 85 after a signal to stop, with a checkpoint; 130 after Ctrl-C.
     """
     with errors.errors_as_messages(), ExitStack() as stack:
         arguments = options.read(description, epochs is not None, parents, add_options, seed)
         if not distributed and processes.is_distributed():
             raise WorkshopError(
                 looked_at="torchrun",
-                expected="one process: this script does not share its work",
-                found=f"{device.torchrun_number('WORLD_SIZE')} processes, which would all do the same",
+                expected="one process, since this script does not divide its work",
+                found=f"{device.torchrun_number('WORLD_SIZE')} processes, which would all do the same work",
                 next_step="torchrun --nproc-per-node 2 exercise-5-container/solution/train_distributed.py",
             )
         source = parent.choose(arguments.run, exercise, script, parents) if parents else None

@@ -9,7 +9,7 @@ import numpy as np
 
 from workshop.support.files import write_atomic
 
-BLUE, ORANGE, GREY = "#0b5fa5", "#c2410c", "#6b7280"  # told apart in print and by colour-blind readers
+BLUE, ORANGE, GREY = "#0b5fa5", "#c2410c", "#6b7280"  # distinguishable in print and for colour-blind readers
 
 
 def learning_curve(
@@ -17,17 +17,17 @@ def learning_curve(
 ) -> None:
     """PNG: training loss of every step (losses, shape (steps,)) and test accuracy after every epoch.
 
-    before: the accuracy that the training began with, where it went on from trained weights; drawn as epoch 0.
+    before: the accuracy before the training, if it continued from trained weights; drawn as epoch 0.
     """
     figure, (loss_axis, accuracy_axis) = _figure(8.0, 3.4, left=0.8, right=0.1, bottom=0.5, top=0.4, columns=2, gap=0.7)
     steps = np.arange(1, len(losses) + 1)
-    window = max(1, len(losses) // 60)  # a running mean that leaves about 60 points to see
+    window = max(1, len(losses) // 60)  # a running mean over 1/60 of the steps
     loss_axis.plot(steps, losses, color=BLUE, alpha=0.2 if window > 1 else 1.0, linewidth=0.8, label="each step")
     if window > 1:
         smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
         loss_axis.plot(steps[window - 1 :], smooth, color=BLUE, label=f"mean of {window} steps")
     loss_axis.set(yscale="log", xlabel="training step", ylabel="training loss (cross-entropy)")
-    # As plain numbers: for powers of ten Matplotlib sets formulas, which takes as long as all other text.
+    # Plain numbers: Matplotlib sets powers of ten as formulas, which takes as long as all other text.
     loss_axis.yaxis.set_major_formatter("{x:g}")
     low, high = loss_axis.get_ylim()
     labelled = "25" if high > 5 * low else "23456789"  # first digits
@@ -39,7 +39,7 @@ def learning_curve(
     accuracy_axis.set(xlabel="epoch", ylabel="test accuracy / %")
     if len(drawn) > 2:
         accuracy_axis.xaxis.get_major_locator().set_params(integer=True)
-    else:  # where there is so much room, the locator puts fractions of epochs into it
+    else:  # with so few epochs the locator would show fractions of them
         accuracy_axis.set_xticks(epochs)
     accuracy_axis.grid(alpha=0.3)
     figure.suptitle(title, y=1 - 0.08 / 3.4, va="top")
@@ -53,7 +53,7 @@ def confusion_matrix(path: Path, counts: np.ndarray, classes: tuple[str, ...], t
     names = 0.07 * longest  # inches that the longest name takes
     figure, axes = _figure(6.4, 5.6, left=0.5 + names, right=0.1, bottom=0.5 + (0.7 * names if turned else 0), top=0.4)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    # Mistakes are rare: on the square root they stay visible beside the diagonal.
+    # Mistakes are rare; the square root keeps them visible next to the diagonal.
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
     for row in range(len(counts)):
         for column in range(len(counts)):
@@ -79,10 +79,10 @@ def confusion_matrix(path: Path, counts: np.ndarray, classes: tuple[str, ...], t
 def _figure(
     width: float, height: float, left: float, right: float, bottom: float, top: float, columns: int = 1, gap: float = 0
 ):
-    """A figure outside pyplot: no window system is asked for, and pyplot's import is saved.
+    """A figure without pyplot, which needs no window system and saves the import of pyplot.
 
-    All in inches; gap: between the columns. Margins that are given need no layout engine, which takes as long as the
-    drawing itself.
+    All sizes are in inches; gap: between the columns. With given margins no layout engine is needed, which would take
+    as long as the drawing itself.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -96,7 +96,7 @@ def _figure(
 
 def _save(figure, path: Path) -> None:
     content = io.BytesIO()
-    # By the canvas: `savefig` draws twice, once to find the size of what is drawn, which is given here. Without the
-    # line that names Matplotlib's version, equal figures are equal files.
+    # `savefig` would draw twice, the first time to find the size, which is given here. Without the metadata about
+    # Matplotlib's version, equal figures give equal files.
     figure.canvas.print_png(content, metadata={"Software": None})
     write_atomic(path, content.getvalue())

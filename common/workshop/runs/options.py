@@ -1,4 +1,4 @@
-"""The command line of a script, with the same words for the same mistakes."""
+"""The command line of a script."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from workshop.errors import Parser, WorkshopError
 from workshop.runs import data
 from workshop.runs.frameworks import device, threads
 
-LARGEST = 2**31 - 1  # seeds: what every generator in use takes
+LARGEST = 2**31 - 1  # the largest seed that all generators accept
 
 
 def whole_number(option: str, smallest: int) -> Callable[[str], int]:
-    """A reader of whole numbers for argparse that explains itself: at least `smallest`, at most LARGEST."""
+    """A parser of whole numbers for argparse, from `smallest` to LARGEST, with a message of four parts."""
 
     def read(text: str) -> int:
         try:
@@ -38,11 +38,11 @@ def read(
     add_options: Callable[[argparse.ArgumentParser], None] | None = None,
     seed: int = 0,
 ) -> argparse.Namespace:
-    """The arguments of a script; None for what was not given.
+    """The arguments of a script; None for those that were not given.
 
-    training: it has data, epochs, a device and checkpoints. parents: it continues a run instead, of these exercises,
-    whose data and (without training) seed it takes over. add_options: adds the script's own options. seed: the default
-    one, for the help.
+    training: the script has data, epochs, a device and checkpoints. parents: it continues a run of these exercises, and
+    uses that run's data and (without training) its seed. add_options: adds the script's own options. seed: the default
+    seed, for the help.
     """
     parser = Parser(description=description.splitlines()[0], allow_abbrev=False)
     if parents:
@@ -54,7 +54,7 @@ def read(
         parser.add_argument("--epochs", type=whole_number("--epochs", 1), metavar="N", help="passes over the images")
     if training or not parents:
         parser.add_argument(
-            "--seed", type=whole_number("--seed", 0), metavar="N", help=f"of all that is random (default {seed})"
+            "--seed", type=whole_number("--seed", 0), metavar="N", help=f"seed of all random numbers (default {seed})"
         )
     if training or parents:
         names = ", ".join(device.CHOICES)
@@ -77,9 +77,9 @@ def read(
 def fill_in(
     arguments: argparse.Namespace, checkpoint: Mapping[str, Any] | None, epochs: int | dict[str, int], seed: int = 0
 ) -> None:
-    """Fill in what was not given: from the checkpoint when resuming, else the defaults.
+    """Fill in missing arguments: from the checkpoint when resuming, otherwise with defaults.
 
-    epochs: how many, or how many for each data set.
+    epochs: their number, or the number for each data set.
     """
     known = checkpoint or {}
     arguments.threads = arguments.threads or known.get("threads", threads.DEFAULT)
@@ -92,9 +92,9 @@ def fill_in(
 
 
 def require_match(path: object, found: dict[str, object], required: dict[str, object], next_step: str) -> None:
-    """Raise WorkshopError where the table of a weights file or checkpoint differs from what this run needs.
+    """Raise WorkshopError if the metadata of a weights file or checkpoint differ from what this run needs.
 
-    found: the table (`weights.load`); required: what it has to contain, by the same keys.
+    found: the metadata (`weights.load`); required: the values that they must have.
     """
     for key, value in required.items():
         if found.get(key) != value:

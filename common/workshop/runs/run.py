@@ -1,4 +1,4 @@
-"""What a script sees of its run: arguments, data, device, epochs that can be resumed, and one call that writes everything.
+"""A script's view of its run: arguments, data, device, epochs that can be resumed, and one call that writes everything.
 
 A script defines one function of its run and ends with `runs.main`:
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 class BaseRun:
-    """What every run has. arguments: its command line. folder: write files here; `finish` moves it to its place.
+    """The common part of all runs. arguments: the command line. folder: for files; `finish` moves it to its final path.
 
-    parent: the run that this one continues, for a script that does (`parents` of `main`).
+    parent: the run that this one continues, if any (`parents` of `main`).
     """
 
     def __init__(
@@ -47,18 +47,18 @@ class BaseRun:
         if hasattr(arguments, "threads"):
             threads.use(arguments.threads or threads.DEFAULT)
         self._folder = folder
-        self._framework: Any = None  # on_torch or on_jax, once the script has asked for a device
+        self._framework: Any = None  # on_torch or on_jax, after the script has requested a device
         self._device: Any = None
 
     @property
     def folder(self) -> Path:
-        """Where the files of this run are written until it is finished. Only the first process has one."""
+        """The folder for the files of this run until it is finished. Only the first process has one."""
         assert self._folder is not None
         return self._folder.folder
 
     @property
     def script(self) -> Path:
-        """The script that runs."""
+        """The path of the running script."""
         assert self._folder is not None
         return self._folder.script
 
@@ -70,9 +70,9 @@ class BaseRun:
     # ------------------------------------------------------------ device
 
     def torch_device(self) -> torch.device:
-        """The device that `--device` or WORKSHOP_DEVICE asks for, or the one that is there.
+        """The device that `--device` or WORKSHOP_DEVICE requests, or the best one of this machine.
 
-        Raises WorkshopError where a GPU is asked for and PyTorch cannot use one; the message says why.
+        Raises WorkshopError if a GPU was requested and PyTorch cannot use one; the message contains the reason.
         """
         from workshop.runs.frameworks import on_torch
 
@@ -93,7 +93,7 @@ class BaseRun:
         _framework_of(where).assert_on(where, **tensors)
 
     def _write(self, packages: tuple[str, ...], **content: Any) -> Path:
-        """run.json and the crate; the folder in its place. Device and flags are recorded as they are."""
+        """Write run.json and the crate, and move the folder to its final path. Device and flags are those in use."""
         if self._framework:
             content |= {"device": self._framework.describe(self._device), "determinism": self._framework.determinism()}
         else:
@@ -105,19 +105,19 @@ class BaseRun:
 
 
 class Run(BaseRun):
-    """One run of a script that trains nothing."""
+    """A run of a script that does not train."""
 
     def finish(self, packages: tuple[str, ...] = (), **content: Any) -> Path:
-        """Write run.json and the crate, and move the folder to its place, which is returned.
+        """Write run.json and the crate, move the folder to its final path and return that path.
 
-        packages: names of installed packages whose versions matter (default: those of the framework). content:
-        dataset, metrics and what else run.schema.json allows. Raises WorkshopError for NaN or infinite numbers.
+        packages: names of installed packages whose versions matter (default: those of the framework). content: dataset,
+        metrics and other entries that run.schema.json allows. Raises WorkshopError for NaN or infinite numbers.
         """
         return self._write(packages, **content)
 
 
 def _framework_of(where: Any) -> Any:
-    """`on_torch` or `on_jax`, by the kind of a device."""
+    """`on_torch` or `on_jax`, depending on the type of the device."""
     if type(where).__module__.partition(".")[0] == "torch":
         from workshop.runs.frameworks import on_torch
 

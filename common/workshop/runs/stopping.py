@@ -1,6 +1,7 @@
-"""Ending well when a job system asks for it: the epoch under way is finished, its checkpoint is written, exit code 85.
+"""Stopping when a job system sends a signal: the current epoch is finished, its checkpoint written, exit code 85.
 
-Slurm and HTCondor announce the end of a job by a signal, some time before they kill it. What a training does then:
+Slurm and HTCondor announce the end of a job by a signal, some time before they kill it. A training handles it like
+this:
 
     with stopping.catch_signals() as stop_signal:
         for epoch in range(epochs_done, n_epochs):
@@ -17,22 +18,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# "Run me again, I go on from here": the code that HTCondor's manual has self-checkpointing jobs end with. It is none of
-# Python's (1, 2), of a shell's (126, 127) nor of a signal's (128 and above).
+# The exit code that HTCondor's manual recommends for jobs that have written a checkpoint and are to be run again.
+# Python (1, 2), shells (126, 127) and signals (128 and above) do not use it.
 EXIT_CODE = 85
-# Slurm's request to stop and HTCondor's; Slurm's is passed on by the job script. Windows has no SIGUSR1.
+# HTCondor sends SIGTERM; Slurm sends SIGUSR1 to the job script, which passes it on. Windows has no SIGUSR1.
 SIGNALS = ("SIGTERM", "SIGUSR1")
-# Seconds in which further signals are the same request: a job system may tell the script and the training, and the
-# script passes it on.
+# Seconds in which further signals count as the same request: the training may receive a signal twice, from the job
+# system and from the job script.
 SAME_REQUEST_SECONDS = 1.0
 
 
 @contextmanager
 def catch_signals() -> Iterator[Callable[[], str | None]]:
-    """In the block, SIGTERM and SIGUSR1 are requests to stop. Yields a function: the name of the signal received, or None.
+    """In the block, SIGTERM and SIGUSR1 are requests to stop. Yields a function that returns the signal's name, or
+    None.
 
-    A second request, more than SAME_REQUEST_SECONDS after the first, ends the block at once by SystemExit(EXIT_CODE): someone
-    who asks twice cannot wait for the rest of the epoch.
+    A second request, more than SAME_REQUEST_SECONDS after the first, raises SystemExit(EXIT_CODE) at once instead of
+    waiting for the end of the epoch.
     """
     received: list[tuple[str, float]] = []
 
@@ -52,14 +54,16 @@ def catch_signals() -> Iterator[Callable[[], str | None]]:
     finally:
         for number, handler in before.items():
             if signal.getsignal(number) is not signal.SIG_IGN:  # else ignore_signals() has been called
-                signal.signal(number, signal.SIG_IGN if received else handler)  # it is ending: no request is heard
+                signal.signal(
+                    number, signal.SIG_IGN if received else handler
+                )  # the run is ending, so further signals are ignored
 
 
 def ignore_signals() -> None:
-    """From here on a request is not heard, to the end of the process: what is left is done sooner than stopped.
+    """Ignore requests to stop until the process ends: the rest takes less time than stopping.
 
-    For the moment when a run is filed: between its last byte and exit code 0 it must not end as if it were unfinished.
-    Signals that nobody is listening to keep their meaning.
+    Call this before a run is moved to its final path, since a finished run must not end with exit code 85. Signals that
+    `catch_signals` does not handle keep their effect.
     """
     for name in SIGNALS:
         number = getattr(signal, name, None)
@@ -68,10 +72,10 @@ def ignore_signals() -> None:
 
 
 def stop_if(stop_signal: str | None, epochs_done: int, n_epochs: int) -> None:
-    """Between two epochs: if a signal asked for it, print what is kept and raise SystemExit(EXIT_CODE)."""
+    """Between two epochs: if there was a signal, print what is saved and raise SystemExit(EXIT_CODE)."""
     if stop_signal is None:
         return
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, the first one speaks
+    if os.environ.get("RANK", "0") == "0":  # only the first process of torchrun prints
         kept = f"{epochs_done} of {n_epochs} epochs are done and kept" if epochs_done else "no epoch was done yet"
         print(f"stopped by {stop_signal}: {kept}; exit code {EXIT_CODE}", file=sys.stderr, flush=True)
     raise SystemExit(EXIT_CODE)

@@ -1,4 +1,4 @@
-"""A training, epoch by epoch: seeded batches, a line and a checkpoint after each epoch, figures and weights at the end."""
+"""A training: seeded batches, a line and a checkpoint after each epoch, figures and weights at the end."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from workshop.runs.run import BaseRun
 class Training(BaseRun):
     """A run that trains an image classifier, epoch by epoch, with a checkpoint after each.
 
-    n_epochs: how many there are in all. data_name: of the data set. rank, world: of this process among those that
-    torchrun started; 0 of 1 where it did not.
+    n_epochs: number of epochs in all. data_name: name of the data set. rank, world: of this process among those of
+    torchrun; 0 and 1 without torchrun.
     """
 
     def __init__(
@@ -43,30 +43,30 @@ class Training(BaseRun):
         options.fill_in(arguments, self._checkpoint and self._checkpoint[1], epochs, seed)
         super().__init__(exercise, arguments, folder, source)
         self.data_name: str = source.record["dataset"]["name"] if source else arguments.data
-        self.dataset: data.Dataset  # set by load_data, or by a script that makes its own
+        self.dataset: data.Dataset  # set by load_data, or by a script with its own data
         self.n_epochs: int = arguments.epochs
         self._losses = np.empty(0, np.float32)
         self._accuracies: list[float] = []
         self._confusion = np.empty((0, 0), np.int64)  # of the last epoch
         self._hyperparameters: dict[str, Any] = {}
         self._resumed: list[int] = []
-        self._state: tuple[Any, ...] = ()  # what a checkpoint holds: network, optimizer and schedule, or a tree of JAX
+        self._state: tuple[Any, ...] = ()  # content of a checkpoint: network, optimizer and schedule, or a JAX tree
         self._epoch, self._epoch_start = 0, 0.0
-        self._resume_conditions: dict[str, Any] = {}  # what a checkpoint must agree with
+        self._resume_conditions: dict[str, Any] = {}  # values that a checkpoint must match
 
     def load_data(self) -> data.Dataset:
-        """The data set of `--data`: uint8 images (n, 28, 28) and int64 labels (n,), to train and to test with."""
+        """The data set of `--data`: uint8 images (n, 28, 28) and int64 labels (n,), for training and for the test."""
         self.dataset = data.load(self.data_name).as_28x28()
         return self.dataset
 
     def note(self, **hyperparameters: Any) -> None:
-        """Keep numbers that were chosen, for run.json; a checkpoint with other ones is not resumed."""
+        """Record hyperparameters in run.json. A checkpoint with other hyperparameters is not resumed."""
         self._hyperparameters |= hyperparameters
 
     # ------------------------------------------------------------ epochs
 
     def restore(self, state: Any) -> Any:
-        """With JAX: the state of the checkpoint where this run is resumed, else `state` (a tree of arrays) itself."""
+        """With JAX: the state in the checkpoint if this run is resumed, otherwise `state` (a tree of arrays) itself."""
         from workshop.runs.frameworks import on_jax
 
         self._framework, self._state = on_jax, (state,)
@@ -75,10 +75,10 @@ class Training(BaseRun):
         return self._state[0]
 
     def epochs(self, network: Any = None, optimizer: Any = None, schedule: Any = None) -> Iterator[int]:
-        """The numbers of the epochs that are left, from 0 or from the checkpoint on.
+        """The numbers of the remaining epochs, from 0 or from the checkpoint.
 
-        With PyTorch: network, optimizer and schedule are put back as the checkpoint has them. Between two epochs,
-        SIGTERM and SIGUSR1 end the run in order (`workshop.runs.stopping`).
+        With PyTorch: network, optimizer and schedule are restored from the checkpoint. SIGTERM and SIGUSR1 stop the run
+        after the current epoch (`workshop.runs.stopping`).
         """
         if network is not None:
             from workshop.runs.frameworks import on_torch
@@ -93,9 +93,9 @@ class Training(BaseRun):
             yield epoch
 
     def batches(self, n: int, batch_size: int) -> Iterator[Any]:
-        """Indices of the images of each step of this epoch, (batch size,), in an order that the seed decides.
+        """Indices of the images of each step of this epoch, (batch size,), in an order that depends on the seed.
 
-        n: number of training images; the few that fill no batch are left out.
+        n: number of training images. A last batch that is not full is left out.
         """
         steps = n // batch_size
         order = data.epoch_order(self.seed, self._epoch, n)[: steps * batch_size].reshape(steps, batch_size)
@@ -104,8 +104,8 @@ class Training(BaseRun):
     def log(self, losses: list[Any], confusion: Any, state: Any = None) -> None:
         """After an epoch: print a line, keep loss and accuracy, write the checkpoint.
 
-        losses: that of every step, still on the device. confusion: counts (classes, classes), row is the true class.
-        state: with JAX, what training has changed.
+        losses: one for each step, still on the device. confusion: counts (classes, classes), row is the true class.
+        state: with JAX, the new state of the training.
         """
         new = self._framework.to_numpy(losses)
         self._losses = np.concatenate([self._losses, new])
@@ -133,10 +133,11 @@ class Training(BaseRun):
     # ------------------------------------------------------------ the end
 
     def finish(self, network: Any, accuracy_before: float | None = None, **content: Any) -> Path | None:
-        """Write figures, weights, run.json and crate, all or nothing; the folder. None in other processes than the first.
+        """Write figures, weights, run.json and crate, all or nothing. Returns the folder; None except in the first
+        process.
 
-        network: a PyTorch network, or the parameters of a Flax one. accuracy_before: on the test images, where the
-        training continued from trained weights. content: what else goes into run.json.
+        network: a PyTorch network, or the parameters of a Flax network. accuracy_before: on the test images, if the
+        training continued from trained weights. content: further entries for run.json.
         """
         if self.rank > 0:
             return None
@@ -178,7 +179,9 @@ class Training(BaseRun):
     # ------------------------------------------------------------ private
 
     def _load_state(self, tensors: dict[str, np.ndarray], where: Any) -> tuple[dict[str, np.ndarray], dict] | None:
-        """Arrays and table of the checkpoint, if the run is resumed; refused where it belongs to another run."""
+        """Arrays and metadata of the checkpoint if the run is resumed. Raises WorkshopError if it belongs to another
+        run.
+        """
         self._device = where
         self._resume_conditions = {
             "network": weights.network_of(tensors),
@@ -224,9 +227,10 @@ class Training(BaseRun):
 
 
 def _load_checkpoint(folder: record.Folder | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and table of the checkpoint, read by the first process (which has the folder) and handed to the others.
+    """Arrays and metadata of the checkpoint. The first process, which has the folder, reads it and sends it to the
+    others.
 
-    Raises WorkshopError, in every process, where it cannot be read.
+    Raises WorkshopError in every process if it cannot be read.
     """
     checkpoint = problem = None
     if folder is not None:
@@ -244,7 +248,7 @@ def _load_checkpoint(folder: record.Folder | None) -> tuple[dict[str, np.ndarray
 
 
 def _with_progress(batches: Iterable[Any], quiet: bool) -> Iterator[Any]:
-    """The batches, with a bar on a terminal that disappears at the end of the epoch."""
+    """The batches, with a progress bar on a terminal that disappears at the end of the epoch."""
     from rich.console import Console
     from rich.progress import track
 

@@ -1,7 +1,7 @@
-"""Tensors in a safetensors file that knows its own checksum: weights and checkpoints of either framework.
+"""Tensors in a safetensors file with a checksum: weights and checkpoints of both frameworks.
 
-The format holds plain arrays and a table of strings, no code (a pickle would run whatever it holds). Its
-header says nothing about damage, so the sha256 of the content is kept in the table and compared on reading.
+The format contains only arrays and metadata, no code (loading a pickle would run the code in it). It has no checksum of
+its own, so the sha256 of the content is stored in the metadata and compared when the file is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def content_sha256(tensors: dict[str, np.ndarray]) -> str:
 
 
 def network_of(tensors: dict[str, np.ndarray]) -> str:
-    """The network that weights belong to, read off their shapes: `conv1 32x1x8x8, ..., fc2 10x128`."""
+    """The network that weights belong to, described by their shapes: `conv1 32x1x8x8, ..., fc2 10x128`."""
     return ", ".join(
         f"{name.removesuffix('.weight')} {'x'.join(map(str, tensors[name].shape))}"
         for name in sorted(tensors)
@@ -42,7 +42,7 @@ def _finite(array: np.ndarray) -> bool:
 def save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, object]) -> None:
     """Write tensors and their metadata (JSON values) to a file, completely or not at all.
 
-    Raises WorkshopError for NaN or infinite values: a training that diverged leaves no file behind it.
+    Raises WorkshopError for NaN or infinite values, so that a training that diverged leaves no file.
     """
     from safetensors.numpy import save as to_bytes
 
@@ -56,7 +56,7 @@ def save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, object]
                 next_step=advice,
             )
     table = {key: json.dumps(value) for key, value in metadata.items()} | {"content_sha256": content_sha256(tensors)}
-    # Sorted, since the bytes of two equal runs shall be equal too.
+    # Sorted, so that two equal runs write equal bytes.
     content = to_bytes(
         {n: np.asarray(tensors[n], order="C") for n in sorted(tensors)}, metadata=dict(sorted(table.items()))
     )
@@ -64,7 +64,7 @@ def save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, object]
 
 
 def _sorted_header(content: bytes) -> bytes:
-    """The same file with the keys of its JSON header sorted: the library writes its table in random order."""
+    """The same file with the keys of its JSON header sorted: the library writes the metadata in random order."""
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
     packed = json.dumps(header, sort_keys=True, separators=(",", ":")).encode().ljust(size)
@@ -72,14 +72,14 @@ def _sorted_header(content: bytes) -> bytes:
 
 
 def load(path: Path, next_step: str) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """The tensors of a file that `save` wrote, and what it says about them.
+    """The tensors and the metadata of a file that `save` wrote.
 
-    Raises WorkshopError, with `next_step` as its advice, for a file that is missing, cut short, changed, not
-    written by `save`, or that holds NaN or infinite values.
+    Raises WorkshopError, with `next_step` as its advice, if the file is missing, truncated, changed or not written by
+    `save`, or if it contains NaN or infinite values.
     """
     from safetensors import SafetensorError, safe_open
 
-    expected = "a safetensors file that this workshop wrote, whole"
+    expected = "a complete safetensors file written by this workshop"
     try:
         with safe_open(path, framework="numpy") as file:
             table = dict(file.metadata() or {})
@@ -87,13 +87,13 @@ def load(path: Path, next_step: str) -> tuple[dict[str, np.ndarray], dict[str, o
     except FileNotFoundError:
         raise WorkshopError(looked_at=path, expected=expected, found="no such file", next_step=next_step) from None
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        found = f"a file that cannot be read, cut short or of another kind ({error})"
+        found = f"a file that cannot be read: truncated, or of another kind ({error})"
         raise WorkshopError(looked_at=path, expected=expected, found=found, next_step=next_step) from error
     stored = table.pop("content_sha256", None)
     found = content_sha256(tensors)
     if stored is None:
         raise WorkshopError(
-            looked_at=path, expected=expected, found="no checksum in it: another program wrote it", next_step=next_step
+            looked_at=path, expected=expected, found="no checksum, so another program wrote it", next_step=next_step
         )
     if stored != found:
         raise WorkshopError(
@@ -114,5 +114,5 @@ def load(path: Path, next_step: str) -> tuple[dict[str, np.ndarray], dict[str, o
         return tensors, {key: json.loads(value) for key, value in table.items()}
     except ValueError as error:
         raise WorkshopError(
-            looked_at=path, expected=expected, found=f"a table that is not JSON ({error})", next_step=next_step
+            looked_at=path, expected=expected, found=f"metadata that are not JSON ({error})", next_step=next_step
         ) from error

@@ -39,7 +39,7 @@ def main(run: str, output: str | None) -> int:
         content = packed(found)
     write_atomic(target, content)
     print(
-        f"{shell.relative(target)}: {len(content) / 2**20:.1f} MiB; whoever receives it can type `workshop verify {target.name}`"
+        f"{shell.relative(target)}: {len(content) / 2**20:.1f} MiB; the person who receives it can type `workshop verify {target.name}`"
     )
     return 0
 

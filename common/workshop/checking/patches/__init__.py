@@ -25,7 +25,7 @@ Patch = tuple[str, dict[str, Any]]
 
 
 def patch(name: str, **settings: Any) -> Patch:
-    """The patch in the file `name`.py of this folder. settings: arguments of its `install`, values that JSON can represent."""
+    """The patch in the file `name`.py of this folder. settings: arguments of its `install`, as JSON values."""
     return str(FOLDER / f"{name}.py"), settings
 
 

@@ -1,4 +1,4 @@
-"""Run a script after patches: `python run_script.py PATCHES SCRIPT ARGUMENT...`, with PATCHES as JSON (see `__init__.py`)."""
+"""Run a script after patches: `python run_script.py PATCHES SCRIPT ARGUMENT...`, PATCHES as JSON (see `__init__.py`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a run needs of PyTorch or JAX: its device, its state, the flags that are in force.
+"""The parts of a run that need PyTorch or JAX: device, state of the training, flags.
 
-`on_torch` and `on_jax` have the same functions, but for the way back from a checkpoint: `restore` changes PyTorch's
-objects, `restored` returns a new tree. Each imports its framework, and nothing else here does.
-    device.py      which device was asked for, and the message where it cannot be had
-    processes.py   several processes that train one network, started by torchrun
+`on_torch` and `on_jax` have the same functions, with one exception: to read a checkpoint, `restore` changes PyTorch's
+objects and `restored` returns a new JAX tree. Each imports its framework, and nothing else here does.
+    device.py      the requested device, and the message if it is not available
+    processes.py   several processes, started by torchrun, that train one network
 """

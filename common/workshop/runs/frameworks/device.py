@@ -1,7 +1,7 @@
-"""Which device a run was told to take, and the message where it cannot have it. Nothing here imports a framework.
+"""The requested device of a run, and the message if it is not available. Nothing here imports a framework.
 
-An environment that was made for a GPU sets WORKSHOP_DEVICE=cuda (the CUDA features of pixi.toml do).
-There a run without a GPU stops: a silent fall-back to the CPU would be a result that nobody asked for.
+The CUDA environments of pixi.toml set WORKSHOP_DEVICE=cuda. In them a run without a GPU stops, instead of training on
+the CPU without notice.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ CPU_BUILD = "is a build for the CPU"
 
 
 def requested_device(requested: str) -> str:
-    """`cpu`, `cuda`, or `auto` where neither the command line nor WORKSHOP_DEVICE asks for one.
+    """`cpu`, `cuda`, or `auto` if neither the command line nor WORKSHOP_DEVICE requests a device.
 
-    Raises WorkshopError for a name that is none of CHOICES.
+    Raises WorkshopError for a name that is not in CHOICES.
     """
     environment = validate_name(os.environ.get("WORKSHOP_DEVICE") or "auto", "the variable WORKSHOP_DEVICE")
     return environment if validate_name(requested) == "auto" else requested
 
 
 def validate_name(name: str, source: str = "--device") -> str:
-    """`name`, if it is one of CHOICES; else WorkshopError."""
+    """Return `name` if it is one of CHOICES; otherwise raise WorkshopError."""
     if name not in CHOICES:
         unset = "--device auto" if source == "--device" else "unset WORKSHOP_DEVICE, or set it to cuda"
         raise WorkshopError(
@@ -34,7 +34,7 @@ def validate_name(name: str, source: str = "--device") -> str:
 
 
 def torchrun_number(variable: str, default: int = 0) -> int:
-    """A number that torchrun put into RANK, LOCAL_RANK and the like; `default` where torchrun is not at work."""
+    """The number in a variable of torchrun such as RANK or LOCAL_RANK; `default` without torchrun."""
     text = os.environ.get(variable, str(default))
     if not text.isdecimal():
         raise WorkshopError(
@@ -47,13 +47,13 @@ def torchrun_number(variable: str, default: int = 0) -> int:
 
 
 def missing_gpu_error(requested: str, framework: str, obstacle: str) -> WorkshopError:
-    """The message for a run that a GPU was asked for, and that `framework` cannot have one for."""
+    """The message if a GPU was requested and `framework` cannot use one."""
     source, instead = "--device cuda", "--device cpu"
-    if requested != "cuda":  # the CUDA environments of pixi.toml set the variable; a person may have, too
-        source, instead = "the variable WORKSHOP_DEVICE=cuda", "--device cpu, which wins over the variable"
+    if requested != "cuda":  # set by the CUDA environments of pixi.toml, or by the user
+        source, instead = "the variable WORKSHOP_DEVICE=cuda", "--device cpu, which overrides the variable"
     return WorkshopError(
         looked_at=f"the GPU, because of {source}",
         expected=f"a CUDA device that {framework} can use",
         found=obstacle,
-        next_step=f"run on a machine with a GPU, or choose the CPU in so many words: {instead} (with Pixi: -e cpu)",
+        next_step=f"run on a machine with a GPU, or choose the CPU explicitly: {instead} (with Pixi: -e cpu)",
     )

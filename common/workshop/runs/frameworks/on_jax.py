@@ -1,6 +1,6 @@
-"""JAX under a run: its device, chosen and asserted, as `on_torch` does for PyTorch; and the state of a training.
+"""JAX in a run: choosing and asserting the device, as `on_torch` does for PyTorch; and the state of a training.
 
-XLA reads its flags and opens every GPU that it may use when it is first asked for anything; so call `choose` before.
+XLA reads its flags and opens all GPUs on its first use, so call `choose` before that.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ from workshop.runs.frameworks.device import CPU_BUILD, missing_gpu_error, reques
 from workshop.runs.records import provenance
 from workshop.support.hardware import cpu_name, nvidia_smi
 
-# JAX takes its devices out of a compiled module without types.
+# JAX defines its devices in a compiled module without types.
 Device: TypeAlias = jax.Device  # pyright: ignore[reportInvalidTypeForm]
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "safetensors", "matplotlib", "scikit-learn")  # for run.json
-# Where the packages keep the versions that they were built for: PyPI's plugins of today, then conda-forge's jaxlib.
+# Modules with the CUDA version of the build: PyPI's current plugins, then conda-forge's jaxlib.
 CUDA_MODULES = ("jax_cuda13_plugin", "jax_cuda12_plugin", "jaxlib.cuda")
 
-# Without a driver, JAX logs the traceback of its plugin for CUDA, even where only the CPU is asked for, and goes on.
-# `choose` explains what is missing, so nobody has to read it.
+# Without a driver, JAX logs a traceback of its CUDA plugin and continues, even if only the CPU was requested. `choose`
+# explains what is missing, so the traceback is hidden.
 logging.getLogger("jax._src.xla_bridge").addFilter(lambda message: not message.exc_info)
 
 
 def choose(requested: str) -> Device:
-    """The device for `--device requested`: the first GPU, or the CPU where that is what was asked for.
+    """The device for `--device requested`: the first GPU, or the CPU if that was requested.
 
-    With `auto`, a GPU is taken where JAX can use one. Raises WorkshopError where a GPU is asked for, by the command
-    line or by WORKSHOP_DEVICE, and JAX cannot use it; the message says what JAX reports.
+    `auto` chooses a GPU if JAX can use one. Raises WorkshopError if the command line or WORKSHOP_DEVICE requests a GPU
+    and JAX cannot use it; the message contains JAX's reason.
     """
     name = requested_device(requested)
     if name == "cpu":
-        jax.config.update("jax_platforms", "cpu")  # else JAX opens the GPUs, too, and takes most of their memory
+        jax.config.update(
+            "jax_platforms", "cpu"
+        )  # otherwise JAX opens the GPUs as well and reserves most of their memory
         return jax.devices("cpu")[0]
     device, obstacle = gpu()
     if device is not None:
@@ -53,7 +55,7 @@ def choose(requested: str) -> Device:
 
 
 def gpu() -> tuple[Device | None, str]:
-    """The first GPU that JAX can use, or None and the reason in plain words."""
+    """The first GPU that JAX can use, or None and the reason."""
     try:
         device = jax.devices("cuda")[0]
         jax.device_put(0, device).block_until_ready()
@@ -72,7 +74,7 @@ def gpu() -> tuple[Device | None, str]:
     if hidden is not None and not any(part.strip().removeprefix("GPU-")[:1].isalnum() for part in hidden.split(",")):
         return None, f"driver {driver} is there, but CUDA_VISIBLE_DEVICES={hidden!r} hides the GPUs"
     offered = versions.get("cuda_of_driver")
-    # A driver runs what was built for an older CUDA of its own generation, and of every generation before.
+    # A driver supports its own CUDA generation and all earlier ones.
     if offered and for_cuda[0].isdecimal() and int(offered.split(".")[0]) < int(for_cuda.split(".")[0]):
         return None, f"{built}, and driver {driver} offers CUDA {offered}: the driver is too old for it"
     if reports_full_gpu(report):
@@ -85,15 +87,15 @@ def gpu() -> tuple[Device | None, str]:
 
 
 def cuda_versions() -> dict[str, str]:
-    """cuda_of_build and cudnn_of_build (what jaxlib was built for), cuda_of_driver (what the driver offers).
+    """cuda_of_build and cudnn_of_build (of jaxlib's build), cuda_of_driver (the newest that the driver supports).
 
-    Only what can be found out is named: a jaxlib for the CPU was built for no CUDA, a machine may have no driver.
+    Unknown values are left out: a jaxlib for the CPU has no CUDA version, and a machine may have no driver.
     """
     found = {}
     for name in CUDA_MODULES:
         try:
             versions = importlib.import_module(f"{name}._versions")
-            # 11080 and 8907 (cuDNN 8) or 91002 (cuDNN 9): NVIDIA's own way to write 11.8, 8.9.7 and 9.10.2.
+            # NVIDIA writes CUDA 11.8 as 11080, cuDNN 8.9.7 as 8907 and cuDNN 9.10.2 as 91002.
             found["cuda_of_build"] = _cuda(versions.cuda_runtime_build_version())
             number = versions.cudnn_build_version()
             thousand = 1000 if number < 10_000 else 10_000
@@ -118,12 +120,12 @@ def _cuda(number: int) -> str:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent
+    except ModuleNotFoundError:  # the parent package is missing
         return False
 
 
 def assert_on(device: Device, **trees: Any) -> None:
-    """Raise WorkshopError unless every array of every tree lies on `device`: the proof that the run is where it says."""
+    """Raise WorkshopError unless every array of every tree is on `device`: proves that the run uses its device."""
     for name, tree in trees.items():
         for array in jax.tree_util.tree_leaves(tree):
             if array.devices() != {device}:
@@ -171,7 +173,7 @@ def version_lines(device: Device) -> list[str]:
 
 
 def resume_conditions(device: Device) -> dict[str, Any]:
-    """Besides seed, data and script: what has to be the same for a resumed run to end in the same bits."""
+    """Besides seed, data and script: values that must be unchanged for a resumed run to give the same bits."""
     described = describe(device)
     packages = {name: provenance.installed(name) for name in ("flax", "optax")}
     where = {"device": described["name"]} | ({"threads": described["threads"]} if "threads" in described else {})
@@ -192,15 +194,15 @@ def determinism() -> dict[str, Any]:
 
 # ---------------------------------------------------------------- state
 
-# Flax's kernels, (height, width, in, out) and (in, out), in the order of PyTorch's weights: (out, in, height, width)
-# and (out, in).
+# Axes that convert Flax's kernels, (height, width, in, out) and (in, out), to PyTorch's weights, (out, in, height,
+# width) and (out, in).
 TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
 FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
-KIND = {"kernel": "weight", "bias": "bias"}  # what a layer's arrays are called, in Flax and in PyTorch
+KIND = {"kernel": "weight", "bias": "bias"}  # names of a layer's arrays, in Flax and in PyTorch
 
 
 def arrays(params: Any) -> dict[str, np.ndarray]:
-    """The weights of a linen network of plain layers by the names, and in the layouts, that PyTorch gives them."""
+    """The weights of a linen network of plain layers, with PyTorch's names and layouts."""
     found = {}
     for layer, kinds in params["params"].items():
         for kind, value in kinds.items():
@@ -210,7 +212,7 @@ def arrays(params: Any) -> dict[str, np.ndarray]:
 
 
 def params_of(tensors: dict[str, np.ndarray]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """The other way: the params of a linen network out of weights as PyTorch names them and lays them out."""
+    """The inverse of `arrays`: the params of a linen network from weights with PyTorch's names and layouts."""
     layers: dict[str, dict[str, np.ndarray]] = {}
     for name, array in tensors.items():
         layer, kind = name.rsplit(".", 1)
@@ -222,22 +224,22 @@ def params_of(tensors: dict[str, np.ndarray]) -> dict[str, dict[str, dict[str, n
 
 
 def device_of(state: Any) -> Device:
-    """Where the arrays of a tree are (the first of them)."""
+    """The device of the first array of a tree."""
     return next(iter(jax.tree_util.tree_leaves(state)[0].devices()))
 
 
 def batches(order: np.ndarray, _state: Any = None) -> np.ndarray:
-    """Indices of images, int32 (steps, batch size): each step sends its own row, some hundred bytes."""
+    """Indices of images, int32 (steps, batch size): each step sends its own row of a few hundred bytes."""
     return order.astype(np.int32)
 
 
 def to_numpy(losses: list[jax.Array]) -> np.ndarray:
-    """The loss of every step, float32 (steps,); until here nothing has waited for the device."""
+    """The loss of every step, float32 (steps,); only this call waits for the device."""
     return np.asarray(jax.device_get(losses), np.float32)
 
 
 def saved(state: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """All that training changes: the arrays of a tree in its own order, and nothing for a table."""
+    """Everything that training changes: the arrays of a tree, in its own order, and no metadata."""
     leaves = jax.tree_util.tree_leaves(jax.device_get(state))
     return {f"{number:04}": np.asarray(leaf) for number, leaf in enumerate(leaves)}, {}
 
@@ -245,7 +247,7 @@ def saved(state: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def restored(path: Path, tensors: dict[str, np.ndarray], like: Any) -> Any:
     """A tree with the structure of `like`, on its device, and the arrays that `saved` returned.
 
-    Raises WorkshopError, about the checkpoint at `path`, where they are not those of such a tree.
+    Raises WorkshopError, about the checkpoint at `path`, if the arrays do not belong to such a tree.
     """
     leaves, structure = jax.tree_util.tree_flatten(like)
     shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]

@@ -1,4 +1,4 @@
-"""PyTorch under a run: its device, chosen and asserted; its network and optimizer, out to arrays and back to the same bits."""
+"""PyTorch in a run: choosing and asserting the device; saving network and optimizer as arrays, and restoring them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PACKAGES = (
     "safetensors",
     "matplotlib",
     "scikit-learn",
-)  # whose versions go into run.json
+)  # their versions are recorded in run.json
 
 # ---------------------------------------------------------------- device
 
 
 def choose(requested: str, local_rank: int = 0) -> torch.device:
-    """The torch device for `--device requested`: a GPU that works, or the CPU where that is what was asked for.
+    """The torch device for `--device requested`: a GPU that works, or the CPU if that was requested.
 
-    With `auto`, a GPU is taken where torch can use one. Raises WorkshopError where a GPU is asked for, by the
-    command line or by WORKSHOP_DEVICE, and torch cannot use it; the message says what torch reports.
+    `auto` chooses a GPU if torch can use one. Raises WorkshopError if the command line or WORKSHOP_DEVICE requests a
+    GPU and torch cannot use it; the message contains torch's reason.
     """
     name = requested_device(requested)
     if name == "cpu":
@@ -44,7 +44,7 @@ def choose(requested: str, local_rank: int = 0) -> torch.device:
 
 
 def cuda_obstacle(index: int = 0) -> str | None:
-    """Why torch cannot use CUDA device `index` here, in plain words; None where it can."""
+    """Why torch cannot use CUDA device `index` on this machine; None if it can."""
     if getattr(torch.version, "hip", None):
         return f"torch {torch.__version__} is a build for AMD GPUs (ROCm), which this workshop does not assert"
     if torch.version.cuda is None:
@@ -64,7 +64,7 @@ def cuda_obstacle(index: int = 0) -> str | None:
         if hidden is not None:
             return f"driver {driver} is there, but CUDA_VISIBLE_DEVICES={hidden!r} hides the GPUs"
         return f"driver {driver} is there, but torch sees no GPU" + (f" ({reports[0][:160]})" if reports else "")
-    # Every process of torchrun on this machine finds the same, so that the first one can say it.
+    # All processes of torchrun on this machine find the same, so that the first one can report it.
     last = max(index, torchrun_number("LOCAL_WORLD_SIZE", 1) - 1)
     if last >= torch.cuda.device_count():
         return f"{torch.cuda.device_count()} GPU(s), and process {last} needs one of its own"
@@ -78,13 +78,13 @@ def cuda_obstacle(index: int = 0) -> str | None:
         )
     try:
         torch.zeros(1, device=f"cuda:{index}")
-    except RuntimeError as error:  # another process has it for itself, its memory is full, the driver is half updated
-        return f"{torch.cuda.get_device_name(index)} is there, but refuses work ({str(error).splitlines()[0][:160]})"
+    except RuntimeError as error:  # reserved by another process, memory is full, or the driver is half updated
+        return f"{torch.cuda.get_device_name(index)} is there, but cannot be used ({str(error).splitlines()[0][:160]})"
     return None
 
 
 def assert_on(device: torch.device, **tensors: torch.Tensor) -> None:
-    """Raise WorkshopError unless every tensor lies on `device`: the proof that the run is where it says it is."""
+    """Raise WorkshopError unless every tensor is on `device`. This proves that the run uses the device it reports."""
     for name, tensor in tensors.items():
         if tensor.device.type != device.type or device.index not in (None, tensor.device.index):
             raise WorkshopError(
@@ -112,7 +112,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def version_lines(_device: torch.device) -> list[str]:
-    """Lines to print before a training: none, the first one says it all."""
+    """Lines about versions to print before a training: none for PyTorch."""
     return []
 
 
@@ -129,7 +129,7 @@ def determinism() -> dict[str, Any]:
 
 
 def resume_conditions(device: torch.device) -> dict[str, Any]:
-    """Besides seed, data and script: what has to be the same for a resumed run to end in the same bits."""
+    """Besides seed, data and script: values that must be unchanged for a resumed run to give the same bits."""
     where: dict[str, Any]
     if device.type == "cuda":
         where = {"device": torch.cuda.get_device_name(device)}
@@ -147,24 +147,24 @@ def arrays(network: nn.Module) -> dict[str, np.ndarray]:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where the weights are."""
+    """The device of the weights."""
     return next(network.parameters()).device
 
 
 def batches(order: np.ndarray, network: nn.Module) -> torch.Tensor:
-    """Indices of images, int64 (steps, batch size), on the network's device: inside an epoch nothing is sent there."""
+    """Indices of images, int64 (steps, batch size), on the network's device: no copies during an epoch."""
     return torch.from_numpy(order).to(device_of(network))
 
 
 def to_numpy(losses: list[Tensor]) -> np.ndarray:
-    """The loss of every step, float32 (steps,); until here nothing has waited for the device."""
+    """The loss of every step, float32 (steps,); only this call waits for the device."""
     return torch.stack(losses).float().cpu().numpy()
 
 
 def saved(
     network: nn.Module, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """All that training changes: arrays, and numbers for a table in JSON."""
+    """Everything that training changes: arrays, and numbers for the metadata (JSON)."""
     state = optimizer.state_dict()
     tensors = {f"net.{name}": array for name, array in arrays(network).items()}
     for index, moments in state["state"].items():
@@ -179,17 +179,17 @@ def restore(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
-    """Put what `saved` returned back where it was."""
+    """Restore the state that `saved` returned."""
     loaded = {name: torch.from_numpy(array) for name, array in tensors.items()}
     network.load_state_dict({n.removeprefix("net."): t for n, t in loaded.items() if n.startswith("net.")})
-    # The moments must lie in memory as their weights do (channels_last): the fused step walks both side by side.
+    # The moments need the memory layout of their weights (channels_last), since the fused step reads both in parallel.
     parameters, state = list(network.parameters()), optimizer.state_dict()
     for name, tensor in loaded.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".")
             alike = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.ndim else tensor
             state["state"].setdefault(int(index), {})[key] = alike
-    # JSON has no tuples: what is one in the optimizer (betas) becomes one again.
+    # JSON has no tuples, so betas and other tuples of the optimizer are converted back.
     groups = [
         {key: tuple(value) if isinstance(now[key], tuple) else value for key, value in then.items()}
         for now, then in zip(state["param_groups"], table["optimizer_groups"], strict=True)

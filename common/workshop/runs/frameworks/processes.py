@@ -1,4 +1,4 @@
-"""Several processes that train one network together, started by torchrun: who they are, and what all of them agree on."""
+"""Several processes, started by torchrun, that train one network together: their ranks, and a broadcast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workshop.runs.frameworks.device import torchrun_number
 
 
 def is_distributed() -> bool:
-    """Whether torchrun started several processes. Some job systems set WORLD_SIZE alone, for purposes of their own."""
+    """Whether torchrun started several processes. Some job systems set only WORLD_SIZE, for their own purposes."""
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ) and torchrun_number("WORLD_SIZE", 1) > 1
 
 
@@ -21,16 +21,17 @@ def by_torchrun() -> bool:
 
 
 def rank() -> int:
-    """The number of this process among those of torchrun; 0 where torchrun started no group, whatever RANK says."""
-    number = torchrun_number("RANK")  # read in any case: a RANK that is no number is refused
+    """The rank of this process among those of torchrun; 0 if torchrun started no group, whatever RANK is."""
+    number = torchrun_number("RANK")  # always read, so that an invalid RANK is reported
     return number if is_distributed() else 0
 
 
 @contextmanager
 def process_group(requested: str) -> Iterator[tuple[int, int]]:
-    """In the block the processes form a group; (rank of this one, their number). nccl on GPUs, gloo on the CPU.
+    """In the block the processes form a group, with nccl on GPUs and gloo on the CPU. Yields (rank, number of
+    processes).
 
-    requested: as in `--device`; each process gets a GPU of its own (LOCAL_RANK). A process that torchrun did not start
+    requested: as in `--device`; each process gets its own GPU (LOCAL_RANK). A process that torchrun did not start
     is (0, 1) and in no group; one that it started alone forms a group by itself.
     """
     if not is_distributed() and not by_torchrun():
@@ -53,7 +54,7 @@ def process_group(requested: str) -> Iterator[tuple[int, int]]:
 
 
 def broadcast_from_first(value: Any) -> Any:
-    """What `value` is in the first process, in every one: whether to stop, say, is decided by one and done by all."""
+    """The `value` of the first process, in all processes. For example, it decides for all of them whether to stop."""
     if not is_distributed():
         return value
     import torch.distributed as dist

@@ -1,8 +1,8 @@
-"""A run's folder and what is written about it.
+"""The folder of a run and the files that describe it.
 
 record.py        `<run>.partial/` until it is complete; run.json (run.schema.json)
-provenance.py    where a result comes from: script, commit, manifest, installed packages, machine
-crate.py         the same as an RO-Crate, for archives
-parent.py        a finished run that another one continues, believed as far as its files agree with it
-prediction.py    the logits of a network on the test images, and another prediction beside them
+provenance.py    the origin of a result: script, commit, manifest, installed packages, machine
+crate.py         the same information as an RO-Crate, for archives
+parent.py        a finished run that another run continues, after its files were checked
+prediction.py    the logits of a network on the test images, and their comparison with another prediction
 """

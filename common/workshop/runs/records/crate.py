@@ -16,7 +16,7 @@ from urllib.parse import quote
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-VERSION = "https://w3id.org/ro/crate/1.1"  # the one that the profile extends
+VERSION = "https://w3id.org/ro/crate/1.1"  # the version that the profile extends
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"  # `environment` and `sha256`
 LICENSE = "https://spdx.org/licenses/BSD-3-Clause"
@@ -97,7 +97,7 @@ def describe(run: dict[str, Any], content: bytes, sources: Iterable[dict[str, An
 
 
 def _empty_crate() -> ROCrate:
-    """A crate without files. It is read from a document because each release of the library has a default version."""
+    """A crate without files, read from a document, since the default version depends on the release of the library."""
     descriptor = {
         "@id": "ro-crate-metadata.json",
         "@type": "CreativeWork",
@@ -111,11 +111,11 @@ def _empty_crate() -> ROCrate:
 
 
 def _identifier(file: dict[str, Any]) -> str:
-    """A file's path as the URI that RO-Crate demands: a space becomes %20."""
+    """A file's path as a URI, as RO-Crate requires: a space becomes %20."""
     return quote(file["path"])
 
 
 def _references(identifiers: Iterable[str]) -> dict[str, str] | list[dict[str, str]]:
-    """References to entities. RO-Crate recommends a single one outside a list."""
+    """References to entities. RO-Crate recommends no list for a single one."""
     found = [{"@id": identifier} for identifier in identifiers]
     return found[0] if len(found) == 1 else found

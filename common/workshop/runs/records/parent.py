@@ -1,4 +1,4 @@
-"""A finished run as the beginning of another: found, read, and believed only as far as its files bear it out."""
+"""A finished run that another run continues: finding it, reading it, and checking its files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from workshop.runs.records import record
 from workshop.support.files import sha256_of
 
 WEIGHTS = "weights.safetensors"
-TRAIN_COMMAND = "pixi run train-torch -- --data digits"  # makes a run to continue
-# What a run must say of itself for another to build on it, with the kinds that JSON has for it.
+TRAIN_COMMAND = "pixi run train-torch -- --data digits"  # makes a run that others can continue
+# The entries of run.json that another run needs, with their types.
 REQUIRED_FIELDS = {
     "exercise": str,
     "dataset": dict,
@@ -33,14 +33,14 @@ REQUIRED_FIELDS = {
 
 @dataclass(frozen=True)
 class Parent:
-    """A run whose files are those that its record names. sha256: of its run.json."""
+    """A run whose files match its record. sha256: of its run.json."""
 
     folder: Path
     record: dict[str, Any]
     sha256: str
 
     def data(self) -> Dataset:
-        """The data set that the run was trained on, with images (n, 28, 28). Raises WorkshopError where it is another here."""
+        """The data set that the run was trained on, images (n, 28, 28). Raises WorkshopError if it differs here."""
         recorded = self.record["dataset"]
         dataset = data.load(recorded["name"])
         if dataset.sha256 != recorded["sha256"]:
@@ -53,29 +53,31 @@ class Parent:
         return dataset.as_28x28()
 
     def weights(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-        """The run's weights by name. Raises WorkshopError unless they are those of a network with these shapes."""
+        """The run's weights by name. Raises WorkshopError unless they have these shapes."""
         tensors = weights_of(self, TRAIN_COMMAND)
         require_shapes(self.folder / WEIGHTS, tensors, shapes, TRAIN_COMMAND)
         return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
     def require_accuracy(self, accuracy: float, n: int) -> float:
-        """The accuracy that the run recorded. Raises WorkshopError where its weights reach another one here, on n images."""
+        """The recorded accuracy. Raises WorkshopError unless it agrees with `accuracy`, which the weights reach on n
+        images.
+        """
         recorded = next((m["value"] for m in self.record["metrics"] if m["name"] == "test_accuracy"), None)
         if recorded is None or abs(recorded - accuracy) > record.proportion_tolerance(accuracy, n)["absolute"]:
             raise WorkshopError(
                 looked_at=self.folder / "run.json",
-                expected=f"a test accuracy of {accuracy:.4f}, which its weights reach here",
+                expected=f"a test accuracy of {accuracy:.4f}, as its weights reach on this machine",
                 found=f"test_accuracy {recorded}",
                 next_step=TRAIN_COMMAND,
             )
         return recorded
 
     def reference(self) -> dict[str, str]:
-        """What a run that builds on this one says of it."""
+        """The entry about this run in the record of a run that continues it."""
         return {"exercise": self.record["exercise"], "run": self.folder.name, "sha256": self.sha256}
 
     def output(self, name: str) -> Path:
-        """A file of the run. Raises WorkshopError where the run has none of that name."""
+        """The path of an output of the run. Raises WorkshopError if the run has no such output."""
         if not any(output["path"] == name for output in self.record["outputs"]):
             names = ", ".join(output["path"] for output in self.record["outputs"])
             raise WorkshopError(
@@ -88,10 +90,10 @@ class Parent:
 
 
 def read(path: str | Path, again: str) -> Parent:
-    """The run in the folder `path`. `again`: the command that makes such a run, for the advice.
+    """The run in the folder `path`. again: the command that makes such a run, for the advice.
 
-    Raises WorkshopError for a folder that is no run, one that did not finish, and one whose files are not those that
-    were written: run.json is held against its sha256 in the crate beside it, every output against run.json.
+    Raises WorkshopError if the folder contains no run or an interrupted one, or if files were changed after the run:
+    run.json is compared with its sha256 in the crate, and every output with its sha256 in run.json.
     """
     try:
         folder = Path(path).expanduser().resolve()
@@ -110,20 +112,20 @@ def read(path: str | Path, again: str) -> Parent:
                 looked_at=folder,
                 expected=expected,
                 found="a run that was interrupted",
-                next_step="let it go on with --resume",
+                next_step="continue it with --resume",
             )
         found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else "no run.json in it"
         raise WorkshopError(looked_at=folder, expected=expected, found=found, next_step=again)
-    edited = f"{again}  # and leave the folder of a run as it is"
+    edited = f"{again}  # and do not change the folder of a run"
     try:
         content = record_path.read_bytes()
         document = json.loads(content)
         crate = json.loads((folder / "ro-crate-metadata.json").read_bytes())
         expected_sha256 = next(entity for entity in crate["@graph"] if entity["@id"] == "run.json")["sha256"]
         if wrong := next((key for key, kind in REQUIRED_FIELDS.items() if not isinstance(document[key], kind)), None):
-            raise ValueError(f"{wrong} is not of its kind")
-        if not isinstance(document.get("frameworks", {}), dict):  # runs of before have none
-            raise ValueError("frameworks is not of its kind")
+            raise ValueError(f"{wrong} has the wrong type")
+        if not isinstance(document.get("frameworks", {}), dict):  # runs of earlier versions have none
+            raise ValueError("frameworks has the wrong type")
         outputs = {str(output["path"]): str(output["sha256"]) for output in document["outputs"]}
         if missing := {"name", "sha256"} - document["dataset"].keys():
             raise ValueError(f"a data set without {min(missing)}")
@@ -135,15 +137,15 @@ def read(path: str | Path, again: str) -> Parent:
         what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise WorkshopError(
             looked_at=record_path,
-            expected="what a run of this workshop says of itself, network and data set too",
-            found=f"{what}: cut short, edited, or of another kind of run",
+            expected="the record of a run of this workshop, with its network and data set",
+            found=f"{what}: truncated, edited, or from another kind of run",
             next_step=edited,
         ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected_sha256:
         raise WorkshopError(
             looked_at=record_path,
-            expected=f"sha256 {expected_sha256}, which ro-crate-metadata.json beside it names",
+            expected=f"sha256 {expected_sha256}, as in ro-crate-metadata.json",
             found=f"sha256 {found}: it was edited after the run",
             next_step=edited,
         )
@@ -153,7 +155,7 @@ def read(path: str | Path, again: str) -> Parent:
         except OSError as error:
             raise WorkshopError(
                 looked_at=folder / name,
-                expected="the file that run.json names",
+                expected="the file that run.json lists",
                 found=error.strerror or "",
                 next_step=edited,
             ) from error
@@ -161,7 +163,7 @@ def read(path: str | Path, again: str) -> Parent:
             size = (folder / name).stat().st_size
             raise WorkshopError(
                 looked_at=folder / name,
-                expected=f"sha256 {sha256}, which run.json names",
+                expected=f"sha256 {sha256}, as in run.json",
                 found=f"sha256 {current} ({size:,} bytes): damaged or edited after the run",
                 next_step=edited,
             )
@@ -169,28 +171,28 @@ def read(path: str | Path, again: str) -> Parent:
 
 
 def newest(results: Path, exercises: tuple[str, ...], again: str) -> Path:
-    """The finished run of one of `exercises` that ended last, of those in the folder `results`."""
+    """The last finished run of one of `exercises` in the folder `results`."""
     folders = [results / exercise for exercise in exercises]
     runs = [path.parent for folder in folders for path in folder.glob("*/run.json") if path.parent.suffix != ".partial"]
     if not runs:
         names = " and ".join(shell.relative(folder) for folder in folders)
-        raise WorkshopError(looked_at=names, expected="a finished run to go on from", found="none", next_step=again)
+        raise WorkshopError(looked_at=names, expected="a finished run to continue", found="none", next_step=again)
     return max(runs, key=_ended)
 
 
 def _ended(folder: Path) -> str:
-    """When a run ended, as it says itself: a copy of a run is not a newer one."""
+    """When a run ended, by its own record: a copy of a run is not newer than the run."""
     try:
         return str(json.loads((folder / "run.json").read_bytes())["ended"])
     except (OSError, ValueError, KeyError, TypeError):
-        return ""  # whoever names it will be told what is wrong with it
+        return ""  # `read` reports what is wrong with it
 
 
 def weights_of(parent: Parent, again: str) -> dict[str, np.ndarray]:
-    """The weights that a run wrote, if they say of themselves what the run says of them.
+    """The weights that a run wrote.
 
-    Raises WorkshopError where the run has none, and for weights of another network or data set than run.json names,
-    cut short, or with values that are not finite.
+    Raises WorkshopError if the run has none, if their metadata name another network or data set than run.json, or if
+    they are truncated or not finite.
     """
     path = parent.output(WEIGHTS)
     tensors, metadata = weights.load(path, again)
@@ -203,7 +205,7 @@ def weights_of(parent: Parent, again: str) -> dict[str, np.ndarray]:
         if metadata.get(key) != value:
             raise WorkshopError(
                 looked_at=path,
-                expected=f"{key}: {value}, as run.json has it",
+                expected=f"{key}: {value}, as in run.json",
                 found=f"{key}: {metadata.get(key, 'missing')}",
                 next_step=again,
             )
@@ -211,7 +213,7 @@ def weights_of(parent: Parent, again: str) -> dict[str, np.ndarray]:
 
 
 def require_shapes(path: Path, tensors: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], again: str) -> None:
-    """Raise WorkshopError unless `tensors` have the names and shapes of a network; Flax's layouts are called so."""
+    """Raise WorkshopError unless `tensors` have the names and shapes of a network; the message names Flax's layouts."""
     found = {name: array.shape for name, array in tensors.items()}
     if found == shapes:
         return
@@ -219,7 +221,7 @@ def require_shapes(path: Path, tensors: dict[str, np.ndarray], shapes: dict[str,
         if name not in found:
             kernel = name.removesuffix("weight") + "kernel"
             hint = (
-                " (kernel is what Flax calls it: write it with workshop.runs.frameworks.on_jax.arrays)"
+                " (Flax calls it kernel: write it with workshop.runs.frameworks.on_jax.arrays)"
                 if kernel in found
                 else ""
             )
@@ -243,12 +245,12 @@ def require_shapes(path: Path, tensors: dict[str, np.ndarray], shapes: dict[str,
     raise WorkshopError(
         looked_at=path,
         expected=f"the {len(shapes)} weights of the network",
-        found=f"{extra[0]}, too: another network",
+        found=f"also {extra[0]}, so this is another network",
         next_step=again,
     )
 
 
 def choose(path: str | None, exercise: str, script: str, exercises: tuple[str, ...]) -> Parent:
-    """The run that a script continues: the one in `path`, else the newest of `exercises` in the folder of results."""
+    """The run that a script continues: the one in `path`, otherwise the newest run of `exercises`."""
     results = record.results_folder(Path(script).resolve(), exercise).parent
     return read(path or newest(results, exercises, TRAIN_COMMAND), TRAIN_COMMAND)

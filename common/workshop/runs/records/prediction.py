@@ -1,4 +1,4 @@
-"""Predictions as runs: logits of the test images, written with what they belong to, and read again to be compared."""
+"""Predictions as runs: logits of the test images, written with their origin and read again for a comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOGITS = "logits.safetensors"
 
 @dataclass(frozen=True)
 class Prediction:
-    """A finished prediction. logits: float32 (n, 10). weights: sha256 of the file with the weights that made them."""
+    """A finished prediction. logits: float32 (n, 10). weights: sha256 of the file with the weights."""
 
     source: parent.Parent
     logits: np.ndarray
@@ -28,7 +28,7 @@ class Prediction:
 
 
 def read(path: str, run: Run, dataset: Dataset, logits: np.ndarray) -> Prediction:
-    """The prediction in the folder `path`. Raises WorkshopError unless it is of the images that `logits` (n, 10) are of."""
+    """The prediction in the folder `path`. Raises WorkshopError unless it has the same images as `logits` (n, 10)."""
     again = f"{shell.script(run.script)} RUN  # in the other environment, with the same RUN"
     source = parent.read(path, again)
     tensors, metadata = weights.load(source.output(LOGITS), again)
@@ -36,7 +36,7 @@ def read(path: str, run: Run, dataset: Dataset, logits: np.ndarray) -> Predictio
         raise WorkshopError(
             looked_at=f"{source.folder}, to compare with",
             expected=f"logits of the images of {dataset.name}",
-            found=f"of {metadata.get('data', 'images that it does not name')}",
+            found=f"of {metadata.get('data', 'unknown images')}",
             next_step=again,
         )
     other_logits = tensors.get("logits", np.empty(0))
@@ -53,9 +53,10 @@ def read(path: str, run: Run, dataset: Dataset, logits: np.ndarray) -> Predictio
 def finish(
     run: Run, dataset: Dataset, logits: np.ndarray, other: Prediction | None, comparison: dict[str, Any] | None
 ) -> None:
-    """Write logits, predictions.csv and the record of a prediction, and print what came out.
+    """Write logits, predictions.csv and the record of a prediction, and print a summary.
 
-    comparison: how far `logits` lie from those of `other`, with `tolerance` and `inside` (exercise 4's `compare`).
+    comparison: differences between `logits` and those of `other`, with `tolerance` and `inside` (from exercise 4's
+    `compare`).
     """
     assert run.parent is not None
     predicted = logits.argmax(1)

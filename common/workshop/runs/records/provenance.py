@@ -1,6 +1,6 @@
-"""Where a result comes from: script, git commit, manifest, locked and installed packages, machine.
+"""The origin of a result: script, git commit, manifest, locked and installed packages, machine.
 
-Everything is read off what is there (installed files, the checkout, the system), never off a plan.
+Everything is read from what exists (installed files, the checkout, the system), not from what was requested.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workshop.shell import git, relative
 from workshop.support.files import sha256_of
 from workshop.support.hardware import cpu_name, nvidia_smi, subdir
 
-# Variables that change which numbers come out: threads, libraries' algorithms, which GPU.
+# Prefixes of variables that can change the results: threads, algorithms of libraries, choice of the GPU.
 NUMERIC_VARIABLES = (
     "OMP_NUM",
     "OMP_THREAD",
@@ -50,15 +50,15 @@ NUMERIC_VARIABLES = (
     "WORKSHOP_DEVICE",
 )
 
-# Where JAX keeps what it compiled: it changes no number, and names a folder of the person's.
+# JAX's cache of compiled code: it changes no result, and its value is a path of the user's.
 CACHE_VARIABLES = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
 
-# They say in their own version which build they are.
+# Their __version__ contains the build.
 FRAMEWORKS = ("torch", "torchvision", "jax", "jaxlib")
 
 
 def origin(script: Path) -> dict[str, Any]:
-    """Read at the start: the script may be edited while it runs, and what cannot be read should not cost a run."""
+    """Facts to read before the run: the script may be edited later, and an error should come before the work."""
     return {
         "started": now(),
         "git": _git(script),
@@ -77,10 +77,9 @@ def now() -> str:
 def _git(script: Path) -> dict[str, Any] | None:
     """Commit and dirty flag of the checkout that the script belongs to.
 
-    None without git, outside a checkout, and for a script that git does not know: it may lie in a folder of
-    somebody else's checkout (a home under version control, say), whose commit says nothing about it.
-    An image holds no history: there WORKSHOP_REVISION says what it was built from. That is true of the scripts that
-    lie in its workspace, and of no script that was brought there from outside.
+    None without git, outside a checkout, and for a script that git does not track: a commit of the surrounding checkout
+    (such as a home folder under version control) would say nothing about it. An image contains no history; there
+    WORKSHOP_REVISION is the commit that it was built from. It applies only to scripts in the image's workspace.
     """
     built = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", os.environ.get("WORKSHOP_REVISION", ""))
     if built and script.is_relative_to(Path(os.environ.get("PIXI_PROJECT_ROOT", "/")).resolve()):
@@ -93,7 +92,7 @@ def _git(script: Path) -> dict[str, Any] | None:
 
 
 def _manifest(script: Path) -> dict[str, str] | None:
-    """The manifest in force: Pixi's own word where Pixi runs this, else the nearest pixi.toml above the script."""
+    """The manifest in use: the one that Pixi names, without Pixi the nearest pixi.toml above the script."""
     from_pixi = os.environ.get("PIXI_PROJECT_MANIFEST")
     candidates = [Path(from_pixi)] if from_pixi else [parent / "pixi.toml" for parent in script.parents]
     for path in candidates:
@@ -103,10 +102,10 @@ def _manifest(script: Path) -> dict[str, str] | None:
 
 
 def _environment() -> dict[str, Any]:
-    """The interpreter's environment, read off the installed files and not off a plan.
+    """The interpreter's environment, read from the installed files.
 
     installed: `name-version-build` of each conda package (from its file in conda-meta), `name==version` of every other
-    Python package. sha256: over these lines. Under Pixi also the environment's name and the sha256 of the lock.
+    Python package. sha256: over these lines. Under Pixi also the name of the environment and the sha256 of the lock.
     """
     prefix = Path(sys.prefix)
     conda = {path.stem for path in (prefix / "conda-meta").glob("*.json")}
@@ -123,7 +122,7 @@ def _environment() -> dict[str, Any]:
         "installed": installed,
     }
     name, root = os.environ.get("PIXI_ENVIRONMENT_NAME"), os.environ.get("PIXI_PROJECT_ROOT")
-    # Another interpreter inherits these variables too, that of a job which was submitted by `pixi run`, say.
+    # Other interpreters inherit these variables, for example that of a job submitted with `pixi run`.
     if name and prefix.name == name and root and (lock := Path(root) / "pixi.lock").is_file():
         found |= {
             "kind": "pixi",
@@ -137,10 +136,12 @@ def _environment() -> dict[str, Any]:
 def _distributions() -> Iterator[tuple[str, str, str]]:
     """Name, version and installer of every distribution of this environment.
 
-    Only these two lines of each METADATA are looked for: read as the e-mail that its format is, it takes ten times as long.
+    Only the lines for them are parsed: Python's parser for this format (e-mail) takes ten times as long.
     """
     for distribution in metadata.distributions():
-        texts = map(distribution.read_text, ("METADATA", "PKG-INFO", ""))  # the last: of an egg that is one file
+        texts = map(
+            distribution.read_text, ("METADATA", "PKG-INFO", "")
+        )  # the last one is for eggs that are a single file
         head = next(filter(None, texts), "").partition("\n\n")[0]
         fields = dict(re.findall(r"^(Name|Version):[ \t]*(.*?)[ \t]*$", head, re.MULTILINE))
         if fields.get("Name") and fields.get("Version"):
@@ -152,7 +153,7 @@ def _sha_lines(lines: list[str]) -> str:
 
 
 def _host() -> dict[str, Any]:
-    """The machine: operating system, glibc, CPU, GPU and driver. No name of host or user."""
+    """The machine: operating system, glibc, CPU, GPU and driver, without the names of host and user."""
     try:
         system = platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
     except OSError:
@@ -173,7 +174,7 @@ def _host() -> dict[str, Any]:
 
 
 def software(names: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """The versions of those of the packages that are installed, and those that their frameworks report themselves.
+    """The versions of the installed packages among `names`, and the versions that the frameworks themselves report.
 
     The two may differ: PyPI's package torch 2.13.0 for Linux is the build 2.13.0+cu130.
     """
@@ -183,9 +184,10 @@ def software(names: tuple[str, ...]) -> dict[str, dict[str, str]]:
 
 
 def versions_that_differ(here: dict[str, Any], there: dict[str, Any]) -> dict[str, list[str | None]]:
-    """Of the `software` of two runs, the versions that differ: [here, there] by package, None for one not installed.
+    """Packages whose versions differ between the `software` of two runs: [here, there], None if not installed.
 
-    A run of before has no `frameworks`: its packages may leave out the build (what follows +), which then is not compared.
+    Runs of earlier versions have no `frameworks`, and their package versions may lack the build (after +). In that case
+    the build is not compared.
     """
     builds_known = "frameworks" in here and "frameworks" in there
     found = {}
@@ -197,7 +199,7 @@ def versions_that_differ(here: dict[str, Any], there: dict[str, Any]) -> dict[st
 
 
 def _exact_version(software: dict[str, Any], name: str) -> str | None:
-    """The version that a framework reports, where this is the package's with its build added; else the package's."""
+    """The version that a framework reports if it adds a build to the package's version; otherwise the package's."""
     package, reported = software["packages"].get(name), software.get("frameworks", {}).get(name)
     return reported if reported and _without_build(reported) == _without_build(package) else package
 
@@ -207,7 +209,7 @@ def _without_build(version: str | None) -> str | None:
 
 
 def variables() -> dict[str, str]:
-    """The environment variables that change numbers, as they are set now."""
+    """The environment variables that can change the results, with their values."""
     return {
         name: value
         for name, value in sorted(os.environ.items())
@@ -216,9 +218,9 @@ def variables() -> dict[str, str]:
 
 
 def job() -> dict[str, Any] | None:
-    """The job of Slurm or HTCondor that this process is part of, as the scheduler told it; None outside of one.
+    """The Slurm or HTCondor job of this process, as the scheduler describes it; None outside a job.
 
-    restarts: how often the job was put back into the queue. array, task: of a job array (HTCondor: cluster, process).
+    restarts: how often the job was requeued. array, task: of a job array (HTCondor: cluster, process).
     """
     if number := os.environ.get("SLURM_JOB_ID"):
         array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID", "")
@@ -249,7 +251,7 @@ def _count(text: str) -> int:
 
 
 def _job_ad(path: str | None) -> dict[str, str]:
-    """The job's ClassAd that HTCondor leaves beside it, one `Name = value` a line; empty where it cannot be read."""
+    """The job's ClassAd, which HTCondor writes as lines `Name = value`; empty if it cannot be read."""
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if path else []
     except OSError:
@@ -259,7 +261,7 @@ def _job_ad(path: str | None) -> dict[str, str]:
 
 
 def installed(name: str) -> str | None:
-    """The version of an installed Python package; None where it is not there."""
+    """The version of an installed Python package; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -1,8 +1,8 @@
-"""One run, one folder: `results/<exercise>/<run>/` with run.json, figures and weights, whole or not there at all.
+"""The folder of a run: `results/<exercise>/<run>/` with run.json, figures and weights, complete or not there at all.
 
-A run works in `<run>.partial/` beside its place. Only when everything is written and run.json names every
-file with its sha256 is the folder renamed. A crash, Ctrl-C or `kill -9` leaves the `.partial` folder, which
-nothing takes for a result and from which `--resume` goes on.
+A run works in `<run>.partial/`. The folder is renamed only after everything is written and run.json lists every file
+with its sha256. A crash, Ctrl-C or `kill -9` leaves the `.partial` folder, which is never taken for a result.
+`--resume` continues the run in it.
 """
 
 from __future__ import annotations
@@ -29,34 +29,35 @@ SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = ".lock"
 DESCRIPTIONS = ("run.json", "ro-crate-metadata.json")
-NAME_ANOTHER_FOLDER = "name another place with --output"
+NAME_ANOTHER_FOLDER = "choose another folder with --output"
 
 
 @dataclasses.dataclass
 class Folder:
-    """The folder of a run under way. Write into `folder`; `finish` moves it to `final`."""
+    """The folder of a run in progress. Write into `folder`; `finish` moves it to `final`."""
 
     exercise: str
     script: Path
     final: Path
     folder: Path
-    origin: dict[str, Any]  # what run.json says of script, manifest, environment and host, read before the run
+    origin: dict[str, Any]  # entries of run.json about script, manifest, environment and host, read before the run
     lock: Any  # lock while the process lives; the system drops it even after kill -9
-    existing: frozenset[str] = frozenset()  # names of what was in `folder` before, and is not this run's to remove
+    existing: frozenset[str] = frozenset()  # names of files that were in `folder` before: abandon() keeps them
 
 
 def start(exercise: str, script: str, output: str | None, seed: int, resume: bool = False) -> Folder:
     """Make (or with `resume` find) the `.partial` folder of a run.
 
-    Without `output` the run goes to results/<exercise>/<time>-seed<seed> in the repository, and `resume` takes
-    the newest interrupted one there that no other process is at. Raises WorkshopError where the place is taken,
-    is a file, cannot be written, another process is at work there, or there is nothing to resume.
+    Without `output` the run goes to results/<exercise>/<time>-seed<seed> in the repository, and `resume` continues the
+    newest interrupted run there that no other process is using. Raises WorkshopError if the folder is in use, is not
+    empty, is a file or cannot be written, or if there is nothing to resume.
     """
-    # Imported here, since it takes 0.2 s, and before the work: a missing package should not cost the results of a run.
+    # Imported here because it takes 0.2 s, and at the start because a missing package must not cost the results of a
+    # run.
     from workshop.runs.records import crate  # noqa: F401
 
     path = Path(script).resolve()
-    origin = provenance.origin(path)  # before anything is made: the script may be edited while it runs
+    origin = provenance.origin(path)  # at the start: the script may be edited while it runs
     runs = results_folder(path, exercise)
     if output is None and resume:
         folder, lock = _newest_interrupted(runs, path)
@@ -68,14 +69,14 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
         if final is None:
             final = _new_name(runs, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-seed{seed}")
         elif final.exists():
-            # An empty folder that the person made. The finished run will take its place, so try now, and not
-            # after hours of training, whether it can be replaced: a mounted disk cannot.
+            # An empty folder, which the finished run will replace. Test now whether it can be replaced (a mounted disk
+            # cannot), and not after hours of training.
             final.rmdir()
             final.mkdir()
         folder = _partial(final)
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock_folder(folder)
-        for file in folder.iterdir():  # half-written by a process that was killed
+        for file in folder.iterdir():  # left behind by a process that was killed
             if file.name in DESCRIPTIONS or (file.name.startswith(".") and file.name.endswith(".part")):
                 file.unlink()
         existing = frozenset(path.name for path in folder.iterdir()) - {CHECKPOINT, LOCK}
@@ -91,26 +92,26 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
 
 @contextmanager
 def run_folder(exercise: str, script: str, args: Any, rank: int = 0) -> Iterator[Folder | None]:
-    """`start` with a script's arguments (`options.read`, or at least seed and output); `abandon` if the block ends in an error or Ctrl-C.
+    """`start` with a script's arguments (`options.read`, or at least seed and output); and `abandon` if the block ends
+    with an error or Ctrl-C.
 
-    None in the processes of torchrun other than the first (rank 0), which alone writes.
+    Yields None in processes of torchrun other than the first (rank 0), since only that one writes.
     """
     run = start(exercise, script, args.output, args.seed or 0, getattr(args, "resume", False)) if rank == 0 else None
     try:
         yield run
     except BaseException as error:
         if run:
-            abandon(run, advise=not isinstance(error, WorkshopError))  # that has advice of its own
+            abandon(run, advise=not isinstance(error, WorkshopError))  # which contains its own advice
         raise
 
 
 def _mount(runs: Path) -> str | None:
-    """In an image: where a folder of the host has to be mounted, so that results outlive the container."""
+    """In an image: advice to mount a folder of the host, so that results outlive the container; None elsewhere."""
     if "WORKSHOP_REVISION" not in os.environ:
         return None
-    return (
-        f'mount a folder of yours there: --volume "$PWD/results:{runs.parent}"; or workshop container-run, which does'
-    )
+    volume = f'--volume "$PWD/results:{runs.parent}"'
+    return f"mount one of your folders there: {volume}; or use workshop container-run, which does so"
 
 
 def _partial(final: Path) -> Path:
@@ -118,30 +119,32 @@ def _partial(final: Path) -> Path:
 
 
 def _output_folder(output: str) -> Path:
-    """The folder that a person named, with symbolic links followed, if a run can take its place."""
+    """The folder given by --output, with symbolic links resolved. Raises WorkshopError if a run cannot replace it."""
     expected = "a new folder for the run"
     try:
         path = Path(output).expanduser()
         final = path.resolve()
-    except (RuntimeError, OSError, ValueError) as error:  # no such user; a loop of links; a zero byte
+    except (RuntimeError, OSError, ValueError) as error:  # no such user, a loop of links, or a zero byte
         found = "no user of that name" if output.startswith("~") else str(error)
         raise WorkshopError(
             looked_at=f"--output {output!r}", expected=expected, found=found, next_step=NAME_ANOTHER_FOLDER
         ) from None
     if not output.strip():
-        raise WorkshopError(looked_at="--output", expected=expected, found="no name", next_step=NAME_ANOTHER_FOLDER)
+        raise WorkshopError(
+            looked_at="--output", expected=expected, found="an empty name", next_step=NAME_ANOTHER_FOLDER
+        )
     if path.is_symlink() and not path.exists():
         raise WorkshopError(
             looked_at=path,
             expected=expected,
-            found=f"a symbolic link to {final}, which is not there",
+            found=f"a symbolic link to {final}, which does not exist",
             next_step=NAME_ANOTHER_FOLDER,
         )
     if not final.name or final == Path.cwd():
         raise WorkshopError(
             looked_at=final,
             expected=expected,
-            found="the folder that you are in" if final.name else "the root",
+            found="the current folder" if final.name else "the root folder",
             next_step=NAME_ANOTHER_FOLDER,
         )
     return final
@@ -151,7 +154,9 @@ def _require_free(final: Path, folder: Path, resume: bool, script: Path) -> None
     expected = "a new folder for the run"
     try:
         if final.exists() and not final.is_dir():
-            found = "a file of that name" if final.is_file() else "something else of that name"
+            found = (
+                "a file of that name" if final.is_file() else "something of that name that is neither file nor folder"
+            )
             raise WorkshopError(looked_at=final, expected=expected, found=found, next_step=NAME_ANOTHER_FOLDER)
         if final.is_dir() and any(final.iterdir()):
             found = "a finished run" if (final / "run.json").exists() else "a folder with other files in it"
@@ -179,32 +184,32 @@ def _require_free(final: Path, folder: Path, resume: bool, script: Path) -> None
             looked_at=folder, expected="an interrupted run with a checkpoint", found=found, next_step=advice
         )
     if not resume and CHECKPOINT in names:
-        _lock_folder(folder).release()  # is it still being worked on? Then that is what there is to say
-        advice = f"{shell.script(script, *output, '--resume')}  # or begin again: rm -r {shell.quoted(folder)}"
+        _lock_folder(folder).release()  # raises WorkshopError if another process is using it
+        advice = f"{shell.script(script, *output, '--resume')}  # or start over: rm -r {shell.quoted(folder)}"
         raise WorkshopError(
             looked_at=folder,
-            expected="a new place for the run",
+            expected="a new folder for the run",
             found="an interrupted run with a checkpoint",
             next_step=advice,
         )
     if names and not names & {CHECKPOINT, LOCK}:
-        found = f"a folder that no run has made, with {sorted(names)[0]} in it"
+        found = f"a folder that was not made by a run, with {sorted(names)[0]} in it"
         raise WorkshopError(
             looked_at=folder, expected="a new folder to work in", found=found, next_step=NAME_ANOTHER_FOLDER
         )
 
 
 def _newest_interrupted(runs: Path, script: Path) -> tuple[Path, Any]:
-    """The newest folder under `runs` with a checkpoint that no process is at, locked for this one."""
+    """The newest folder in `runs` with a checkpoint that no other process is using, and its lock."""
     interrupted = [path for path in runs.glob("*.partial") if (path / CHECKPOINT).exists()]
     for folder in sorted(interrupted, key=lambda p: (p / CHECKPOINT).stat().st_mtime, reverse=True):
         try:
             lock = _lock_folder(folder)
         except WorkshopError:
             continue
-        print(f"going on with {shell.relative(folder)}", file=sys.stderr)
+        print(f"continuing {shell.relative(folder)}", file=sys.stderr)
         return folder, lock
-    found = "another process is at work in each that is there" if interrupted else "none"
+    found = "only runs that other processes are using" if interrupted else "none"
     raise WorkshopError(
         looked_at=runs,
         expected="an interrupted run (*.partial) with a checkpoint",
@@ -214,36 +219,33 @@ def _newest_interrupted(runs: Path, script: Path) -> tuple[Path, Any]:
 
 
 def _lock_folder(folder: Path) -> Any:
-    """Lock the folder for this process. A library's lock, since each system has its own way."""
+    """Lock the folder for this process. filelock does this on every system."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        found, advice = "another process is at work there now", "wait for it, or use another --output"
+        found, advice = "another process is using it", "wait for that process, or use another --output"
         raise WorkshopError(
             looked_at=folder, expected="a run that was interrupted", found=found, next_step=advice
         ) from None
     except NotImplementedError as error:
         found = f"its file system cannot lock files ({error})"
         raise WorkshopError(
-            looked_at=folder,
-            expected="a folder that one process can keep for itself",
-            found=found,
-            next_step=NAME_ANOTHER_FOLDER,
+            looked_at=folder, expected="a folder that a process can lock", found=found, next_step=NAME_ANOTHER_FOLDER
         ) from error
     return lock
 
 
 def abandon(run: Folder, advise: bool = True) -> None:
-    """After an interruption: keep what can be resumed (and say how, with `advise`), remove what cannot."""
+    """After an interruption: keep a run that can be resumed (with `advise`, print how), remove any other."""
     if (run.folder / CHECKPOINT).exists():
         run.lock.release()
         if advise:
-            print(f"kept the last checkpoint; go on with: {_resume_command(run)}", file=sys.stderr)
+            print(f"the last checkpoint is kept; continue with: {_resume_command(run)}", file=sys.stderr)
         return
-    if os.name == "nt":  # there an open file cannot be removed
+    if os.name == "nt":  # Windows cannot remove an open file
         run.lock.release()
     try:
         for path in run.folder.iterdir():
@@ -251,12 +253,12 @@ def abandon(run: Folder, advise: bool = True) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         run.folder.rmdir()
     except OSError:
-        pass  # what is left there looks like no run, and a message about it would hide the one that matters
+        pass  # the rest is not mistaken for a run, and a message about it would hide the more important one
     run.lock.release()
 
 
 def _resume_command(run: Folder) -> str:
-    """What was typed, with --resume and the place."""
+    """The command that started this run, with --resume and --output."""
     words = [word for word in sys.argv[1:] if word != "--resume"]
     if not any(word == "--output" or word.startswith("--output=") for word in words):
         words += ["--output", shell.relative(run.final)]
@@ -264,10 +266,11 @@ def _resume_command(run: Folder) -> str:
 
 
 def finish(run: Folder, packages: tuple[str, ...], **content: Any) -> Path:
-    """Describe every file in run.json and ro-crate-metadata.json, then move the folder to its place; the place.
+    """Describe every file in run.json and ro-crate-metadata.json, move the folder to its final path and return that
+    path.
 
     packages: names of the installed packages whose versions matter. content: seed, determinism, device, dataset,
-    metrics and what else the schema allows; values are JSON. Raises WorkshopError for NaN or infinite numbers.
+    metrics and other entries of the schema; values are JSON. Raises WorkshopError for NaN or infinite numbers.
     """
     from workshop.runs.records import crate
 
@@ -291,30 +294,30 @@ def finish(run: Folder, packages: tuple[str, ...], **content: Any) -> Path:
     try:
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError as error:
-        found, advice = "NaN or infinite numbers", "look at the figures' numbers; with --seed, try another seed"
+        found, advice = "NaN or infinite numbers", "check the values in your script, or try another seed with --seed"
         raise WorkshopError(
             looked_at="the results of this run", expected="finite numbers", found=found, next_step=advice
         ) from error
     stopping.ignore_signals()
-    # run.json last: where it lies, everything else does.
+    # run.json comes last: if it exists, so does everything else.
     write_atomic(run.folder / "ro-crate-metadata.json", crate.describe(document, text.encode()).encode())
     write_atomic(run.folder / "run.json", text.encode())
-    if os.name == "nt":  # there a folder with an open file in it cannot be renamed
+    if os.name == "nt":  # Windows cannot rename a folder that contains an open file
         run.lock.release()
     if run.final.exists():
-        run.final.rmdir()  # empty; rename does not replace it on every system
+        run.final.rmdir()  # empty; not every system replaces it on rename
     os.rename(run.folder, run.final)
     run.lock.release()
-    for name in (CHECKPOINT, LOCK):  # only now: until the rename they are what a killed run goes on from
+    for name in (CHECKPOINT, LOCK):  # not before the rename: a killed run needs them to continue
         (run.final / name).unlink(missing_ok=True)
     return run.final
 
 
 def proportion_tolerance(p: float, n: int) -> dict[str, Any]:
-    """The tolerance of an accuracy p measured on n images: how far a rerun on another device may lie.
+    """The tolerance of an accuracy p measured on n images: how much it may differ in a rerun on another device.
 
-    Three standard deviations of a proportion, sqrt(p (1 - p) / n), and one image: two networks that are equally
-    good differ by about that much; a difference beyond it is one in what was computed.
+    Three standard deviations of a proportion, sqrt(p (1 - p) / n), plus one image. Equally good networks differ by
+    about that much; a larger difference means that something else was computed.
     """
     return {
         "absolute": round(3 * (p * (1 - p) / n) ** 0.5 + 1 / n, 6),
@@ -323,7 +326,7 @@ def proportion_tolerance(p: float, n: int) -> dict[str, Any]:
 
 
 def results_folder(script: Path, exercise: str) -> Path:
-    """Where an exercise's runs are: results/<exercise> in the root of the repository, or beside a script that was lifted out of it."""
+    """The folder of an exercise's runs: results/<exercise> in the repository's root, or next to a script outside it."""
     for parent in script.parents:
         if (parent / exercise).is_dir() or (parent / ".git").exists():
             return parent / "results" / exercise
@@ -331,7 +334,7 @@ def results_folder(script: Path, exercise: str) -> Path:
 
 
 def _new_name(runs: Path, stem: str) -> Path:
-    """A name under `runs` that nobody has, with its `.partial` folder made: two runs may begin in one second."""
+    """An unused name in `runs`. Creates its `.partial` folder at once, since two runs may start in the same second."""
     runs.mkdir(parents=True, exist_ok=True)
     number, name = 1, stem
     while True:

@@ -14,7 +14,9 @@ BLUE, ORANGE, BAND = "#0b5fa5", "#c2410c", "#fde68a"
 
 
 def triangulate(x: np.ndarray, y: np.ndarray):
-    """Delaunay triangles of the points (n,), on axes scaled alike; None where the points span no plane."""
+    """Delaunay triangles of the points (n,), with both axes scaled to the same length; None if the points do not span a
+    plane.
+    """
     from matplotlib.tri import Triangulation
     from scipy.spatial import Delaunay, QhullError
 
@@ -22,7 +24,7 @@ def triangulate(x: np.ndarray, y: np.ndarray):
     if len(x) < 3 or min(spans) <= 0:
         return None
     try:
-        # SciPy's triangulation: Matplotlib's own refuses some grids with many points on one line.
+        # SciPy's triangulation, since Matplotlib's fails for some grids with many points on a line.
         triangles = Delaunay(np.column_stack([x / spans[0], y / spans[1]])).simplices
     except QhullError:
         return None
@@ -38,7 +40,7 @@ def crossing(triangulation, cls: np.ndarray, level: float = LEVEL) -> list[np.nd
 def draw(
     path: Path, labels: list[str], points: np.ndarray, observed: np.ndarray, expected: np.ndarray, title: str
 ) -> bool:
-    """PNG of observed (n,) and expected (n, 5) CLs at points (n, 2) or (n, 1). False where there is nothing to draw."""
+    """PNG of observed (n,) and expected (n, 5) CLs at points (n, 2) or (n, 1). False if there is nothing to draw."""
     if points.ndim != 2 or len(points) < 2 or points.shape[1] == 0:
         return False
     canvas, axes = _figure(7.0, 4.8)
@@ -69,7 +71,7 @@ def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> l
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    # The region that -1 sigma excludes in colour, then the one that +1 sigma excludes in white: the band remains.
+    # Fill the region excluded at -1 sigma with colour, then the one excluded at +1 sigma with white: the band remains.
     for sigma, colour in ((1, BAND), (3, "white")):
         if expected[:, sigma].min() < LEVEL:
             axes.tricontourf(triangulation, expected[:, sigma], levels=[-1.0, LEVEL], colors=[colour])
@@ -94,7 +96,7 @@ def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> l
 
 
 def _figure(width: float, height: float):
-    """Canvas and axes outside pyplot: they need no window system, and the import of pyplot is saved."""
+    """Canvas and axes without pyplot, which needs no window system and saves the import of pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -7,7 +7,7 @@ import numpy as np
 from histfactory import digest
 
 BINS = 10
-# 125 points of a plane of two masses (GeV): a heavy particle m1 decays to a lighter m2.
+# 125 points in a plane of two masses (GeV): a heavy particle of mass m1 decays to a lighter one of mass m2.
 GRID = [(m1, m2) for m1 in range(350, 1001, 50) for m2 in range(0, min(m1 - 150, 450) + 1, 50)]
 
 
@@ -62,7 +62,7 @@ def generate(rng: np.random.Generator) -> tuple[dict, dict]:
 
 
 def _signal(m1: float, m2: float, x: np.ndarray) -> dict:
-    """A bump at the mass difference; heavier is rarer, and a small mass difference is hard to see."""
+    """A peak at the mass difference. Heavier particles are rarer, and small mass differences are harder to detect."""
     centre = (m1 - m2) / 1000
     shape = np.exp(-0.5 * ((x - centre) / 0.09) ** 2)
     efficiency = 1 - np.exp(-(m1 - m2 - 80) / 160)

@@ -1,4 +1,4 @@
-"""limits.json and the figure of it: the two files that a scan leaves beside run.json."""
+"""limits.json and its figure, the two files that a scan writes in addition to run.json."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SCHEMA = "reproducible-ml-workflows/limits/1"
 
 
 def write_limits(folder: Path, document: dict[str, Any], title: str) -> tuple[int, bool]:
-    """Write limits.json and contour.png; how many hypotheses are excluded, and whether there was a contour to draw.
+    """Write limits.json and contour.png. Returns the number of excluded hypotheses, and whether there is a contour.
 
-    document: as exercise-1-scipy/limits.schema.json describes it. The contour lies in the plane of the first two labels
-    that are numbers.
+    document: as exercise-1-scipy/limits.schema.json describes it. The contour is drawn in the plane of the first two
+    labels that are numbers.
     """
     write_atomic(folder / "limits.json", (json.dumps(document, indent=1) + "\n").encode())
     converged = [entry for entry in document["hypotheses"] if entry["converged"]]
