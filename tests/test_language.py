@@ -24,7 +24,7 @@ PHRASES = {
     r"\bare others in\b": "the counts are others in every run",
     r"\bin so many words\b": "choose the CPU in so many words",
     r"\b(goes|go|going|went) on (from|with)\b": "the run goes on from its checkpoint",
-    r"\b[Ww]hoever\b": "whoever ends the job",
+    r"\b(whoever|Whoever)\b": "whoever ends the job",
     r"\bbears? (one|the same|a) (name|mark)\b": "both builds bear one name",
     r"\bshall (be|not|begin|come|end|have)\b": "those that wait shall not begin",
     r"(?<![Tt]here )\bis no (error|file|folder|number|pass|run)\b": "a skip is no pass",
