@@ -42,7 +42,7 @@ def test_arguments(command, refused, script, words, said):
 
 
 @pytest.mark.skipif(GPU, reason="this machine has a GPU")
-def test_cuda_asked_for_without_a_gpu(command, refused, tmp_path):
+def test_cuda_requested_without_a_gpu(command, refused, tmp_path):
     refused(
         command(SOLUTION, *QUICK, "--device", "cuda", "--output", tmp_path / "run"), "--device cuda", "--device cpu"
     )
@@ -54,7 +54,7 @@ def test_a_device_variable_with_a_typo(command, refused):
     refused(command(SOLUTION, *QUICK, WORKSHOP_DEVICE="cdua"), "WORKSHOP_DEVICE", "'cdua'")
 
 
-def test_the_cpu_in_so_many_words_wins_over_the_variable(command, tmp_path):
+def test_an_explicit_cpu_overrides_the_variable(command, tmp_path):
     done = command(SOLUTION, *QUICK, "--device", "cpu", "--output", tmp_path / "run", WORKSHOP_DEVICE="cuda")
     assert done.returncode == 0, done.stderr
 
@@ -96,7 +96,7 @@ def zeros(*_, device=None):
     raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
 torch.zeros = zeros
 """,
-        ("NVIDIA H200 is there, but refuses work", "busy or unavailable"),
+        ("NVIDIA H200 is there, but cannot be used", "busy or unavailable"),
     ),
     "too few": (
         """
@@ -121,7 +121,7 @@ def test_a_gpu_that_torch_cannot_use(command, refused, tmp_path, name):
     refused(command(start, *QUICK, "--device", "cuda", PATH="/nowhere", **more), *said)
 
 
-def test_a_place_that_is_no_folder(command, refused, tmp_path):
+def test_an_output_that_is_not_a_folder(command, refused, tmp_path):
     (tmp_path / "file").write_text("precious")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("")
@@ -138,7 +138,7 @@ def test_a_finished_run_is_not_overwritten(command, refused, one_epoch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no folders that their owner may not write to")
-def test_a_place_that_cannot_be_written(command, refused, tmp_path):
+def test_an_output_that_cannot_be_written(command, refused, tmp_path):
     place = tmp_path / "mine"
     place.mkdir(mode=0o500)
     if os.access(place, os.W_OK):  # root may write everywhere but into a file system that nobody can
@@ -253,7 +253,7 @@ def test_a_checkpoint_that_does_not_fit(command, refused, interrupted, change, w
     assert (place.parent / "run.partial" / "checkpoint.safetensors").read_bytes() == before
 
 
-def test_the_bits_of_a_run_that_was_cut_off_just_before_its_end(command, interrupted, tmp_path):
+def test_the_bits_of_a_run_that_was_interrupted_just_before_its_end(command, interrupted, tmp_path):
     """All epochs are done: only the figures and the record are left to write."""
     done = command(SOLUTION, "--output", interrupted({}), "--resume", "--device", "cpu")
     assert done.returncode == 0, done.stderr
@@ -268,7 +268,7 @@ def test_a_training_that_diverges_leaves_no_result(command, refused, tmp_path):
 
 
 @pytest.mark.parametrize("script", [SOLUTION, pytest.param(STARTER, marks=pytest.mark.slow)])
-def test_a_python_that_knows_nothing_of_the_workshop(variables, tmp_path, script):
+def test_a_python_without_the_workshop(variables, tmp_path, script):
     """Python's own error, with nothing before it: the script needs no preamble."""
     shadow = tmp_path / "workshop.py"  # this interpreter may have it installed
     shadow.write_text("raise ModuleNotFoundError(\"No module named 'workshop'\", name='workshop')\n")
@@ -277,7 +277,7 @@ def test_a_python_that_knows_nothing_of_the_workshop(variables, tmp_path, script
     assert done.returncode == 1 and done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'workshop'"
 
 
-def test_a_gpu_without_room(command, refused, tmp_path):
+def test_a_full_gpu(command, refused, tmp_path):
     """What torch raises when a GPU is full, from a stand-in."""
     start = tmp_path / "start.py"
     start.write_text(
@@ -297,7 +297,7 @@ def test_variables_of_torchrun_that_torchrun_did_not_set(command, refused, tmp_p
     assert done.returncode == 0 and record_of(tmp_path / "other")["metrics"], done.stderr
 
 
-def test_two_processes_say_it_once(two_processes, tmp_path):
+def test_two_processes_print_one_message(two_processes, tmp_path):
     (tmp_path / "run").write_text("a file")
     for words, said in (
         (("--data", "cifar"), "'cifar'"),
@@ -309,7 +309,7 @@ def test_two_processes_say_it_once(two_processes, tmp_path):
 
 
 @pytest.mark.slow
-def test_and_so_they_do_under_torchrun(command, tmp_path):
+def test_two_processes_of_torchrun_print_one_message(command, tmp_path):
     (tmp_path / "run").write_text("a file")
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", str(22000 + os.getpid() % 20000))
     done = command(*torchrun, DISTRIBUTED, "--data", "cifar", fresh=True)
@@ -323,7 +323,7 @@ def test_nothing_to_resume(command, refused, tmp_path):
     refused(command(SOLUTION, "--output", tmp_path / "run", "--resume"), "no such folder")
 
 
-def test_an_interrupted_run_is_not_begun_again_by_mistake(command, refused, interrupted):
+def test_an_interrupted_run_is_not_started_over_by_mistake(command, refused, interrupted):
     refused(command(SOLUTION, *QUICK, "--output", interrupted({})), "an interrupted run", "--resume")
 
 
@@ -348,7 +348,7 @@ def test_a_data_file_with_a_wrong_checksum(command, refused, tmp_path):
     assert len(list(folder.iterdir())) == 4
 
 
-def test_a_corrupted_cache_is_noticed_and_made_again(command, tmp_path):
+def test_a_damaged_cache_is_noticed_and_replaced(command, tmp_path):
     (tmp_path / f"digits-{data.BUILT_SHA256['digits'][:12]}.npz").write_bytes(b"damaged")
     done = command(SOLUTION, *QUICK, "--output", tmp_path / "run", WORKSHOP_CACHE=str(tmp_path))
     assert done.returncode == 0 and "damaged" in done.stderr

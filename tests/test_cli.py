@@ -68,20 +68,20 @@ def test_every_function_takes_the_arguments_of_its_command(name):
         ("htcondor-train a=1 --seed 2 -spool", {"seed": 2, "condor_options": ["a=1", "-spool"]}),
     ],
 )
-def test_whose_words_are_whose(called, line, expected):
+def test_which_words_belong_to_which_program(called, line, expected):
     values = called(line)
     assert values | expected == values, values
 
 
 @pytest.mark.parametrize("line", ["check 2 there elsewhere", "check", "hint 2 --level 4", "lock-slice", "watch --x 2"])
-def test_words_that_make_no_sense(line, capsys):
+def test_invalid_arguments(line, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(line.split())
     assert stopped.value.code == 1
     assert capsys.readouterr().err.endswith(f"next:      workshop {line.split()[0]} --help\n")
 
 
-def test_a_path_is_meant_from_where_it_was_typed(called, monkeypatch, tmp_path):
+def test_a_path_is_relative_to_the_callers_folder(called, monkeypatch, tmp_path):
     """Pixi runs its tasks in the folder of the workspace, and leaves the caller's in INIT_CWD."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INIT_CWD", "/elsewhere")
@@ -91,7 +91,7 @@ def test_a_path_is_meant_from_where_it_was_typed(called, monkeypatch, tmp_path):
     assert called("check 2")["path"] is None
 
 
-def test_a_word_is_put_right_only_where_it_is_not_known():
+def test_only_unknown_words_are_corrected():
     parser = Parser(prog="train.py")
     parser.add_argument("--data", choices=("digits", "mnist"))
     parser.add_argument("--epochs", type=int)

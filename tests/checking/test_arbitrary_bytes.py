@@ -77,7 +77,7 @@ def asked(exercise, folder):
 
 @of_each_number
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_bytes_of_no_meaning(exercise, workspace, name, examples):
+def test_random_bytes_give_a_message(exercise, workspace, name, examples):
     if name == "pyproject.toml":
         (workspace / "pixi.toml").unlink()
 
@@ -93,7 +93,7 @@ def test_bytes_of_no_meaning(exercise, workspace, name, examples):
 
 @of_each_number
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_a_piece_of_the_real_file_replaced(exercise, workspace, name, examples):
+def test_a_replaced_part_of_a_real_file_gives_a_message(exercise, workspace, name, examples):
     real = (workspace / name.replace("pyproject.toml", "pixi.toml")).read_bytes()
     if name == "pyproject.toml":
         (workspace / "pixi.toml").unlink()
@@ -120,7 +120,7 @@ JSON = st.recursive(
 
 @settings(EXAMPLES, max_examples=150)
 @given(content=st.binary(max_size=100) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_what_a_script_may_leave_as_its_record(tmp_path, content):
+def test_any_record_of_a_script_gives_a_message(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
     try:
         found = trainings.read_record(tmp_path)
@@ -131,7 +131,7 @@ def test_what_a_script_may_leave_as_its_record(tmp_path, content):
 
 @settings(EXAMPLES, max_examples=50)
 @given(content=st.binary(max_size=200))
-def test_and_as_its_weights(tmp_path, content):
+def test_any_weights_file_of_a_script_gives_a_message(tmp_path, content):
     pytest.importorskip("safetensors", reason="weights need safetensors: install the extra cpu")
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
@@ -144,7 +144,7 @@ def test_and_as_its_weights(tmp_path, content):
 
 @settings(EXAMPLES, max_examples=100)
 @given(content=st.binary(max_size=200) | JSON.map(lambda value: json.dumps({"checks": value}).encode()))
-def test_and_what_somebody_may_leave_as_our_memory(tmp_path, content):
+def test_any_progress_file_is_read_or_dropped(tmp_path, content):
     folder = tmp_path / "exercise-9-x"
     (folder / "starter").mkdir(parents=True, exist_ok=True)
     exercise = exercises.Exercise(9, folder, {})

@@ -37,13 +37,13 @@ def script(tmp_path_factory):
         (["lock-check", "exercise-2"], {"exercise-2-pytorch-cu12"}),
     ],
 )
-def test_bash_offers_what_fits(script, typed, offered):
+def test_bash_completes_words(script, typed, offered):
     words = ["bash", "-c", TRY, "bash", script, "workshop", *typed]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and set(done.stdout.split()) == offered, (done.stdout, done.stderr)
 
 
-def test_zsh_gets_a_script_of_its_own():
+def test_zsh_gets_its_own_script():
     line = [sys.executable, "-m", "workshop", "completion", "zsh"]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT / "common")
     assert done.returncode == 0 and done.stdout.startswith("#compdef workshop")

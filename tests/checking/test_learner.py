@@ -76,7 +76,7 @@ def answers(number, status="ok"):
 # ---------------------------------------------------------------- hint
 
 
-def test_a_hint_is_earned_by_a_check(clone):
+def test_a_check_unlocks_the_next_hint(clone):
     def hints(*words):
         done = workshop(clone, "hint", *words)
         assert done.returncode == 0, done.stderr
@@ -109,14 +109,14 @@ def test_the_hint_is_for_the_first_check_that_does_not_pass(clone):
 
 
 @pytest.mark.parametrize("words", [("9",), ("2.9",), ("two",), ("2.x",), ("2", "--level", "4")])
-def test_a_hint_for_what_is_not_there(clone, refused, words):
+def test_a_hint_for_an_unknown_check_or_exercise(clone, refused, words):
     refused(workshop(clone, "hint", *words))
 
 
 # ---------------------------------------------------------------- progress
 
 
-def test_the_light_environment_is_enough(clone):
+def test_the_default_environment_is_enough(clone):
     """The environment `default` has neither NumPy nor a framework: what needs none of them works there."""
     shutil.copytree(
         ROOT / "exercise-4-pypi-mix", clone / "exercise-4-pypi-mix", ignore=shutil.ignore_patterns("__pycache__")
@@ -172,7 +172,7 @@ def test_progress_follows_the_files(clone):
     assert plain.startswith("2  ++++x..  4 of 7") and "\x1b" not in plain
 
 
-def test_new_checks_after_a_pull_are_asked_again(clone):
+def test_changed_checks_are_run_again(clone):
     solve(clone, "pixi.toml")
     workshop(clone, "check", "2")
     path = clone / EXERCISE / "checks.py"
@@ -180,7 +180,7 @@ def test_new_checks_after_a_pull_are_asked_again(clone):
     assert status(clone)["2.1"] == "changed"
 
 
-def test_what_is_damaged_in_a_state_file_is_dropped(clone, capsys):
+def test_damaged_entries_of_the_progress_file_are_dropped(clone, capsys):
     workshop(clone, "check", "2")
     path = clone / ".workshop" / "progress-2.json"
     sound = json.loads(path.read_text())
@@ -215,14 +215,14 @@ def test_what_is_damaged_in_a_state_file_is_dropped(clone, capsys):
     assert "is damaged" in done.stderr and json.loads(done.stdout)["exercises"][0]["checks"]["2.1"] == "fail"
 
 
-def test_another_workspace_is_no_progress(clone, tmp_path):
+def test_checks_of_another_workspace_do_not_count_as_progress(clone, tmp_path):
     shutil.copytree(clone / EXERCISE / "solution", tmp_path / "mine")
     (tmp_path / "mine" / "train.py").unlink()
     assert workshop(clone, "check", "2", str(tmp_path / "mine")).returncode == 0
     assert set(status(clone).values()) == {"not asked"}
 
 
-def test_two_terminals_at_once_do_not_lose_answers(clone):
+def test_two_terminals_at_once_lose_no_result(clone):
     one = exercise_of(clone)
     content, rows = progress.content_hash(one), answers(2)
     threads = [threading.Thread(target=progress.record_results, args=(one, [row], content)) for row in rows]
@@ -234,14 +234,14 @@ def test_two_terminals_at_once_do_not_lose_answers(clone):
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root writes everywhere, and so does Windows")
-def test_a_read_only_checkout_is_checked_all_the_same(clone):
+def test_a_read_only_checkout_can_be_checked(clone):
     clone.chmod(0o555)
     done = workshop(clone, "check", "2")
     clone.chmod(0o755)
     assert "fail 2.1" in done.stdout and "could not be written" in done.stderr
 
 
-def test_where_the_memory_cannot_be_kept_the_check_answers(clone):
+def test_a_check_runs_even_if_its_result_cannot_be_stored(clone):
     (clone / ".workshop").write_text("a file where a folder belongs")
     done = workshop(clone, "check", "2")
     assert "fail 2.1" in done.stdout and "could not be written" in done.stderr and "Traceback" not in done.stderr
@@ -252,7 +252,7 @@ def test_where_the_memory_cannot_be_kept_the_check_answers(clone):
 # ---------------------------------------------------------------- reset
 
 
-def test_reset_puts_back_what_was_shipped_and_keeps_a_copy(clone):
+def test_reset_restores_the_shipped_files_and_keeps_a_copy(clone):
     folder = clone / EXERCISE / "starter"
     before = {name: path.read_bytes() for name, path in starter.list_files(folder).items()}
     (folder / "pixi.toml").write_text("mine")
@@ -271,7 +271,7 @@ def test_reset_puts_back_what_was_shipped_and_keeps_a_copy(clone):
     assert "nothing to do" in workshop(clone, "reset", "2", "--yes").stdout
 
 
-def test_a_starter_that_its_owner_has_committed_comes_back(clone):
+def test_a_committed_starter_can_be_restored(clone):
     folder = clone / EXERCISE / "starter"
     shipped = (folder / "pixi.toml").read_bytes()
     for text in ("first", "second"):
@@ -285,7 +285,7 @@ def test_a_starter_that_its_owner_has_committed_comes_back(clone):
     assert (folder / "pixi.toml").read_bytes() == shipped
 
 
-def test_without_a_history_nothing_is_touched(clone, refused):
+def test_without_a_history_reset_changes_nothing(clone, refused):
     folder = clone / EXERCISE / "starter"
     (folder / "pixi.toml").write_text("mine")
     shutil.rmtree(clone / ".git")
@@ -293,7 +293,7 @@ def test_without_a_history_nothing_is_touched(clone, refused):
     assert (folder / "pixi.toml").read_text() == "mine"
 
 
-def test_reset_asks(clone, refused):
+def test_reset_asks_for_confirmation(clone, refused):
     pty = pytest.importorskip("pty", reason="no pretended terminal here")
     path = clone / EXERCISE / "starter" / "pixi.toml"
     path.write_text("mine")
@@ -344,7 +344,7 @@ def test_a_link_out_of_the_tree_is_not_followed(clone, tmp_path):
 # ---------------------------------------------------------------- diff
 
 
-def test_the_solution_is_shown_to_those_who_passed(clone, refused):
+def test_the_solution_is_shown_after_all_checks_pass(clone, refused):
     refused(workshop(clone, "diff", "2"), "--spoil")
     done = workshop(clone, "diff", "2", "--spoil")
     assert done.returncode == 0 and "+    torch.manual_seed(seed)" in done.stdout and "\x1b" not in done.stdout
@@ -395,10 +395,10 @@ def test_watch_checks_again_after_a_save_and_ends_on_ctrl_c(clone):
     assert process.returncode == 130 and stderr.strip() == "interrupted"
 
 
-def test_watch_for_what_is_not_there(clone, refused):
+def test_watch_of_an_unknown_exercise(clone, refused):
     refused(workshop(clone, "watch", "7"), "one of 2")
 
 
-def test_an_exercise_that_is_not_there():
+def test_an_unknown_exercise_suggests_another():
     with pytest.raises(WorkshopError, match="one of 1, 2, 3, 4, 5"):
         exercises.find(9)

@@ -22,7 +22,7 @@ NEEDS = {1: "jsonpatch", 2: "torch", 3: "jax", 4: "torch"}
 
 
 @pytest.mark.parametrize("number", EXERCISES)
-def test_every_check_has_a_mistake_of_its_own(number):
+def test_every_check_has_its_own_mistake(number):
     assert {check for check, *_ in MODULES[number].MISTAKES.values()} == {c.number for c in EXERCISES[number].checks}
 
 

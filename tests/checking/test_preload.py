@@ -34,7 +34,7 @@ def test_a_script_that_cannot_be_read_gets_none(tmp_path):
     assert preload.modules_for(tmp_path / "train.py") == ()
 
 
-def test_what_jax_compiles_is_kept_by_kind_of_processor(tmp_path, monkeypatch):
+def test_compiled_code_is_kept_by_kind_of_processor(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKSHOP_CACHE", str(tmp_path))
     first = preload.compilation_cache()
     assert re.fullmatch(r"[0-9a-f]{16}", os.path.basename(first)) and list(tmp_path.rglob("*")) != []
@@ -46,7 +46,7 @@ def test_what_jax_compiles_is_kept_by_kind_of_processor(tmp_path, monkeypatch):
     )
 
 
-def test_without_a_cache_it_is_kept_for_this_process(tmp_path, monkeypatch):
+def test_without_a_cache_compiled_code_is_kept_for_this_process(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for nowhere in (tmp_path / "file" / "cache", "~nobody-of-this-name/cache"):
         monkeypatch.setenv("WORKSHOP_CACHE", str(nowhere))

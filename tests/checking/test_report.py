@@ -43,7 +43,7 @@ def plain(text):
     return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
-def test_on_a_terminal_lines_are_wrapped_beside_their_head(terminal):
+def test_lines_are_wrapped_beside_their_head_on_a_terminal(terminal):
     lines = plain(terminal(TEXT)).splitlines()
     assert all(len(line) <= 60 for line in lines if not line.startswith("next:")), lines
     at = lines.index("expected:  a build of PyTorch for CUDA 12 on")
@@ -54,24 +54,24 @@ def test_on_a_terminal_lines_are_wrapped_beside_their_head(terminal):
     assert words == TEXT.split()
 
 
-def test_what_to_type_next_stays_whole(terminal):
+def test_the_next_step_is_not_wrapped(terminal):
     command = next(line for line in TEXT.splitlines() if line.startswith("next:"))
     assert command in plain(terminal(TEXT)).splitlines()
 
 
-def test_the_status_is_in_colour_unless_nobody_wants_it(terminal):
+def test_the_status_is_in_colour_unless_it_is_disabled(terminal):
     assert "\x1b[1;31mfail\x1b[0m 2.3" in terminal(TEXT)
     assert "\x1b[32mok\x1b[0m   2.3" in terminal("ok   2.3  it holds")
     for variables in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         assert not re.search(r"\x1b\[[\d;]*3[123]m", terminal(TEXT, **variables))
 
 
-def test_piped_it_is_as_it_was(capsys):
+def test_piped_output_is_unchanged(capsys):
     report.print_text(TEXT)
     assert capsys.readouterr().out == TEXT + "\n"
 
 
-def test_letters_that_a_terminal_does_not_have(terminal, monkeypatch):
+def test_characters_that_a_terminal_cannot_show(terminal, monkeypatch):
     monkeypatch.setattr(Terminal, "encoding", "ascii")
     said = terminal("hint:      1 σ")
     assert said.endswith("1 ?\n")

@@ -47,7 +47,7 @@ def wait_until(holds, seconds=60):
         time.sleep(0.05)
 
 
-def test_what_a_script_sees_and_says(run):
+def test_arguments_variables_and_output_of_a_script(run):
     (run.folder / "sibling.py").write_text("")
     text = "import sys, os, sibling\nprint(sys.argv[1:], os.environ['NAME'], __name__, sys.argv[0] == __file__)\n"
     done = run(text + "print('ärger', file=sys.stderr)\nsys.exit(7)\n", "a b", "ü", NAME="x", PYTHONUTF8="1")
@@ -55,7 +55,7 @@ def test_what_a_script_sees_and_says(run):
     assert done.stderr == "ärger\n"
 
 
-def test_a_script_is_compiled_as_it_is_written(run):
+def test_a_script_keeps_its_encoding_and_future_imports(run):
     """In its own encoding, and with no `from __future__` but its own."""
     assert run("# coding: latin-1\ndef f(x: print('Annotation')): pass").stdout == "Annotation\n"
     done = run("import pickle\nclass Net: pass\nprint(type(pickle.loads(pickle.dumps(Net()))) is Net)")
@@ -77,7 +77,7 @@ def test_patches_run_first_and_in_order(run, tmp_path):
     assert done.stdout == "first second 1 ['a b'] __main__ True\n", done.stderr
 
 
-def test_at_its_end(run):
+def test_exit_handlers_exceptions_and_signals(run):
     """What is registered for the exit runs; an exception is exit code 1 and a traceback; a signal is negative."""
     assert run("import atexit\natexit.register(print, 'bye')").stdout == "bye\n"
     done = run("1 / 0")
@@ -106,21 +106,21 @@ def test_at_its_end(run):
         ("from concurrent.futures import ThreadPoolExecutor as P\nP().submit(print, 'done')", 0, "done\n", ""),
     ],
 )
-def test_it_ends_as_in_an_interpreter_of_its_own(run, text, code, stdout, stderr):
+def test_a_fork_ends_like_a_new_interpreter(run, text, code, stdout, stderr):
     done = run(text)
     assert (done.returncode, done.stdout, done.stderr) == (code, stdout, stderr)
 
 
 @pytest.mark.parametrize("end", ["", "import sys\nsys.exit(2)", "1 / 0", "loop = [file]\nloop.append(loop)"])
 @pytest.mark.parametrize("mode", ["w", "wb", "w+b"])
-def test_files_that_nobody_has_closed_are_written(run, end, mode):
+def test_open_files_are_written_at_the_end(run, end, mode):
     what = "b'said'" if "b" in mode else "'said'"
     text = f"import sys\nfile = open(sys.argv[1], '{mode}')\nfile.write({what})\nkeep = lambda: file\n{end}"
     run(text, str(run.folder / "result"))
     assert (run.folder / "result").read_text() == "said"
 
 
-def test_an_exception_at_the_end_is_told(run):
+def test_an_exception_at_the_end_is_reported(run):
     done = run("import atexit\natexit.register(lambda: 1 / 0)\nprint('here')")
     assert (done.returncode, done.stdout) == (0, "here\n") and "ZeroDivisionError" in done.stderr
 
@@ -132,14 +132,14 @@ def test_random_numbers_without_a_seed_differ(run):
     assert len({word for _ in range(3) for word in run(text).stdout.split()}) == 9
 
 
-def test_a_script_that_has_no_end(run, monkeypatch):
+def test_an_endless_script_is_stopped(run, monkeypatch):
     monkeypatch.setattr(scripts, "TIME_LIMIT", 1)
     with pytest.raises(WorkshopError) as raised:
         run("while True:\n    pass")
     assert "still running" in raised.value.found and "within 1 s" in raised.value.expected
 
 
-def test_and_what_it_has_started(run, monkeypatch, tmp_path):
+def test_children_of_a_script_are_stopped(run, monkeypatch, tmp_path):
     """A process that the script leaves behind neither holds the check up nor lives on."""
     mark = tmp_path / "mark"
     child = f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
@@ -154,7 +154,7 @@ def test_and_what_it_has_started(run, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_script_that_prints_without_end(run, monkeypatch, stream):
+def test_a_script_that_prints_endlessly_is_stopped(run, monkeypatch, stream):
     monkeypatch.setattr(scripts, "OUTPUT_LIMIT", 2**20)
     with pytest.raises(WorkshopError) as raised:
         run(f"import sys\nwhile True:\n    print('x' * 10000, file=sys.{stream})")
@@ -207,7 +207,7 @@ def test_the_learners_files_are_out_of_reach(run, learners_files, harm):
     assert learners_files() == before
 
 
-def test_a_script_that_removes_files_is_told_which(run):
+def test_a_script_that_removes_files_gets_a_message(run):
     with pytest.raises(WorkshopError) as raised:
         run("import os\nos.remove('pixi.toml')")
     assert raised.value.found == "pixi.toml removed; your own files are untouched"
@@ -236,7 +236,7 @@ print(hashlib.sha256(here.read_bytes()).hexdigest())
     ]
 
 
-def test_what_it_says_names_the_learners_files(run):
+def test_messages_name_the_learners_files(run):
     done = run("import sys\nprint(__file__)\n1 / 0", PYTHONUTF8="1")
     script = str(run.folder / "script.py")
     assert done.stdout == f"{script}\n" and f'File "{script}", line 3' in done.stderr
@@ -255,7 +255,7 @@ def test_with_another_interpreter(run):
         assert done.stdout == "1 ['a'] __main__\n", done.stderr
 
 
-def test_what_is_large_is_not_copied(run, monkeypatch):
+def test_large_files_are_not_copied(run, monkeypatch):
     monkeypatch.setattr(scripts, "COPIED_BYTES", 1000)
     for name, size in (("small", 900), ("small-too", 50), ("weights.safetensors", 2000)):
         (run.folder / name).write_bytes(bytes(size))
@@ -266,7 +266,7 @@ def test_what_is_large_is_not_copied(run, monkeypatch):
     assert run("import os\nprint(sorted(os.listdir()))").stdout == "['script.py']\n"
 
 
-def test_nothing_of_the_copy_is_left(run, monkeypatch, tmp_path):
+def test_the_copy_is_removed(run, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = sorted(tmp_path.iterdir())
     run("open('large', 'w').write('x')")
@@ -274,14 +274,14 @@ def test_nothing_of_the_copy_is_left(run, monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGSTOP")
-def test_a_stopped_script_ends_too(run, monkeypatch):
+def test_a_suspended_script_is_killed(run, monkeypatch):
     monkeypatch.setattr(scripts, "TIME_LIMIT", 1)
     with pytest.raises(WorkshopError):
         run("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)")
 
 
 @pytest.mark.skipif(not LINUX, reason="interpreters are forked on Linux alone")
-def test_without_its_server_a_script_runs_all_the_same(tmp_path):
+def test_a_script_runs_without_the_fork_server(tmp_path):
     (tmp_path / "script.py").write_text("print('here')")
     for _ in range(2):
         assert scripts.run(tmp_path / "script.py", (), ENVIRONMENT, (), ("no_such_module",)).stdout == "here\n"

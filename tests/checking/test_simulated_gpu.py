@@ -35,7 +35,7 @@ def run(command, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "framework"), [("2.6", "torch"), ("3.5", "jax")])
-def test_the_solution_holds_with_either_build(number, framework, build, variables, monkeypatch, tmp_path):
+def test_the_solution_passes_with_either_build(number, framework, build, variables, monkeypatch, tmp_path):
     pytest.importorskip(framework)
     monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
     real = checks.Workspace.run
@@ -50,7 +50,7 @@ def test_the_solution_holds_with_either_build(number, framework, build, variable
     assert answer.status == "ok", answer
 
 
-def test_the_stand_in_fails_as_the_build_for_cuda_does(command, tmp_path):
+def test_the_stand_in_fails_like_a_cuda_build(command, tmp_path):
     """A GPU that PyTorch itself sees as well: its optimizer asks CUDA for the current stream."""
     pytest.importorskip("torch")
     script = tmp_path / "script.py"
@@ -64,7 +64,7 @@ def test_the_stand_in_fails_as_the_build_for_cuda_does(command, tmp_path):
     assert done.returncode == 1 and "Found no NVIDIA driver" in done.stderr, done.stderr
 
 
-def test_the_stand_in_for_the_plugin_fails_as_the_plugin_does(command, tmp_path):
+def test_the_stand_in_for_the_plugin_fails_like_the_plugin(command, tmp_path):
     """JAX logs a traceback and finds the processor; `on_jax` keeps it from those who read messages."""
     pytest.importorskip("jax")
     script = tmp_path / "script.py"
@@ -115,6 +115,6 @@ print(on_jax.describe(gpu)["name"], jax.devices() == [gpu], jax.devices("gpu") =
 
 
 @pytest.mark.parametrize("moved", [True, False])
-def test_arrays_of_jax_arrive_or_not(run, build, moved):
+def test_arrays_of_jax_are_moved_or_not(run, build, moved):
     done = run("jax", build, ARRAYS, moved=moved)
     assert done.stdout.split() == ["simulated", "False", "True", str(moved)], done.stderr

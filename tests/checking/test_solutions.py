@@ -39,7 +39,7 @@ SAYS = {
 
 
 @pytest.mark.parametrize("number", SAYS)
-def test_what_holds_is_said_with_the_names_of_the_solution(number, tmp_path):
+def test_ok_lines_contain_the_names_of_the_solution(number, tmp_path):
     if number >= "5.6" and not rehearsal.bash():
         pytest.skip("this check tries a job script, by bash")
     exercise = next(e for e in exercises.find_all(ROOT) if e.number == int(number[0]))

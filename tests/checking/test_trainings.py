@@ -32,7 +32,7 @@ def test_a_module_that_is_missing(form):
     assert trainings.missing_framework(part) is None
 
 
-def test_a_module_whose_absence_was_no_reason_to_fail():
+def test_a_missing_module_that_did_not_cause_the_failure():
     caught = (
         PYTHONS.replace("MODULE", "jax") + "\nDuring handling of the above exception, another exception occurred:\n"
     )

@@ -40,7 +40,7 @@ def pixi(tmp_path, monkeypatch):
     ],
     ids=["stale", "content", "no network", "broken"],
 )
-def test_pixi_has_the_last_word_on_a_lock(pixi, monkeypatch, tmp_path, script, status):
+def test_pixi_decides_whether_a_lock_is_up_to_date(pixi, monkeypatch, tmp_path, script, status):
     calls = pixi(script)
     monkeypatch.setenv("PIXI_PROJECT_NAME", "another-workspace")  # that of the shell we are in
     folder = tmp_path / "learner" / "solution"
@@ -54,7 +54,7 @@ def test_pixi_has_the_last_word_on_a_lock(pixi, monkeypatch, tmp_path, script, s
     assert (folder / "pixi.lock").read_bytes() == before
 
 
-def test_a_lock_that_we_find_stale_is_not_asked_about(pixi, tmp_path):
+def test_pixi_is_not_called_for_a_lock_that_we_find_stale(pixi, tmp_path):
     calls = pixi("exit 0")
     folder = tmp_path / "learner" / "solution"
     shutil.copytree(EXERCISE_2.folder / "solution", folder)
@@ -93,7 +93,7 @@ def test_the_environments_for_a_gpu_are_run_through_pixi(pixi, monkeypatch, numb
         assert "--device cuda" in call and "train.py" in call
 
 
-def test_without_pixi_it_says_how(monkeypatch):
+def test_without_pixi_the_row_contains_the_command(monkeypatch):
     monkeypatch.setattr(check_all, "nvidia_smi", lambda: [{"name": "pretended"}])
     monkeypatch.setattr(check_all.shutil, "which", lambda _: None)
     said = checks.fail(looked_at="torch", expected="a build for CUDA", found=check_all.CPU_BUILD, next_step="pixi run")

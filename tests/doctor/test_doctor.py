@@ -113,7 +113,7 @@ def rows_of(done) -> dict[str, dict]:
 # ---------------------------------------------------------------- the whole report
 
 
-def test_without_pixi_and_without_network_python_alone_is_a_way(examine):
+def test_without_pixi_and_network_the_python_route_is_open(examine):
     done = examine()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ready: with Python alone" in done.stdout and "next:  workshop check-all" in done.stdout
@@ -123,7 +123,7 @@ def test_without_pixi_and_without_network_python_alone_is_a_way(examine):
         assert f"\n{group}\n" in "\n" + done.stdout
 
 
-def test_where_no_way_is_open_the_exit_code_is_1_and_the_next_step_is_said(examine, workshop):
+def test_if_no_route_is_open_the_exit_code_is_1_and_there_is_a_next_step(examine, workshop):
     text = (workshop / "pyproject.toml").read_text()
     (workshop / "pyproject.toml").write_text(text.replace("packaging>=1", "no-such-package-at-all"))
     done = examine("--json")
@@ -138,7 +138,7 @@ def test_where_no_way_is_open_the_exit_code_is_1_and_the_next_step_is_said(exami
     assert "ready: no" in examine().stdout
 
 
-def test_with_pixi_and_its_channel_all_is_ready(examine, tool, workshop):
+def test_with_pixi_and_its_channel_both_routes_are_open(examine, tool, workshop):
     tool("pixi", "echo pixi 0.77.0")
     tool("git", "echo git version 2.39.5")
     with server(200) as url:
@@ -165,7 +165,7 @@ def test_an_installed_environment_needs_no_channel(examine, tool, workshop):
     assert rows_of(done)["cpu"]["found"].endswith("; installed")
 
 
-def test_offline_asks_nobody(examine):
+def test_offline_contacts_no_server(examine):
     done = examine(
         "--offline", "--json", patch="def nobody(*_, **__): raise SystemExit('asked')\nsocket.socket.connect = nobody\n"
     )
@@ -204,7 +204,7 @@ SILENCE = ("a proxy that accepts and is silent", "DNS that never answers", "a se
 
 @pytest.mark.parametrize("deadlines", [SOON, pytest.param("", marks=pytest.mark.slow)], ids=["soon", "as shipped"])
 @pytest.mark.parametrize("kind", SILENCE)
-def test_it_ends_where_nobody_answers(examine, tool, kind, deadlines):
+def test_it_ends_if_no_server_answers(examine, tool, kind, deadlines):
     """Without its deadline it would not end at all: every one of these waits for an hour."""
     patch = deadlines
     tool("nvidia-smi", "exec /bin/sleep 3600")
@@ -291,7 +291,7 @@ def test_any_status_is_an_answer(direct, status):
         assert network.probe(url, 5) == network.ServerStatus(True, f"answers (HTTP {status})")
 
 
-def test_what_is_no_answer(direct):
+def test_failures_that_are_not_answers(direct):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert network.probe(f"http://127.0.0.1:{port}/", 5) == network.ServerStatus(False, "connection refused")
@@ -318,7 +318,7 @@ def certificate(tmp_path_factory):
     return folder
 
 
-def test_tls_that_is_opened_on_the_way_has_words_of_its_own(direct, certificate, monkeypatch):
+def test_intercepted_tls_has_its_own_message(direct, certificate, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     with server(200, context=context) as url:
@@ -365,7 +365,7 @@ def test_proxies_of_the_standard_variables(direct, monkeypatch):
         "ä",
     ],
 )
-def test_a_proxy_that_makes_no_sense_is_not_repeated(direct, monkeypatch, proxy):
+def test_an_invalid_proxy_is_not_printed(direct, monkeypatch, proxy):
     monkeypatch.setenv("https_proxy", proxy)
     found = network.probe("https://far.invalid/", 5)
     assert found.reachable is not True
@@ -376,7 +376,7 @@ def test_a_proxy_that_makes_no_sense_is_not_repeated(direct, monkeypatch, proxy)
     st.sampled_from([ValueError, OSError, ssl.SSLError, ConnectionError, TimeoutError, UnicodeError, KeyError]),
     st.booleans(),
 )
-def test_the_text_of_an_error_is_never_repeated(kind, proxy):
+def test_the_text_of_an_error_is_never_printed(kind, proxy):
     assert "hunter2" not in network._explain(kind("http://zaphod:hunter2@s3cretproxy/"), 5, proxy)[0]
 
 
@@ -387,7 +387,7 @@ def test_the_text_of_an_error_is_never_repeated(kind, proxy):
         pytest.param("http://zaphod:hunter2@s3cretproxy.invalid:3128/betelgeuse", marks=pytest.mark.slow),
     ],
 )
-def test_no_report_names_the_person_or_their_proxy(examine, workshop, tool, proxy):
+def test_no_report_contains_the_user_or_the_proxy(examine, workshop, tool, proxy):
     """`examine` looks for the names in all that is printed; here, in every kind of failure."""
     tool("pixi", 'echo "error: /home/zaphod/.pixi is not readable on magrathea"; exit 1')
     tool("git", "echo fatal: betelgeuse")
@@ -446,7 +446,7 @@ def test_manifests_and_locks_that_cannot_be_read(examine, workshop, tool, name):
         ("echo pixi 0.77.0; /bin/sleep 3600 &", "prints no version", "curl"),
     ],
 )
-def test_pixis_of_all_kinds(workshop, tool, monkeypatch, script, said, step):
+def test_different_outputs_of_pixi(workshop, tool, monkeypatch, script, said, step):
     monkeypatch.setenv("HOME", str(workshop))
     monkeypatch.delenv("PIXI_EXE", raising=False)
     tool("pixi", script)
@@ -454,7 +454,7 @@ def test_pixis_of_all_kinds(workshop, tool, monkeypatch, script, said, step):
     assert said in row.found and row.next_step.startswith(step) and row.passed is (not step)
 
 
-def test_a_pixi_that_the_terminal_does_not_find(workshop, tool, monkeypatch):
+def test_a_pixi_that_is_not_on_the_path(workshop, tool, monkeypatch):
     monkeypatch.setenv("HOME", str(workshop))
     monkeypatch.delenv("PIXI_EXE", raising=False)
     here = read_checkout(workshop)
@@ -466,7 +466,7 @@ def test_a_pixi_that_the_terminal_does_not_find(workshop, tool, monkeypatch):
 
 
 @given(st.binary(max_size=200))
-def test_a_tool_may_say_anything(said):
+def test_any_output_of_a_tool_is_handled(said):
     text = said.decode("utf-8", "replace")
     before = timeouts.run_command
     timeouts.run_command = lambda *_, **__: text
@@ -482,7 +482,7 @@ def test_a_tool_may_say_anything(said):
 
 
 @given(st.from_regex(r"\A\d{1,4}(\.\d{1,4}){1,3}\Z"), st.text(alphabet="<>=!~,.0123456789* ", max_size=20))
-def test_any_version_and_any_constraint_compare(version, spec):
+def test_any_version_can_be_compared_with_any_constraint(version, spec):
     assert satisfies(version, spec) in (True, False)
 
 
@@ -509,7 +509,7 @@ def test_versions_are_compared_as_numbers(version, spec, good):
 # ---------------------------------------------------------------- the tools that hang, the driver
 
 
-def test_output_of_ends_what_it_started(tool):
+def test_run_command_ends_the_processes_it_started(tool):
     tool("hangs", "exec /bin/sleep 3600")
     tool("many", "while :; do echo 0123456789; done")
     assert timeouts.run_command(["hangs"], 0.3) is None
@@ -535,7 +535,7 @@ esac
 """
 
 
-def test_gpus_as_nvidia_smi_tells_them(tool):
+def test_gpus_as_nvidia_smi_lists_them(tool):
     tool("nvidia-smi", SMI)
     assert hardware.gpus() == [{"driver": "550.54.15", "gpu": "NVIDIA H200", "compute_capability": "9.0"}] * 2
     assert hardware.nvidia_smi() == {"driver": "550.54.15", "gpu": "NVIDIA H200"}
@@ -579,7 +579,7 @@ def libcuda(tmp_path, monkeypatch):
     return build
 
 
-def test_cuda_is_what_the_drivers_library_says(libcuda, monkeypatch):
+def test_cuda_version_comes_from_the_drivers_library(libcuda, monkeypatch):
     monkeypatch.delenv("CONDA_OVERRIDE_CUDA", raising=False)
     libcuda(hang=False)
     assert machine.inspect_machine(10).virtual["__cuda"] == "12.4"
@@ -589,14 +589,14 @@ def test_cuda_is_what_the_drivers_library_says(libcuda, monkeypatch):
     assert "CONDA_OVERRIDE_CUDA is set" in " ".join(row.found for row in machine.rows(mine))
 
 
-def test_a_drivers_library_that_hangs_is_passed_over(libcuda, monkeypatch):
+def test_a_drivers_library_that_hangs_is_skipped(libcuda, monkeypatch):
     monkeypatch.delenv("CONDA_OVERRIDE_CUDA", raising=False)
     libcuda(hang=True)
     mine = machine.inspect_machine(4)
     assert mine.virtual and "__cuda" not in mine.virtual and mine.trouble[0].startswith("the driver's library")
 
 
-def test_an_override_that_is_no_version(monkeypatch):
+def test_an_override_that_is_not_a_version(monkeypatch):
     monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "zaphod")
     mine = machine.inspect_machine(10)
     assert mine.trouble == ("the value of __cuda is not a number",) and mine.virtual and "__cuda" not in mine.virtual
@@ -653,11 +653,11 @@ ALWAYS = {"default", "dev", "cpu", "cpu-jax"}
         (a_machine("osx-64"), set()),
     ],
 )
-def test_which_environments_run(places, mine, run):
+def test_which_environments_a_machine_can_run(places, mine, run):
     assert running(verdicts(places, mine)) == run
 
 
-def test_why_not_in_words(places):
+def test_reasons_why_an_environment_cannot_run(places):
     none = verdicts(places, a_machine())["cuda12"][1]
     assert none == "needs an NVIDIA driver for CUDA 12.0 (on Linux 525.60.13 or newer); none is here"
     assert "the one here supports CUDA 11.4" in verdicts(places, a_machine(__cuda="11.4"))["cuda12"][1]
@@ -671,13 +671,13 @@ def test_why_not_in_words(places):
     assert verdicts(places, a_machine("osx-arm64", __osx="10.15"))["cpu"][1].startswith("needs macOS 11.0")
 
 
-def test_a_driver_takes_the_platform_that_declares_it(places):
+def test_a_driver_selects_the_platform_that_declares_it(places):
     assert "as linux-64-cuda12;" in verdicts(places, a_machine(__cuda="12.4"))["default"][1]
     assert "as linux-64-cuda118;" in verdicts(places, a_machine(__cuda="11.8"))["default"][1]
     assert "as linux-64;" in verdicts(places, a_machine())["default"][1]
 
 
-def test_a_machine_that_does_not_tell(places):
+def test_an_unknown_machine(places):
     unknown = Machine("s", "a", "linux-64", None, None, (), ())
     assert {good for good, _ in verdicts(places, unknown).values()} == {None}
     assert {good for good, _ in verdicts(places, None).values()} == {None}
@@ -690,7 +690,7 @@ def test_a_full_or_unknown_disk(places, free, good):
     assert good or f"does not fit on the disk: {CPU_MIB} MiB to download" in found["cpu"][1]
 
 
-def test_an_unknown_disk_is_said(workshop, monkeypatch):
+def test_an_unknown_disk_is_reported(workshop, monkeypatch):
     def refuse(_):
         raise OSError("zaphod")
 
@@ -699,7 +699,7 @@ def test_an_unknown_disk_is_said(workshop, monkeypatch):
     assert doctor_environments.disk_rows(read_checkout(workshop))[0].passed is None
 
 
-def test_a_full_disk_closes_the_way_with_pixi(examine, tool, workshop):
+def test_a_full_disk_closes_the_pixi_route(examine, tool, workshop):
     tool("pixi", "echo pixi 0.77.0")
     full = "import shutil\nshutil.disk_usage = lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0)\n"
     done = examine("--json", "--offline", patch=full)
@@ -707,7 +707,7 @@ def test_a_full_disk_closes_the_way_with_pixi(examine, tool, workshop):
     assert "does not fit" in rows_of(done)["cpu"]["found"]
 
 
-def test_a_platform_that_only_the_packages_let_in():
+def test_a_platform_requirement_that_no_package_shares():
     """Pixi 0.77 accepts an environment whose platform is not met if no package requires it: only the report says so."""
     listed = module_of(ROOT / "tests/pixi_workspace/test_environments.py")
     conda, place = listed.conda, listed.place
@@ -721,6 +721,6 @@ def test_a_platform_that_only_the_packages_let_in():
     assert needs.unmet(asks, {"__cuda": "12.4"}) == ([], [])
 
 
-def test_a_report_fits_80_columns_but_for_what_is_pasted(examine):
+def test_a_report_fits_80_columns_except_for_commands(examine):
     long = [line for line in examine().stdout.splitlines() if len(line) > report.PIPED_WIDTH and "next:" not in line]
     assert not long

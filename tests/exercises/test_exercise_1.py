@@ -43,7 +43,7 @@ def test_the_shipped_starter_fails_every_check(tmp_path):
     assert "Traceback" not in "".join(answer.found for answer in found.values())
 
 
-def test_two_builds_of_one_package_fail(learner, tmp_path):
+def test_two_builds_of_the_same_package_fail(learner, tmp_path):
     """Without a common solve: `test` got the NumPy of another platform's row, as text in the lock."""
     path = learner.folder / "pixi.lock"
     head, _, tail = path.read_text().partition("\n  test:\n")
@@ -76,7 +76,7 @@ def test_another_way_to_write_the_formula_passes(learner, tmp_path):
     assert {answer.status for answer in answers(EXERCISE, learner.folder, tmp_path, SCRIPT).values()} == {"ok"}
 
 
-def test_the_formula_is_checked_whatever_the_seed_does(learner, tmp_path):
+def test_the_formula_is_checked_for_any_use_of_the_seed(learner, tmp_path):
     """Another experiment from the same seed is as good; an unseeded one is the matter of 1.6 alone."""
     learner("exclusion.py", "default_rng(seed)", "default_rng([seed, 125])")
     assert {answer.status for answer in answers(EXERCISE, learner.folder, tmp_path, SCRIPT).values()} == {"ok"}
@@ -102,7 +102,7 @@ def test_an_exercise_without_its_script_fails(learner, tmp_path):
     assert found["1.6"].status == "fail" and found["1.6"].next_step.endswith("git checkout -- exclusion.py)")
 
 
-def test_advice_is_for_the_folder_of_the_manifest(tmp_path, monkeypatch):
+def test_advice_runs_in_the_folder_of_the_manifest(tmp_path, monkeypatch):
     """Pasted in the root of the clone it must not change the root's own manifest."""
     monkeypatch.chdir(ROOT)
     advice = [result.next_step for result in answers(EXERCISE, FOLDER / "starter", tmp_path, MANIFEST).values()]
@@ -110,7 +110,7 @@ def test_advice_is_for_the_folder_of_the_manifest(tmp_path, monkeypatch):
     assert about_pixi and all(line.startswith("(cd exercise-1-scipy/starter && ") for line in about_pixi), advice
 
 
-def test_one_message_for_one_manifest_that_cannot_be_read(learner, tmp_path):
+def test_one_message_for_an_unreadable_manifest(learner, tmp_path):
     learner("pixi.toml", "[environments]", "[environments")
     found = answers(EXERCISE, learner.folder, tmp_path, MANIFEST)
     assert [answer.status for answer in found.values()].count("fail") == 1

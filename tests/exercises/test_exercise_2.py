@@ -22,7 +22,7 @@ def whole():
     return manifests.load(ROOT / "pixi.toml")
 
 
-def test_lock_slice_says_what_the_root_lacks(tmp_path, whole):
+def test_lock_slice_reports_missing_packages_of_the_root(tmp_path, whole):
     text = (FOLDER / "solution" / "pixi.toml").read_text()
     for change, said in (('numpy = ">=99"', "numpy"), ('polars = "*"\nnumpy = ">=1.26"', "polars")):
         (tmp_path / "pixi.toml").write_text(text.replace('numpy = ">=1.26"', change))
@@ -42,7 +42,7 @@ def test_the_shipped_starter_fails_first_where_exercise_toml_says(tmp_path):
 
 
 @pytest.mark.parametrize("own", ["assert", "a message of one's own"])
-def test_another_way_to_insist_passes(learner, tmp_path, variables, monkeypatch, own):
+def test_another_way_to_assert_the_device_passes(learner, tmp_path, variables, monkeypatch, own):
     """The learner's own choice and their own assertion, instead of those of `run`."""
     pytest.importorskip("torch", reason="these checks train")
     monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])

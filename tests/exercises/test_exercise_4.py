@@ -147,7 +147,7 @@ def test_another_prediction_is_outside_and_the_differences_are_named(command, pr
     assert said["packages"] == {"numpy": [np.__version__, None], "torch": [torch.__version__, "2.6.0+cu124"]}
 
 
-def test_other_weights_are_compared_and_called_so(command, predicted, from_jax, tmp_path):
+def test_other_weights_are_compared_and_reported(command, predicted, from_jax, tmp_path):
     done = command(PREDICT, from_jax, "--device", "cpu", "--compare", predicted, "--output", tmp_path / "run")
     assert done.returncode == 1 and "these are two trainings" in done.stdout, done.stderr
     assert record_of(tmp_path / "run")["comparison"]["same_weights"] is False
@@ -193,7 +193,7 @@ def test_a_run_that_was_damaged_is_refused(one_epoch, tmp_path, what, damage, wo
     assert raised.value.next_step.startswith("train it again")
 
 
-def test_the_scripts_say_so(command, refused, one_epoch, tmp_path):
+def test_the_scripts_report_a_damaged_run(command, refused, one_epoch, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(one_epoch, run)
     content = bytearray((run / "weights.safetensors").read_bytes())
@@ -254,14 +254,14 @@ def test_weights_of_something_else_are_refused_with_the_reason(one_epoch, tmp_pa
     assert words in raised.value.found, raised.value
 
 
-def test_and_so_say_the_scripts(command, refused, one_epoch, tmp_path):
+def test_the_scripts_report_forged_weights(command, refused, one_epoch, tmp_path):
     run = rewritten(one_epoch, tmp_path / "run", forged("Flax's layout"))
     for script in (PREDICT, FINETUNE):
         refused(command(script, run, "--output", tmp_path / "out"), "Flax's layout")
     assert not list(tmp_path.glob("out*"))
 
 
-def test_weights_that_do_not_reach_what_the_run_says_are_refused(command, refused, one_epoch, tmp_path):
+def test_weights_that_do_not_reach_the_recorded_accuracy_are_refused(command, refused, one_epoch, tmp_path):
     run = rewritten(one_epoch, tmp_path / "run", forged("weights of another run"))
     refused(command(PREDICT, run, "--output", tmp_path / "out"), "as its weights reach on this machine")
 
@@ -277,7 +277,7 @@ def test_weights_with_nan_are_refused(command, refused, one_epoch, tmp_path, mon
     refused(command(PREDICT, run, "--output", tmp_path / "out"), "NaN or infinite values")
 
 
-def test_what_is_no_run_is_refused(command, refused, predicted, one_epoch, tmp_path):
+def test_a_folder_without_a_run_is_refused(command, refused, predicted, one_epoch, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "killed.partial").mkdir()
@@ -337,7 +337,7 @@ def test_without_a_run_the_newest_one_is_taken(command, refused, one_epoch, from
     assert list((tmp_path / "results" / "exercise-4-pypi-mix").iterdir())
 
 
-def test_finetuning_learns_reproducibly_and_its_run_can_go_on(command, one_epoch, tmp_path):
+def test_finetuning_is_reproducible_and_its_run_can_be_continued(command, one_epoch, tmp_path):
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
         done = command(FINETUNE, one_epoch, "--device", "cpu", "--seed", seed, "--output", tmp_path / name)
         assert done.returncode == 0, done.stderr
@@ -369,7 +369,7 @@ def test_the_shipped_starter_fails_every_check(tmp_path, variables, monkeypatch)
     assert [answer.status for answer in found.values()] == ["fail"] * 5, found
 
 
-def test_two_worlds_and_two_runtimes_in_a_lock_are_found(learner, tmp_path):
+def test_packages_from_both_sources_and_two_runtimes_in_a_lock_are_found(learner, tmp_path):
     """What a manifest does not show: a conda package that is also a wheel, or that is a second CUDA."""
     workspace = checks.Workspace(learner.folder, tmp_path / "scratch")
     (place,) = [name for name in workspace.lock.environments if name == "pypi-mixed"]
@@ -377,7 +377,7 @@ def test_two_worlds_and_two_runtimes_in_a_lock_are_found(learner, tmp_path):
     numpy = next(package for package in held if package.name == "numpy")
     judge = next(check.run for check in EXERCISE.checks if check.number == "4.4")
     for extra, words in (
-        (dataclasses.replace(numpy, name="cuda-cudart"), "one CUDA runtime"),
+        (dataclasses.replace(numpy, name="cuda-cudart"), "only the CUDA runtime"),
         (
             dataclasses.replace(numpy, name="py-triton", purls=("pkg:pypi/triton?source=x",)),
             "no package from both sources",
@@ -392,7 +392,7 @@ def test_two_worlds_and_two_runtimes_in_a_lock_are_found(learner, tmp_path):
         assert answer.status == "fail" and words in answer.expected, answer
 
 
-def test_an_index_beside_each_package_is_right_but_for_the_lock(learner, tmp_path):
+def test_an_index_for_each_package_is_correct_except_for_the_lock(learner, tmp_path):
     """This manifest would lock NVIDIA's wheels from PyPI, and the lock beside it is ours."""
     learner("pixi.toml", f"[feature.pypi-mixed.pypi-options]\n{INDEX}\n", "")
     url = INDEX.split('"')[1]

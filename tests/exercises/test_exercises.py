@@ -28,7 +28,7 @@ def workspace(request):
     return request.param
 
 
-def test_it_has_its_furniture(exercise):
+def test_it_has_all_files_and_settings(exercise):
     workspace = ("starter/pixi.toml", "solution/pixi.toml", "solution/pixi.lock")
     image = ("starter/Dockerfile", "starter/apptainer.def", "solution/Dockerfile", "solution/apptainer.def")
     its_own = image if "image" in exercise.settings else workspace
@@ -103,7 +103,7 @@ def test_the_learners_manifest_names_what_scripts_import(workspace, side):
             assert "pytest" not in names or name == "test"
 
 
-def test_the_locks_are_what_lock_slice_writes_and_rattler_would(workspace, whole, tmp_path):
+def test_the_locks_are_those_of_lock_slice_and_of_rattler(workspace, whole, tmp_path):
     from rattler import LockFile
 
     for path in workspace.folder.glob("*/pixi.lock"):
@@ -169,7 +169,7 @@ def test_starter_and_solution_share_their_scripts_but_for_the_todos(exercise):
         assert len([line for line in others if line not in lines]) <= 5, path
 
 
-def test_lock_slice_says_what_the_root_lacks_in_wheels(whole, tmp_path):
+def test_lock_slice_reports_missing_wheels_of_the_root(whole, tmp_path):
     text = (ROOT / "exercise-4-pypi-mix" / "solution" / "pixi.toml").read_text()
     (tmp_path / "pixi.toml").write_text(text.replace('torch = "==2.6.0"', 'torch = "==2.5.1"'))
     with pytest.raises(WorkspaceError, match="torch ==2.5.1"):

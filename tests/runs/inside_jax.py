@@ -37,7 +37,7 @@ def test_either_framework_loads_the_others_file():
     assert about["network"] == record_of(OF_TORCH)["network"]
 
 
-def test_layouts_there_and_back():
+def test_layouts_survive_a_round_trip():
     tensors = {"a.weight": np.arange(24.0).reshape(2, 3, 2, 2), "a.bias": np.ones(2), "b.weight": np.eye(3)[:2]}
     there = on_jax.params_of(tensors)
     assert there["params"]["a"]["kernel"].shape == (2, 2, 3, 2) and there["params"]["b"]["kernel"].shape == (3, 2)
@@ -45,7 +45,7 @@ def test_layouts_there_and_back():
     assert all(np.array_equal(back[name], tensors[name]) for name in tensors)
 
 
-def test_the_recipe_is_exercise_2s():
+def test_the_recipe_is_that_of_exercise_2():
     module, train = module_of(TORCH_SCRIPT), module_of(SCRIPT)
     for name in ("BATCH_SIZE", "DIGITS_BATCH_SIZE", "LR", "WARM_UP", "WEIGHT_DECAY", "MEAN", "STD", "EPOCHS"):
         assert getattr(train, name) == getattr(module, name), name
@@ -60,7 +60,7 @@ def test_the_recipe_is_exercise_2s():
     assert [float(ours(step)) for step in range(400)] == pytest.approx(theirs, abs=0.02 * train.LR)
 
 
-def test_arrays_that_lie_elsewhere_or_have_other_shapes_are_named(tmp_path):
+def test_arrays_on_another_device_or_of_other_shapes_are_named(tmp_path):
     cpu = jax.devices("cpu")[0]
     tree = {"a": jax.numpy.ones(2)}
     on_jax.assert_on(cpu, state=tree)

@@ -69,7 +69,7 @@ def test_the_runs_of_these_tests_fit_the_schema(run):
     jsonschema.validate(run, json.loads(record.SCHEMA_FILE.read_text()))
 
 
-def test_everything_is_in_it():
+def test_the_crate_is_complete():
     graph = graph_of(crate.describe(RUN, CONTENT))
     action, script = graph["#run"], graph["#script"]
     assert graph["./"]["mentions"] == {"@id": "#run"} and graph["./"]["conformsTo"] == {"@id": crate.PROFILE}
@@ -96,7 +96,7 @@ def test_everything_is_in_it():
         )
 
 
-def test_what_a_run_lacks_is_not_in_it():
+def test_missing_parts_of_a_run_are_left_out():
     graph = graph_of(crate.describe(BARE, CONTENT))
     assert not {"#job", "#parent"} & set(graph) and "identifier" not in graph["#run"]
     assert "version" not in graph["#script"] and graph["#run"]["object"] == {"@id": "#dataset"}

@@ -58,7 +58,7 @@ def test_digits_60k_has_the_shape_of_mnist_and_the_pinned_bytes(made):
         assert np.bincount(labels).min() > 0.08 * len(labels)
 
 
-def test_no_source_digit_on_both_sides_of_the_split(made):
+def test_no_source_digit_is_in_both_parts_of_the_split(made):
     images, _, test_images, _ = data._source_digits()
     train, test = ({image.tobytes() for image in part} for part in (images, test_images))
     assert len(images) + len(test_images) == 1797
@@ -69,7 +69,7 @@ def test_no_source_digit_on_both_sides_of_the_split(made):
 
 
 @of_each_size
-def test_the_cache_is_used_and_a_damaged_one_is_made_again(cache, capsys, name, sha256):
+def test_the_cache_is_used_and_a_damaged_one_is_replaced(cache, capsys, name, sha256):
     first = data.load(name)
     (path,) = cache.glob(f"{name}-*.npz")
     stamp = path.stat().st_mtime_ns
@@ -89,7 +89,7 @@ def _load_in_a_process(name):
 
 
 @of_each_size
-def test_two_processes_build_it_at_once(cache, name, sha256):
+def test_two_processes_generate_the_data_at_once(cache, name, sha256):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.map(_load_in_a_process, [name] * 2, chunksize=1) == [sha256] * 2
     assert len(list(cache.iterdir())) == 1
@@ -128,7 +128,7 @@ def test_the_caches_of_earlier_versions_are_still_found(monkeypatch, tmp_path):
     assert data.cache_folder() == tmp_path / ".cache" / "reproducible-ml-workflows"
 
 
-def test_made_in_a_process_of_other_settings():
+def test_other_settings_of_the_process_give_the_same_bytes():
     """Hash seed, locale and threads have no say in the bytes."""
     code = "from workshop.runs import data; print(data.content_sha256(data._make_digits()))"
     environment = os.environ | {"PYTHONHASHSEED": "7", "LC_ALL": "C", "OMP_NUM_THREADS": "2"}
@@ -247,7 +247,7 @@ def test_without_a_network(mnist_folder, monkeypatch):
         data.load("mnist")
 
 
-def test_a_download_goes_on_with_the_files_that_are_missing(mnist_folder, server, monkeypatch):
+def test_only_missing_files_are_downloaded(mnist_folder, server, monkeypatch):
     monkeypatch.setattr(data, "TIMEOUT", 0.3)
     mirrors(monkeypatch, server, "stops")  # after the two files to train on
     with pytest.raises(WorkshopError, match="t10k-images"):

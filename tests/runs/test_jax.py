@@ -95,7 +95,7 @@ def test_the_frozen_stack_is_the_one_that_is_locked(old_stack, whole):
         assert f"\n{pin} \\\n" in (ROOT / "tests/old-stack.txt").read_text(), pin
 
 
-def test_same_seed_same_bits_another_seed_others(stack, whole, command, tmp_path):
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(stack, whole, command, tmp_path):
     for name, seed in (("again", 5), ("other", 6)):
         done = command(SCRIPT, *arguments(tmp_path / name, seed=seed), interpreter=stack, NPROC="2")
         assert done.returncode == 0, done.stderr  # one thread, whatever the variable says
@@ -105,7 +105,7 @@ def test_same_seed_same_bits_another_seed_others(stack, whole, command, tmp_path
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_it_ends_in_the_same_bits(stack, whole, command, variables, tmp_path):
+def test_a_killed_and_resumed_run_gives_the_same_bits(stack, whole, command, variables, tmp_path):
     place = tmp_path / "killed"
     line = [*stack, "-u", str(SCRIPT), *map(str, arguments(place))]
     process = subprocess.Popen(line, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -127,7 +127,7 @@ def test_killed_and_resumed_it_ends_in_the_same_bits(stack, whole, command, vari
     assert record_of(place)["resumed_after_epochs"] == [1]
 
 
-def test_two_stacks_one_result(whole, old_stack):
+def test_two_stacks_give_the_same_result(whole, old_stack):
     """The metric within its own tolerance; the two runs began with the same weights."""
     today, frozen = record_of(whole((sys.executable,))), record_of(whole((str(old_stack),)))
     assert today["packages"]["jax"] != frozen["packages"]["jax"]
@@ -187,7 +187,7 @@ def test_two_stacks_begin_with_the_same_weights(computed, old_stack):
     assert np.abs(today["begin.fc1.weight"]).max() > 0.01
 
 
-def test_forward_and_gradients_are_those_of_pytorch(stack, computed, one_epoch):
+def test_logits_and_gradients_agree_with_pytorch(stack, computed, one_epoch):
     torch = pytest.importorskip("torch")
     module = module_of(TORCH_SCRIPT)
     net = module.Net()
@@ -207,7 +207,7 @@ def test_forward_and_gradients_are_those_of_pytorch(stack, computed, one_epoch):
         assert difference <= GRADIENTS_RELATIVE * np.abs(gradient).max(), name
 
 
-def test_what_needs_jax_in_the_process_of_the_test(command, one_epoch, whole):
+def test_checks_that_need_jax_in_their_process(command, one_epoch, whole):
     """tests/runs/inside_jax.py, in a process of its own: JAX starts threads, and this one starts other processes."""
     done = command(
         "-m",
@@ -224,7 +224,7 @@ def test_what_needs_jax_in_the_process_of_the_test(command, one_epoch, whole):
     assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout
 
 
-def test_a_checkpoint_of_something_else_is_refused(command, refused, tmp_path):
+def test_a_checkpoint_of_another_run_is_refused(command, refused, tmp_path):
     """Of the other framework, of a run that it does not name, cut short, of another network."""
     for case in ("torch", "unnamed", "short"):
         (tmp_path / f"{case}.partial").mkdir()
@@ -242,7 +242,7 @@ def test_a_checkpoint_of_something_else_is_refused(command, refused, tmp_path):
     refused(command(SCRIPT, *arguments(tmp_path / "short", "--resume")), "truncated", "rm -r")
 
 
-def test_without_a_gpu_the_wish_for_one_is_refused(command, refused, tmp_path):
+def test_without_a_gpu_a_request_for_one_is_refused(command, refused, tmp_path):
     place = tmp_path / "run"
     said = refused(
         command(SCRIPT, "--data", "digits", "--device", "cuda", "--output", place), "GPU, because of --device"
@@ -254,14 +254,14 @@ def test_without_a_gpu_the_wish_for_one_is_refused(command, refused, tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_other_words_of_the_command_line(command, refused, tmp_path):
+def test_other_arguments_of_the_command_line(command, refused, tmp_path):
     refused(command(SCRIPT, "--device", "gpu"), "--device", "auto, cpu, cuda")
     refused(command(SCRIPT, "--data", "mnits"), "did you mean 'mnist'")
     refused(command(SCRIPT, "--output", tmp_path / "x", "--resume"), "an interrupted run with a checkpoint")
     refused(command(SCRIPT, "--no-such-option"), "--help")
 
 
-def test_it_trains_where_the_gpu_is_only_simulated_and_says_so(command, tmp_path):
+def test_it_trains_on_a_simulated_gpu_and_records_it(command, tmp_path):
     """The path of a GPU, on the second half of this processor: arrays are sent there, asserted, and named."""
     patched = arguments_for([patch("simulated_gpu_jax", moved=True)])
     words = ("--data", "digits", "--epochs", 1, "--device", "cuda", "--output", tmp_path / "run")
@@ -341,7 +341,7 @@ def test_a_gpu_whose_memory_another_process_holds(fails_with):
     assert "XLA_PYTHON_CLIENT_PREALLOCATE=false" in raised.value.found
 
 
-def test_a_gpu_that_fills_up_on_the_way_is_a_message(command, refused):
+def test_a_gpu_that_fills_up_during_training_gives_a_message(command, refused):
     code = (
         "from workshop import errors\nimport jax\n"
         "with errors.errors_as_messages():\n    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory while trying "
@@ -357,7 +357,7 @@ def test_versions_are_written_as_nvidia_writes_them(fails_with):
     assert on_jax.cuda_versions() == {"cuda_of_build": "12.9", "cudnn_of_build": "9.10.2"}
 
 
-def test_what_a_gpu_is_called(fails_with):
+def test_the_description_of_a_gpu(fails_with):
     fails_with("no", cuda=11080, cudnn=8907, driver_offers=12020, smi=SMI)
     gpu = types.SimpleNamespace(
         platform="gpu",
@@ -385,7 +385,7 @@ def test_the_message_is_the_same_for_either_framework(monkeypatch):
         assert framework in said.expected and "WORKSHOP_DEVICE=cuda" in said.looked_at
 
 
-def test_the_random_stream_that_the_page_speaks_of(stack, command):
+def test_the_random_numbers_that_the_page_describes(stack, command):
     """JAX 0.5 changed the default; under the flag of the page both stacks draw the same."""
     code = "import jax; print(jax.random.normal(jax.random.PRNGKey(0), (3,)))"
     drawn = {

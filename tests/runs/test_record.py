@@ -92,14 +92,14 @@ def test_no_name_of_a_person_or_host_is_recorded(one_epoch):
     assert not any(str(value).startswith(os.path.expanduser("~/")) for value in run["variables"].values())
 
 
-def test_where_jax_keeps_what_it_compiled_is_not_recorded(monkeypatch):
+def test_the_folder_of_compiled_code_is_not_recorded(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/home/somebody/cache")
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     assert {n: v for n, v in provenance.variables().items() if n.startswith("JAX_")} == {"JAX_ENABLE_X64": "1"}
 
 
-def test_the_crate_tells_the_same_run(one_epoch):
+def test_the_crate_describes_the_same_run(one_epoch):
     graph = {e["@id"]: e for e in json.loads((one_epoch / "ro-crate-metadata.json").read_text())["@graph"]}
     run = record_of(one_epoch)
     assert graph["ro-crate-metadata.json"]["about"] == {"@id": "./"}
@@ -142,7 +142,7 @@ def finished(run, **changed):
     return record.finish(run, ("numpy",), **said | changed)
 
 
-def test_nothing_that_looks_finished_before_the_end(tmp_path, script):
+def test_nothing_looks_finished_before_the_end(tmp_path, script):
     run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     (run.folder / "result.txt").write_text("1\n")
     assert not (tmp_path / "run").exists() and not list(tmp_path.rglob("run.json"))
@@ -151,7 +151,7 @@ def test_nothing_that_looks_finished_before_the_end(tmp_path, script):
     jsonschema.validate(record_of(place), json.loads(record.SCHEMA_FILE.read_text()))
 
 
-def test_a_place_that_is_taken(tmp_path, script):
+def test_a_folder_that_is_in_use(tmp_path, script):
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("")
@@ -161,7 +161,7 @@ def test_a_place_that_is_taken(tmp_path, script):
     assert (tmp_path / "full" / "thesis.tex").exists()
 
 
-def test_a_folder_of_a_person_is_left_alone(tmp_path, script):
+def test_a_folder_of_the_user_is_left_alone(tmp_path, script):
     (tmp_path / "run.partial").mkdir()
     (tmp_path / "run.partial" / "thesis.tex").write_text("")
     with pytest.raises(WorkshopError, match="thesis.tex"):
@@ -169,13 +169,13 @@ def test_a_folder_of_a_person_is_left_alone(tmp_path, script):
     assert [p.name for p in (tmp_path / "run.partial").iterdir()] == ["thesis.tex"]
 
 
-def test_a_run_that_is_alive_is_not_called_interrupted(tmp_path, script):
+def test_a_running_run_is_not_called_interrupted(tmp_path, script):
     run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     (run.folder / record.CHECKPOINT).write_bytes(b"")
     with pytest.raises(WorkshopError, match="another process is using it"):
         record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     run.lock.release()
-    with pytest.raises(WorkshopError, match="--resume  # or begin again: rm -r"):
+    with pytest.raises(WorkshopError, match="--resume  # or start over: rm -r"):
         record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
 
 
@@ -189,7 +189,7 @@ def test_a_failing_run_removes_only_what_it_made(tmp_path, script):
     assert [p.name for p in run.folder.iterdir() if p.name != record.LOCK] == ["notes.txt"]
 
 
-def test_what_a_killed_process_left_half_written_is_cleared(tmp_path, script):
+def test_half_written_files_of_a_killed_process_are_removed(tmp_path, script):
     run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     run.lock.release()  # as the system does after kill -9
     for name in ("run.json", ".limits.json.abc.part", "notes.txt"):
@@ -200,7 +200,7 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path, script):
 
 
 @pytest.mark.parametrize("output", ["/", "", "~nobody-of-this-name/run", ".", "dangling", "loop"])
-def test_places_that_a_run_cannot_take_are_refused_before_it(tmp_path, script, output, monkeypatch):
+def test_unusable_folders_are_refused_before_the_run(tmp_path, script, output, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
@@ -210,14 +210,14 @@ def test_places_that_a_run_cannot_take_are_refused_before_it(tmp_path, script, o
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_empty_folder_behind_a_link_becomes_the_run(tmp_path, script):
+def test_an_empty_folder_behind_a_link_can_be_the_output(tmp_path, script):
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
     run = record.start("exercise-0", script, str(tmp_path / "link"), seed=0)
     assert finished(run) == tmp_path / "disk" and (tmp_path / "link" / "run.json").exists()
 
 
-def test_numbers_that_are_none_are_no_result(tmp_path, script):
+def test_infinite_and_nan_results_are_refused(tmp_path, script):
     run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     with pytest.raises(WorkshopError, match="finite"):
         finished(run, metrics=[{"name": "m", "value": float("nan")}])
@@ -236,7 +236,7 @@ def test_the_commit_is_that_of_the_scripts_own_checkout(tmp_path, script):
     assert provenance.origin(Path(script))["git"]["dirty"] is False
 
 
-def test_resume_takes_the_newest_run_that_nobody_is_at(tmp_path, script, capsys):
+def test_resume_continues_the_newest_run_that_is_not_in_use(tmp_path, script, capsys):
     runs = [record.start("exercise-0", script, None, seed=seed) for seed in range(3)]
     for age, run in enumerate(runs):
         (run.folder / record.CHECKPOINT).write_bytes(b"")
@@ -248,19 +248,19 @@ def test_resume_takes_the_newest_run_that_nobody_is_at(tmp_path, script, capsys)
     assert taken.folder.name in capsys.readouterr().err
     last = record.start("exercise-0", script, None, seed=0, resume=True)
     assert last.folder == runs[2].folder
-    with pytest.raises(WorkshopError, match="another process"):
+    with pytest.raises(WorkshopError, match="other processes are using"):
         record.start("exercise-0", script, None, seed=0, resume=True)
 
 
 def test_two_processes_in_one_folder(tmp_path, script):
     run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
-    with pytest.raises(WorkshopError, match="another process"):
+    with pytest.raises(WorkshopError, match="other processes are using"):
         record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     record.abandon(run)
     assert not run.folder.exists()
 
 
-def test_names_that_are_taken_in_the_same_second(tmp_path, script, monkeypatch):
+def test_two_names_in_the_same_second_differ(tmp_path, script, monkeypatch):
     names = {record.start("exercise-0", script, None, seed=0).final.name for _ in range(3)}
     assert len(names) == 3
 

@@ -44,7 +44,9 @@ def module_of(name):
 @pytest.mark.slow
 @posix
 @pytest.mark.parametrize(("framework", "name"), [("torch", "SIGUSR1"), ("starter", "SIGTERM"), ("jax", "SIGTERM")])
-def test_asked_to_stop_it_ends_its_epoch_and_goes_on_to_the_same_weights(command, variables, tmp_path, framework, name):
+def test_a_stopped_run_finishes_its_epoch_and_resumes_to_the_same_weights(
+    command, variables, tmp_path, framework, name
+):
     script = module_of(framework)
     if framework == "jax":
         pytest.importorskip("flax", reason="this script needs JAX: install the extra cpu")
@@ -68,7 +70,7 @@ def test_asked_to_stop_it_ends_its_epoch_and_goes_on_to_the_same_weights(command
 
 @pytest.mark.slow
 @posix
-def test_asked_before_the_first_epoch_it_leaves_nothing(variables, tmp_path):
+def test_a_stop_before_the_first_epoch_leaves_nothing(variables, tmp_path):
     """The request comes while the data set is being made; no epoch is begun after that."""
     start = tmp_path / "start.py"
     start.write_text(
@@ -97,7 +99,7 @@ def test_the_same_request_twice_is_one(command, variables, tmp_path):
 
 @pytest.mark.slow
 @posix
-def test_whoever_asks_again_has_no_time_for_the_epoch(variables, tmp_path):
+def test_a_second_request_stops_at_once(variables, tmp_path):
     """An epoch that does not end: only a second request, later than the first, ends the training."""
     start = tmp_path / "start.py"
     start.write_text(
@@ -122,7 +124,7 @@ def test_whoever_asks_again_has_no_time_for_the_epoch(variables, tmp_path):
 
 @pytest.mark.slow
 @posix
-def test_while_the_run_is_filed_nobody_is_listened_to(variables, tmp_path):
+def test_requests_are_ignored_while_the_run_is_moved(variables, tmp_path):
     """Requests around the rename, a second apart, and one at the interpreter's end: a whole run, exit code 0."""
     start = tmp_path / "start.py"
     start.write_text(
@@ -172,7 +174,7 @@ def outside(monkeypatch):
     return monkeypatch
 
 
-def test_the_job_in_the_words_of_its_scheduler(outside, tmp_path):
+def test_the_job_as_its_scheduler_describes_it(outside, tmp_path):
     assert provenance.job() is None
     for name, value in SLURM.items():
         outside.setenv(name, value)

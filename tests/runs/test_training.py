@@ -29,7 +29,7 @@ def uninterrupted(command, tmp_path_factory):
     return place
 
 
-def test_same_seed_same_bits_another_seed_others(command, one_epoch, tmp_path):
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(command, one_epoch, tmp_path):
     for name, seed in (("again", 3), ("other", 4)):  # one thread, whatever the variable says
         done = command(SOLUTION, *arguments(tmp_path / name, epochs=1, seed=seed), OMP_NUM_THREADS="2")
         assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def start(variables, *words):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_it_ends_in_the_same_bits(command, variables, uninterrupted, tmp_path):
+def test_a_killed_and_resumed_run_gives_the_same_bits(command, variables, uninterrupted, tmp_path):
     place = tmp_path / "killed"
     process = start(variables, *arguments(place))
     for line in process.stdout:

@@ -198,7 +198,7 @@ class Training(BaseRun):
             return None
         arrays, table = self._checkpoint
         if self.rank == 0:
-            start_over = f"rm -r {shell.quoted(self.folder)}  # or resume it as it was begun"
+            start_over = f"rm -r {shell.quoted(self.folder)}  # or resume it with the original options"
             options.require_match(self.folder / record.CHECKPOINT, table, self._resume_conditions, start_over)
         missing = {"losses", "confusion"} - arrays.keys()
         if missing:
@@ -237,7 +237,7 @@ def _load_checkpoint(folder: record.Folder | None) -> tuple[dict[str, np.ndarray
         path = folder.folder / record.CHECKPOINT
         try:
             checkpoint = weights.load(
-                path, f"rm -r {shell.quoted(path.parent)}  # this checkpoint is of no use: begin again"
+                path, f"rm -r {shell.quoted(path.parent)}  # this checkpoint cannot be used: start over"
             )
         except WorkshopError as error:
             problem = error

@@ -257,7 +257,7 @@ def restored(path: Path, tensors: dict[str, np.ndarray], like: Any) -> Any:
             looked_at=path,
             expected=f"{len(shapes)} arrays in the shapes of this network and optimizer",
             found=f"{len(found)} arrays, of other shapes or types",
-            next_step=f"rm -r {shell.quoted(path.parent)}  # this checkpoint is of no use: begin again",
+            next_step=f"rm -r {shell.quoted(path.parent)}  # this checkpoint cannot be used: start over",
         )
     device = device_of(like)
     return jax.tree_util.tree_unflatten(
