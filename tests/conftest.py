@@ -1,4 +1,4 @@
-"""What several tests share: the repository's root, a cache of their own, and the training script as a command."""
+"""Shared by several tests: the repository's root, a separate cache, and the training script as a command."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def pytest_addoption(parser):
 
 
 def pytest_sessionstart(session):
-    """Whatever a test starts ends with the process that runs it, even if that one is killed."""
+    """Everything that a test starts ends with the test's process, even if that is killed."""
     only_hands_out = session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput")
     if not only_hands_out and not session.config.option.collectonly:
         reaper.start()
@@ -150,7 +150,7 @@ def old_stack() -> Path:
 
 @pytest.fixture
 def refused():
-    """Assert that a finished command said one message of four lines, exit code 1, no traceback; its text."""
+    """Assert that a finished command printed one message of four lines, exit code 1, no traceback; returns its text."""
 
     def look(done, *words):
         assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
@@ -174,7 +174,9 @@ def one_epoch(command, tmp_path_factory) -> Path:
 
 
 def changing(folder):
-    """A function that changes a file of a folder, which is its attribute `folder`: change("pixi.toml", "find", "replace")."""
+    """A function that changes a file of a folder, which is its attribute `folder`: change("pixi.toml", "find",
+    "replace").
+    """
 
     def change(file, find, replace):
         text = (folder / file).read_text()
@@ -196,7 +198,7 @@ def learner(request, tmp_path):
 
 @pytest.fixture
 def without(tmp_path, monkeypatch):
-    """Have the scripts that checks run miss frameworks: without("jax", "flax")."""
+    """Hide frameworks from the scripts that checks run: without("jax", "flax")."""
 
     def hide(*frameworks):
         shadow = tmp_path / "shadow"
@@ -213,7 +215,7 @@ def without(tmp_path, monkeypatch):
 
 @pytest.fixture
 def forks_alone(monkeypatch):
-    """Let checks run scripts in forks alone, also where they need a fresh interpreter, which takes seconds to start."""
+    """Make checks run scripts only in forks, even where they need a new interpreter, which takes seconds to start."""
     run = checks.Workspace.run
     monkeypatch.setattr(checks.Workspace, "run", lambda self, *words, fresh=False, **more: run(self, *words, **more))
 
@@ -225,7 +227,7 @@ def answers(exercise, folder, tmp_path, only=()) -> dict:
 
 
 def first_failure(exercise, folder, tmp_path, only=()) -> tuple[str | None, checks.Result | None]:
-    """The number of the first check that fails, and its answer, which has all four parts of a message."""
+    """The number of the first check that fails, and its result, which has all four parts of a message."""
     chosen = tuple(check for check in exercise.checks if not only or check.number in only)
     for check, answer in checks.run_checks(chosen, checks.Workspace(folder, tmp_path / "scratch")):
         if answer.status == "fail":

@@ -1,4 +1,4 @@
-"""What goes wrong for real people: each case runs the real command and gets one message, exit code 1, nothing lost."""
+"""Mistakes that people make: each case runs the real command and gets one message, exit code 1, and nothing is lost."""
 
 import os
 import shutil
@@ -148,7 +148,7 @@ def test_an_output_that_cannot_be_written(command, refused, tmp_path):
 
 
 def test_a_full_disk(command, refused, tmp_path):
-    """A limit of 300 kB on the size of files stands in for a full disk: the checkpoint needs more."""
+    """A limit of 300 kB on file sizes takes the place of a full disk: the checkpoint needs more."""
     pytest.importorskip("resource", reason="no limit on the size of files here")
     start = tmp_path / "start.py"
     start.write_text(
@@ -179,7 +179,7 @@ def test_a_disk_that_is_really_full(command, refused, tmp_path):
 
 @pytest.fixture(scope="module")
 def cut_off(command, tmp_path_factory):
-    """The checkpoint of a run of two epochs, seed 0, that was interrupted before it was filed."""
+    """The checkpoint of a run of two epochs, seed 0, that was interrupted before it was moved to its final path."""
     folder = tmp_path_factory.mktemp("cut-off")
     start = folder / "start.py"
     start.write_text(
@@ -254,7 +254,7 @@ def test_a_checkpoint_that_does_not_fit(command, refused, interrupted, change, w
 
 
 def test_the_bits_of_a_run_that_was_interrupted_just_before_its_end(command, interrupted, tmp_path):
-    """All epochs are done: only the figures and the record are left to write."""
+    """All epochs are done; only the figures and the record remain to be written."""
     done = command(SOLUTION, "--output", interrupted({}), "--resume", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert record_of(tmp_path / "run")["resumed_after_epochs"] == [2]
@@ -355,7 +355,7 @@ def test_a_damaged_cache_is_noticed_and_replaced(command, tmp_path):
 
 
 def test_an_environment_without_a_package(variables, tmp_path):
-    """Python's own error names what is missing: torch, or py-rattler, which training does not need."""
+    """Python's own error names the missing package: torch, or py-rattler, which training does not need."""
     for name in ("torch", "rattler"):
         (tmp_path / f"{name}.py").write_text(f'raise ModuleNotFoundError("No module named {name!r}", name={name!r})\n')
     variables = variables | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{variables['PYTHONPATH']}"}
@@ -390,7 +390,7 @@ def test_the_starter_runs_as_shipped(command, tmp_path):
     ],
 )
 def test_a_command_or_an_option_with_a_typo(command, refused, typed, advice):
-    """What was meant can be typed as it stands; where nothing is near, there is the help."""
+    """The next step is the corrected command, or the help if nothing is similar."""
     assert refused(command("-m", "workshop", *typed.split())).splitlines()[-1] == f"next:      {advice}"
 
 

@@ -1,4 +1,4 @@
-"""The command line of `workshop`: which words are whose, and that every command's function takes its arguments."""
+"""The command line of `workshop`: how words are divided, and that every command's function takes its arguments."""
 
 import inspect
 import os
@@ -82,7 +82,7 @@ def test_invalid_arguments(line, capsys):
 
 
 def test_a_path_is_relative_to_the_callers_folder(called, monkeypatch, tmp_path):
-    """Pixi runs its tasks in the folder of the workspace, and leaves the caller's in INIT_CWD."""
+    """Pixi runs tasks in the folder of the workspace and stores the caller's folder in INIT_CWD."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INIT_CWD", "/elsewhere")
     monkeypatch.setenv("PIXI_PROJECT_ROOT", str(tmp_path))
@@ -102,7 +102,7 @@ def test_only_unknown_words_are_corrected():
 
 
 def test_the_help_imports_nothing_that_takes_time():
-    """It should answer within 0.2 s; what it imports does not depend on how busy this machine is."""
+    """It should take less than 0.2 s. The imports are tested, since they do not depend on the load of this machine."""
     code = "import sys\ntry:\n    import workshop.__main__\n    workshop.cli.main(['--help'])\nfinally:\n    print(*sys.modules)"
     line = [sys.executable, "-c", code]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "common")}

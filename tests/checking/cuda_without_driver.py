@@ -1,6 +1,7 @@
 """Makes a build for the CPU behave like one for CUDA on a machine without a driver: a patch, as in checking/patches.
 
-PyPI's PyTorch for Linux is such a build, and so is JAX with its CUDA plugin. The stand-ins raise what those raise there.
+PyPI's PyTorch for Linux is such a build, and so is JAX with its CUDA plugin. The stand-ins raise what those raise
+there.
 """
 
 import importlib.util
@@ -13,7 +14,7 @@ NO_DRIVER = (
 
 
 def torch_for_cuda() -> None:
-    """Whatever initializes CUDA fails in `torch._C._cuda_init`; asking whether there is a GPU does not."""
+    """Every initialization of CUDA fails in `torch._C._cuda_init`; only looking for a GPU does not."""
     import torch
 
     def no_driver(*_):
@@ -49,7 +50,7 @@ def jax_for_cuda() -> None:
 
 
 def install() -> None:
-    """Let each framework that is there fail as its build for CUDA does."""
+    """Make each installed framework fail as its CUDA build does."""
     for framework, stand_in in {"torch": torch_for_cuda, "jax": jax_for_cuda}.items():
         if framework in sys.modules or importlib.util.find_spec(framework):
             stand_in()

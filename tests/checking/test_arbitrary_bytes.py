@@ -1,4 +1,4 @@
-"""Whatever bytes lie where a check looks, it answers: a message, never a traceback.
+"""Checks of files with arbitrary bytes: the result is a message, never a traceback.
 
 Bytes of no meaning, and the real file with a piece of it replaced: the second gets past the first line of a parser.
 """
@@ -53,7 +53,7 @@ PIECES = st.one_of(
 
 @pytest.fixture
 def workspace(tmp_path, request):
-    """A copy of a solution's manifest and lock, without the scripts (which would be run)."""
+    """A copy of a solution's manifest and lock, without the scripts, so that none is run."""
     folder = tmp_path / "solution"
     folder.mkdir()
     for name in ("pixi.toml", "pixi.lock"):
@@ -67,7 +67,7 @@ def exercise(request):
 
 
 def asked(exercise, folder):
-    """Ask every check; each answer is one, and says all that a person needs."""
+    """Run every check; each result is complete, with all four parts of a message if it fails."""
     for check, answer in checks.run_checks(exercise.checks, checks.Workspace(folder, folder / "scratch")):
         assert answer.status in ("ok", "fail", "skip") and answer.found, (check.number, answer)
         if answer.status == "fail":

@@ -1,4 +1,4 @@
-"""What the shell offers when a person presses Tab."""
+"""The words that the shell offers when you press Tab."""
 
 import shutil
 import subprocess

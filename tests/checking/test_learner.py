@@ -1,4 +1,6 @@
-"""What a learner types beside `check`: hint, progress, watch, reset, diff. In a copy of the workshop, with its history."""
+"""The learner's commands other than `check`: hint, progress, watch, reset, diff, in a copy of the workshop with a
+history.
+"""
 
 import json
 import os
@@ -22,7 +24,7 @@ EXERCISE = "exercise-2-pytorch-cu12"
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A workshop of one exercise, under git, with the starter's manifest alone to check (its script trains)."""
+    """A workshop with one exercise, under git. Only the starter's manifest is checked, since its script would train."""
     root = tmp_path / "work shop"  # people have folders with spaces
     for name in ("common", EXERCISE):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".pixi"))
@@ -68,7 +70,7 @@ def exercise_of(clone):
 
 
 def answers(number, status="ok"):
-    """Rows as a check leaves them."""
+    """Checks with results, as `workshop check` stores them."""
     listed = next(e for e in exercises.find_all(ROOT) if e.number == number).checks
     return [(check, checks.Result(status, "seen")) for check in listed]
 
@@ -117,7 +119,7 @@ def test_a_hint_for_an_unknown_check_or_exercise(clone, refused, words):
 
 
 def test_the_default_environment_is_enough(clone):
-    """The environment `default` has neither NumPy nor a framework: what needs none of them works there."""
+    """The environment `default` has neither NumPy nor a framework: commands that need none of them work there."""
     shutil.copytree(
         ROOT / "exercise-4-pypi-mix", clone / "exercise-4-pypi-mix", ignore=shutil.ignore_patterns("__pycache__")
     )

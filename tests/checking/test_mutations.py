@@ -28,7 +28,7 @@ def test_every_check_has_its_own_mistake(number):
 
 @pytest.fixture
 def copied(tmp_path):
-    """A copy of an exercise's solution with some changes; its folder."""
+    """The folder of a copy of an exercise's solution with some changes."""
 
     def copy(number, changes):
         folder = tmp_path / "learner" / "solution"

@@ -1,4 +1,4 @@
-"""What checks do once for many runs: which modules are imported before the fork, and where JAX keeps its compiling."""
+"""Work done once for many runs: importing modules before the fork, and keeping JAX's compiled code."""
 
 import os
 import re

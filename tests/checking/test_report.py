@@ -1,4 +1,4 @@
-"""What `check`, `hint` and `progress` print: wrapped and coloured on a terminal, as it is where it is piped."""
+"""The output of `check`, `hint` and `progress`: wrapped and coloured on a terminal, unchanged when piped."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""What learners' scripts do on the way to right ones: they are run with limits, and nothing beside them is lost."""
+"""Learners' scripts with mistakes: they run with limits, and no file of the learner is lost."""
 
 import os
 import subprocess
@@ -56,7 +56,7 @@ def test_arguments_variables_and_output_of_a_script(run):
 
 
 def test_a_script_keeps_its_encoding_and_future_imports(run):
-    """In its own encoding, and with no `from __future__` but its own."""
+    """With its own encoding, and only its own `from __future__` imports."""
     assert run("# coding: latin-1\ndef f(x: print('Annotation')): pass").stdout == "Annotation\n"
     done = run("import pickle\nclass Net: pass\nprint(type(pickle.loads(pickle.dumps(Net()))) is Net)")
     assert done.stdout == "True\n", done.stderr
@@ -65,7 +65,7 @@ def test_a_script_keeps_its_encoding_and_future_imports(run):
 
 
 def test_patches_run_first_and_in_order(run, tmp_path):
-    """Each has its own settings, and a script with patches sees what one without them sees."""
+    """Each has its own settings, and otherwise a script runs as without patches."""
     (run.folder / "sibling.py").write_text("")
     patch = tmp_path / "patch.py"
     patch.write_text(
@@ -78,7 +78,7 @@ def test_patches_run_first_and_in_order(run, tmp_path):
 
 
 def test_exit_handlers_exceptions_and_signals(run):
-    """What is registered for the exit runs; an exception is exit code 1 and a traceback; a signal is negative."""
+    """Exit handlers run; an exception gives exit code 1 and a traceback; a signal gives a negative code."""
     assert run("import atexit\natexit.register(print, 'bye')").stdout == "bye\n"
     done = run("1 / 0")
     assert done.returncode == 1 and done.stderr.rstrip().endswith("ZeroDivisionError: division by zero")
@@ -140,7 +140,7 @@ def test_an_endless_script_is_stopped(run, monkeypatch):
 
 
 def test_children_of_a_script_are_stopped(run, monkeypatch, tmp_path):
-    """A process that the script leaves behind neither holds the check up nor lives on."""
+    """A child that the script leaves behind neither delays the check nor survives it."""
     mark = tmp_path / "mark"
     child = f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
     begin = time.monotonic()
@@ -163,7 +163,7 @@ def test_a_script_that_prints_endlessly_is_stopped(run, monkeypatch, stream):
 
 @pytest.fixture
 def learners_files(run):
-    """Work in the folder of the script, and how to see that it is as it was."""
+    """Files of the learner in the script's folder, and a function that compares them with the originals."""
     (run.folder / "deep").mkdir()
     (run.folder / "deep" / "notes.md").write_text("mine")
     (run.folder / "linked.md").symlink_to("deep/notes.md")
@@ -214,7 +214,7 @@ def test_a_script_that_removes_files_gets_a_message(run):
 
 
 def test_the_copy_looks_like_the_original(run):
-    """To what a script may ask: its folder's name and the one around it, its siblings, `common/` two folders up."""
+    """In everything that a script may look up: names of its folders, files beside it, `common/` two folders up."""
     (run.folder / "deep").mkdir()
     (run.folder / "deep" / "notes.md").write_text("mine")
     (run.folder / "results" / "run").mkdir(parents=True)
@@ -303,7 +303,7 @@ scripts.run(Path(sys.argv[1]), [sys.argv[2]], dict(os.environ), (), sys.argv[3:]
 @pytest.mark.skipif(not LINUX, reason="elsewhere no process ends with another one")
 @pytest.mark.parametrize("modules", WAYS, ids=lambda modules: "warm" if modules else "fresh")
 def test_a_script_ends_with_the_check_that_is_killed(modules, tmp_path):
-    """One without an end would run for ever."""
+    """An endless script would otherwise never end."""
     script, mark = tmp_path / "starter" / "script.py", tmp_path / "mark"
     script.parent.mkdir()
     script.write_text("import os, sys\nprint(os.getpid(), file=open(sys.argv[1], 'w'), flush=True)\nwhile True: pass")

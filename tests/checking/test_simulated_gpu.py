@@ -1,4 +1,4 @@
-"""The simulated GPUs of checks 2.6 and 3.5, with a build for the CPU and with one for CUDA that finds no driver."""
+"""The simulated GPUs of checks 2.6 and 3.5, with a CPU build and with a CUDA build that finds no driver."""
 
 import sys
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_the_stand_in_fails_like_a_cuda_build(command, tmp_path):
 
 
 def test_the_stand_in_for_the_plugin_fails_like_the_plugin(command, tmp_path):
-    """JAX logs a traceback and finds the processor; `on_jax` keeps it from those who read messages."""
+    """JAX logs a traceback and uses the processor; `on_jax` hides the traceback."""
     pytest.importorskip("jax")
     script = tmp_path / "script.py"
     for import_ours, logged in ("", True), ("from workshop.runs.frameworks import on_jax\n", False):

@@ -1,4 +1,4 @@
-"""What the checks of manifests, locks and files say of the solutions: the words that a learner reads after `ok`."""
+"""The results of the checks of manifests, locks and files on the solutions: the text that a learner reads after `ok`."""
 
 import pytest
 from conftest import ROOT

@@ -1,4 +1,4 @@
-"""What checks read in the last words of a script."""
+"""The reason for a failure, read from the last lines that a script printed."""
 
 import subprocess
 

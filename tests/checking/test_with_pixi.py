@@ -15,7 +15,7 @@ EXERCISE_2 = next(e for e in exercises.find_all(ROOT) if e.number == 2)
 
 @pytest.fixture
 def pixi(tmp_path, monkeypatch):
-    """Put a `pixi` in front of the PATH: pixi("exit 0"); the lines that it was called with."""
+    """Put a `pixi` at the front of the PATH: pixi("exit 0"); its call log."""
     calls = tmp_path / "calls"
 
     def put(script):
@@ -69,7 +69,7 @@ def test_pixi_is_not_called_for_a_lock_that_we_find_stale(pixi, tmp_path):
 
 @pytest.mark.parametrize("number", [2, 3, 4])
 def test_the_environments_for_a_gpu_are_run_through_pixi(pixi, monkeypatch, number):
-    """Where a GPU is there and what is installed is for the CPU: each CUDA environment, as it is locked."""
+    """With a GPU and installed CPU builds: run in each CUDA environment, from the lock."""
     exercise = next(e for e in exercises.find_all(ROOT) if e.number == number)
     calls = pixi('echo "found:     the stand-in trains nothing" >&2; exit 1')
     monkeypatch.setattr(check_all, "nvidia_smi", lambda: [{"name": "pretended"}])

@@ -1,4 +1,4 @@
-"""`workshop doctor`, with stand-ins for what it asks: Pixi, git, nvidia-smi, the driver's library, servers, proxies."""
+"""`workshop doctor`, with stand-ins for Pixi, git, nvidia-smi, the driver's library, servers and proxies."""
 
 import http.server
 import json
@@ -35,7 +35,7 @@ SECRETS = ("zaphod", "magrathea", "hunter2", "s3cretproxy", "betelgeuse")
 
 @pytest.fixture
 def workshop(tmp_path):
-    """The workshop's manifests in a folder whose name is nobody's business, with a Python route of one package."""
+    """The workshop's manifests in a folder with a private name, with a Python route of one package."""
     root = tmp_path / "betelgeuse" / "work shop"
     (root / "exercise-1-x").mkdir(parents=True)
     shutil.copy(ROOT / "exercise-1-scipy/exercise.toml", root / "exercise-1-x")
@@ -48,7 +48,7 @@ def workshop(tmp_path):
 
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
-    """Put a program on the PATH, which holds nothing else: tool("pixi", "echo pixi 0.77.0")."""
+    """Put a program on an otherwise empty PATH: tool("pixi", "echo pixi 0.77.0")."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -63,7 +63,7 @@ def tool(tmp_path, monkeypatch):
 
 @pytest.fixture
 def examine(workshop, tool, tmp_path):
-    """Run the doctor in that workshop, as zaphod on magrathea, behind a proxy where nobody listens."""
+    """Run the doctor in that workshop, as user zaphod on host magrathea, behind a proxy that does not exist."""
 
     def run(*words, **more):
         (tmp_path / "site").mkdir(exist_ok=True)
@@ -174,7 +174,7 @@ def test_offline_contacts_no_server(examine):
 
 
 def test_with_nothing_but_python(examine):
-    """No py-rattler, no rich, no packaging: what attendees have who have installed nothing yet."""
+    """No py-rattler, no rich, no packaging: as before the first installation."""
     absent = "import sys\nfor name in ('rattler', 'rich', 'packaging', 'tomli', 'filelock'): sys.modules[name] = None\n"
     done = examine(patch=absent)
     assert done.returncode in (0, 1)
@@ -187,7 +187,7 @@ def test_with_nothing_but_python(examine):
 
 @contextmanager
 def silent():
-    """A server that accepts and never says a word; its port."""
+    """The port of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
         held = []
         threading.Thread(target=lambda: [held.append(listener.accept()) for _ in range(50)], daemon=True).start()
@@ -205,7 +205,7 @@ SILENCE = ("a proxy that accepts and is silent", "DNS that never answers", "a se
 @pytest.mark.parametrize("deadlines", [SOON, pytest.param("", marks=pytest.mark.slow)], ids=["soon", "as shipped"])
 @pytest.mark.parametrize("kind", SILENCE)
 def test_it_ends_if_no_server_answers(examine, tool, kind, deadlines):
-    """Without its deadline it would not end at all: every one of these waits for an hour."""
+    """Without a deadline it would not end: each of these waits for an hour."""
     patch = deadlines
     tool("nvidia-smi", "exec /bin/sleep 3600")
     tool("pixi", "exec /bin/sleep 3600")
@@ -225,7 +225,7 @@ def test_it_ends_if_no_server_answers(examine, tool, kind, deadlines):
 
 @contextmanager
 def trickle():
-    """A proxy that sends a byte of its answer every second, for ever."""
+    """A proxy that sends one byte of its answer every second, without end."""
 
     def serve(connection):
         try:
@@ -253,7 +253,7 @@ def trickle():
 
 @contextmanager
 def server(status, headers=(), raw=None, context=None):
-    """A server with one answer for everything, CONNECT too; its address."""
+    """The address of a server with one answer for every request, including CONNECT."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -307,7 +307,7 @@ def test_failures_that_are_not_answers(direct):
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """A certificate that nobody has signed, as a proxy that opens TLS shows it."""
+    """A certificate without a trusted signature, as from a proxy that intercepts TLS."""
     if not shutil.which("openssl"):
         pytest.skip("openssl makes the certificate, and is not here")
     folder = tmp_path_factory.mktemp("tls")
@@ -388,7 +388,7 @@ def test_the_text_of_an_error_is_never_printed(kind, proxy):
     ],
 )
 def test_no_report_contains_the_user_or_the_proxy(examine, workshop, tool, proxy):
-    """`examine` looks for the names in all that is printed; here, in every kind of failure."""
+    """`examine` searches all output for the names; this test covers every kind of failure."""
     tool("pixi", 'echo "error: /home/zaphod/.pixi is not readable on magrathea"; exit 1')
     tool("git", "echo fatal: betelgeuse")
     tool("nvidia-smi", "echo NVIDIA-SMI has failed on magrathea for zaphod")
@@ -563,7 +563,7 @@ int cuDriverGetVersion(int *version) { HANG; *version = 12040; return 0; }
 
 @pytest.fixture
 def libcuda(tmp_path, monkeypatch):
-    """A driver's library of our own, which supports CUDA 12.4 or hangs."""
+    """Our own driver library, which supports CUDA 12.4 or hangs."""
     compiler = shutil.which("cc")
     if not compiler or sys.platform != "linux":
         pytest.skip("no C compiler on Linux: it makes the stand-in for the driver's library")

@@ -1,4 +1,4 @@
-"""Exercise 1 as a room: its lock is a slice of the root's, its checks fit its TODOs, its starter is not solved."""
+"""Exercise 1: its lock is a slice of the root's, its checks match its TODOs, its starter is unsolved."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def test_the_shipped_starter_fails_every_check(tmp_path):
 
 
 def test_two_builds_of_the_same_package_fail(learner, tmp_path):
-    """Without a common solve: `test` got the NumPy of another platform's row, as text in the lock."""
+    """Without a common solve: the lock gives `test` the NumPy of another platform."""
     path = learner.folder / "pixi.lock"
     head, _, tail = path.read_text().partition("\n  test:\n")
     urls = sorted(set(re.findall(r"conda: (\S+/linux-64/pip-\S+|\S+/noarch/pip-\S+|\S+/noarch/rich-\S+)", tail)))
@@ -77,7 +77,7 @@ def test_another_way_to_write_the_formula_passes(learner, tmp_path):
 
 
 def test_the_formula_is_checked_for_any_use_of_the_seed(learner, tmp_path):
-    """Another experiment from the same seed is as good; an unseeded one is the matter of 1.6 alone."""
+    """Another experiment from the same seed is correct; only 1.6 reports an unseeded one."""
     learner("exclusion.py", "default_rng(seed)", "default_rng([seed, 125])")
     assert {answer.status for answer in answers(EXERCISE, learner.folder, tmp_path, SCRIPT).values()} == {"ok"}
     shutil.rmtree(tmp_path / "scratch")
@@ -87,7 +87,7 @@ def test_the_formula_is_checked_for_any_use_of_the_seed(learner, tmp_path):
 
 
 def test_a_copy_elsewhere_is_checked(tmp_path):
-    """The starter's files alone, out of the repository."""
+    """Only the starter's files, outside the repository."""
     folder = tmp_path / "elsewhere" / "mine"
     folder.mkdir(parents=True)
     for name in ("pixi.toml", "pixi.lock", "exclusion.py"):
@@ -103,7 +103,7 @@ def test_an_exercise_without_its_script_fails(learner, tmp_path):
 
 
 def test_advice_runs_in_the_folder_of_the_manifest(tmp_path, monkeypatch):
-    """Pasted in the root of the clone it must not change the root's own manifest."""
+    """Pasted in the root of the clone, it must not change the root's manifest."""
     monkeypatch.chdir(ROOT)
     advice = [result.next_step for result in answers(EXERCISE, FOLDER / "starter", tmp_path, MANIFEST).values()]
     about_pixi = [line for line in advice if "pixi " in line and not line.startswith("TODO")]

@@ -1,4 +1,4 @@
-"""Exercise 2 as a room: its manifest is a slice of the root's, its checks fit its TODOs, its starter is not solved."""
+"""Exercise 2: its manifest is a slice of the root's, its checks match its TODOs, its starter is unsolved."""
 
 import json
 import shutil
@@ -75,7 +75,7 @@ def test_in_an_environment_without_torch_the_script_is_not_judged(learner, tmp_p
 
 
 def test_copies_of_a_folder_beside_the_exercises(command, tmp_path, refused):
-    """exercise-2b is passed over; a second exercise-2-... is asked about."""
+    """exercise-2b is ignored; a second exercise-2-... gives a message."""
     for name in ("common", "exercise-2-pytorch-cu12"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(tmp_path / "exercise-2-pytorch-cu12", tmp_path / "exercise-2b-mine")

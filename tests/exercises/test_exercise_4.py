@@ -154,7 +154,7 @@ def test_other_weights_are_compared_and_reported(command, predicted, from_jax, t
 
 
 def damaged_runs():
-    """What can be wrong with a run, and the words of the message."""
+    """Ways to damage a run, each with words of the message."""
 
     def truncated(place):
         path = place / "weights.safetensors"
@@ -205,7 +205,7 @@ def test_the_scripts_report_a_damaged_run(command, refused, one_epoch, tmp_path)
 
 
 def forged(case):
-    """A change of weights and record that fit each other, and are still not the network's or the data set's."""
+    """Weights and a record that agree with each other, but not with the network or the data set."""
 
     def change(place, document):
         tensors, about = weights.load(place / "weights.safetensors", "")
@@ -370,7 +370,7 @@ def test_the_shipped_starter_fails_every_check(tmp_path, variables, monkeypatch)
 
 
 def test_packages_from_both_sources_and_two_runtimes_in_a_lock_are_found(learner, tmp_path):
-    """What a manifest does not show: a conda package that is also a wheel, or that is a second CUDA."""
+    """The lock contains what the manifest does not show: a package from both sources, or a second CUDA runtime."""
     workspace = checks.Workspace(learner.folder, tmp_path / "scratch")
     (place,) = [name for name in workspace.lock.environments if name == "pypi-mixed"]
     held = workspace.lock.environments[place].packages["linux-64-cuda12"]
@@ -393,7 +393,7 @@ def test_packages_from_both_sources_and_two_runtimes_in_a_lock_are_found(learner
 
 
 def test_an_index_for_each_package_is_correct_except_for_the_lock(learner, tmp_path):
-    """This manifest would lock NVIDIA's wheels from PyPI, and the lock beside it is ours."""
+    """This manifest would lock NVIDIA's wheels from PyPI, but the lock is that of the solution."""
     learner("pixi.toml", f"[feature.pypi-mixed.pypi-options]\n{INDEX}\n", "")
     url = INDEX.split('"')[1]
     for name, version in (("torch", "==2.6.0"), ("torchvision", "==0.21.0")):
@@ -405,7 +405,7 @@ def test_an_index_for_each_package_is_correct_except_for_the_lock(learner, tmp_p
 
 
 def test_what_pixis_own_commands_write_passes(written_by_pixi, tmp_path):
-    """Its manifest; there is no lock beside it."""
+    """Only the manifest: Pixi wrote no lock."""
     found = answers(EXERCISE, written_by_pixi / "exercise-4", tmp_path)
     assert [found[f"4.{k}"].status for k in (1, 2, 3)] == ["ok"] * 3, found
     assert found["4.4"].status == "fail" and "no pixi.lock" in found["4.4"].found

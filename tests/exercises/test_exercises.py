@@ -1,4 +1,4 @@
-"""What holds for every exercise: its furniture, its TODOs and their checks, its place in the root's manifest."""
+"""Properties of every exercise: its files, its TODOs and their checks, and its agreement with the root's manifest."""
 
 import re
 
@@ -24,7 +24,7 @@ def exercise(request):
 
 @pytest.fixture(params=[e for e in EXERCISES if "image" not in e.settings], ids=lambda exercise: exercise.folder.name)
 def workspace(request):
-    """An exercise with a manifest of its own; the others are about the root's."""
+    """An exercise with its own manifest; the others use the root's."""
     return request.param
 
 
@@ -74,7 +74,7 @@ def constraints(of, environment, platform):
 
 
 def test_the_manifest_is_a_slice_of_the_roots(workspace, whole):
-    """Everywhere the same constraint for the same package as in an environment of the root."""
+    """Every package has the same constraint as in an environment of the root."""
     part = manifest.load(workspace.folder / "solution" / "pixi.toml")
     for name, environment in part.environments.items():
         for platform in platforms_of(part, environment.features):
@@ -90,7 +90,7 @@ def test_the_manifest_is_a_slice_of_the_roots(workspace, whole):
 
 @pytest.mark.parametrize("side", ["starter", "solution"])
 def test_the_learners_manifest_names_what_scripts_import(workspace, side):
-    """What every script records a run with is there; what only the checker reads manifests and locks with is not."""
+    """It contains the packages that record a run, but not those with which the checker reads manifests and locks."""
     part = manifest.load(workspace.folder / side / "pixi.toml")
     recording = {"numpy", "matplotlib-base", "rich", "filelock", "platformdirs", "pooch", "rocrate"}
     for name, environment in part.environments.items():
@@ -125,7 +125,9 @@ def test_the_locks_are_those_of_lock_slice_and_of_rattler(workspace, whole, tmp_
 
 
 def test_the_sizes_in_exercise_toml_are_those_of_the_lock(exercise, whole):
-    """By the root's lock, since that is what people install; an environment of the exercise's own by its own lock."""
+    """Computed from the root's lock, which people install; for an environment that only the exercise has, from its own
+    lock.
+    """
     roots = locks.align(locks.read(ROOT / "pixi.lock"), whole.platforms)
     own_lock = exercise.folder / "solution" / "pixi.lock"
     own = (
@@ -145,7 +147,7 @@ def test_the_sizes_in_exercise_toml_are_those_of_the_lock(exercise, whole):
 
 
 def test_a_shipped_starter_fails_every_check(exercise, tmp_path):
-    """Each starter is unsolved in every respect; the checks that train are asked where the exercise's own tests do."""
+    """Each starter fails every check; the exercise's own tests run the checks that train."""
     found = {}
     for check, answer in checks.run_checks(
         exercise.checks[:4], checks.Workspace(exercise.folder / "starter", tmp_path / "scratch")

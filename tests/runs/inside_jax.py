@@ -1,4 +1,4 @@
-"""What is asked of exercise 3 inside a process that runs JAX. tests/runs/test_jax.py runs it, with two runs to look at."""
+"""Tests of exercise 3 that need JAX in their own process. tests/runs/test_jax.py runs them, with two finished runs."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ OF_TORCH, OF_JAX = (Path(os.environ.get(name, "")) for name in ("OF_TORCH", "OF_
 
 
 def test_either_framework_loads_the_others_file():
-    """PyTorch with JAX's weights, and JAX with PyTorch's, reach the accuracy that the run says of itself."""
+    """PyTorch with JAX's weights, and JAX with PyTorch's, reach the recorded accuracy."""
     dataset = data.load("digits")
     train = module_of(SCRIPT)
     params = on_jax.params_of(weights.load(OF_TORCH / "weights.safetensors", "")[0])

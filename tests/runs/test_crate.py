@@ -124,7 +124,7 @@ LEFT_OUT = {
 
 @pytest.fixture
 def validate(tmp_path):
-    """A function that runs roc-validator on a crate: the numbers of the required and of the recommended checks that fail."""
+    """A function that runs roc-validator on a crate and returns how many required and recommended checks fail."""
     command = shutil.which("rocrate-validator") or shutil.which(roc_validator.command())
     if command is None:
         pytest.skip("roc-validator is not installed; run `python tests/roc_validator.py` for an environment with it")

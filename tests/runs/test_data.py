@@ -1,4 +1,4 @@
-"""The data sets: the same bytes everywhere, whatever happens to the cache, and nobody on both sides of the split."""
+"""The data sets: the same bytes everywhere, whatever happens to the cache, and no digit in both parts of the split."""
 
 import gzip
 import hashlib
@@ -129,7 +129,7 @@ def test_the_caches_of_earlier_versions_are_still_found(monkeypatch, tmp_path):
 
 
 def test_other_settings_of_the_process_give_the_same_bytes():
-    """Hash seed, locale and threads have no say in the bytes."""
+    """Hash seed, locale and threads do not change the bytes."""
     code = "from workshop.runs import data; print(data.content_sha256(data._make_digits()))"
     environment = os.environ | {"PYTHONHASHSEED": "7", "LC_ALL": "C", "OMP_NUM_THREADS": "2"}
     environment["PYTHONPATH"] = COMMON
@@ -154,14 +154,14 @@ def gz_files(cache):
 
 @pytest.fixture
 def mnist_folder(cache, monkeypatch):
-    """The folder of a stand-in for MNIST: four small files in the published format, with their own sums pinned."""
+    """The folder of a stand-in for MNIST: four small files in the published format, with their sha256 pinned."""
     monkeypatch.setitem(data.DOWNLOADED, "mnist", SUMS)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return cache / "mnist"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves SMALL under /good/, and spoils it in various ways elsewhere."""
+    """Serves SMALL under /good/, and damages it in different ways elsewhere."""
 
     protocol_version = "HTTP/1.1"
 
@@ -260,7 +260,7 @@ def test_only_missing_files_are_downloaded(mnist_folder, server, monkeypatch):
 
 
 def start_load(server, way):
-    """A process of its own that loads the stand-in for MNIST."""
+    """A separate process that loads the stand-in for MNIST."""
     code = (
         f"from workshop.runs import data; data.DOWNLOADED['mnist'] = {SUMS}\n"
         f"data.MIRRORS['mnist'] = ('{server.address}/{way}/',); print(data.load('mnist').sha256)"

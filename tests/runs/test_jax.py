@@ -1,4 +1,4 @@
-"""Exercise 3's script: the same bits for the same seed, on two stacks to the same result, and PyTorch's numbers."""
+"""Exercise 3's script: the same bits for the same seed, the same result on two stacks, and agreement with PyTorch."""
 
 import ctypes
 import json
@@ -47,7 +47,7 @@ def stack(request):
 
 @pytest.fixture(scope="module")
 def whole(command, tmp_path_factory):
-    """An uninterrupted run on a stack, by its interpreter; made once for each."""
+    """An uninterrupted run on a stack, which is given by its interpreter; made once for each."""
     made = {}
 
     def run(stack):
@@ -128,7 +128,7 @@ def test_a_killed_and_resumed_run_gives_the_same_bits(stack, whole, command, var
 
 
 def test_two_stacks_give_the_same_result(whole, old_stack):
-    """The metric within its own tolerance; the two runs began with the same weights."""
+    """The metrics agree within their tolerance; both runs began with the same weights."""
     today, frozen = record_of(whole((sys.executable,))), record_of(whole((str(old_stack),)))
     assert today["packages"]["jax"] != frozen["packages"]["jax"]
     (one, _), (other, _) = today["metrics"], frozen["metrics"]
@@ -164,7 +164,7 @@ np.savez(sys.argv[3], **found)
 
 @pytest.fixture(scope="module")
 def computed(command, one_epoch, tmp_path_factory):
-    """Initial weights, logits and gradients as a stack computes them, from the weights of a PyTorch run."""
+    """Initial weights, logits and gradients of a stack, computed from the weights of a PyTorch run."""
     made = {}
 
     def run(stack):
@@ -208,7 +208,7 @@ def test_logits_and_gradients_agree_with_pytorch(stack, computed, one_epoch):
 
 
 def test_checks_that_need_jax_in_their_process(command, one_epoch, whole):
-    """tests/runs/inside_jax.py, in a process of its own: JAX starts threads, and this one starts other processes."""
+    """tests/runs/inside_jax.py, in a separate process, since JAX starts threads and this process starts others."""
     done = command(
         "-m",
         "pytest",
@@ -225,7 +225,7 @@ def test_checks_that_need_jax_in_their_process(command, one_epoch, whole):
 
 
 def test_a_checkpoint_of_another_run_is_refused(command, refused, tmp_path):
-    """Of the other framework, of a run that it does not name, cut short, of another network."""
+    """From the other framework, from another run, truncated, or from another network."""
     for case in ("torch", "unnamed", "short"):
         (tmp_path / f"{case}.partial").mkdir()
     made = command(TORCH_SCRIPT, *arguments(tmp_path / "other", epochs=1))
@@ -262,7 +262,7 @@ def test_other_arguments_of_the_command_line(command, refused, tmp_path):
 
 
 def test_it_trains_on_a_simulated_gpu_and_records_it(command, tmp_path):
-    """The path of a GPU, on the second half of this processor: arrays are sent there, asserted, and named."""
+    """The GPU code on the second half of this processor: arrays are sent there, asserted and recorded."""
     patched = arguments_for([patch("simulated_gpu_jax", moved=True)])
     words = ("--data", "digits", "--epochs", 1, "--device", "cuda", "--output", tmp_path / "run")
     done = command(*patched, SCRIPT, *words)
@@ -272,7 +272,7 @@ def test_it_trains_on_a_simulated_gpu_and_records_it(command, tmp_path):
 
 @pytest.fixture
 def fails_with(monkeypatch):
-    """Have JAX report that it has no GPU, in the words given."""
+    """Make JAX report, in the given words, that it has no GPU."""
 
     def set_up(report, cuda=None, cudnn=0, driver_offers=None, smi=None, **environment):
         def devices(backend=None):
@@ -386,7 +386,7 @@ def test_the_message_is_the_same_for_either_framework(monkeypatch):
 
 
 def test_the_random_numbers_that_the_page_describes(stack, command):
-    """JAX 0.5 changed the default; under the flag of the page both stacks draw the same."""
+    """JAX 0.5 changed the default; with the flag on the page both stacks draw the same numbers."""
     code = "import jax; print(jax.random.normal(jax.random.PRNGKey(0), (3,)))"
     drawn = {
         flag: command("-c", code, interpreter=stack, JAX_THREEFRY_PARTITIONABLE=flag).stdout.strip() for flag in "01"

@@ -1,4 +1,4 @@
-"""run.json against its schema, and a run folder that is whole or not there."""
+"""run.json against its schema, and a run folder that is complete or not there."""
 
 import importlib.metadata
 import json
@@ -45,7 +45,7 @@ def test_what_is_recorded_is_true(one_epoch):
 
 
 def test_what_torch_reports_of_itself_is_recorded_beside_its_package(one_epoch):
-    """A package of PyPI may leave out which build it is: torch 2.13.0 for Linux is 2.13.0+cu130."""
+    """The version of a PyPI package may lack its build: torch 2.13.0 for Linux is 2.13.0+cu130."""
     torch = pytest.importorskip("torch")
     run = record_of(one_epoch)
     assert run["frameworks"] == {"torch": torch.__version__}
@@ -225,7 +225,7 @@ def test_infinite_and_nan_results_are_refused(tmp_path, script):
 
 
 def test_the_commit_is_that_of_the_scripts_own_checkout(tmp_path, script):
-    """A script that lies untracked in somebody else's checkout gets no commit; once tracked, it gets its own."""
+    """A script that is untracked in a checkout has no commit; once tracked, it has that of the checkout."""
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
     if subprocess.run(["git", "init", "-q", tmp_path], capture_output=True).returncode:
         pytest.skip("git is not here")
@@ -254,7 +254,7 @@ def test_resume_continues_the_newest_run_that_is_not_in_use(tmp_path, script, ca
 
 def test_two_processes_in_one_folder(tmp_path, script):
     run = record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
-    with pytest.raises(WorkshopError, match="other processes are using"):
+    with pytest.raises(WorkshopError, match="another process is using"):
         record.start("exercise-0", script, str(tmp_path / "run"), seed=0)
     record.abandon(run)
     assert not run.folder.exists()
@@ -266,7 +266,7 @@ def test_two_names_in_the_same_second_differ(tmp_path, script, monkeypatch):
 
 
 class Distribution:
-    """An installed Python package, as importlib.metadata tells it."""
+    """An installed Python package, as importlib.metadata returns it."""
 
     def __init__(self, name, version, installer):
         said = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nRequires-Dist: x\n\nName: of no\nVersion: 0\n"
@@ -284,7 +284,7 @@ def test_the_installed_distributions_are_those_that_importlib_reads():
 
 
 def test_under_pixi_the_environment_is_read_off_the_installed_packages(tmp_path, monkeypatch):
-    """A prefix with conda-meta as Pixi leaves it, made from the root's lock: complete, then with one package changed."""
+    """A prefix with conda-meta as Pixi writes it, from the root's lock: complete, then with one package changed."""
     locked = lock.read(ROOT / "pixi.lock").environments["cuda12"].packages["p1"]
     meta = tmp_path / "cuda12" / "conda-meta"
     meta.mkdir(parents=True)
@@ -318,7 +318,7 @@ def test_under_pixi_the_environment_is_read_off_the_installed_packages(tmp_path,
 
 
 def test_an_images_revision_is_that_of_its_own_scripts(tmp_path, monkeypatch):
-    """A script of the host that is run inside an image is not what the image was built from."""
+    """The image's revision does not apply to a script of the host that runs in the image."""
     inside = tmp_path / "workshop" / "train.py"
     inside.parent.mkdir()
     inside.touch()

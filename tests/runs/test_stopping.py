@@ -1,4 +1,4 @@
-"""A training that is asked to stop: the epoch is ended and kept, exit code 85, and the same weights after --resume."""
+"""A training that receives a stop signal: it finishes the epoch, exits with code 85 and resumes to the same weights."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ def test_a_stopped_run_finishes_its_epoch_and_resumes_to_the_same_weights(
 @pytest.mark.slow
 @posix
 def test_a_stop_before_the_first_epoch_leaves_nothing(variables, tmp_path):
-    """The request comes while the data set is being made; no epoch is begun after that."""
+    """The request comes while the data set is being generated; no epoch starts after it."""
     start = tmp_path / "start.py"
     start.write_text(
         "import os, runpy, signal, sys\nfrom workshop.runs import data\nload = data.load\n"
@@ -88,7 +88,7 @@ def test_a_stop_before_the_first_epoch_leaves_nothing(variables, tmp_path):
 @pytest.mark.slow
 @posix
 def test_the_same_request_twice_is_one(command, variables, tmp_path):
-    """A job system tells the job script and the training, and the script passes it on."""
+    """A job system signals the job script and the training, and the script passes the signal on."""
     process = started(variables, SOLUTION, *arguments(tmp_path / "run"))
     after(process, "epoch 1/3")
     process.send_signal(signal.SIGTERM)
@@ -100,7 +100,7 @@ def test_the_same_request_twice_is_one(command, variables, tmp_path):
 @pytest.mark.slow
 @posix
 def test_a_second_request_stops_at_once(variables, tmp_path):
-    """An epoch that does not end: only a second request, later than the first, ends the training."""
+    """An endless epoch: only a second, later request ends the training."""
     start = tmp_path / "start.py"
     start.write_text(
         "import runpy, sys, time\nfrom workshop.runs import data\norder = data.epoch_order\n"
@@ -125,7 +125,7 @@ def test_a_second_request_stops_at_once(variables, tmp_path):
 @pytest.mark.slow
 @posix
 def test_requests_are_ignored_while_the_run_is_moved(variables, tmp_path):
-    """Requests around the rename, a second apart, and one at the interpreter's end: a whole run, exit code 0."""
+    """Requests around the rename, a second apart, and one at the interpreter's end: a complete run, exit code 0."""
     start = tmp_path / "start.py"
     start.write_text(
         "import atexit, os, runpy, signal, sys, time\nrename = os.rename\n"
@@ -144,7 +144,7 @@ def test_requests_are_ignored_while_the_run_is_moved(variables, tmp_path):
 @pytest.mark.slow
 @posix
 def test_two_processes_stop_after_the_same_epoch(variables, tmp_path):
-    """torchrun hands its own SIGTERM on to both; that of the second process alone decides nothing."""
+    """torchrun forwards its own SIGTERM to both; a signal to the second process alone has no effect."""
     port = str(24000 + os.getpid() % 20000)
     torchrun = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port", port)
     script = ROOT / "exercise-5-container/solution/train_distributed.py"

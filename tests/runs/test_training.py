@@ -1,4 +1,4 @@
-"""Exercise 2's script: the same bits for the same seed, killed runs that go on, two processes."""
+"""Exercise 2's script: the same bits for the same seed, killed runs that are resumed, two processes."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def test_a_killed_and_resumed_run_gives_the_same_bits(command, variables, uninte
 
 @pytest.mark.slow
 def test_killed_at_random_moments_nothing_looks_finished(variables, tmp_path, command, uninterrupted):
-    """Killed five times on its way, somewhere in training, in a checkpoint or in the last files; then let go on."""
+    """Killed five times, during training, a checkpoint or the last files; then resumed."""
     place, moments, resumed = tmp_path / "run", random.Random(20261121), 0
     for _ in range(5):
         more = ("--resume",) if (tmp_path / "run.partial" / "checkpoint.safetensors").exists() else ()
@@ -206,7 +206,7 @@ if rank == 0:
 
 
 def test_the_gradients_of_two_processes_are_averaged(command, two_processes, tmp_path):
-    """One step of each: the weights after it agree, which they do not where each process keeps its own gradient."""
+    """After one step their weights agree; they would not if each process kept its own gradient."""
     script = tmp_path / "one_step.py"
     script.write_text(ONE_STEP)
     for done in (command(script, SOLUTION, tmp_path / "one"), *two_processes(script, SOLUTION, tmp_path / "two")):
