@@ -1,4 +1,4 @@
-"""`workshop environments`: what a lock says of builds, drivers and sizes; and `needs`, which it shares with the doctor."""
+"""`workshop environments`: builds, drivers and sizes from a lock; and `needs`, which the doctor uses too."""
 
 import json
 import os
@@ -25,7 +25,7 @@ SOLUTION = ROOT / "exercise-2-pytorch-cu12/solution"
 
 @pytest.fixture(scope="module")
 def root() -> dict[tuple[str, str], PlatformEnvironment]:
-    return {(place.environment, place.platform.name): place for place in environments.locked_environments(ROOT)[1]}
+    return {(env.environment, env.platform.name): env for env in environments.locked_environments(ROOT)[1]}
 
 
 def run(*words, cwd=ROOT, **more):
@@ -42,7 +42,7 @@ def wheel(name, version, tag="py3-none-any"):
     return LockedPackage("pypi", name, version, f"https://w/{name}-{version}-{tag}.whl")
 
 
-def place(*packages, cuda=None, subdir="linux-64") -> PlatformEnvironment:
+def env(*packages, cuda=None, subdir="linux-64") -> PlatformEnvironment:
     if cuda is None:
         return PlatformEnvironment("e", platforms.bare(subdir), packages)
     declared = [platforms.VirtualPackage("__cuda", cuda)]
@@ -146,17 +146,17 @@ def test_any_build_and_version_has_a_variant_or_none(build, version, kind):
     package = LockedPackage(kind, "torch", version, "https://w/x.whl", build)
     found = needs.variant(package)
     assert found is None or re.fullmatch(r"cpu|cuda( \d+(\.\d+)?)?", found), found
-    odd = place(package, cuda="12.0")
+    odd = env(package, cuda="12.0")
     environments.summary(odd, None), workspaces.report_lines([odd], {"e": None})
 
 
-def test_wheels_that_do_not_say_it_are_known_by_their_neighbours():
+def test_wheels_without_cuda_in_their_version_are_known_by_what_is_beside_them():
     plain = wheel("torch", "2.13.0")
     runtime = wheel("nvidia-cuda-runtime-cu12", "12.4.127")
-    assert needs.variants(place(plain, runtime)) == [(plain, "cuda 12.4")]
-    assert needs.variants(place(plain)) == [(plain, "cpu")]
+    assert needs.variants(env(plain, runtime)) == [(plain, "cuda 12.4")]
+    assert needs.variants(env(plain)) == [(plain, "cpu")]
     jaxlib = wheel("jaxlib", "0.10.2")
-    assert needs.variants(place(jaxlib, wheel("jax-cuda12-plugin", "0.10.2")))[0][1].startswith("cuda")
+    assert needs.variants(env(jaxlib, wheel("jax-cuda12-plugin", "0.10.2")))[0][1].startswith("cuda")
 
 
 # ---------------------------------------------------------------- what a machine has to have
@@ -191,13 +191,13 @@ def test_no_constraint_breaks_the_search_for_the_lowest(texts):
     needs.least([needs.Need("__cuda", text, "x") for text in texts])
 
 
-def test_the_lowest_cuda_is_the_highest_that_anybody_asks_for():
+def test_the_lowest_cuda_is_the_highest_that_anything_requires():
     asks = conda("pytorch", "2", "cuda124_0", depends=("__cuda >=12.4", "python"))
-    assert needs.lowest_cuda(place(asks, cuda="12.0")) == "12.4"
-    assert needs.lowest_cuda(place(asks, cuda="12.8")) == "12.8"
-    assert needs.lowest_cuda(place(asks)) == "12.4"
-    assert needs.lowest_cuda(place(conda("pytorch", "2", "cuda124_0", depends=("__cuda",)))) == "0"
-    assert needs.lowest_cuda(place(conda("numpy", "2"))) is None
+    assert needs.lowest_cuda(env(asks, cuda="12.0")) == "12.4"
+    assert needs.lowest_cuda(env(asks, cuda="12.8")) == "12.8"
+    assert needs.lowest_cuda(env(asks)) == "12.4"
+    assert needs.lowest_cuda(env(conda("pytorch", "2", "cuda124_0", depends=("__cuda",)))) == "0"
+    assert needs.lowest_cuda(env(conda("numpy", "2"))) is None
 
 
 def test_nvidias_table_only_goes_up():
@@ -226,34 +226,34 @@ def test_the_glibc_of_a_wheel(tag, glibc):
     assert needs.glibc_of_wheel(f"https://w/torch-2.6.0%2Bcu124-{tag}.whl") == glibc
 
 
-# ---------------------------------------------------------------- what is not what it seems
+# ---------------------------------------------------------------- what is odd
 
 
 def test_a_silent_cpu_build_on_a_cuda_platform():
     cpu = conda("pytorch", "2.10.0", "cpu_generic_py312_0")
-    assert needs.oddities(place(cpu, cuda="12.0"))[0].startswith("CPU BUILD")
-    assert not needs.oddities(place(cpu))
+    assert needs.oddities(env(cpu, cuda="12.0"))[0].startswith("CPU BUILD")
+    assert not needs.oddities(env(cpu))
     # beside a framework for the GPU, one for the CPU is somebody's choice
-    assert not needs.oddities(place(cpu, conda("jaxlib", "0.7", "cuda129_0", ("__cuda",)), cuda="12.0"))
+    assert not needs.oddities(env(cpu, conda("jaxlib", "0.7", "cuda129_0", ("__cuda",)), cuda="12.0"))
 
 
 def test_a_cuda_build_on_a_platform_without_cuda():
     old = conda("pytorch", "1.11.0", "cuda111py310h385535d_1")
-    assert needs.oddities(place(old))[0].startswith("CUDA BUILD")
-    assert not needs.oddities(place(old, cuda="11.1"))
+    assert needs.oddities(env(old))[0].startswith("CUDA BUILD")
+    assert not needs.oddities(env(old, cuda="11.1"))
 
 
 def test_a_build_of_a_later_major_than_the_platform_lets_in():
     new = [wheel("torch", "2.13.0+cu130"), wheel("nvidia-cuda-runtime", "13.0.96")]
-    assert any(text.startswith("BUILT FOR CUDA 13.0") for text in needs.oddities(place(*new, cuda="12.0")))
-    assert not needs.oddities(place(*new, cuda="13.0"))
+    assert any(text.startswith("BUILT FOR CUDA 13.0") for text in needs.oddities(env(*new, cuda="12.0")))
+    assert not needs.oddities(env(*new, cuda="13.0"))
     guarded = conda("pytorch", "2.13", "cuda130_0", ("__cuda >=13",))
-    assert not needs.oddities(place(guarded, cuda="12.0"))
+    assert not needs.oddities(env(guarded, cuda="12.0"))
 
 
 def test_a_cuda_wheel_gets_the_text_of_a_wheel():
     """A wheel cannot require a driver; no solver chose an old build for want of one."""
-    found = needs.oddities(place(wheel("torch", "2.6.0+cu124")))
+    found = needs.oddities(env(wheel("torch", "2.6.0+cu124")))
     assert len(found) == 1 and found[0].startswith("CUDA WHEEL") and "years old" not in found[0]
 
 
@@ -269,7 +269,7 @@ def test_a_cuda_wheel_gets_the_text_of_a_wheel():
     ],
 )
 def test_a_package_from_conda_and_as_a_wheel(held, wheel_of_it, twice):
-    assert any(text.startswith("TWICE") for text in needs.oddities(place(held, wheel_of_it))) is twice
+    assert any(text.startswith("TWICE") for text in needs.oddities(env(held, wheel_of_it))) is twice
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_a_package_from_conda_and_as_a_wheel(held, wheel_of_it, twice):
     ],
 )
 def test_what_needs_cuda_without_the_word_in_its_build(package, kind):
-    found = dict((p.name, k) for p, k in needs.variants(place(package, conda("cuda-version", "13.0"))))
+    found = dict((p.name, k) for p, k in needs.variants(env(package, conda("cuda-version", "13.0"))))
     assert found.get(package.name) == kind
 
 
@@ -306,34 +306,34 @@ def dated(name, version, day, build="cpu_0"):
     ],
 )
 def test_a_release_that_is_much_older_than_on_another_platform(here, there, old):
-    mac = replace(place(here, subdir="osx-64"), required=frozenset({"numpy"}))
-    found = needs.oddities(mac, [place(there)])
+    mac = replace(env(here, subdir="osx-64"), required=frozenset({"numpy"}))
+    found = needs.oddities(mac, [env(there)])
     assert any(text.startswith("MUCH OLDER") and "on linux-64" in text for text in found) is old
-    assert not needs.oddities(place(there), [mac])
+    assert not needs.oddities(env(there), [mac])
 
 
 def test_the_wheel_that_needs_the_newest_glibc_is_named():
     torch = wheel("torch", "2.6.0", "cp312-cp312-manylinux_2_28_x86_64")
     older = wheel("numpy", "2.5.2", "cp312-cp312-manylinux2014_x86_64")
     python = conda("python", "3.12.7", depends=("__glibc >=2.17,<3.0.a0",))
-    assert needs.wheel_for_glibc(place(torch, older, python)) == torch
-    assert needs.wheel_for_glibc(place(torch, conda("x", "1", depends=("__glibc >=2.28",)))) is None
-    assert needs.wheel_for_glibc(place(python)) is None
-    printed = " ".join(" ".join(workspaces.report_lines([place(torch, python)], {"e": None})).split())
+    assert needs.wheel_for_glibc(env(torch, older, python)) == torch
+    assert needs.wheel_for_glibc(env(torch, conda("x", "1", depends=("__glibc >=2.28",)))) is None
+    assert needs.wheel_for_glibc(env(python)) is None
+    printed = " ".join(" ".join(workspaces.report_lines([env(torch, python)], {"e": None})).split())
     assert "glibc 2.28 (the wheel torch 2.6.0)" in printed
 
 
 def test_the_reason_for_a_source_archive():
     archive = LockedPackage("pypi", "fast", "1.0", "https://w/fast-1.0.tar.gz")
-    here = place(archive)
+    here = env(archive)
     assert needs.source_archives(here, [here]) == [(archive, "its index has no wheel for this platform and Python")]
-    newer = place(wheel("fast", "1.0", "cp312-cp312-manylinux_2_34_x86_64"))
+    newer = env(wheel("fast", "1.0", "cp312-cp312-manylinux_2_34_x86_64"))
     assert (
         needs.source_archives(here, [here, newer])[0][1] == "its wheel needs glibc 2.34, and the platform promises 2.28"
     )
-    mac = place(wheel("fast", "1.0", "cp312-cp312-macosx_11_0_arm64"), subdir="osx-arm64")
+    mac = env(wheel("fast", "1.0", "cp312-cp312-macosx_11_0_arm64"), subdir="osx-arm64")
     assert "the lock holds cp312-cp312-macosx_11_0_arm64 elsewhere" in needs.source_archives(here, [mac])[0][1]
-    other = place(wheel("fast", "2.0", "cp312-cp312-macosx_11_0_arm64"), subdir="osx-arm64")
+    other = env(wheel("fast", "2.0", "cp312-cp312-macosx_11_0_arm64"), subdir="osx-arm64")
     assert needs.source_archives(here, [other])[0][1] == "its index has no wheel for this platform and Python"
     assert "fast 1.0 is built on installation" in " ".join(
         " ".join(workspaces.report_lines([here], {"e": None})).split()
@@ -365,7 +365,7 @@ def test_an_environment_that_the_lock_lacks(tmp_path):
 # ---------------------------------------------------------------- installed size, bad input
 
 
-def test_the_installed_size_is_measured_or_not_said(tmp_path):
+def test_the_installed_size_is_measured_or_unknown(tmp_path):
     folder = tmp_path / ".pixi" / "envs" / "cpu"
     assert disk.installed(tmp_path, "cpu") is None
     (folder / "conda-meta").mkdir(parents=True)
@@ -408,13 +408,13 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_message(tmp_path, refused, name):
-    spoil, said = BAD[name]
+    spoil, words = BAD[name]
     folder = tmp_path / "work shop ä"
     folder.mkdir()
     for file in ("pixi.toml", "pixi.lock"):
         shutil.copy(SOLUTION / file, folder)
     spoil(folder)
-    refused(run(folder), said)
+    refused(run(folder), words)
 
 
 def test_another_workspace_and_an_ascii_terminal(tmp_path):

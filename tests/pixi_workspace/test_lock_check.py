@@ -123,7 +123,7 @@ def edited(text: str, find: str, replace: str) -> str:
     return text.replace(find, replace)
 
 
-def say(folder: Path) -> str:
+def report_of(folder: Path) -> str:
     return lockcheck.to_text(lockcheck.judge(folder))
 
 
@@ -167,7 +167,7 @@ def test_the_manifest_with_pypi_index_is_read(written_by_pixi):
     assert verdict.verdict == OUT and "no pixi.lock" in verdict.reasons[0].message
 
 
-# --- what its source says ----------------------------------------------------------------------------------------
+# --- what follows from its source ----------------------------------------------------------------------------------------
 # (what, file, find, replace, verdict, where Pixi decides it)
 
 WS, DEPS, ENVS, WEB = "[workspace]\n", "[dependencies]\n", "[environments]\n", 'flask = ">=3"\n'
@@ -906,7 +906,7 @@ def test_agrees_with_pixis_source(what, file, find, replace, verdict, source, tm
     else:
         lock = edited(lock, find, replace)
     workspace(tmp_path, manifest, lock)
-    assert lockcheck.judge(tmp_path).verdict == verdict, f"{source}\n{say(tmp_path)}"
+    assert lockcheck.judge(tmp_path).verdict == verdict, f"{source}\n{report_of(tmp_path)}"
 
 
 # --- system requirements, the deprecated way ---------------------------------------------------------------------
@@ -941,7 +941,7 @@ def legacy_lock(gpu: bool) -> str:
 )
 def test_system_requirements_become_platforms(manifest, lock, verdict, tmp_path):
     workspace(tmp_path, manifest, lock)
-    assert lockcheck.judge(tmp_path).verdict == verdict, say(tmp_path)
+    assert lockcheck.judge(tmp_path).verdict == verdict, report_of(tmp_path)
 
 
 # --- pyproject.toml ----------------------------------------------------------------------------------------------
@@ -1036,7 +1036,7 @@ PYPROJECT_CASES = [
 @pytest.mark.parametrize(("what", "find", "replace", "verdict"), PYPROJECT_CASES, ids=[c[0] for c in PYPROJECT_CASES])
 def test_pyproject(what, find, replace, verdict, tmp_path):
     workspace(tmp_path, edited(PYPROJECT, find, replace), pyproject_lock(), "pyproject.toml")
-    assert lockcheck.judge(tmp_path).verdict == verdict, say(tmp_path)
+    assert lockcheck.judge(tmp_path).verdict == verdict, report_of(tmp_path)
     assert lockcheck.judge(tmp_path / "pyproject.toml").verdict == verdict
 
 
@@ -1069,7 +1069,7 @@ def test_a_platform_may_take_any_name_even_the_locks_alias(tmp_path):
         manifest = edited(
             edited(PIXI_TOML, 'name = "gpu"', f'name = "{name}"'), 'platforms = ["gpu"]', f'platforms = ["{name}"]'
         )
-        assert lockcheck.judge(workspace(tmp_path / name, manifest)).verdict == UP, say(tmp_path / name)
+        assert lockcheck.judge(workspace(tmp_path / name, manifest)).verdict == UP, report_of(tmp_path / name)
 
 
 def test_reasons_name_constraint_and_record(tmp_path):
