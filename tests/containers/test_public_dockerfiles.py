@@ -137,6 +137,12 @@ def test_commands_are_distinguished_from_data(tmp_path, instruction, environment
     assert [call.environment for call in shellwords.pixi_calls(run.script, {})] == environments
 
 
+def test_a_folder_changed_in_a_substitution_is_not_that_of_the_script():
+    script = 'HERE=$(cd "$(dirname "$0")" && pwd) && cd /app && pixi install'
+    assert [call.folder for call in shellwords.pixi_calls(script, {})] == ["/app"]
+    assert [call.folder for call in shellwords.pixi_calls("echo $(cd /a && pwd) && pixi install", {})] == [""]
+
+
 @pytest.mark.parametrize("instruction", ["ENV NAME", "ENV A=1 NAME", "LABEL NAME"])
 def test_a_variable_without_a_value_is_refused_as_docker_refuses_it(tmp_path, instruction):
     with pytest.raises(WorkshopError, match="a value for NAME"):

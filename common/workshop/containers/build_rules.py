@@ -360,7 +360,7 @@ def _is_available(install: Install, *names: str) -> bool:
 def _may_create(script: str, names: tuple[str, ...]) -> bool:
     """Whether a script unpacks or clones files, or copies or downloads one with these names."""
     named = "|".join(map(re.escape, names))
-    unpacks = r"\bgit\s+clone\b|\btar\s+-?\w*x|\b(unzip|rsync)\b|\bpixi\s+init\b"
+    unpacks = r"\bgit\s+clone\b|\b(unzip|rsync)\b|\bpixi\s+init\b"
     return re.search(rf"{unpacks}|\b(cp|mv|ln|curl|wget)\b[^\n;&|]*({named})", script) is not None
 
 

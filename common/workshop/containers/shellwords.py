@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from workshop.containers.dockerfile import SHELLS, expand, heredoc_end, runs_heredoc
 
-# The commands of Pixi that install an environment, and first solve it anew unless --locked or --frozen is given.
+# The commands of Pixi that install an environment, and first solve it again unless --locked or --frozen is given.
 INSTALL_COMMANDS = ("install", "i", "reinstall", "run", "r", "shell", "shell-hook", "s")
 # Words that may precede a command.
 COMMAND_PREFIXES = ("exec", "time", "env", "sudo", "nice", "then", "do", "else", "if", "!", "{")
@@ -63,7 +63,10 @@ def commands(script: str, values: Mapping[str, str], depth: int = 0) -> list[tup
     for words in _simple_commands(script):
         if depth < MAX_DEPTH:
             for number in re.findall(r"\0(\d+)\0", " ".join(words)):
-                result += commands(substitutions[int(number)], known, depth + 1)
+                inner = commands(substitutions[int(number)], known, depth + 1)
+                result += [
+                    command for command in inner if command[1][0] != "cd"
+                ]  # a subshell changes only its own folder
         words = [re.sub(r"\0\d+\0", "", word) for word in words]
         settings = {}
         while words and (assigned := re.fullmatch(r"([A-Za-z_]\w*)=(.*)", words[0], re.DOTALL)):

@@ -172,7 +172,7 @@ def _eviction(job: CondorJob) -> Iterator[Problem]:
 def _hold(job: CondorJob) -> Iterator[Problem]:
     hold = job.keys.get("on_exit_hold")
     for code, should_hold in ((1, True), (0, False)):
-        # `holds` is None if the expression depends on values that are unknown here.
+        # `evaluate_expression` returns None if the value depends on anything unknown.
         if hold is None or batch_files.evaluate_expression(hold, code) is (not should_hold):
             state = (
                 "that HTCondor holds, so that you read its message" if should_hold else "that HTCondor does not hold"

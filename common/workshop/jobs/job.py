@@ -43,9 +43,9 @@ class Job:
             for path in sorted(self.folder.glob("*.sh")):
                 batch_files.read_text(path, "a script for bash")
             self.scratch.mkdir(parents=True, exist_ok=True)
-            beside = self.folder.parent.parent / "exercise-2-pytorch-cu12"
+            exercise_2 = self.folder.parent.parent / "exercise-2-pytorch-cu12"
             folders = {f"exercise-5-container/{name}": self.folder for name in ("starter", "solution")}
-            folders["exercise-2-pytorch-cu12"] = beside if beside.is_dir() else root_folder() / beside.name
+            folders["exercise-2-pytorch-cu12"] = exercise_2 if exercise_2.is_dir() else root_folder() / exercise_2.name
             rehearsal.make_stage(self.scratch, folders)
         return stage
 
