@@ -36,7 +36,9 @@ PREDEFINED_ARGS = {
     "BUILDVARIANT": "",
     "TARGETSTAGE": "",
 }
-_HEREDOC = re.compile(r"\d*<<(-?)([\"']?)([A-Za-z_][\w.]*)\2(?=[;&|>)]|$)")  # at the beginning of a word
+# A word that starts a heredoc: in a Dockerfile as BuildKit defines it, and in a shell script.
+_HEREDOC = re.compile(r"\d*<<(-?)([^<]+)$")
+_SHELL_HEREDOC = re.compile(r"\d*<<(-?)([\"']?)([A-Za-z_][\w.]*)\2(?=[;&|>)]|$)")
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:(:?[-+?]|##?|%%?|//?)((?:[^{}]|\$\{[^{}]*\})*))?\})")
 
 
@@ -170,7 +172,7 @@ def parse(text: str, path: Path) -> list[Instruction]:
         bodies = []
         if name in ("RUN", "COPY", "ADD") and not rest.startswith("["):
             for opening in filter(None, map(_HEREDOC.match, split(rest))):
-                end = opening[3]
+                end = expand(opening[2], {})
                 body, number = _heredoc(lines, number, end, bool(opening[1]))
                 if body is None:
                     raise _syntax_error(path, start + 1, f"a line {end} that ends the heredoc", "none")
@@ -221,7 +223,7 @@ def _syntax_error(path: Path, line: int, expected: str, found: str) -> WorkshopE
 
 def heredoc_end(line: str) -> str | None:
     """The word that ends the first heredoc of a line; None without a heredoc."""
-    opening = next(filter(None, map(_HEREDOC.match, split(line))), None)
+    opening = next(filter(None, map(_SHELL_HEREDOC.match, split(line))), None)
     return opening[3] if opening else None
 
 
@@ -308,11 +310,11 @@ def _parameter_value(match: re.Match[str], values: Mapping[str, str], unset: set
 
 def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
     """The names and values of ARG, ENV or LABEL, as written; the value is None for an ARG without a default."""
-    words = split(instruction.text)
-    if instruction.name != "ARG" and "=" not in words[0]:  # the old form: ENV NAME all the rest
-        return [(words[0], instruction.text[len(words[0]) :].strip())]
+    first, *rest = instruction.text.split(None, 1)
+    if instruction.name != "ARG" and "=" not in first:  # the old form: ENV NAME all the rest
+        return [(first, "".join(rest).strip())]
     result = []
-    for word in words:
+    for word in split(instruction.text):
         name, sign, value = word.partition("=")
         result.append((name.strip("\"'"), value if sign else None))
     return result
@@ -320,10 +322,10 @@ def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
 
 def _without_value(instruction: Instruction) -> str | None:
     """The first name in an ENV or LABEL that has no value, which Docker refuses; None if all have one."""
-    words = split(instruction.text)
-    if len(words) > 1 and "=" not in words[0]:  # the old form: ENV NAME VALUE
+    first, *rest = instruction.text.split(None, 1)
+    if rest and "=" not in first:  # the old form: ENV NAME VALUE
         return None
-    return next((word for word in words if "=" not in word), None)
+    return next((word for word in split(instruction.text) if "=" not in word), None)
 
 
 def stages(instructions: list[Instruction], build_args: Mapping[str, str], path: Path) -> list[Stage]:
