@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import forked
 import jsonschema
 import pytest
 from conftest import ROOT, SOLUTION, STARTER, record_of, sha_of
@@ -21,11 +22,8 @@ def arguments(place, *more, epochs=3):
     return ("--data", "digits", "--epochs", epochs, "--seed", 5, "--device", "cpu", "--output", place, *more)
 
 
-def started(variables, script, *words, **changed):
-    line = [sys.executable, "-u", str(script), *map(str, words)]
-    return subprocess.Popen(
-        line, cwd=ROOT, env=variables | changed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def started(variables, script, *words):
+    return forked.start(["-u", *map(str, (script, *words))], ROOT, variables)
 
 
 def after(process, start):
@@ -41,9 +39,15 @@ def module_of(name):
     return {"torch": SOLUTION, "jax": JAX, "starter": STARTER}[name]
 
 
-@pytest.mark.slow
 @posix
-@pytest.mark.parametrize(("framework", "name"), [("torch", "SIGUSR1"), ("starter", "SIGTERM"), ("jax", "SIGTERM")])
+@pytest.mark.parametrize(
+    ("framework", "name"),
+    [
+        ("torch", "SIGUSR1"),
+        pytest.param("starter", "SIGTERM", marks=pytest.mark.slow),
+        pytest.param("jax", "SIGTERM", marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_run_finishes_its_epoch_and_resumes_to_the_same_weights(
     command, variables, tmp_path, framework, name
 ):
@@ -68,7 +72,6 @@ def test_a_stopped_run_finishes_its_epoch_and_resumes_to_the_same_weights(
         assert sha_of(place) == sha_of(tmp_path / "whole")
 
 
-@pytest.mark.slow
 @posix
 def test_a_stop_before_the_first_epoch_leaves_nothing(variables, tmp_path):
     """The request comes while the data set is being generated; no epoch starts after it."""
@@ -85,7 +88,6 @@ def test_a_stop_before_the_first_epoch_leaves_nothing(variables, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["start.py"]
 
 
-@pytest.mark.slow
 @posix
 def test_the_same_request_twice_is_one(command, variables, tmp_path):
     """A job system signals the job script and the training, and the script passes the signal on."""
@@ -97,7 +99,6 @@ def test_the_same_request_twice_is_one(command, variables, tmp_path):
     assert process.returncode == 85 and "epochs are done and kept" in err, err
 
 
-@pytest.mark.slow
 @posix
 def test_a_second_request_stops_at_once(variables, tmp_path):
     """An endless epoch: only a second, later request ends the training."""
@@ -122,7 +123,6 @@ def test_a_second_request_stops_at_once(variables, tmp_path):
     assert (tmp_path / "run.partial" / record.CHECKPOINT).exists() and not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 @posix
 def test_requests_are_ignored_while_the_run_is_moved(variables, tmp_path):
     """Requests around the rename, a second apart, and one at the interpreter's end: a complete run, exit code 0."""

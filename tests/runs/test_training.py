@@ -4,10 +4,9 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
+import forked
 import numpy as np
 import pytest
 from conftest import ROOT, SOLUTION, logits_in_numpy, module_of, record_of, sha_of
@@ -63,20 +62,9 @@ def test_the_recorded_accuracy_is_that_of_the_weights(uninterrupted):
 def start(variables, *words):
     if os.name == "nt":
         pytest.skip("no POSIX signals")
-    return subprocess.Popen(
-        [sys.executable, "-u", str(SOLUTION), *map(str, words)],
-        cwd=ROOT,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell that starts the tests in the background has its children ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return forked.start(["-u", str(SOLUTION), *map(str, words)], ROOT, variables)
 
 
-@pytest.mark.slow
 def test_a_killed_and_resumed_run_gives_the_same_bits(command, variables, uninterrupted, tmp_path):
     place = tmp_path / "killed"
     process = start(variables, *arguments(place))
@@ -124,7 +112,6 @@ def test_killed_at_random_moments_nothing_looks_finished(variables, tmp_path, co
     assert bool(record_of(place)["resumed_after_epochs"]) == (resumed > 0)
 
 
-@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_130(variables, tmp_path):
     place = tmp_path / "run"
     process = start(variables, *arguments(place, epochs=200))
