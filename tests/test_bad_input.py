@@ -96,7 +96,7 @@ def zeros(*_, device=None):
     raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
 torch.zeros = zeros
 """,
-        ("NVIDIA H200 is there, but cannot be used", "busy or unavailable"),
+        ("NVIDIA H200 was found, but cannot be used", "busy or unavailable"),
     ),
     "too few": (
         """

@@ -80,7 +80,7 @@ def test_the_crate_is_complete():
     assert graph["#package-torch"]["softwareVersion"] == "2.13.0"
     assert graph["#variable-OMP_NUM_THREADS"]["value"] == "1"
     assert graph["#dataset"]["sha256"] == graph["#parent"]["sha256"] == SHA256
-    assert graph["#job"]["description"] == "task 2 of 123, on gpu07, put back into the queue 1 times"
+    assert graph["#job"]["description"] == "task 2 of 123, on gpu07, restarts: 1"
     files = [
         *RUN["outputs"],
         {"path": "run.json", "sha256": hashlib.sha256(CONTENT).hexdigest(), "bytes": len(CONTENT)},

@@ -135,9 +135,9 @@ def run_checks(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tupl
 
 
 def _run_in_folder(advice: str, folder: Path) -> str:
-    """Commands about a manifest or a lock are for the folder where it lies, not for the one that a person is in.
+    """Make a command about a manifest or a lock run in the manifest's folder, without changing the current folder.
 
-    In brackets, so that the person stays where `pixi run check` works.
+    `pixi run check` works only in the current folder.
     """
     here = folder.resolve() == Path.cwd().resolve()
     if here or advice.startswith("pixi run") or not advice.startswith(("pixi ", "git ")):

@@ -386,10 +386,10 @@ def _download(name: str, folder: Path) -> None:
     print(f"downloading {name} to {folder}", file=sys.stderr)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as beside:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
             for file in DOWNLOADED[name]:
                 if not (folder / file).exists():
-                    path = _retrieve(name, file, Path(beside), folder)
+                    path = _retrieve(name, file, Path(temporary), folder)
                     path.chmod(
                         0o644
                     )  # pooch creates files that only their owner can read, but several people may share a cache
@@ -403,8 +403,8 @@ def _download(name: str, folder: Path) -> None:
         ) from error
 
 
-def _retrieve(name: str, file: str, beside: Path, folder: Path) -> Path:
-    """Download one file of a data set to the folder `beside`, from the first mirror that provides it."""
+def _retrieve(name: str, file: str, temporary: Path, folder: Path) -> Path:
+    """Download one file of a data set to the folder `temporary`, from the first mirror that provides it."""
     # Imported here because only a download needs them.
     import pooch
     import requests
@@ -417,7 +417,7 @@ def _retrieve(name: str, file: str, beside: Path, folder: Path) -> Path:
             downloader: Any = pooch.HTTPDownloader(
                 timeout=TIMEOUT
             )  # this argument is missing in pooch's type annotations
-            return Path(pooch.retrieve(mirror + file, DOWNLOADED[name][file], file, beside, downloader=downloader))
+            return Path(pooch.retrieve(mirror + file, DOWNLOADED[name][file], file, temporary, downloader=downloader))
         except requests.HTTPError as error:
             assert error.response is not None  # it is a server's answer
             problems.append(f"{host} answered {error.response.status_code} {error.response.reason}")

@@ -72,17 +72,17 @@ def gpu() -> tuple[Device | None, str]:
         return None, f"{built}, and no NVIDIA driver answers on this machine (`nvidia-smi` is not found or fails)"
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and not any(part.strip().removeprefix("GPU-")[:1].isalnum() for part in hidden.split(",")):
-        return None, f"driver {driver} is there, but CUDA_VISIBLE_DEVICES={hidden!r} hides the GPUs"
+        return None, f"driver {driver} is installed, but CUDA_VISIBLE_DEVICES={hidden!r} hides the GPUs"
     offered = versions.get("cuda_of_driver")
     # A driver supports its own CUDA generation and all earlier ones.
     if offered and for_cuda[0].isdecimal() and int(offered.split(".")[0]) < int(for_cuda.split(".")[0]):
         return None, f"{built}, and driver {driver} offers CUDA {offered}: the driver is too old for it"
     if reports_full_gpu(report):
         advice = "set XLA_PYTHON_CLIENT_PREALLOCATE=false for every process that shares it"
-        return None, f"driver {driver} is there, but the GPU's memory is taken; {advice} ({report[:160]})"
+        return None, f"driver {driver} is installed, but the GPU's memory is full; {advice} ({report[:160]})"
     return (
         None,
-        f"{built}, driver {driver} offers CUDA {offered or 'of an unknown version'}, and JAX says: {report[:200]}",
+        f"{built}, driver {driver} offers CUDA {offered or 'of an unknown version'}, and JAX reports: {report[:200]}",
     )
 
 

@@ -62,8 +62,8 @@ def cuda_obstacle(index: int = 0) -> str | None:
             return "no NVIDIA driver answers on this machine (`nvidia-smi` is not found or fails)"
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         if hidden is not None:
-            return f"driver {driver} is there, but CUDA_VISIBLE_DEVICES={hidden!r} hides the GPUs"
-        return f"driver {driver} is there, but torch sees no GPU" + (f" ({reports[0][:160]})" if reports else "")
+            return f"driver {driver} is installed, but CUDA_VISIBLE_DEVICES={hidden!r} hides the GPUs"
+        return f"driver {driver} is installed, but torch sees no GPU" + (f" ({reports[0][:160]})" if reports else "")
     # All processes of torchrun on this machine find the same, so that the first one can report it.
     last = max(index, torchrun_number("LOCAL_WORLD_SIZE", 1) - 1)
     if last >= torch.cuda.device_count():
@@ -79,7 +79,7 @@ def cuda_obstacle(index: int = 0) -> str | None:
     try:
         torch.zeros(1, device=f"cuda:{index}")
     except RuntimeError as error:  # reserved by another process, memory is full, or the driver is half updated
-        return f"{torch.cuda.get_device_name(index)} is there, but cannot be used ({str(error).splitlines()[0][:160]})"
+        return f"{torch.cuda.get_device_name(index)} was found, but cannot be used ({str(error).splitlines()[0][:160]})"
     return None
 
 

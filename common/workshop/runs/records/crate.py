@@ -75,7 +75,7 @@ def describe(run: dict[str, Any], content: bytes, sources: Iterable[dict[str, An
         add("#parent", "CreativeWork", name=name, sha256=parent["sha256"])
     if job := run.get("job"):
         task = f"task {job['task']} of {job['array']}, " if job["task"] is not None else ""
-        description = f"{task}on {job['node']}, put back into the queue {job['restarts']} times"
+        description = f"{task}on {job['node']}, restarts: {job['restarts']}"
         add("#job", "PropertyValue", name=f"job of {job['scheduler']}", value=job["id"], description=description)
     add(LICENSE, "CreativeWork", name="BSD-3-Clause")
     add(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
