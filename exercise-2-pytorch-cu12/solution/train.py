@@ -11,7 +11,7 @@ interrupted run that you continue with --resume.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -79,21 +79,19 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def train_epoch(
-    network, optimizer, schedule, images: Tensor, labels: Tensor, batches: Iterable[Tensor]
-) -> list[Tensor]:
-    """One pass over the images. Returns the loss of every step, still on the device, so that no step waits for it."""
-    losses = []
+def make_train_step(network, optimizer, images: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function that takes the indices of a batch, int64 (batch size,). It makes one step and returns the loss."""
     dtype = compute_dtype(images.device)
-    for batch in batches:
+
+    def train_step(batch: Tensor) -> Tensor:
         with torch.autocast(images.device.type, dtype, enabled=dtype == torch.bfloat16):
             loss = F.cross_entropy(network(to_input(images[batch])), labels[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
-    return losses
+        return loss.detach()  # still on the device, so that no step waits for it
+
+    return train_step
 
 
 @torch.no_grad()
@@ -114,9 +112,13 @@ def train(run: runs.Training) -> None:
     run.assert_on(device, images=images, **dict(network.named_parameters()))
     run.note(batch_size=batch_size, lr=LR, warm_up=WARM_UP, weight_decay=WEIGHT_DECAY, dtype=str(compute_dtype(device)))
 
+    # A GPU would wait for Python to start each computation. Recorded as a CUDA graph, a whole step starts at once.
+    train_step = runs.CudaGraph(make_train_step(network, optimizer, images, labels), network, optimizer)
     for _ in run.epochs(network, optimizer, schedule):
-        batches = run.batches(len(images), batch_size)
-        losses = train_epoch(network, optimizer, schedule, images, labels, batches)
+        losses = []
+        for batch in run.batches(len(images), batch_size):
+            losses.append(train_step(batch))
+            schedule.step()
         run.log(losses, confusion(network, test_images, test_labels))
     run.finish(network)
 

@@ -50,11 +50,14 @@ def train(run: runs.Training) -> None:
 
     # It contains the same weights as `network`, and averages their gradients over the processes in every backward pass.
     shared = DistributedDataParallel(network) if dist.is_initialized() else network
+    train_step = one_process.make_train_step(shared, optimizer, images, labels)
     for _ in run.epochs(network, optimizer, schedule):
         # The share of each batch for this process: no image goes to two processes. The figure shows the losses of the
         # first process's share; the accuracy is that of all test images.
-        batches = (batch[run.rank :: run.world] for batch in run.batches(len(images), batch_size))
-        losses = one_process.train_epoch(shared, optimizer, schedule, images, labels, batches)
+        losses = []
+        for batch in run.batches(len(images), batch_size):
+            losses.append(train_step(batch[run.rank :: run.world]))
+            schedule.step()
         run.log(losses, one_process.confusion(network, test_images, test_labels))
     run.finish(network)
 

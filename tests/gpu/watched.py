@@ -141,7 +141,7 @@ def to_target(module: ModuleType, chosen: argparse.Namespace, **watches: Any) ->
         f"n = {len(values)}: training {median:.2f} s (median; {min(seconds):.2f} to {max(seconds):.2f}), "
         f"with evaluation {statistics.median(value['seconds_with_evaluation'] for value in values):.2f} s, "
         f"accuracy {statistics.median(accuracies):.2%} (median; lowest {min(accuracies):.2%}), "
-        f"{values[-1]['steps']} steps; goal under {GOAL:g} s: {'met' if median < GOAL else 'not met'}"
+        f"{chosen.epochs} epochs, {values[-1]['steps']} steps; goal under {GOAL:g} s: {'met' if median < GOAL else 'not met'}"
     )
     all_values = {"target": chosen.target, "median_seconds": median, "goal_met": median < GOAL, "runs": values}
     if below := [value["seed"] for value in values if value["accuracy"] < chosen.target]:

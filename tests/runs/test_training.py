@@ -178,15 +178,13 @@ if world > 1:
 train.make_deterministic(0)
 network = train.Net().to(memory_format=torch.channels_last)
 optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 wrapped = torch.nn.parallel.DistributedDataParallel(network) if world > 1 else network
 dataset = data.load("digits").as_28x28()
 images, labels = torch.from_numpy(dataset.x_train), torch.from_numpy(dataset.y_train)
 seen = []
 to_input = train.to_input
 train.to_input = lambda images: (seen.append(len(images)), to_input(images))[1]
-batches = [batch[rank::world] for batch in torch.arange(128).split(128)]
-train.train_epoch(wrapped, optimizer, schedule, images, labels, batches)
+train.make_train_step(wrapped, optimizer, images, labels)(torch.arange(128)[rank::world])
 if rank == 0:
     torch.save([seen, network.state_dict()], sys.argv[2])
 """

@@ -1,6 +1,7 @@
 """What an exercise's script imports. One run is one folder, written completely or not at all.
 
     main            reads the command line, calls the script's function, explains problems   (entry.py)
+    CudaGraph       a training step of PyTorch that a GPU repeats      (frameworks/cuda_graph.py)
     Run, Training   what that function receives: arguments, data, device, epochs, `finish`    (run.py, training.py)
 
     data.py         the data sets: the same bytes on every machine
@@ -17,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workshop.runs.entry import main
+    from workshop.runs.frameworks.cuda_graph import CudaGraph
     from workshop.runs.run import Run
     from workshop.runs.training import Training
 
-__all__ = ["Run", "Training", "main"]
+__all__ = ["CudaGraph", "Run", "Training", "main"]
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: the checks need single modules of this package in environments without NumPy."""
     from importlib import import_module
 
-    homes = {"main": "entry", "Run": "run", "Training": "training"}
+    homes = {"main": "entry", "Run": "run", "Training": "training", "CudaGraph": "frameworks.cuda_graph"}
     if name not in homes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{homes[name]}"), name)

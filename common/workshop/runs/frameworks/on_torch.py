@@ -169,7 +169,17 @@ def saved(
     tensors = {f"net.{name}": array for name, array in arrays(network).items()}
     for index, moments in state["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value.cpu().numpy() for key, value in moments.items()}
-    return tensors, {"optimizer_groups": state["param_groups"], "schedule": schedule.state_dict()}
+    table = {"optimizer_groups": state["param_groups"], "schedule": schedule.state_dict()}
+    return tensors, _without_tensors(table)
+
+
+def _without_tensors(value: Any) -> Any:
+    """`value` with numbers for tensors of one number: in a CUDA graph, the learning rate is one."""
+    if isinstance(value, dict):
+        return {key: _without_tensors(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_tensors(item) for item in value]
+    return value.item() if isinstance(value, Tensor) else value
 
 
 def restore(
