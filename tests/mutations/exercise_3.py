@@ -116,7 +116,7 @@ MISTAKES = {
             )
         ],
     ),
-    "not compiled": ("3.7", "47 times", [("train.py", "jax.jit(train_step, donate_argnums=0)", "train_step")]),
+    "not compiled": ("3.7", "47 calls", [("train.py", "jax.jit(train_step, donate_argnums=0)", "train_step")]),
 }
 
 # Other correct answers: manifest and lock, without the script.
