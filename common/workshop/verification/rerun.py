@@ -40,7 +40,7 @@ def again(run: Received, checkout: Checkout, scratch: Path) -> Received:
             looked_at=f"the rerun of {run.record['script']['path']}",
             expected="a finished run",
             found=f"exit code {done.returncode}: {found[:400]}",
-            next_step=step or f"pixi run -e {run.record['environment'].get('name', 'cpu')} verify {run.folder.name}",
+            next_step=step or f"pixi run -e {run.record['environment'].get('name', 'cpu')} verify RUN",
         )
     return Received(path.parent, json.loads(path.read_bytes()), [])
 

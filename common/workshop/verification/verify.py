@@ -70,7 +70,7 @@ def _environment_remarks(run: Received) -> list[str]:
     name = run.record["environment"].get("name")
     if name is None or name == os.environ.get("PIXI_ENVIRONMENT_NAME"):
         return []
-    return [f"the run was made in the environment {name}: pixi run -e {name} verify {run.folder.name}"]
+    return [f"the run was made in the environment {name}: pixi run -e {name} verify RUN"]
 
 
 _CRATE = "ro-crate-metadata.json: not what the workshop writes for this record: changed after the run"
