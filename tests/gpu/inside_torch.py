@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import torch
 import watched
-from report import HAS_GPU, PASSED, CannotRun, Failed
+from report import GRAPH, HAS_GPU, PASSED, CannotRun, Failed
 from torch.overrides import TorchFunctionMode
 
+from workshop import runs
 from workshop.errors import WorkshopError
 from workshop.exercises import load_module
 from workshop.runs.frameworks import on_torch
@@ -141,6 +144,23 @@ def main() -> None:
             raise Failed(f"{len(waits)} waits in {steps} steps: {where}", waits=waits[:1000], steps=steps)
         return f"0 waits in {steps} steps", {"waits": waits, "steps": steps}
 
+    def graph_is_faster() -> tuple[str, dict[str, Any]]:
+        if options.simulated:
+            raise CannotRun("the GPU is only simulated: nothing is recorded")
+        trainings = {}
+        for name, step in (("graph", runs.CudaGraph), ("single calls", lambda step, network, optimizer: step)):
+            with mock.patch.object(runs, "CudaGraph", step, create=True):
+                trainings[name] = watched.train(
+                    module, 0, options.data, options.epochs, synchronize=lambda: torch.cuda.synchronize(device)
+                )
+        seconds = {name: sum(run.step_seconds) for name, run in trainings.items()}
+        arrays = [on_torch.arrays(run.network) for run in trainings.values()]
+        same = all(np.array_equal(arrays[0][name], arrays[1][name]) for name in arrays[0])
+        ratio = seconds["single calls"] / seconds["graph"]
+        values = {"seconds": seconds, "ratio": ratio, "same_weights": same}
+        weights = "the same weights, bit for bit" if same else "other last bits of the weights"
+        return f"{ratio:.1f} times faster than computation by computation; {weights}", values
+
     def peak_memory() -> tuple[str, dict[str, Any]]:
         watched.simulated_gpu_shares_memory(options)
         values = {
@@ -158,6 +178,7 @@ def main() -> None:
     watched.emit(
         "torch", check, lambda: watched.to_target(module, options, synchronize=lambda: torch.cuda.synchronize(device))
     )
+    watched.emit("torch", GRAPH, graph_is_faster)
     watched.emit("torch", "peak memory of these trainings", peak_memory)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 PASSED, FAILED, CANNOT_RUN = "passed", "failed", "cannot run"
 HAS_GPU = "a GPU that it can use"  # the check on which all others depend that need one
+GRAPH = "a step recorded as a CUDA graph"
 
 
 class Failed(Exception):

@@ -34,7 +34,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "common"))
 
-from report import CANNOT_RUN, FAILED, HAS_GPU, PASSED, CannotRun, Failed, Report, Row, row_of
+from report import CANNOT_RUN, FAILED, GRAPH, HAS_GPU, PASSED, CannotRun, Failed, Report, Row, row_of
 
 from workshop import errors, shell
 from workshop.support import hardware, timeouts
@@ -178,8 +178,11 @@ def inside(session: Session, framework: str) -> str | None:
     """The rows of `inside_<framework>.py`. Returns why the checks that need a GPU cannot run, or None."""
     target = 0.5 if session.simulated else 0.99
     checks = [HAS_GPU, "device asserted", "bfloat16", NO_WAITING, f"{target:.0%} on {session.data}"]
-    checks += ["CPU and GPU logits", "peak memory of these trainings"]
-    checks.remove("bfloat16" if framework == "jax" else "CPU and GPU logits")
+    checks.append("peak memory of these trainings")
+    if framework == "jax":
+        checks[checks.index("bfloat16")] = "CPU and GPU logits"
+    else:
+        checks.append(GRAPH)
     line = session.python(
         HERE / f"inside_{framework}.py",
         *("--data", session.data, "--epochs", session.epochs, "--target", target),

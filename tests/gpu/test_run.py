@@ -104,7 +104,7 @@ def test_a_program_that_ends_before_its_last_row(run, session, monkeypatch, tmp_
     assert time.monotonic() - began < 30
     first, *others = session.report.rows
     assert first.check == HAS_GPU and first.result == result
-    assert len(others) == 5 and all(row.result == expected and reason in row.figure for row in others), others
+    assert len(others) == 6 and all(row.result == expected and reason in row.figure for row in others), others
 
 
 def test_when_the_time_is_over_nothing_more_is_begun(run, session):
@@ -157,7 +157,7 @@ def test_all_of_it_with_a_simulated_gpu(command, framework, tmp_path):
     assert all("simulated" in rows[check]["figure"] for check in cannot)
     needs_a_real_one = {"bfloat16"} if framework == "torch" else {"no waiting for the GPU inside an epoch"}
     assert cannot == needs_a_real_one | {"peak memory of these trainings"}
-    assert len(rows) == (12 if framework == "torch" else 10), sorted(rows)
+    assert len(rows) == (13 if framework == "torch" else 10), sorted(rows)
     assert rows["the same bits after kill and resume"]["values"]["resumed_after_epochs"]
     assert len(rows["50% on digits"]["values"]["runs"]) == 2
     assert str(Path.home()) not in (tmp_path / "gpu.json").read_text()
