@@ -526,6 +526,7 @@ exit 9
 """
 
 
+@pytest.mark.slow
 def test_every_lock_of_an_exercise_is_cut_anew(runner, tmp_path):
     """From the root's lock as it is, so each comes back byte for byte after it was lost."""
     clone = tmp_path / "clone"
@@ -695,6 +696,7 @@ for name in ("fork", "geteuid", "getuid", "getpgid", "killpg", "setsid"):
 """
 
 
+@pytest.mark.slow
 def test_every_test_can_be_collected_without_posix(variables, tmp_path):
     """Windows runs the tests too: what needs POSIX is skipped there with its reason, not an error in the imports."""
     (tmp_path / "no_posix.py").write_text(NO_POSIX)

@@ -14,7 +14,10 @@ WITHOUT_DRIVER = (str(Path(__file__).with_name("cuda_without_driver.py")), {})
 EXERCISES = {exercise.number: exercise for exercise in exercises.find_all(ROOT)}
 
 
-@pytest.fixture(params=["the build that is installed", "a build for CUDA without a driver"])
+BUILDS = ["the build that is installed", "a build for CUDA without a driver"]
+
+
+@pytest.fixture(params=BUILDS)
 def build(request):
     """Patches of a script's interpreter before the GPU is simulated."""
     return [] if request.param.startswith("the build") else [WITHOUT_DRIVER]
@@ -34,6 +37,8 @@ def run(command, tmp_path):
     return go
 
 
+# With the build that is installed, the fast tests of exercises 2 and 3 run these checks.
+@pytest.mark.parametrize("build", [pytest.param(BUILDS[0], marks=pytest.mark.slow), BUILDS[1]], indirect=True)
 @pytest.mark.parametrize(("number", "framework"), [("2.6", "torch"), ("3.5", "jax")])
 def test_the_solution_passes_with_either_build(number, framework, build, variables, monkeypatch, tmp_path):
     pytest.importorskip(framework)
