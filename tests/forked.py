@@ -108,10 +108,11 @@ def run_two(words: list[str], cwd: Path, environment: dict[str, str]) -> list[su
         texts[0].result()
         if processes[0].returncode:
             processes[1].kill()  # it may wait for the first
-        return [
-            subprocess.CompletedProcess([sys.executable, *words], process.returncode, *text.result())
-            for process, text in zip(processes, texts, strict=True)
-        ]
+        printed = [text.result() for text in texts]  # which waits for the end
+    return [
+        subprocess.CompletedProcess([sys.executable, *words], process.returncode, *text)
+        for process, text in zip(processes, printed, strict=True)
+    ]
 
 
 def _framework_of(words: list[str]) -> str:

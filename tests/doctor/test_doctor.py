@@ -710,12 +710,12 @@ def test_a_full_disk_closes_the_pixi_route(examine, tool, workshop):
 def test_a_platform_requirement_that_no_package_shares():
     """Pixi 0.77 accepts an environment whose platform is not met if no package requires it: only the report says so."""
     listed = module_of(ROOT / "tests/pixi_workspace/test_environments.py")
-    conda, place = listed.conda, listed.place
+    conda, env = listed.conda, listed.env
 
-    only_platform = place(conda("numpy", "2"), cuda="12.0")
+    only_platform = env(conda("numpy", "2"), cuda="12.0")
     good, words, _ = doctor_environments.runs_here([only_platform], a_machine(), None, False)
     assert good is False and "may install the environment with only a warning" in words
-    asks = place(conda("pytorch", "2", "cuda129_0", ("__cuda >=12.4",)), cuda="12.0")
+    asks = env(conda("pytorch", "2", "cuda129_0", ("__cuda >=12.4",)), cuda="12.0")
     good, words, _ = doctor_environments.runs_here([asks], a_machine(__cuda="12.2"), None, False)
     assert good is False and "for CUDA 12.4" in words and "supports CUDA 12.2" in words
     assert needs.unmet(asks, {"__cuda": "12.4"}) == ([], [])

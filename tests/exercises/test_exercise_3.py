@@ -29,6 +29,7 @@ def test_the_starter_is_exercise_2_with_jax_beside_it():
             assert was and all(found[platform] == was[platform] for platform in was), (side, name)
 
 
+@pytest.mark.slow
 def test_the_shipped_starter_fails_in_its_script_too(tmp_path, trains):
     """Its manifest: tests/exercises/test_exercises.py. Its keys and its step are the mistakes `no seed` and `not compiled`."""
     workspace = checks.Workspace(FOLDER / "starter", tmp_path / "scratch")
