@@ -42,7 +42,7 @@ def test_the_shipped_starter_fails_first_where_exercise_toml_says(tmp_path):
 
 
 @pytest.mark.parametrize("own", ["assert", "a message of one's own"])
-def test_another_way_to_assert_the_device_passes(learner, tmp_path, variables, monkeypatch, own):
+def test_another_way_to_assert_the_device_passes(learner, tmp_path, variables, monkeypatch, forks_alone, own):
     """The learner's own choice and their own assertion, instead of those of `run`."""
     pytest.importorskip("torch", reason="these checks train")
     monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])

@@ -47,7 +47,7 @@ def trains(variables, monkeypatch):
     monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
 
 
-def test_another_correct_script_passes(learner, tmp_path, trains):
+def test_another_correct_script_passes(learner, tmp_path, trains, forks_alone):
     """The learner's own assertion, a step compiled under another name, and a key that is split."""
     learner(
         "train.py",
