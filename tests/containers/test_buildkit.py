@@ -49,9 +49,10 @@ def test_instructions_are_those_of_buildkit(text, tmp_path):
     assert ours(text, tmp_path / "Dockerfile") == theirs(text)
 
 
-def test_damaged_files_are_parsed_or_refused_as_by_buildkit(tmp_path):
+@pytest.mark.parametrize("n", [100, pytest.param(2000, marks=pytest.mark.slow)])
+def test_damaged_files_are_parsed_or_refused_as_by_buildkit(tmp_path, n):
     rng, compared = random.Random(20261126), 0
-    for _ in range(2000):
+    for _ in range(n):
         text = rng.choice(TEXTS)
         start, length = rng.randrange(len(text)), rng.randrange(30)
         text = text[:start] + "".join(rng.choices(PIECES, k=rng.randrange(3))) + text[start + length :]
@@ -61,4 +62,4 @@ def test_damaged_files_are_parsed_or_refused_as_by_buildkit(tmp_path):
         else:
             assert result == expected, text
             compared += 1
-    assert compared > 1000  # most damage leaves a file that both accept
+    assert compared > n / 2  # most damage leaves a file that both accept
