@@ -3,8 +3,8 @@
     python train.py                          # digits-60k, three epochs
     python train.py --data digits --seed 1   # a few seconds
 
-A learning-rate cycle of 175 steps reaches 97 % test accuracy on digits-60k in 3.1 s of training, where Flax's own MNIST
-recipe takes 42 s; on jax 0.4.27 in 5.6 s instead of 57 s (medians of 5, one core of an Intel Xeon at 2.5 GHz, jax
+A learning-rate cycle of 175 steps reaches 97 % test accuracy on digits-60k in 3.2 s of training, where Flax's own MNIST
+recipe takes 38 s; on jax 0.4.27 in 5.2 s instead of 58 s (medians of 5, one core of an Intel Xeon, jax
 0.10.2, as benchmarks/jax_training.py prints).
 
 All random numbers come from the seed, by a method that is selected explicitly. Two runs on one stack write the same
