@@ -205,7 +205,7 @@ COMMANDS = {
         (ENVIRONMENT, TAG, ENGINE, DOCKERFILE),
     ),
     "verify": Command(
-        "repeat a recorded run and compare the results: bitwise, within tolerance, or not reproduced",
+        "run the script of a recorded run again and compare: bitwise, within tolerance, or not reproduced",
         "workshop.verification.verify:main",
         (RECORD, flag("--no-rerun", "only compare the files with the record"), JSON),
     ),

@@ -84,7 +84,7 @@ def _crate_matches_there(run: Received, clone: Path) -> bool:
         "print(hashlib.sha256(crate.describe(json.loads(content), content).encode()).hexdigest())"
     )
     line = [sys.executable, "-P", "-c", program, str(run.folder / "run.json")]
-    done = subprocess.run(line, env={"PYTHONPATH": str(clone / "common")}, capture_output=True, text=True)
+    done = subprocess.run(line, env=os.environ | {"PYTHONPATH": str(clone / "common")}, capture_output=True, text=True)
     return done.stdout.strip() == hashlib.sha256((run.folder / "ro-crate-metadata.json").read_bytes()).hexdigest()
 
 
