@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import tomllib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from conftest import ROOT, module_of
@@ -187,10 +187,8 @@ def test_with_nothing_but_python(examine):
 
 @contextmanager
 def silent():
-    """The port of a server that accepts connections and never answers."""
+    """The port of a server that accepts connections and never answers: the system accepts those that wait in line."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
-        held = []
-        threading.Thread(target=lambda: [held.append(listener.accept()) for _ in range(50)], daemon=True).start()
         yield listener.getsockname()[1]
 
 
@@ -246,6 +244,8 @@ def trickle():
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
         threading.Thread(target=accept, args=(listener,), daemon=True).start()
         yield listener.getsockname()[1]
+        with suppress(OSError):  # macOS ends the thread when the socket is closed
+            listener.shutdown(socket.SHUT_RDWR)  # on Linux, closing alone would leave the thread waiting
 
 
 # ---------------------------------------------------------------- servers and proxies

@@ -86,6 +86,7 @@ def test_the_formula_is_checked_for_any_use_of_the_seed(learner, tmp_path, forks
     assert (found["1.6"].status, found["1.7"].status) == ("fail", "ok"), found
 
 
+@pytest.mark.slow
 def test_a_copy_elsewhere_is_checked(tmp_path):
     """Only the starter's files, outside the repository."""
     folder = tmp_path / "elsewhere" / "mine"

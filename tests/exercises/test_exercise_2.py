@@ -45,7 +45,8 @@ def test_the_shipped_starter_fails_every_check(tmp_path):
     assert [number for number, answer in found.items() if answer.status == "fail"] == [f"2.{k}" for k in range(1, 8)]
 
 
-@pytest.mark.parametrize("own", ["assert", pytest.param("a message of one's own", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("own", ["assert", "a message of one's own"])
 def test_another_way_to_assert_the_device_passes(learner, tmp_path, variables, monkeypatch, forks_alone, own):
     """The learner's own choice and their own assertion, instead of those of `run`."""
     pytest.importorskip("torch", reason="these checks train")

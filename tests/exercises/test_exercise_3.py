@@ -47,6 +47,7 @@ def trains(variables, monkeypatch):
     monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
 
 
+@pytest.mark.slow
 def test_another_correct_script_passes(learner, tmp_path, trains, forks_alone):
     """The learner's own assertion, a step compiled under another name, and a key that is split."""
     learner(

@@ -207,6 +207,7 @@ def test_logits_and_gradients_agree_with_pytorch(stack, computed, one_epoch):
         assert difference <= GRADIENTS_RELATIVE * np.abs(gradient).max(), name
 
 
+@pytest.mark.slow
 def test_checks_that_need_jax_in_their_process(command, one_epoch, whole):
     """tests/runs/inside_jax.py, in a separate process, since JAX starts threads and this process starts others."""
     done = command(
