@@ -329,6 +329,21 @@ def test_a_script_that_was_edited_before_the_run(run):
 
 
 @needs_git
+@pytest.mark.parametrize("name", ["../precious.py", "linked.py"])
+def test_a_packed_script_is_not_written_outside_the_checkout(run, tmp_path, name):
+    """The path of a script comes from the record, which somebody else may have written."""
+    precious, clone = tmp_path / "precious.py", tmp_path / "clone"
+    precious.write_text("mine")
+    clone.mkdir()
+    (clone / "linked.py").symlink_to(precious)
+    packed = tmp_path / "packed"
+    packed.write_text("theirs")
+    script = {"path": name, "sha256": record.sha256_of(packed)}
+    found = checkout._script_in(clone, script, packed)
+    assert precious.read_text() == "mine" and found.parent == clone and found.read_text() == "theirs"
+
+
+@needs_git
 def test_a_parent_that_is_not_here(run, tmp_path):
     parent = {"exercise": "exercise-2-pytorch-cu12", "run": "gone", "sha256": "0" * 64}
     rewrite(run, lambda document: document.update(parent=parent))

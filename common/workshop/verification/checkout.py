@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 from workshop import shell
 from workshop.exercises import root_folder
+from workshop.support.files import sha256_of
 from workshop.verification.received import SOURCES, CannotTell, Received
 
 
@@ -41,7 +41,7 @@ def at_recorded_revision(run: Received) -> Iterator[Checkout]:
     commit = git["commit"] if git else "HEAD"
     script = run.record["script"]
     packed = run.folder / SOURCES / Path(script["path"]).name
-    has_script = packed.is_file() and _sha256(packed.read_bytes()) == script["sha256"]
+    has_script = packed.is_file() and sha256_of(packed) == script["sha256"]
     if shell.git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None:
         if not has_script or shell.git(root, "rev-parse", "HEAD") is None:
             raise CannotTell(
@@ -75,10 +75,11 @@ def _script_in(folder: Path, script: dict[str, Any], packed: Path | None) -> Pat
     candidates = [folder / recorded] if not recorded.is_absolute() else []
     tracked = (shell.git(folder, "ls-files", "-z", f"*{recorded.name}") or "").split("\0")
     candidates += [folder / name for name in tracked if Path(name).name == recorded.name]
+    # A record may come from somebody else: nothing outside the checkout is read or written because of its paths.
+    candidates = [path for path in candidates if path.is_file() and path.resolve().is_relative_to(folder.resolve())]
     for path in candidates:
-        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
-            if _sha256(path.read_bytes()) == script["sha256"]:
-                return path
+        if sha256_of(path) == script["sha256"]:
+            return path
     if packed is None:
         raise CannotTell(
             looked_at=f"the script {script['path']}",
@@ -86,11 +87,7 @@ def _script_in(folder: Path, script: dict[str, Any], packed: Path | None) -> Pat
             found="no file of that name with this content at the recorded commit: it was edited before the run",
             next_step="commit before a run; or send it with `workshop pack`, which adds the script",
         )
-    similar = [path for path in candidates if path.is_file()]
-    place = (similar[0] if similar else folder / recorded.name).with_name(recorded.name)
-    place.write_bytes(packed.read_bytes())
-    return place
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    path = candidates[0] if candidates else folder / recorded.name
+    path.unlink(missing_ok=True)  # a link would be written through
+    path.write_bytes(packed.read_bytes())
+    return path

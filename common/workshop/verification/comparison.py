@@ -123,13 +123,13 @@ def _facts(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Row]:
 
 
 def arguments_of(record: dict[str, Any]) -> list[str]:
-    """The recorded arguments, without those that name folders of that machine."""
+    """The recorded arguments, without --resume and those that name folders of that machine: its own and its parent's."""
     words, given = [], iter(record["argv"][1:])
-    parent = record.get("parent", {}).get("run")
+    parents = (record["parent"]["run"], "run.json") if "parent" in record else ()
     for word in given:
         if word == "--output":
             next(given, None)
-        elif word != "--resume" and not word.startswith("--output=") and (not parent or Path(word).name != parent):
+        elif word != "--resume" and not word.startswith("--output=") and Path(word).name not in parents:
             words.append(word)
     return words
 

@@ -198,10 +198,10 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def schema_violations(document: Any, schema: dict[str, Any] | None = None, where: str = "") -> Iterator[str]:
+def schema_violations(document: Any) -> Iterator[str]:
     """One line for each place where a record does not fit run.schema.json: the keywords that this schema uses."""
     whole = json.loads(record.SCHEMA_FILE.read_text(encoding="utf-8"))
-    yield from _violations(document, whole if schema is None else schema, where or "the record", whole["$defs"])
+    yield from _violations(document, whole, "the record", whole["$defs"])
 
 
 def _violations(value: Any, schema: dict[str, Any], where: str, definitions: dict[str, Any]) -> Iterator[str]:

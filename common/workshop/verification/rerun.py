@@ -14,6 +14,7 @@ from workshop.runs.records import provenance
 from workshop.support.files import sha256_of
 from workshop.support.hardware import nvidia_smi
 from workshop.verification.checkout import Checkout
+from workshop.verification.comparison import arguments_of
 from workshop.verification.received import PARENT, CannotTell, Received
 
 # They choose a GPU of the machine of that time, and say nothing about this one.
@@ -51,14 +52,9 @@ def command_line(run: Received, checkout: Checkout, output: Path) -> list[str]:
     processes = run.record.get("processes", 1)
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words, given = [], iter(run.record["argv"][1:])
-    for word in given:
-        if word == "--output":
-            next(given, None)
-        elif word != "--resume" and not word.startswith("--output="):
-            words.append(_present(word, checkout.folder))
+    words = [_present(word, checkout.folder) for word in arguments_of(run.record)]
     if parent := run.record.get("parent"):
-        words = [*_without_positional(words, run.record["parent"]["run"]), str(parent_of(run, parent))]
+        words.append(str(parent_of(run, parent)))
     words += ["--output", str(output)]
     if run.record["device"]["type"] == "cuda" and not nvidia_smi().get("gpu"):
         words += ["--device", "cpu"]
@@ -71,11 +67,6 @@ def _present(word: str, folder: Path) -> str:
     if word.startswith("-") or (folder / word).exists() or not path.exists():
         return word
     return str(path.resolve())
-
-
-def _without_positional(words: list[str], name: str) -> list[str]:
-    """The words without the folder of the parent run."""
-    return [word for word in words if word.startswith("-") or Path(word).name not in (name, "run.json")]
 
 
 def parent_of(run: Received, parent: dict[str, Any]) -> Path:

@@ -80,10 +80,12 @@ def _crate_matches_there(run: Received, clone: Path) -> bool:
     """Whether the workshop of the recorded revision wrote the crate: descriptions change from version to version."""
     program = (
         "import hashlib, json, pathlib, sys; from workshop.runs.records import crate; "
-        "content = pathlib.Path(sys.argv[1]).read_bytes(); "
-        "print(hashlib.sha256(crate.describe(json.loads(content), content).encode()).hexdigest())"
+        "content = pathlib.Path(sys.argv[1]).read_bytes(); sources = json.loads(sys.argv[2]); "
+        "text = crate.describe(json.loads(content), content, *([sources] if sources else [])); "
+        "print(hashlib.sha256(text.encode()).hexdigest())"
     )
-    line = [sys.executable, "-P", "-c", program, str(run.folder / "run.json")]
+    sources = json.dumps(received.source_files(run.folder))
+    line = [sys.executable, "-P", "-c", program, str(run.folder / "run.json"), sources]
     done = subprocess.run(line, env=os.environ | {"PYTHONPATH": str(clone / "common")}, capture_output=True, text=True)
     return done.stdout.strip() == hashlib.sha256((run.folder / "ro-crate-metadata.json").read_bytes()).hexdigest()
 

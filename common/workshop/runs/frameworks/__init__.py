@@ -5,4 +5,5 @@ objects and `restored` returns a new JAX tree. Each imports its framework, and n
     device.py      the requested device, and the message if it is not available
     cuda_graph.py  a training step of PyTorch that a GPU repeats without waiting for Python
     processes.py   several processes, started by torchrun, that train one network
+    threads.py     how many threads compute on the CPU
 """
