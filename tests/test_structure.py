@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "workshop.scan": {"workshop", "workshop.support", "workshop.runs", "histfactory"},
     "workshop.checking": {"workshop", "workshop.support", "workshop.runs", "workshop.containers", "pixi_workspace"},
     "workshop.containers": {"workshop", "workshop.support", "pixi_workspace"},
+    "workshop.audit": {"workshop", "workshop.support", "workshop.containers", "pixi_workspace"},
     "workshop.verification": {"workshop", "workshop.support", "workshop.runs"},
     "workshop.jobs": {"workshop", "workshop.support"},
     "workshop.doctor": {"workshop", "workshop.support", "pixi_workspace"},

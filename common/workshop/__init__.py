@@ -3,6 +3,8 @@
     runs/         what an exercise's script imports: data, device, one run = one folder, checkpoints, figures
     checking/     check, hint, progress, watch, reset, diff, check-all
     containers/   reads Dockerfiles and Apptainer definitions; builds and runs images
+    audit/        on which machines is a workspace reproducible?
+    verification/ is a recorded run reproducible?
     jobs/         Slurm and HTCondor: reads, rehearses and submits job files
     doctor/       is this machine ready?
     scan/         exercise 1's command: CLs for any pyhf workspace

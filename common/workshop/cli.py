@@ -155,6 +155,16 @@ COMMANDS = {
         "workshop.workspaces:environments",
         (WORKSPACE, JSON),
     ),
+    "audit": Command(
+        "on which machines is a Pixi workspace reproducible, and if not, why? Needs neither Pixi nor a network",
+        "workshop.audit.report:main",
+        (
+            WORKSPACE,
+            JSON,
+            flag("--sarif", "print the findings in SARIF 2.1.0", dest="as_sarif"),
+            argument("--ignore", action="append", default=[], metavar="RULE", help="leave out the findings of a rule"),
+        ),
+    ),
     "container-check": Command(
         "find what is wrong with a Dockerfile or an Apptainer definition; needs no container engine",
         "workshop.containers.check:main",

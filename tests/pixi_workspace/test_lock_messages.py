@@ -15,7 +15,7 @@ FORGE, MIRROR = "https://conda.anaconda.org/conda-forge", "https://mirror.exampl
 HEAD = '[workspace]\nchannels = ["conda-forge"]\nplatforms = ["linux-64"]\n\n'
 
 
-def workspace(folder, manifest, channels, environments=("default",), sha=True):
+def workspace(folder, manifest, channels, environments=("default",), sha=True, md5=True):
     """A workspace whose lock holds lib0, lib1, ... of the given channels in every environment."""
     urls = [f"{channel}/linux-64/lib{number}-1.0-0.conda" for number, channel in enumerate(channels)]
     lock = PLATFORM
@@ -23,7 +23,7 @@ def workspace(folder, manifest, channels, environments=("default",), sha=True):
         lock += f"  {name}:\n    channels:\n    - url: {FORGE}/\n    packages:\n      linux-64:\n"
         lock += "".join(f"      - conda: {url}\n" for url in urls)
     lock += "packages:\n" + "".join(
-        f"- conda: {u}\n" + f"  sha256: {'a' * 64}\n" * sha + f"  md5: {'b' * 32}\n" for u in urls
+        f"- conda: {u}\n" + f"  sha256: {'a' * 64}\n" * sha + f"  md5: {'b' * 32}\n" * md5 for u in urls
     )
     (folder / "pixi.toml").write_text(HEAD + manifest)
     (folder / "pixi.lock").write_text(lock)
@@ -51,8 +51,12 @@ def test_a_strange_channel_is_one_line(tmp_path):
 
 
 def test_missing_hashes_are_one_line(tmp_path):
-    verdict = workspace(tmp_path, needs(9), [FORGE] * 9, sha=False)
+    verdict = workspace(tmp_path, needs(9), [FORGE] * 9, sha=False, md5=False)
     assert [warning.message.split(",")[0] for warning in verdict.warnings] == ["9 locked packages have no sha256"]
+    verdict = workspace(tmp_path, needs(9), [FORGE] * 9, sha=False)
+    assert [warning.message.split(":")[0] for warning in verdict.warnings] == [
+        "9 locked packages have an md5 instead of a sha256"
+    ]
 
 
 def test_a_few_packages_are_named_with_their_address(tmp_path):

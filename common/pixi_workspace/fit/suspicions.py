@@ -14,6 +14,7 @@ from pixi_workspace.manifest import Manifest
 
 LISTED_ALONE = 3  # packages with one and the same problem that each get a warning of their own
 NO_HASH = "the locked package has no sha256, so nothing notices when the file changes"
+MD5_ONLY = "the locked package has an md5 instead of a sha256: Pixi notices damage, but not a forged file"
 OTHER_CHANNEL = "the package comes from none of the environment's channels"
 OTHER_HOST = "the wheel comes from another host than its index"
 
@@ -59,6 +60,8 @@ def suspicions(manifest: Manifest, lock: Lock) -> list[Reason]:
 def _together(problem: Problem, names: list[str], count: int, held: set[str]) -> str:
     """One warning for many packages."""
     shown = f"{', '.join(names[:LISTED_ALONE])} and {len(names) - LISTED_ALONE} more"
+    if problem.message == MD5_ONLY:
+        return f"{count} locked packages have an md5 instead of a sha256: Pixi notices damage, but not a forged file: {shown}"
     if problem.message == NO_HASH:
         return f"{count} locked packages have no sha256, so nothing notices when a file changes: {shown}"
     if problem.message == OTHER_HOST:
@@ -83,7 +86,8 @@ def _problems(package: LockedPackage, channels: list[str]) -> list[Problem]:
         return []
     found = []
     if not re.fullmatch(r"[0-9a-f]{64}", package.sha256 or ""):
-        found.append(Problem(NO_HASH, "sha256", ""))
+        has_md5 = re.fullmatch(r"[0-9a-f]{32}", package.md5 or "")
+        found.append(Problem(MD5_ONLY if has_md5 else NO_HASH, "sha256", ""))
     if package.kind == "conda" and not package.url.startswith(tuple(channels)):
         origin = package.url.rsplit("/", 2)[0] + "/"
         found.append(Problem(OTHER_CHANNEL, ", ".join(channels), origin))
