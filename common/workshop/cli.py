@@ -230,6 +230,15 @@ COMMANDS = {
         "workshop.verification.pack:main",
         (RECORD, path("--output", metavar="FILE", help="the zip (default: named after the run, here)")),
     ),
+    "reproduce-readme": Command(
+        "measure the figures of the pages again and print old against new",
+        "workshop.verification.figures:main",
+        (
+            argument("--only", action="append", default=[], metavar="NAME", help="only this figure, or this command"),
+            flag("--list", "print the figures and their commands, and run nothing", dest="list_only"),
+            JSON,
+        ),
+    ),
     "lock-slice": Command(
         "write the lock of an exercise from the packages in the root's lock",
         "workshop.workspaces:slice_lock",
