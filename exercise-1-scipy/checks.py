@@ -4,12 +4,15 @@ import json
 import math
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
+
 from pixi_workspace.manifest import conda_specs, pypi_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import shell
 from workshop.checking import checks
-from workshop.checking.checks import Check, Result, Workspace, fail, ok, skip
+from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
 from workshop.checking.patches import patch
+from workshop.checking.steps.constraints import admits_any, releases
 from workshop.checking.trainings import failure_reason, missing_framework, output_sha256, read_record
 
 SCRIPT = "exclusion.py"
@@ -17,6 +20,9 @@ SOLUTION = Path(__file__).resolve().parent / "solution"
 SYSTEMS = {"linux": "linux-64", "osx": "osx-arm64", "win": "win-64"}
 # The same formula on the same p-values: float64 rounding of a few operations on numbers up to 1, with room.
 CLS_TOLERANCE = 1e-9
+PYTEST = releases("8.0", "20.0")  # step 1.2: 8 or newer
+# What the script imports, by the packages of which one is enough.
+NEEDED = {"scipy": ("scipy",), "matplotlib": ("matplotlib", "matplotlib-base"), "jsonpatch": ("jsonpatch",)}
 COLUMNS = ("observed", *(f"expected at {n:+d} sigma" for n in range(-2, 3)))
 
 
@@ -25,10 +31,10 @@ def has_platforms(workspace: Workspace) -> Result:
     missing = [name for system, name in SYSTEMS.items() if not any(s.startswith(f"{system}-") for s in subdirs)]
     if missing:
         return fail(
-            looked_at=f"platforms in {workspace.manifest.path.name}",
+            looked_at=f"{workspace.at('workspace', 'platforms')}: platforms",
             expected="at least one each for Linux, macOS and Windows",
             found=f"{', '.join(sorted(subdirs)) or 'none'}; missing, for example: {', '.join(missing)}",
-            next_step=f"pixi workspace platform add --no-install {' '.join(missing)}",
+            next_step=edit(workspace, "1.1"),
         )
     return ok(", ".join(sorted(subdirs)))
 
@@ -55,24 +61,60 @@ def features_with_pytest(workspace: Workspace) -> list[str]:
     return found
 
 
+def systems_without(workspace: Workspace, subdirs: set[str]) -> list[str]:
+    """The platforms of the workspace whose operating system is not among `subdirs`."""
+    systems = {subdir.split("-")[0] for subdir in subdirs}
+    return [p.name for p in workspace.manifest.platforms if p.subdir.split("-")[0] not in systems]
+
+
 def has_test_feature(workspace: Workspace) -> Result:
     where = f"the features of {workspace.manifest.path.name}"
-    features = features_with_pytest(workspace)
-    if not features:
+    names = features_with_pytest(workspace)
+    if not names:
         return fail(
             looked_at=where,
             expected="a feature with pytest",
             found=f"{', '.join(workspace.manifest.features)}: none of them contains it",
-            next_step="pixi add --no-install --feature test pytest",
+            next_step=edit(workspace, "1.2"),
         )
-    if "default" in features:
+    if "default" in names:
         return fail(
-            looked_at=where,
+            looked_at=f"{workspace.at('dependencies', 'pytest')}: [dependencies]",
             expected="pytest in a feature of its own, which only a test environment uses",
             found="pytest among the dependencies of every environment",
-            next_step="move pytest from [dependencies] to [feature.test.dependencies]",
+            next_step=edit(workspace, "1.2"),
         )
-    return ok(f"pytest in the feature {features[0]}")
+    for feature in (f for f in checks.all_features(workspace) if f.name in names):
+        for target in feature.targets:
+            specs = [table["pytest"] for table in target.dependencies.values() if "pytest" in table]
+            if specs and not admits_any(specs, PYTEST):
+                return fail(
+                    looked_at=f"{workspace.at('feature', feature.name, 'dependencies', 'pytest')}: {feature.name}",
+                    expected="a version of pytest that is 8 or newer",
+                    found=" and ".join(map(str, specs)),
+                    next_step=edit(workspace, "1.2"),
+                )
+            if any(not admits_pypi(spec.version) for spec in target.pypi.get("pytest", ())):
+                return fail(
+                    looked_at=f"{workspace.at('feature', feature.name, 'pypi-dependencies', 'pytest')}: {feature.name}",
+                    expected="a version of pytest that is 8 or newer",
+                    found=" and ".join(map(str, target.pypi["pytest"])),
+                    next_step=edit(workspace, "1.2"),
+                )
+        supported = {p.subdir for p in workspace.manifest.platforms if workspace.manifest.supports(feature, p)}
+        if missing := systems_without(workspace, supported):
+            return fail(
+                looked_at=f"{workspace.at('feature', feature.name, 'platforms')}: the platforms of {feature.name}",
+                expected="the systems of the workspace, so that everybody can run the tests",
+                found=f"{', '.join(feature.platforms or ()) or 'none'}; missing: {', '.join(missing)}",
+                next_step=edit(workspace, "1.2"),
+            )
+    return ok(f"pytest in the feature {names[0]}")
+
+
+def admits_pypi(version: str) -> bool:
+    """Whether a constraint on the pytest of PyPI admits a version that is 8 or newer."""
+    return version == "*" or any(SpecifierSet(version).filter(PYTEST))
 
 
 def work_and_test_environments(workspace: Workspace) -> list[tuple[str, str]]:
@@ -88,41 +130,51 @@ def work_and_test_environments(workspace: Workspace) -> list[tuple[str, str]]:
 
 
 def has_environments(workspace: Workspace) -> Result:
-    where = f"[environments] in {workspace.manifest.path.name}"
+    where = f"{workspace.at('environments')}: [environments]"
     environments = workspace.manifest.environments
     found = work_and_test_environments(workspace)
-    feature = (features_with_pytest(workspace) or ["test"])[0]
-    line = f'test = {{ features = ["{feature}"], solve-group = "default" }}'
+    advice = edit(workspace, "1.3")
     if not found:
-        add = f"pixi workspace environment add test --feature {feature} --solve-group default"
         return fail(
             looked_at=where,
             expected="an environment to work in, and a second one that adds pytest to it",
             found=f"{', '.join(environments)}: no such pair",
-            next_step=f"under [environments]: {line}" if "test" in environments else add,
+            next_step=advice,
         )
+    problems = []
     for work, test in found:
-        group = environments[test].solve_group
-        if group and environments[work].solve_group == group:
-            return ok(f"{work} and {test} in the solve group {group}")
-        # This is what Pixi's command writes. `default` is then in no group; check 1.5 compares the locked packages.
-        if group == work == "default" and environments[work].solve_group is None:
-            return ok(
-                f'{test} in the solve group default; to keep it there, add: default = {{ solve-group = "default" }}'
-            )
+        problem = problem_with_pair(workspace, work, test)
+        if problem is None:
+            return ok(f"{work} and {test} in the solve group {environments[test].solve_group}")
+        problems.append(problem)
     work, test = found[0]
-    groups = f"{work}: {environments[work].solve_group or 'none'}, {test}: {environments[test].solve_group or 'none'}"
-    advice = f'under [environments], give {work} and {test} the same solve-group = "default"'
+    what, expected, reason = problems[0]
     return fail(
-        looked_at=f"the solve groups in {where}",
-        expected="the same solve group for both",
-        found=groups,
-        next_step=advice,
+        looked_at=f"{workspace.at('environments', test)}: {what}", expected=expected, found=reason, next_step=advice
     )
 
 
+def problem_with_pair(workspace: Workspace, work: str, test: str) -> tuple[str, str, str] | None:
+    """What is wrong with an environment to work in and one to test in: looked at, expected, found; None if nothing is."""
+    environments, manifest = workspace.manifest.environments, workspace.manifest
+    for platform in platforms_of(manifest, environments[work].features):
+        if missing := checks.missing_for_script(workspace, work, platform, SCRIPT, NEEDED):
+            return f"the environment {work}", f"the packages that {SCRIPT} needs", f"no {', '.join(missing)}"
+    here, there = ({p.subdir for p in platforms_of(manifest, environments[name].features)} for name in (work, test))
+    systems = {subdir.split("-")[0] for subdir in there}
+    if missing := sorted(subdir for subdir in here if subdir.split("-")[0] not in systems):
+        expected = f"the same systems as {work}"
+        return f"the platforms of {test}", expected, f"{', '.join(sorted(there))}; missing: {', '.join(missing)}"
+    group = environments[test].solve_group
+    if group is None or environments[work].solve_group != group:
+        groups = f"{work}: {environments[work].solve_group or 'none'}, {test}: {group or 'none'}"
+        alone = "" if group is None else f"; {test} is alone in its group, so it is solved without {work}"
+        return "the solve groups", "the same solve group for both", groups + alone
+    return None
+
+
 def has_task(workspace: Workspace) -> Result:
-    return checks.has_task_running(workspace, ("exclusion", "scan"), "limits")
+    return checks.has_task_running(workspace, ("exclusion", "scan"), "1.4")
 
 
 def is_locked(workspace: Workspace) -> Result:
@@ -139,8 +191,16 @@ def is_locked(workspace: Workspace) -> Result:
                         looked_at=f"{package.name} on {platform}, in pixi.lock",
                         expected=f"the same build in {work} and in {test}",
                         found=f"{package} and {other}",
-                        next_step=f'{work} = {{ solve-group = "default" }} under [environments], then run pixi update',
+                        next_step="pixi update",
                     )
+            locked = tested.get("pytest")
+            if locked is not None and locked.version and int(locked.version.split(".")[0]) < 8:
+                return fail(
+                    looked_at=f"pytest in {test} on {platform}, in pixi.lock",
+                    expected="8 or newer",
+                    found=str(locked),
+                    next_step=edit(workspace, "1.2"),
+                )
     return ok("pixi.lock is up to date, and both environments contain the same builds")
 
 
@@ -177,14 +237,14 @@ def is_reproducible(workspace: Workspace) -> Result:
             looked_at="limits.json of two runs with --seed 1",
             expected="the same bytes",
             found=f"sha256 {found['first'][:12]} and {found['again'][:12]}",
-            next_step="TODO(1.6): np.random.default_rng(seed)",
+            next_step=edit(workspace, "1.6", SCRIPT),
         )
     if found["first"] == found["other"]:
-        advice = "TODO(1.6): seed the generator with the requested seed, not with a constant"
+        advice = edit(workspace, "1.6", SCRIPT)
         return fail(
             looked_at="limits.json of --seed 1 and --seed 2",
             expected="different experiments",
-            found="the same limits",
+            found="the same limits: the generator does not depend on the requested seed",
             next_step=advice,
         )
     return ok(f"two runs with the same seed write the same limits ({found['first'][:12]}); another seed gives others")
@@ -235,8 +295,7 @@ def has_right_limits(workspace: Workspace) -> Result:
                     looked_at=f"CLs of {name}, {what}",
                     expected=f"{reference_value:.4g}",
                     found=f"{value:.4g}",
-                    next_step="TODO(1.7): use the formula in README.md, step 1.7. To test it: `python -m pytest "
-                    "test_exclusion.py` in your folder",
+                    next_step=f"{edit(workspace, '1.7', SCRIPT)}; `python -m pytest test_exclusion.py` tests it",
                 )
     return ok(f"CLs of all {len(right)} hypotheses")
 
@@ -251,6 +310,7 @@ CHECKS = [
             'platforms = ["linux-64", "linux-aarch64", "osx-arm64", "win-64"]',
         ),
         has_platforms,
+        Part(tables=("workspace.platforms",)),
     ),
     Check(
         "1.2",
@@ -261,6 +321,7 @@ CHECKS = [
             '[feature.test.dependencies], and below it pytest = ">=8"',
         ),
         has_test_feature,
+        Part(tables=("feature",)),
     ),
     Check(
         "1.3",
@@ -271,6 +332,7 @@ CHECKS = [
             'default = { solve-group = "default" } and test = { features = ["test"], solve-group = "default" }',
         ),
         has_environments,
+        Part(tables=("environments",)),
     ),
     Check(
         "1.4",
@@ -281,6 +343,7 @@ CHECKS = [
             '[tasks.limits] cmd = "python exclusion.py", description = "..."',
         ),
         has_task,
+        Part(tables=("tasks", "feature.*.tasks")),
     ),
     Check(
         "1.5",
@@ -301,6 +364,7 @@ CHECKS = [
             "rng = np.random.default_rng(seed)",
         ),
         is_reproducible,
+        Part(functions=("experiment",)),
     ),
     Check(
         "1.7",
@@ -311,5 +375,6 @@ CHECKS = [
             "return p_signal / (1 - p_background)",
         ),
         has_right_limits,
+        Part(functions=("cls_of",)),
     ),
 ]

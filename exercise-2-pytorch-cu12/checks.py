@@ -1,13 +1,28 @@
 """The checks of exercise 2, in the order in which a learner meets them."""
 
-from pixi_workspace.manifest import conda_specs
+from pixi_workspace.manifest import CondaSpec, Feature, conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import shell
 from workshop.checking import checks, trainings
-from workshop.checking.checks import Check, Result, Workspace, declared_cuda, fail, ok, requires_gpu
+from workshop.checking.checks import Check, Part, Result, Workspace, declared_cuda, edit, fail, ok, requires_gpu
 from workshop.checking.patches import patch
+from workshop.checking.steps.constraints import admits, admits_any, releases
 
 TORCH = ("pytorch", "pytorch-cpu", "pytorch-gpu")
+CUDA_SUBDIRS = ("linux-64", "linux-aarch64", "win-64")  # where CUDA exists, and conda-forge builds PyTorch for it
+CPU_SUBDIRS = (*CUDA_SUBDIRS, "osx-arm64")
+# Releases of pytorch-gpu that require no driver, with their builds. The solver chooses one of them on a platform that
+# declares no CUDA, unless a bound excludes them.
+WITHOUT_DRIVER = [
+    (f"1.{minor}.0", build) for minor in range(6, 14) for build in ("cuda111py310h385535d_1", "cuda112_1")
+]
+CUDA_12 = releases("12.0", "12.20")
+# What the script imports besides PyTorch, by the packages of which one is enough.
+NEEDED = {
+    "matplotlib": ("matplotlib", "matplotlib-base"),
+    "scikit-learn": ("scikit-learn",),
+    "safetensors": ("safetensors",),
+}
 
 
 def torch_environments(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]:
@@ -32,26 +47,35 @@ def has_cuda_platform(workspace: Workspace) -> Result:
     with_cuda = {name: version for name, version in declared.items() if version}
     if not with_cuda:
         return fail(
-            looked_at=f"platforms in {workspace.manifest.path.name}",
+            looked_at=f"{workspace.at('workspace', 'platforms')}: platforms",
             expected="one that declares `cuda`, for machines with an NVIDIA driver",
             found=f"{', '.join(declared)}: none of them declares cuda",
-            next_step="pixi workspace platform add --no-install --feature cuda12 linux-64-cuda12=linux-64 --cuda 12.0",
+            next_step=edit(workspace, "2.1"),
         )
     wrong = {name: version for name, version in with_cuda.items() if version.split(".")[0] != "12"}
     if len(wrong) == len(with_cuda):
         name, version = next(iter(wrong.items()))
         return fail(
-            looked_at=f"platform {name}",
-            expected='cuda = "12.0" or another 12.x',
+            looked_at=f"{workspace.at('workspace', 'platforms', name)}: platform {name}",
+            expected="CUDA 12",
             found=f"cuda = {version}",
-            next_step=f'in platforms, give {name} cuda = "12.0"',
+            next_step=edit(workspace, "2.1"),
+        )
+    subdirs = {p.name: p.subdir for p in workspace.manifest.platforms}
+    if not any(subdirs[name] in CUDA_SUBDIRS for name in with_cuda if name not in wrong):
+        name = next(name for name in with_cuda if name not in wrong)
+        return fail(
+            looked_at=f"{workspace.at('workspace', 'platforms', name)}: platform {name}",
+            expected=f"a system for which NVIDIA has a driver: {', '.join(CUDA_SUBDIRS)}",
+            found=f"cuda = {with_cuda[name]} on {subdirs[name]}",
+            next_step=edit(workspace, "2.1"),
         )
     if len(with_cuda) == len(declared):
         return fail(
-            looked_at="platforms",
+            looked_at=f"{workspace.at('workspace', 'platforms')}: platforms",
             expected="also one without cuda, for laptops",
-            found=", ".join(declared),
-            next_step='add "linux-64" to platforms',
+            found=f"{', '.join(declared)}: all of them require a driver",
+            next_step=edit(workspace, "2.1"),
         )
     return ok(", ".join(f"{name} (cuda {version})" for name, version in with_cuda.items()))
 
@@ -73,24 +97,75 @@ def has_features(workspace: Workspace) -> Result:
                         looked_at=where,
                         expected="pytorch-cpu and pytorch-gpu in two features, since they exclude each other",
                         found=f"both in {feature.name}",
-                        next_step="make a feature for each of them, and an environment for each feature",
+                        next_step=edit(workspace, "2.2"),
                     )
             elif builds:
                 for_cpu.append((feature.name, number))
     if not for_cpu:
         found = "none" if not for_gpu else f"only PyTorch for the GPU, in {for_gpu[0][0]}"
-        advice = "pixi add --no-install --feature cpu pytorch-cpu"
         return fail(
-            looked_at=where, expected="a feature with PyTorch for the CPU (pytorch-cpu)", found=found, next_step=advice
+            looked_at=where,
+            expected="a feature with PyTorch for the CPU",
+            found=found,
+            next_step=edit(workspace, "2.2"),
         )
     if not for_gpu:
         return fail(
             looked_at=where,
-            expected="a feature with PyTorch for the GPU: pytorch-gpu and cuda-version",
+            expected="a feature with PyTorch for the GPU",
             found=f"only PyTorch for the CPU, in {for_cpu[0][0]}",
-            next_step='pixi add --no-install --feature cuda12 "pytorch-gpu>=2.10,<3" "cuda-version=12.9.*"',
+            next_step=edit(workspace, "2.2"),
         )
+    features = checks.all_features(workspace)
+    for feature in (f for f in features if f.name in {name for name, _ in for_gpu}):
+        if problem := problem_with_bounds(workspace, feature) or checks.problem_with_device(workspace, feature, "2.2"):
+            return problem
+    if problem := problem_with_platforms(workspace, [f for f in features if f.name in {name for name, _ in for_cpu}]):
+        return problem
     return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}")
+
+
+def problem_with_bounds(workspace: Workspace, feature: Feature) -> Result | None:
+    """The failed result if the feature for the GPU admits a PyTorch that requires no driver, or another CUDA than 12."""
+    specs: dict[str, list[CondaSpec]] = {}
+    for target in feature.targets:
+        for table in target.dependencies.values():
+            for name, spec in table.items():
+                specs.setdefault(name, []).append(spec)
+    torch = [spec for name in TORCH for spec in specs.get(name, [])]
+    old = next((version for version, build in reversed(WITHOUT_DRIVER) if admits(torch, version, build)), None)
+    if torch and old:
+        name = next(name for name in TORCH[::-1] if name in specs)
+        return fail(
+            looked_at=f"{workspace.at('feature', feature.name, 'dependencies', name)}: {name} in {feature.name}",
+            expected="a bound that excludes the releases that require no driver",
+            found=f"{' and '.join(map(str, torch))}, which admits PyTorch {old}, years old",
+            next_step=edit(workspace, "2.2"),
+        )
+    if "cuda-version" in specs and not admits_any(specs["cuda-version"], CUDA_12):
+        return fail(
+            looked_at=f"{workspace.at('feature', feature.name, 'dependencies', 'cuda-version')}: {feature.name}",
+            expected="a cuda-version for CUDA 12, as on its platforms",
+            found=" and ".join(map(str, specs["cuda-version"])),
+            next_step=edit(workspace, "2.2"),
+        )
+    return None
+
+
+def problem_with_platforms(workspace: Workspace, features: list[Feature]) -> Result | None:
+    """The failed result if a platform without CUDA is in none of the features with PyTorch for the CPU."""
+    manifest = workspace.manifest
+    plain = [p for p in manifest.platforms if not declared_cuda(p) and p.subdir in CPU_SUBDIRS]
+    missing = [p.name for p in plain if not any(manifest.supports(feature, p) for feature in features)]
+    if not missing:
+        return None
+    feature = features[0]
+    return fail(
+        looked_at=f"{workspace.at('feature', feature.name, 'platforms')}: the platforms of {feature.name}",
+        expected="every platform without CUDA, so that the training runs on every laptop",
+        found=f"{', '.join(feature.platforms or ())}; missing: {', '.join(missing)}",
+        next_step=edit(workspace, "2.2"),
+    )
 
 
 def has_environments(workspace: Workspace) -> Result:
@@ -98,34 +173,75 @@ def has_environments(workspace: Workspace) -> Result:
     gpu = [pair for pair in torch_environments(workspace, gpu=True) if pair[1] in with_driver]
     cpu = [pair for pair in torch_environments(workspace, gpu=False) if pair[1] not in with_driver]
     names = ", ".join(workspace.manifest.environments)
+    where, advice = f"{workspace.at('environments')}: [environments]", edit(workspace, "2.3")
     if not gpu:
         return fail(
-            looked_at=f"[environments] in {workspace.manifest.path.name}",
+            looked_at=where,
             expected="an environment with PyTorch for the GPU, on the platform with cuda",
-            found=f"{names}: none of them",
-            next_step="pixi workspace environment add cuda12 --feature cuda12",
+            found=f"{names}: none of them{present_elsewhere(workspace, True)}",
+            next_step=advice,
         )
     if not cpu:
         return fail(
-            looked_at=f"[environments] in {workspace.manifest.path.name}",
+            looked_at=where,
             expected="an environment with PyTorch for the CPU, on a platform without cuda",
-            found=f"{names}: none of them",
-            next_step="pixi workspace environment add cpu --feature cpu",
+            found=f"{names}: none of them{present_elsewhere(workspace, False)}",
+            next_step=advice,
+        )
+    if wrong := checks.misnamed_environment(workspace, [name for name, _ in gpu], [name for name, _ in cpu]):
+        return fail(
+            looked_at=where,
+            expected="environments with the packages that their names promise",
+            found=wrong,
+            next_step=advice,
         )
     if wrong := next((name for name, _ in cpu if requires_gpu(workspace, name)), None):
         return fail(
             looked_at=f"the environment {wrong}",
             expected="no WORKSHOP_DEVICE, since the environment is for the CPU",
             found='activation sets WORKSHOP_DEVICE = "cuda": a training would stop on every laptop',
-            next_step="move that line into [feature.NAME.activation.env] of the feature for the GPU",
+            next_step="move that line into the table of the feature for the GPU",
         )
-    unset = not requires_gpu(workspace, gpu[0][0])
-    note = f'; {gpu[0][0]} does not set WORKSHOP_DEVICE = "cuda", so add --device cuda when you train' if unset else ""
-    return ok(f"{gpu[0][0]} on {gpu[0][1]}, {cpu[0][0]} on {cpu[0][1]}{note}")
+    if wrong := next((name for name, _ in gpu if not requires_gpu(workspace, name)), None):
+        return fail(
+            looked_at=f"the environment {wrong}",
+            expected="WORKSHOP_DEVICE set to cuda by its activation",
+            found=f"{checks.device_set_by(workspace, workspace.manifest.environments[wrong].features) or 'not set'}",
+            next_step=edit(workspace, "2.2"),
+        )
+    platforms = {platform.name: platform for platform in workspace.manifest.platforms}
+    for name, platform in (*gpu, *cpu):
+        if missing := checks.missing_for_script(workspace, name, platforms[platform], "train.py", NEEDED):
+            return fail(
+                looked_at=f"the environment {name} on {platform}",
+                expected="the packages that train.py needs",
+                found=f"no {', '.join(missing)}",
+                next_step=advice,
+            )
+    return ok(f"{gpu[0][0]} on {gpu[0][1]}, {cpu[0][0]} on {cpu[0][1]}")
+
+
+def present_elsewhere(workspace: Workspace, gpu: bool) -> str:
+    """On which platforms an environment with that PyTorch exists nevertheless, for a message about the wrong ones."""
+    pairs = torch_environments(workspace, gpu)
+    if not pairs:
+        return ""
+    name = pairs[0][0]
+    listed = ", ".join(platform for environment, platform in pairs if environment == name)
+    return f"; {name} has it on {listed}, so look at the platforms of its features"
 
 
 def has_task(workspace: Workspace) -> Result:
-    return checks.has_task_running(workspace, ("train",), "train")
+    gpu, cpu = ({name for name, _ in torch_environments(workspace, kind)} for kind in (True, False))
+
+    def unsuitable(environment: str, is_default: bool) -> str | None:
+        if environment not in gpu | cpu and gpu | cpu:
+            return f"it would run in the environment {environment}, which has no PyTorch"
+        if is_default and environment in gpu - cpu and cpu:
+            return f"its default-environment {environment} is for a GPU, so it stops on every laptop"
+        return None
+
+    return checks.has_task_running(workspace, ("train",), "2.4", unsuitable)
 
 
 def is_locked(workspace: Workspace) -> Result:
@@ -137,7 +253,7 @@ def is_locked(workspace: Workspace) -> Result:
             build = next((p.build for p in packages if p.name == "pytorch"), None)
             where = f"pytorch in {name} on {platform}, in pixi.lock"
             if gpu and not (build or "").startswith("cuda12"):
-                advice = 'give pytorch-gpu a lower bound (">=2.10") and use its feature on the CUDA platform, then run pixi lock'
+                advice = edit(workspace, "2.2")
                 return fail(
                     looked_at=where,
                     expected="a build for CUDA 12 (cuda12...)",
@@ -149,7 +265,7 @@ def is_locked(workspace: Workspace) -> Result:
                     looked_at=where,
                     expected="a build for the CPU (cpu...)",
                     found=build or "not locked",
-                    next_step="depend on pytorch-cpu, then run pixi lock",
+                    next_step=edit(workspace, "2.2"),
                 )
     return ok("pixi.lock is up to date, with builds for CUDA 12 and for the CPU")
 
@@ -165,7 +281,7 @@ SIMULATIONS = {
 
 def insists_on_device(workspace: Workspace) -> Result:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
-    advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(2.6): device = run.torch_device()"
+    advice = f"WORKSHOP_DEVICE=cuda {script}  # after you edited it: TODO(2.6), which asks `run` for the device"
     if result := checks.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
         workspace, advice
     ):
@@ -179,14 +295,14 @@ def insists_on_device(workspace: Workspace) -> Result:
                 looked_at=f"train.py on a simulated GPU: {name}",
                 expected=f"it {expected}",
                 found=f"it {found}",
-                next_step="TODO(2.6): run.assert_on(device, images=images, **dict(network.named_parameters()))",
+                next_step=edit(workspace, "2.6", "train.py"),
             )
     return ok(trainings.SUMMARY_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
 
 def is_reproducible(workspace: Workspace) -> Result:
     return checks.problem_with_script(workspace, "train.py") or trainings.same_seed_same_weights(
-        workspace, "TODO(2.7): torch.manual_seed(seed) before the network is made"
+        workspace, edit(workspace, "2.7", "train.py")
     )
 
 
@@ -200,6 +316,7 @@ CHECKS = [
             '{ name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" } in the list platforms',
         ),
         has_cuda_platform,
+        Part(tables=("workspace.platforms",)),
     ),
     Check(
         "2.2",
@@ -210,6 +327,7 @@ CHECKS = [
             "[feature.cuda12] platforms = [...] and [feature.cuda12.dependencies] with cuda-version and pytorch-gpu",
         ),
         has_features,
+        Part(tables=("feature",)),
     ),
     Check(
         "2.3",
@@ -220,6 +338,7 @@ CHECKS = [
             'cpu = ["cpu"] and cuda12 = ["cuda12"]',
         ),
         has_environments,
+        Part(tables=("environments",)),
     ),
     Check(
         "2.4",
@@ -230,6 +349,7 @@ CHECKS = [
             '[tasks.train] cmd = "python train.py", description = "...", default-environment = "cpu"',
         ),
         has_task,
+        Part(tables=("tasks", "feature.*.tasks")),
     ),
     Check(
         "2.5",
@@ -250,6 +370,7 @@ CHECKS = [
             "device = run.torch_device(), and run.assert_on(device, images=images, **dict(network.named_parameters()))",
         ),
         insists_on_device,
+        Part(functions=("train",)),
     ),
     Check(
         "2.7",
@@ -260,5 +381,6 @@ CHECKS = [
             "torch.manual_seed(seed) in make_deterministic",
         ),
         is_reproducible,
+        Part(functions=("make_deterministic",)),
     ),
 ]

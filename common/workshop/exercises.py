@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from workshop.errors import WorkshopError
+
+CACHE_NAME = "reproducible-ml-workflows"  # as in workshop.runs.data
 
 
 def load_module(path: Path, name: str | None = None) -> ModuleType:
@@ -93,3 +97,21 @@ def root_folder() -> Path:
         found="none",
         next_step="cd to your clone of the workshop",
     )
+
+
+def scratch_root() -> Path:
+    """The folder for files of running checks: `scratch` in the cache of the workshop ($WORKSHOP_CACHE, or the user's).
+
+    A system cleans up its folder for temporary files from time to time, also in the middle of a check. That folder is
+    used only if the cache cannot be written.
+    """
+    from platformdirs import user_cache_path
+
+    folder = Path(os.environ.get("WORKSHOP_CACHE") or user_cache_path(CACHE_NAME, appauthor=False)) / "scratch"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.gettempdir())

@@ -62,12 +62,18 @@ def test_two_builds_of_the_same_package_fail(learner, tmp_path):
     assert found["1.5"].status == "fail" and "the same build" in found["1.5"].expected, found["1.5"]
 
 
-@pytest.mark.parametrize(
-    "name", ["exercise-1", "exercise-1-inline", "exercise-1-starter-by-hand", "exercise-1-starter-by-commands"]
-)
+@pytest.mark.parametrize("name", ["exercise-1-inline", "exercise-1-starter-by-hand"])
 def test_what_pixi_writes_passes(written_by_pixi, tmp_path, name):
     found = answers(EXERCISE, written_by_pixi / name, tmp_path)
     assert [found[f"1.{k}"].status for k in range(1, 6)] == ["ok"] * 5, found
+
+
+@pytest.mark.parametrize("name", ["exercise-1", "exercise-1-starter-by-commands"])
+def test_a_group_of_one_environment_fails(written_by_pixi, tmp_path, name):
+    """What `pixi workspace environment add test --solve-group default` leaves without the command for `default`."""
+    found = answers(EXERCISE, written_by_pixi / name, tmp_path)
+    assert [found[f"1.{k}"].status for k in range(1, 6)] == ["ok", "ok", "fail", "ok", "ok"], found
+    assert "test is alone in its group" in found["1.3"].found
 
 
 def test_another_way_to_write_the_formula_passes(learner, tmp_path, forks_alone):

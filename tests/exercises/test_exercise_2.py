@@ -90,10 +90,17 @@ def test_copies_of_a_folder_beside_the_exercises(command, tmp_path, refused):
     refused(command("-m", "workshop", "check", "2", cwd=tmp_path), "exercise-2-copy", "rename the copy")
 
 
-@pytest.mark.parametrize("name", ["exercise-2", "exercise-2-starter-by-hand", "exercise-2-starter-by-commands"])
+@pytest.mark.parametrize("name", ["exercise-2-starter-by-hand", "exercise-2-starter-by-commands"])
 def test_what_pixi_writes_passes(written_by_pixi, tmp_path, name):
     found = answers(EXERCISE, written_by_pixi / name, tmp_path)
     assert [found[f"2.{k}"].status for k in range(1, 6)] == ["ok"] * 5, found
+
+
+def test_without_the_variable_for_the_device_only_that_is_missing(written_by_pixi, tmp_path):
+    """Pixi had no command for it when this workspace was written."""
+    found = answers(EXERCISE, written_by_pixi / "exercise-2", tmp_path)
+    assert [found[f"2.{k}"].status for k in (1, 2, 4, 5)] == ["ok", "fail", "ok", "ok"], found
+    assert "the variable is not set" in found["2.2"].found
 
 
 def test_check_on_the_command_line(command, tmp_path):

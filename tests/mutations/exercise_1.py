@@ -17,12 +17,132 @@ MISTAKES = {
         [("pixi.toml", '"linux-64", "linux-aarch64", "osx-arm64", "win-64"', '"linux-64"')],
     ),
     "no Windows": ("1.1", "missing, for example: win-64", [("pixi.toml", ', "win-64"', "")]),
-    "broken TOML": ("1.1", "table declaration", [("pixi.toml", "[environments]", "[environments")]),
+    "broken TOML in a table of another step": (
+        "1.3",
+        "pixi.toml, line 40: [environments",
+        [("pixi.toml", "[environments]", "[environments")],
+    ),
+    "broken TOML in the platforms": ("1.1", "pixi.toml, line ", [("pixi.toml", '"osx-arm64", ', '"osx-arm64" ')]),
+    "broken TOML in a feature": ("1.2", "pixi.toml, line 32", [("pixi.toml", 'pytest = ">=8"', "pytest = >=8")]),
+    "broken TOML in a task": (
+        "1.4",
+        'cmd = python exclusion.py"',
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = python exclusion.py"')],
+    ),
+    "a key of a task that is misspelt": (
+        "1.4",
+        "the unknown key 'command'; did you mean 'cmd'?",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'command = "python exclusion.py"')],
+    ),
+    "a key twice": (
+        "1.2",
+        "pytest is there twice",
+        [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=8"\npytest = ">=9"')],
+    ),
+    "a table twice": (
+        "1.2",
+        "the table [feature.test.dependencies] is there twice",
+        [("pixi.toml", "[environments]", '[feature.test.dependencies]\nruff = "*"\n\n[environments]')],
+    ),
+    "a package in the feature's own table": (
+        "1.2",
+        "did you mean [feature.test.dependencies]",
+        [("pixi.toml", "[feature.test.dependencies]", "[feature.test]")],
+    ),
+    "a feature without the word feature": (
+        "1.2",
+        "did you mean [feature.test.dependencies]",
+        [("pixi.toml", "[feature.test.dependencies]", "[test.dependencies]")],
+    ),
+    "features for feature": (
+        "1.2",
+        "did you mean [feature.test.dependencies]",
+        [("pixi.toml", "[feature.test", "[features.test")],
+    ),
+    "a feature that does not exist": (
+        "1.3",
+        "did you mean 'test'",
+        [("pixi.toml", 'features = ["test"]', 'features = ["tests"]')],
+    ),
+    "a version that ends in the middle": (
+        "1.2",
+        "the condition is not complete",
+        [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=8,"')],
+    ),
     "no pytest": ("1.2", "default, test: none of them contains it", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
     "pytest for everybody": (
         "1.2",
         "pytest among the dependencies of every environment",
         [("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\npytest = ">=8"')],
+    ),
+    "tests on one system": (
+        "1.2",
+        "linux-64; missing: osx-arm64, win-64",
+        [
+            (
+                "pixi.toml",
+                "[feature.test.dependencies]",
+                '[feature.test]\nplatforms = ["linux-64"]\n\n[feature.test.dependencies]',
+            )
+        ],
+    ),
+    "tests without Windows": (
+        "1.2",
+        "missing: win-64",
+        [
+            (
+                "pixi.toml",
+                "[feature.test.dependencies]",
+                '[feature.test]\nplatforms = ["linux-64", "linux-aarch64", "osx-arm64"]\n\n[feature.test.dependencies]',
+            )
+        ],
+    ),
+    "an old pytest": ("1.2", "pytest <8", [("pixi.toml", 'pytest = ">=8"', 'pytest = "<8"')]),
+    "one old pytest": ("1.2", "pytest 7.4.*", [("pixi.toml", 'pytest = ">=8"', 'pytest = "7.4.*"')]),
+    "an old pytest from PyPI": (
+        "1.2",
+        "pytest <8",
+        [
+            (
+                "pixi.toml",
+                '[feature.test.dependencies]\npytest = ">=8"',
+                '[feature.test.pypi-dependencies]\npytest = "<8"',
+            )
+        ],
+    ),
+    "an old pytest among others": ("1.2", "pytest >=6,<8", [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=6,<8"')]),
+    "tests on one system, by another feature": (
+        "1.3",
+        "linux-64; missing: osx-arm64, win-64",
+        [
+            ("pixi.toml", 'features = ["test"]', 'features = ["test", "here"]'),
+            ("pixi.toml", "[environments]", '[feature.here]\nplatforms = ["linux-64"]\n\n[environments]'),
+        ],
+    ),
+    "alone in a solve group": (
+        "1.3",
+        "test is alone in its group",
+        [("pixi.toml", 'default = { solve-group = "default" }\n', "")],
+    ),
+    "alone in a group of its own": (
+        "1.3",
+        "default: none, test: test; test is alone",
+        [
+            ("pixi.toml", 'default = { solve-group = "default" }\n', ""),
+            ("pixi.toml", GROUP, GROUP.replace('"default"', '"test"')),
+        ],
+    ),
+    "nothing to work with": (
+        "1.3",
+        "no scipy, matplotlib, jsonpatch",
+        [
+            (
+                "pixi.toml",
+                'default = { solve-group = "default" }\n',
+                'default = { features = [], no-default-feature = true, solve-group = "default" }\n',
+            ),
+            ("pixi.lock", "\n  default:\n", "\n  other:\n"),
+        ],
     ),
     "no environment to test in": ("1.3", "default: no such pair", [("pixi.toml", GROUP, "")]),
     "no solve group": ("1.3", "default: default, test: none", [("pixi.toml", GROUP, 'test = ["test"]')]),
@@ -51,14 +171,85 @@ MISTAKES = {
         "limits: python other.py",
         [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python other.py"')],
     ),
+    "a script that is not there": (
+        "1.4",
+        "exclusion.py, but exclusion.py; a task runs in the manifest's folder",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python starter/exclusion.py"')],
+    ),
+    "a script without its ending": (
+        "1.4",
+        "but exclusion.py",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python exclusion"')],
+    ),
+    "a folder that is not there": (
+        "1.4",
+        "there is no folder nowhere",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python exclusion.py"\ncwd = "nowhere"')],
+    ),
+    "a folder in which the script is not": (
+        "1.4",
+        "there is no file",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python exclusion.py"\ncwd = ".."')],
+    ),
+    "a change of folder to nowhere": (
+        "1.4",
+        "there is no file",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "cd nowhere && python exclusion.py"')],
+    ),
+    "a task in a feature that no environment contains": (
+        "1.4",
+        "it is in the feature spare, which no environment contains",
+        [("pixi.toml", "[tasks.limits]", "[feature.spare.tasks.limits]")],
+    ),
+    "a task that its default environment does not have": (
+        "1.4",
+        "which its default-environment default does not contain",
+        [
+            ("pixi.toml", "[tasks.limits]", "[feature.test.tasks.limits]"),
+            ("pixi.toml", '\ndescription = "Limits', '\ndefault-environment = "default"\ndescription = "Limits'),
+        ],
+    ),
+    "a task whose default environment does not exist": (
+        "1.4",
+        "its default-environment work does not exist",
+        [("pixi.toml", '\ndescription = "Limits', '\ndefault-environment = "work"\ndescription = "Limits')],
+    ),
+    "a task for Windows alone": (
+        "1.4",
+        "only on win-64, not on linux-64",
+        [("pixi.toml", "[tasks.limits]", "[target.win.tasks.limits]")],
+    ),
+    "a task after one that does not exist": (
+        "1.4",
+        "it depends on the task prepare, which does not exist",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python exclusion.py"\ndepends-on = ["prepare"]')],
+    ),
+    "only the version of Python": (
+        "1.4",
+        "python -V exclusion.py",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python -V exclusion.py"')],
+    ),
+    "a module that is not there": (
+        "1.4",
+        "there is no file",
+        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python -m solution.exclusion"')],
+    ),
+    "an argument whose default is not there": (
+        "1.4",
+        "there is no file",
+        [
+            (
+                "pixi.toml",
+                'cmd = "python exclusion.py"',
+                'cmd = "python {{ folder }}/exclusion.py"\nargs = [{ arg = "folder", default = "src" }]',
+            )
+        ],
+    ),
     "no task": ("1.4", "limits: echo later", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo later"')]),
     "what is tested is another build than what is used": (
         "1.5",
-        "rich on linux-64",
-        [  # which two environments of one solve group never have: default is in none
-            ("pixi.toml", 'default = { solve-group = "default" }\n', ""),
-            lambda folder: mutations.other_build(folder, "test", "rich"),
-        ],
+        "rich: environments of the solve group 'default' hold different packages",
+        [lambda folder: mutations.other_build(folder, "test", "rich")],
     ),
     "stale lock": ("1.5", "numpy >=99", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
     "merge markers in the lock": (
@@ -75,6 +266,21 @@ MISTAKES = {
         "1.6",
         "limits.json of --seed 1 and --seed 2",
         [("exclusion.py", "default_rng(seed)", "default_rng(7)")],
+    ),
+    "a mistake in the line of a later step": (
+        "1.7",
+        "exclusion.py, line 35: return p_signal / (1 - p_backgruond)",
+        [("exclusion.py", "(1 - p_background)", "(1 - p_backgruond)")],
+    ),
+    "a line of a later step that is not finished": (
+        "1.7",
+        "exclusion.py, line 35",
+        [("exclusion.py", "return p_signal / (1 - p_background)", "return p_signal / (1 - p_background")],
+    ),
+    "a mistake in the line of this step": (
+        "1.6",
+        "exclusion.py, line 25",
+        [("exclusion.py", "default_rng(seed)", "default_rng(sead)")],
     ),
     "a script that does nothing": ("1.6", "no run.json", [("exclusion.py", MAIN, "    pass\n")]),
     "a script that breaks": (
@@ -167,6 +373,30 @@ ALTERNATIVES = {
         ("pixi.toml", "[feature.test.tasks.test]", "[tasks.test]"),
     ],
     "a module as a task": [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python -m exclusion && pytest"')],
+    "options of Python": [("pixi.toml", '"python exclusion.py"', '"python -u -W ignore -X dev exclusion.py --seed 1"')],
+    "a task by torchrun": [
+        ("pixi.toml", '"python exclusion.py"', '"torchrun --standalone --nproc-per-node 1 exclusion.py"')
+    ],
+    "a variable and a prefix": [
+        ("pixi.toml", '"python exclusion.py"', '"SEED=1 time python3 $PIXI_PROJECT_ROOT/exclusion.py"')
+    ],
+    "a task for each system": [
+        (
+            "pixi.toml",
+            "[tasks.limits]",
+            "[target.win.tasks]\nlimits = 'python ./exclusion.py'\n\n[target.unix.tasks.limits]",
+        )
+    ],
+    "a list of words": [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = ["python", "-B", "exclusion.py"]')],
+    "a task of the test environment, which contains everything": [
+        ("pixi.toml", "[tasks.limits]", "[feature.test.tasks.limits]")
+    ],
+    "the module of a profiler": [("pixi.toml", '"python exclusion.py"', '"python -m cProfile -o out exclusion.py"')],
+    "a script by its folder": [
+        ("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python ./exclusion.py"\ncwd = "."')
+    ],
+    "a later pytest": [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=8.2,<10"')],
+    "any pytest, since the lock has a new one": [("pixi.toml", 'pytest = ">=8"', 'pytest = "*"')],
     "a task with an argument": [
         ("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python {{ script }}.py"\nargs = ["script"]')
     ],

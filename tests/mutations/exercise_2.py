@@ -65,6 +65,113 @@ MISTAKES = {
         "both in cuda12",
         [("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = ">=2.10,<3"\npytorch-cpu = "*"')],
     ),
+    "CUDA on a Mac": (
+        "2.1",
+        "cuda = 12.0 on osx-arm64",
+        [
+            ("pixi.toml", CUDA_PLATFORMS, '  { name = "mac-cuda12", platform = "osx-arm64", cuda = "12.0" },\n'),
+            ("pixi.toml", THEIR_NAMES, 'platforms = ["mac-cuda12"]'),
+        ],
+    ),
+    "no WORKSHOP_DEVICE": (
+        "2.2",
+        "the variable is not set",
+        [("pixi.toml", '[feature.cuda12.activation.env]\nWORKSHOP_DEVICE = "cuda"\n', "")],
+    ),
+    "WORKSHOP_DEVICE misspelt": (
+        "2.2",
+        "WORKSHOP_DEVCE, which no script reads",
+        [("pixi.toml", 'WORKSHOP_DEVICE = "cuda"', 'WORKSHOP_DEVCE = "cuda"')],
+    ),
+    "WORKSHOP_DEVICE in small letters": (
+        "2.2",
+        "workshop_device, which no script reads",
+        [("pixi.toml", 'WORKSHOP_DEVICE = "cuda"', 'workshop_device = "cuda"')],
+    ),
+    "WORKSHOP_DEVICE of another value": (
+        "2.2",
+        'WORKSHOP_DEVICE = "gpu"',
+        [("pixi.toml", 'WORKSHOP_DEVICE = "cuda"', 'WORKSHOP_DEVICE = "gpu"')],
+    ),
+    "WORKSHOP_DEVICE in the feature for the CPU": (
+        "2.2",
+        "only cpu sets it",
+        [("pixi.toml", "[feature.cuda12.activation.env]", "[feature.cpu.activation.env]")],
+    ),
+    "any PyTorch for the GPU": (
+        "2.2",
+        "pytorch-gpu *, which admits PyTorch 1.13.0",
+        [("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "*"')],
+    ),
+    "an upper bound alone": (
+        "2.2",
+        "pytorch-gpu <3, which admits",
+        [("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "<3"')],
+    ),
+    "a lower bound that is too low": (
+        "2.2",
+        "pytorch-gpu >=1.10, which admits",
+        [("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = ">=1.10"')],
+    ),
+    "another CUDA than that of the platform": (
+        "2.2",
+        "cuda-version 11.8.*",
+        [("pixi.toml", 'cuda-version = "12.9.*"', 'cuda-version = "11.8.*"')],
+    ),
+    "the feature for the CPU on one system": (
+        "2.2",
+        "linux-64; missing: linux-aarch64, osx-arm64, win-64",
+        [
+            (
+                "pixi.toml",
+                '[feature.cpu]\nplatforms = ["linux-64", "linux-aarch64", "osx-arm64", "win-64"]',
+                '[feature.cpu]\nplatforms = ["linux-64"]',
+            )
+        ],
+    ),
+    "the features exchanged": (
+        "2.3",
+        "cpu contains the packages for a GPU",
+        [("pixi.toml", 'cpu = ["cpu"]\ncuda12 = ["cuda12"]', 'cpu = ["cuda12"]\ncuda12 = ["cpu"]')],
+    ),
+    "an environment without the packages of every environment": (
+        "2.3",
+        "no matplotlib, scikit-learn, safetensors",
+        [
+            ("pixi.toml", 'cpu = ["cpu"]', 'cpu = { features = ["cpu"], no-default-feature = true }'),
+            ("pixi.lock", "\n  cpu:\n", "\n  other:\n"),
+        ],
+    ),
+    "the environment is there, on the wrong platform": (
+        "2.3",
+        "cuda12 has it on linux-64, so look at the platforms of its features",
+        [("pixi.toml", THEIR_NAMES, 'platforms = ["linux-64"]')],
+    ),
+    "a script in another folder": (
+        "2.4",
+        "there is no file",
+        [("pixi.toml", 'cmd = "python train.py"', 'cmd = "python solution/train.py"')],
+    ),
+    "a folder that is not there": (
+        "2.4",
+        "there is no folder nowhere",
+        [("pixi.toml", 'cmd = "python train.py"', 'cmd = "python train.py"\ncwd = "nowhere"')],
+    ),
+    "an environment without PyTorch": (
+        "2.4",
+        "the environment default, which has no PyTorch",
+        [("pixi.toml", 'default-environment = "cpu"', 'default-environment = "default"')],
+    ),
+    "an environment that stops on laptops": (
+        "2.4",
+        "is for a GPU, so it stops on every laptop",
+        [("pixi.toml", 'default-environment = "cpu"', 'default-environment = "cuda12"')],
+    ),
+    "a task in a feature that the environment lacks": (
+        "2.4",
+        "which its default-environment cpu does not contain",
+        [("pixi.toml", "[tasks.train]", "[feature.cuda12.tasks.train]")],
+    ),
     "GPU environment missing": ("2.3", "default, cpu: none of them", [("pixi.toml", 'cuda12 = ["cuda12"]', "")]),
     "CPU environment missing": ("2.3", "default, cuda12: none of them", [("pixi.toml", 'cpu = ["cpu"]', "")]),
     "GPU feature on the plain platform": (
@@ -120,9 +227,8 @@ MISTAKES = {
         "2.5",
         "cuda118_mkl",
         [
-            ("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "*"'),
             # It meets what pytorch-gpu depends on (cuda*_mkl*303): nothing but the check of the build notices.
-            lambda folder: rebuilt(folder, "cuda118_mkl_py312_h0000000_303"),
+            lambda folder: rebuilt(folder, "cuda118_mkl_py312_h0000000_303")
         ],
     ),
     "a build for CUDA locked for the CPU": (
@@ -244,6 +350,16 @@ MISTAKES = {
         "two runs with --seed 1",
         [("train.py", "    torch.manual_seed(seed)\n", "    torch.seed()\n")],
     ),
+    "a constant in the place of the seed": (
+        "2.7",
+        "does not depend on the requested seed",
+        [("train.py", "torch.manual_seed(seed)", "torch.manual_seed(0)")],
+    ),
+    "a mistake in the line of a later step": (
+        "2.7",
+        "torch.manual_sead(seed)",
+        [("train.py", "torch.manual_seed(seed)", "torch.manual_sead(seed)")],
+    ),
     "a constant for the seed": (
         "2.7",
         "--seed 1 and --seed 2",
@@ -283,6 +399,18 @@ ALTERNATIVES = {
             'pytorch-gpu = "*"\npytorch = { version = ">=2.10", build = "cuda12*" }',
         )
     ],
+    "options of Python": [("pixi.toml", '"python train.py"', '"python -u train.py --epochs 2"')],
+    "a task by torchrun": [("pixi.toml", '"python train.py"', '"torchrun --nproc-per-node=2 train.py --data digits"')],
+    "a lower bound that is older": [("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = ">=2.5"')],
+    "without cuda-version, which the build implies": [("pixi.toml", 'cuda-version = "12.9.*"\n', "")],
+    "the variable in a feature of its own": [
+        ("pixi.toml", "[feature.cuda12.activation.env]", "[feature.gpu-only.activation.env]"),
+        ("pixi.toml", 'cuda12 = ["cuda12"]', 'cuda12 = ["cuda12", "gpu-only"]'),
+    ],
+    "the variable for each platform": [
+        ("pixi.toml", "[feature.cuda12.activation.env]", "[feature.cuda12.target.unix.activation.env]")
+    ],
+    "no default environment": [("pixi.toml", 'default-environment = "cpu"\n', "")],
     "a task as one line": [
         (
             "pixi.toml",

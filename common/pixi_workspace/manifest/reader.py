@@ -128,7 +128,7 @@ def _read_tables(path: Path, toml: dict[str, Any], root: dict[str, Any], prefix:
             next_step=f"add [{prefix}workspace] with channels and platforms",
         )
     head_name = "workspace" if "workspace" in root else "project"
-    check_keys(root, ROOT_KEYS.replace("workspace", head_name, 1), str(path))
+    check_keys(root, ROOT_KEYS.replace("workspace", head_name, 1), str(path), _table_meant(root, prefix))
     if head_name == "project":
         notes.append(f"[{prefix}project] is the old name of [{prefix}workspace]")
     project, groups = _read_pyproject(toml, path) if is_pyproject else ({}, {})
@@ -144,6 +144,21 @@ def _read_tables(path: Path, toml: dict[str, Any], root: dict[str, Any], prefix:
         )
     manifest = _assemble(path, root, head, groups, notes)
     return _add_project(manifest, project, groups) if is_pyproject else manifest
+
+
+def _table_meant(root: dict[str, Any], prefix: str) -> str:
+    """The table that somebody meant who forgot or misspelt the word `feature`, as in `[test.dependencies]`."""
+    for key, value in root.items():
+        if key in ROOT_KEYS.split() or key in SECTIONS or not isinstance(value, dict):
+            continue
+        inner = tables.FEATURE_KEYS.split()
+        if known := next((name for name in value if name in inner), None):
+            return f"[{prefix}feature.{key}.{known}]"
+        for name, table in value.items():
+            if isinstance(table, dict) and nearest(key, ("feature",)):
+                known = next((other for other in table if other in inner), None)
+                return f"[{prefix}feature.{name}.{known}]" if known else f"[{prefix}feature.{name}]"
+    return ""
 
 
 def _require_section(path: Path, text: str, is_pyproject: bool) -> None:

@@ -133,7 +133,7 @@ def check_version(text: Any, where: str) -> str:
                 return text
         except Exception:
             pass
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).replace("Eof", "the condition is not complete, or a comma is missing")
         raise problem(
             where=where, expected='a version such as ">=1.2,<2" or "1.2.*"', found=f"'{text}' ({reason})"
         ) from error

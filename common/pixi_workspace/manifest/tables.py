@@ -109,7 +109,7 @@ def _build_variants(table: dict[str, Any], where: str) -> tuple[tuple[str | None
 def read_feature(name: str, table: dict[str, Any], location: str, head: Head) -> Feature:
     """A feature, or the tables at the root of the manifest (`location` empty)."""
     if location.startswith("feature."):
-        check_keys(table, FEATURE_KEYS, f"[{location}]")
+        check_keys(table, FEATURE_KEYS, f"[{location}]", _table_meant(name, table))
     prefix = f"{location}." if location else ""
     general = {k: v for k, v in table.items() if k in TARGET_KEYS.split()}
     targets = [read_target(None, general, prefix, head)]
@@ -140,6 +140,16 @@ def read_feature(name: str, table: dict[str, Any], location: str, head: Head) ->
         pypi_options=read_pypi_options(take(table, "pypi-options", dict, f"[{location}]"), f"[{prefix}pypi-options]"),
         system_requirements=read_system_requirements(take_table(table, "system-requirements", f"[{location}]"), prefix),
     )
+
+
+def _table_meant(name: str, table: dict[str, Any]) -> str:
+    """The table that somebody meant who wrote a package, such as `pytest = ">=8"`, directly into a feature."""
+    for key, value in table.items():
+        if key not in FEATURE_KEYS.split():
+            is_package = isinstance(value, str) or (isinstance(value, dict) and set(value) <= {"version", "build"})
+            near = nearest(key, FEATURE_KEYS.split())
+            return f"[feature.{name}.dependencies]" if is_package and not near else ""
+    return ""
 
 
 def read_target(selector: str | None, table: dict[str, Any], prefix: str, head: Head) -> Target:
@@ -192,7 +202,8 @@ def read_task(name: str, value: Any, where: str) -> Task:
         return Task(name, None, None, None, {"depends-on": value})
     if not isinstance(value, dict):
         raise problem(where=where, expected="a command or a table", found=f"{value!r}")
-    check_keys(value, TASK_KEYS if "cmd" in value else ALIAS_KEYS, where)
+    is_alias = "cmd" not in value and ("depends-on" in value or "depends_on" in value)
+    check_keys(value, ALIAS_KEYS if is_alias else TASK_KEYS, where)
     if "cmd" in value and not isinstance(value["cmd"], str):
         take_strings(value, "cmd", where)
     for key in ("cwd", "default-environment", "description"):

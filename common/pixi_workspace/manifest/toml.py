@@ -57,7 +57,7 @@ def parse(path: Path) -> tuple[dict[str, Any], str, list[str]]:
     try:
         tables = tomli.loads(body)
     except (tomli.TOMLDecodeError, ValueError, RecursionError) as error:
-        found = str(error) or "tables nested too deeply"
+        found = _in_words(str(error), body) or "tables nested too deeply"
         raise problem(
             where=path, expected="valid TOML", found=found, next_step=f"correct that line of {path.name}"
         ) from error
@@ -67,6 +67,20 @@ def parse(path: Path) -> tuple[dict[str, Any], str, list[str]]:
     except ValueError as error:
         return tables, text, [NOTE_1_1.format(reason=error)]
     return tables, text, []
+
+
+def _in_words(message: str, body: str) -> str:
+    """tomli's message; for a key or a table that is there twice, in words that name it."""
+    place = re.search(r"\(at line (\d+), column \d+\)", message)
+    if place is None:
+        return message
+    lines = body.splitlines()
+    line = lines[int(place[1]) - 1] if int(place[1]) <= len(lines) else ""
+    if message.startswith("Cannot overwrite a value"):
+        return f"{line.partition('=')[0].strip() or 'a key'} is there twice {place[0]}"
+    if message.startswith("Cannot declare"):
+        return f"the table {line.split('#')[0].strip()} is there twice {place[0]}"
+    return message
 
 
 def _refuse_dates(value: Any, where: str) -> None:
@@ -99,8 +113,11 @@ def unknown_keys_allowed() -> Iterator[list[str]]:
         _unknown_keys.reset(token)
 
 
-def check_keys(table: dict[str, Any], allowed: str, where: str) -> None:
-    """Raise ManifestError for a key that Pixi does not know, and name the nearest known one. `allowed`: names."""
+def check_keys(table: dict[str, Any], allowed: str, where: str, meant: str = "") -> None:
+    """Raise ManifestError for a key that Pixi does not know, and name the nearest known one.
+
+    allowed: names. meant: what to suggest instead of a known key, such as a table.
+    """
     known = allowed.split()
     collected = _unknown_keys.get()
     for key in table:
@@ -108,7 +125,8 @@ def check_keys(table: dict[str, Any], allowed: str, where: str) -> None:
             if collected is not None:
                 collected.append(f"{where} {key}")
                 continue
-            found = f"the unknown key '{key}'{nearest(key, known)}"
+            suggestion = f"; did you mean {meant}?" if meant else nearest(key, known)
+            found = f"the unknown key '{key}'{suggestion}"
             raise problem(where=where, expected="one of " + ", ".join(known), found=found)
 
 

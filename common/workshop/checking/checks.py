@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +21,17 @@ from pixi_workspace import manifest as manifests
 from pixi_workspace.errors import WorkspaceError
 from pixi_workspace.fit import lockcheck
 from pixi_workspace.manifest.model import Feature
+from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform
-from workshop import shell
+from workshop import exercises, shell
 from workshop.checking import preload, scripts
 from workshop.checking.patches import Patch
+from workshop.checking.steps import blame, copied_lock, lines, tasks
+from workshop.checking.steps.blame import Fault
+from workshop.checking.steps.blame import Part as Part  # for checks.py of the exercises
 from workshop.errors import WorkshopError
+from workshop.support.files import list_files
+from workshop.support.text import closest_match
 
 PIXI_LIMIT = 60  # seconds for `pixi lock --check`, which takes one second if it downloads nothing
 
@@ -55,20 +61,34 @@ def fail(*, looked_at: object, expected: str, found: str, next_step: str) -> Res
 
 @dataclass(frozen=True)
 class Check:
-    """number: that of the TODO, such as `2.4`. requirement: one sentence. hints: from a nudge to nearly the answer."""
+    """number: that of the TODO, such as `2.4`. requirement: one sentence. hints: from a nudge to nearly the answer.
+
+    part: what the step edits. A file that cannot be read, or a script that breaks, counts as a failure of the check
+    whose part contains the faulty line, and not of the first check that needs the file.
+    """
 
     number: str
     requirement: str
     hints: tuple[str, str, str]
     run: Callable[[Workspace], Result]
+    part: Part = Part()
+
+
+def new_scratch_folder() -> Path:
+    """A folder for the runs of checks, in the clone or the cache: a system may clean its folder for temporary files."""
+    return Path(tempfile.mkdtemp(prefix="workshop-check-", dir=exercises.scratch_root()))
 
 
 @dataclass
 class Workspace:
-    """A folder with a manifest, a lock and a script. Manifest and lock are read once, on first use."""
+    """A folder with a manifest, a lock and a script. Manifest and lock are read once, on first use.
+
+    faults: the exceptions that ended its scripts so far.
+    """
 
     folder: Path
-    scratch: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="workshop-check-")))
+    scratch: Path = field(default_factory=new_scratch_folder)
+    faults: list[Fault] = field(default_factory=list)
 
     @cached_property
     def manifest(self) -> manifests.Manifest:
@@ -105,33 +125,93 @@ class Workspace:
         environment = os.environ | defaults | variables | {"PYTHONPATH": paths}
         path = self.folder / script
         modules = () if fresh else preload.modules_for(path)
-        return scripts.run(path, arguments, environment, patches, modules, interpreter, limit)
+        process = scripts.run(path, arguments, environment, patches, modules, interpreter, limit)
+        if process.returncode and (fault := blame.fault_of(path, process)):
+            self.faults.append(fault)
+        return process
+
+    def at(self, *path: str) -> str:
+        """The place of a table or a key in the manifest, as `pixi.toml, line 12`; only the file if it is not there."""
+        name = self.manifest.path.name
+        number = lines.line_of(self.manifest.path.read_text(encoding="utf-8"), path)
+        return f"{name}, line {number}" if number else name
 
 
 def run_checks(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tuple[Check, Result]]:
-    """Run the checks in order and yield each with its result. The caller may stop at any time."""
+    """Run the checks in order and yield each with its result. The caller may stop at any time.
+
+    A check that fails because of a line that a later step edits is skipped, and the check of that step fails.
+    """
+    parts = [(check.number, check.part) for check in checks]
+    numbers = [check.number for check in checks]
     reported = set()
-    for check in checks:
-        try:
-            result = check.run(workspace)
-        except (WorkshopError, WorkspaceError) as error:
-            result = fail(
-                looked_at=error.looked_at, expected=error.expected, found=error.found, next_step=error.next_step
-            )
-        except Exception as error:  # files and outputs can contain anything
-            found = f"something that this check does not understand ({type(error).__name__}: {error})"
-            result = fail(
-                looked_at=check.requirement,
-                expected="a manifest, a lock and results in the form that the starter has",
-                found=found,
-                next_step="compare with the solution, and please report this message",
-            )
+    passed_on: dict[str, Result] = {}  # by number of the check that has to report the failure
+    for position, check in enumerate(checks):
+        result, owner = _result_of(check, workspace, parts)
+        if result.status != "fail" and check.number in passed_on:
+            result = passed_on[check.number]
         if result.status == "fail":
             result = replace(result, next_step=_run_in_folder(result.next_step, workspace.folder))
             message = (result.looked_at, result.expected, result.found)
-            result = skip("stopped by the problem above") if message in reported else result
-            reported.add(message)
+            if message in reported:
+                result = skip("stopped by the problem above")
+            elif owner in numbers[position + 1 :]:
+                passed_on.setdefault(owner, result)
+                result = skip(f"cannot tell: a line of step {owner} stops this check ({result.found})")
+            else:
+                reported.add(message)
         yield check, result
+
+
+def _result_of(check: Check, workspace: Workspace, parts: list[tuple[str, Part]]) -> tuple[Result, str | None]:
+    """The result of a check, and the number of the step whose line made it fail, if that is known."""
+    seen = len(workspace.faults)
+    try:
+        result = check.run(workspace)
+        if result.status == "fail" and not workspace.scratch.is_dir():
+            workspace.scratch.mkdir(parents=True)  # somebody has cleaned up: that is no fault of the script
+            result = check.run(workspace)
+    except manifests.ManifestError as error:
+        return _unreadable_manifest(error, workspace, parts)
+    except (WorkshopError, WorkspaceError) as error:
+        result = fail(looked_at=error.looked_at, expected=error.expected, found=error.found, next_step=error.next_step)
+    except OSError as error:
+        result = fail(
+            looked_at=error.filename or check.requirement,
+            expected="a file or folder that can be read and written while the check runs",
+            found=error.strerror or str(error) or type(error).__name__,
+            next_step="run the check again; if the message stays, look at this file",
+        )
+    except Exception as error:  # files and outputs can contain anything
+        found = f"something that this check does not understand ({type(error).__name__}: {error})"
+        result = fail(
+            looked_at=check.requirement,
+            expected="a manifest, a lock and results in the form that the starter has",
+            found=found,
+            next_step="compare with the solution, and please report this message",
+        )
+    faults = [fault for fault in workspace.faults[seen:] if fault.reason and fault.reason in result.found]
+    if result.status != "fail" or not faults:
+        return result, None
+    fault = faults[0]
+    where = f"{fault.script}, line {fault.line}: {fault.text[:80]}"
+    return replace(result, looked_at=where), blame.owner_of_fault(parts, fault)
+
+
+def _unreadable_manifest(
+    error: WorkspaceError, workspace: Workspace, parts: list[tuple[str, Part]]
+) -> tuple[Result, str | None]:
+    """The result for a manifest that cannot be read, with the line, and the number of the step that edits this line."""
+    path = manifests.find(workspace.folder)
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    keys, number = blame.path_of_manifest_error(error.looked_at, error.found, text)
+    looked_at = error.looked_at
+    if number is not None and not looked_at.endswith(path.name):
+        looked_at = f"{path.name}, line {number}: {looked_at}"
+    elif number is not None:
+        looked_at = f"{path.name}, line {number}: {text.splitlines()[number - 1].strip()[:80]}"
+    result = fail(looked_at=looked_at, expected=error.expected, found=error.found, next_step=error.next_step)
+    return result, blame.owner_of_path(parts, keys)
 
 
 def _run_in_folder(advice: str, folder: Path) -> str:
@@ -156,10 +236,69 @@ def declared_cuda(platform: Platform) -> str | None:
     return platform.version_of("__cuda")
 
 
+def device_set_by(workspace: Workspace, features: Iterable[Feature]) -> str | None:
+    """What activating some features sets WORKSHOP_DEVICE to, by a table or by a script; None if it does not set it."""
+    found = None
+    for target in (target for feature in reversed(list(features)) for target in feature.targets):
+        found = target.activation_env.get("WORKSHOP_DEVICE", found)
+        for name in target.activation_scripts:
+            path = workspace.manifest.path.parent / name
+            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+            for line in text.splitlines():
+                if match := ASSIGNED_DEVICE.match(line):
+                    found = match[1]
+    return found
+
+
+# In a script of bash, of PowerShell or of cmd.
+ASSIGNED_DEVICE = re.compile(r"""\s*(?:export\s+|set\s+|\$env:)?WORKSHOP_DEVICE\s*=\s*["']?(\w+)""", re.IGNORECASE)
+
+
 def requires_gpu(workspace: Workspace, environment: str) -> bool:
     """Whether activating the environment sets WORKSHOP_DEVICE=cuda."""
-    features = workspace.manifest.environments[environment].features
-    return any(target.activation_env.get("WORKSHOP_DEVICE") == "cuda" for f in features for target in f.targets)
+    return device_set_by(workspace, workspace.manifest.environments[environment].features) == "cuda"
+
+
+def problem_with_device(workspace: Workspace, feature: Feature, number: str) -> Result | None:
+    """The failed result unless activating the feature for the GPU sets WORKSHOP_DEVICE to cuda; number: of the step.
+
+    Another feature may do it, if every environment with the first one has the other one as well.
+    """
+    manifest = workspace.manifest
+    users = [e for e in manifest.environments.values() if feature.name in {f.name for f in e.features}]
+    groups = [e.features for e in users] or [(feature,)]
+    values = [device_set_by(workspace, features) for features in groups]
+    if all(value == "cuda" for value in values):
+        return None
+    value = next(value for value in values if value != "cuda")
+    variables = [name for f in (feature, manifest.features["default"]) for t in f.targets for name in t.activation_env]
+    near = closest_match("WORKSHOP_DEVICE", [name.upper() for name in variables if name != "WORKSHOP_DEVICE"], 0.8)
+    misspelt = next((name for name in variables if name.upper() == near), None)
+    holders = dict.fromkeys(f.name for f in all_features(workspace) if device_set_by(workspace, [f]) == "cuda")
+    found = "the variable is not set, so a training that finds no GPU would use the CPU without a word"
+    path: tuple[str, ...] = ("feature", feature.name)
+    if value is not None:
+        found = f'WORKSHOP_DEVICE = "{value}", which is not the name of a GPU'
+        path = ("feature", feature.name, "activation", "env", "WORKSHOP_DEVICE")
+    elif misspelt:
+        found, path = f"{misspelt}, which no script reads", ("feature", feature.name, "activation", "env", misspelt)
+    elif holders:
+        found = f"only {', '.join(holders)} sets it"
+    return fail(
+        looked_at=f"{workspace.at(*path)}: the activation of the feature {feature.name}",
+        expected="WORKSHOP_DEVICE set to cuda, which tells the script that the environment is for a GPU",
+        found=found,
+        next_step=edit(workspace, number),
+    )
+
+
+def edit(workspace: Workspace, number: str, file: str = "") -> str:
+    """The next step after a mistake: the file to edit and the step to read. What to write is for the hints to say."""
+    if file:
+        path = workspace.folder / file
+    else:
+        path = workspace.manifest.path
+    return f"edit {shell.relative(path)}, step {number} of README.md; workshop hint {number} tells you more"
 
 
 def problem_with_script(workspace: Workspace, script: str) -> Result | None:
@@ -178,24 +317,136 @@ def problem_with_script(workspace: Workspace, script: str) -> Result | None:
     return skip(f"no {script} in {workspace.folder.name}")
 
 
-def has_task_running(workspace: Workspace, scripts: tuple[str, ...], name: str) -> Result:
-    """Whether a task runs one of `scripts` (names without .py) in Python: by path, by -m, or by a task's argument."""
-    tasks = workspace.manifest.tasks()
-    for task in tasks.values():
-        words = task.cmd if isinstance(task.cmd, list) else re.findall(r"\{\{.*?\}\}\S*|\S+", str(task.cmd or ""))
-        for before, word in zip(words, words[1:], strict=False):
-            stem = re.sub(r"^(.*/)?([^/]*?)(\.py)?$", r"\2", str(word).strip("'\""))
-            by_python = re.search(r"(^|/)python[\d.]*$", str(before)) or before == "-m"
-            if by_python and (stem in scripts or "{{" in str(word)):
-                return ok(f"{task.name}: {task.cmd}")
-    add = f'pixi task add {name} "python {scripts[0]}.py" --description "{scripts[0]}"'
-    advice = f'give the task {name} cmd = "python {scripts[0]}.py"' if name in tasks else add
+def has_task_running(
+    workspace: Workspace,
+    scripts: tuple[str, ...],
+    number: str,
+    unsuitable: Callable[[str, bool], str | None] = lambda environment, is_default: None,
+) -> Result:
+    """Whether a task runs one of `scripts` (names without .py) in Python, in an environment where it can run.
+
+    number: of the step. unsuitable: why the task cannot run in an environment; is_default: whether the task names it.
+    """
+    manifest, root = workspace.manifest, workspace.manifest.path.parent
+    defined = tasks.all_tasks(manifest)
+    candidates = []
+    for task, feature in defined:
+        started = [script for script in tasks.started_by(task, root) if script.name in scripts or "{{" in script.name]
+        if started:
+            problem = _problem_with_folder(task, root) or _problem_with_file(workspace, started, scripts)
+            candidates.append((task, feature, problem))
+    expected = f"a task that runs {scripts[0]}.py with Python"
+    if not candidates:
+        shown = ", ".join(f"{task.name}: {task.cmd}" for task, _ in defined) or "no task"
+        where = f"{workspace.at('tasks', defined[0][0].name if defined else '')}: tasks"
+        return fail(looked_at=where, expected=expected, found=shown, next_step=edit(workspace, number))
+    problems = []
+    for name in dict.fromkeys(task.name for task, *_ in candidates):
+        variants = [(task, feature) for task, feature, problem in candidates if task.name == name and problem is None]
+        problem = next((problem for task, _, problem in candidates if task.name == name), None)
+        if variants:
+            problem = _problem_with_place(manifest, variants, {task.name for task, _ in defined}, unsuitable)
+            if problem is None:
+                return ok(f"{name}: {variants[0][0].cmd}")
+        problems.append((name, problem))
+    name, problem = problems[0]
+    task, feature, _ = next(candidate for candidate in candidates if candidate[0].name == name)
+    where = ("tasks", name) if feature == "default" else ("feature", feature, "tasks", name)
     return fail(
-        looked_at=f"tasks in {workspace.manifest.path.name}",
-        expected=f"a task that runs python {scripts[0]}.py",
-        found=", ".join(f"{task.name}: {task.cmd}" for task in tasks.values()) or "no task",
-        next_step=advice,
+        looked_at=f"{workspace.at(*where)}: the task {name}",
+        expected=expected,
+        found=f"{task.cmd}: {problem}",
+        next_step=edit(workspace, number),
     )
+
+
+def _problem_with_folder(task: manifests.Task, root: Path) -> str | None:
+    """Why a task cannot start in its folder."""
+    folder = tasks.folder_of(task, root)
+    return None if folder is None or folder.is_dir() else f"there is no folder {task.table['cwd']} beside {root.name}/"
+
+
+def _problem_with_file(workspace: Workspace, started: list[tasks.Started], scripts: tuple[str, ...]) -> str | None:
+    """Why a task cannot start its script: no such file. A folder may have a manifest only, without any such script."""
+    if any(script.path is None or script.path.is_file() for script in started):
+        return None
+    root = workspace.manifest.path.parent
+    present = [name for name in list_files(root) if Path(name).name.removesuffix(".py") in scripts]
+    if not present:
+        return None
+    path = started[0].path
+    assert path is not None
+    return (
+        f"there is no file {shell.relative(path)}, but {present[0]}; a task runs in the manifest's folder or in `cwd`"
+    )
+
+
+def _problem_with_place(
+    manifest: manifests.Manifest,
+    variants: list[tuple[manifests.Task, str]],
+    known: set[str],
+    unsuitable: Callable[[str, bool], str | None],
+) -> str | None:
+    """Why a task can run in no environment; None if it can run in one, on all of its platforms.
+
+    variants: the definitions of the task, for example one for each system, each with its feature. known: all tasks.
+    """
+    task, feature = variants[0]
+    default = task.default_environment
+    if default is not None and default not in manifest.environments:
+        return f"its default-environment {default} does not exist"
+    if missing := [name for name in tasks.required_tasks(task) if "{{" not in name and name not in known]:
+        return f"it depends on the task {missing[0]}, which does not exist"
+    places: dict[str, list[str]] = {}  # environments, each with the platforms on which the task is visible
+    for place in tasks.visible_tasks(manifest):
+        if any(place.task is variant for variant, _ in variants):
+            places.setdefault(place.environment, []).extend(place.platforms)
+    if not places and default is not None:
+        return f"it is in the feature {feature}, which its default-environment {default} does not contain"
+    if not places:
+        return f"it is in the feature {feature}, which no environment contains"
+    reasons = []
+    for name, found in places.items():
+        everywhere = [platform.name for platform in platforms_of(manifest, manifest.environments[name].features)]
+        if without := [platform for platform in everywhere if platform not in found]:
+            reasons.append(f"it exists only on {', '.join(found)}, not on {', '.join(without)}")
+        elif reason := unsuitable(name, default is not None):
+            reasons.append(reason)
+        else:
+            return None
+    return reasons[0]
+
+
+def missing_for_script(
+    workspace: Workspace, environment: str, platform: Platform, script: str, needed: dict[str, tuple[str, ...]]
+) -> list[str]:
+    """Which packages the workspace's script needs that an environment lacks; none if the folder has no such script.
+
+    needed: by the name to show, the packages of which one is enough. A package that the lock contains counts as well.
+    """
+    if not (workspace.folder / script).is_file():
+        return []
+    try:
+        locked = workspace.lock.environments[environment].packages[platform.name]
+    except (OSError, KeyError, WorkspaceError):
+        locked = ()
+    names = {package.name for package in locked}
+    return tasks.missing_packages(workspace.manifest, environment, platform, needed, names)
+
+
+def misnamed_environment(workspace: Workspace, for_gpu: Iterable[str], for_cpu: Iterable[str]) -> str | None:
+    """What is wrong with the name of an environment: it names the CPU and the packages are for a GPU, or the reverse.
+
+    Other names are free.
+    """
+    for_gpu, for_cpu = set(for_gpu), set(for_cpu)
+    for name in workspace.manifest.environments:
+        words = set(re.split(r"[^a-z]+", name))
+        if "cpu" in words and not words & {"cuda", "gpu"} and name in for_gpu - for_cpu:
+            return f"{name} contains the packages for a GPU"
+        if words & {"cuda", "gpu"} and "cpu" not in words and name in for_cpu - for_gpu:
+            return f"{name} contains the packages for a CPU"
+    return None
 
 
 def problem_with_lock(workspace: Workspace) -> Result | None:
@@ -209,6 +460,13 @@ def problem_with_lock(workspace: Workspace) -> Result | None:
         problem = stale_according_to_pixi(workspace)
         return fail(looked_at=path, expected="up-to-date", found=problem, next_step="pixi lock") if problem else None
     found = verdict.verdict
+    if copied := copied_lock.explain(workspace.manifest, path):
+        return fail(
+            looked_at=path,
+            expected="a lock for the environments and platforms of your manifest",
+            found=copied,
+            next_step="change these in your manifest, or write a lock of your own: pixi lock",
+        )
     if verdict.reasons:
         reason = verdict.reasons[0]
         where = " on ".join(filter(None, (reason.environment, reason.platform)))

@@ -76,10 +76,12 @@ def action_on_simulated_gpu(workspace: Workspace, folder: Path, requested: str, 
 def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[Patch] = ()) -> Result:
     """Two trainings with the same seed must write the same weights, one with another seed other weights.
 
-    patches: run in the interpreter first. The runs are written to first/, again/ and other/ in the scratch folder. The
+    All visit the images in the same order: only the seed of the weights then makes a difference. patches: run in the
+    interpreter first. The runs are written to first/, again/ and other/ in the scratch folder. The
     second uses a new interpreter (forks share properties such as the order of hashes) and another test set, since no
     test image may be trained on. If its weights differ, a run with the real test set shows which one is the reason.
     """
+    patches = [*patches, patch("same_order")]
     runs = (
         ("first", "1", patches, False),
         ("again", "1", [*patches, patch("changed_test_set")], True),
@@ -122,10 +124,10 @@ def same_seed_same_weights(workspace: Workspace, advice: str, patches: Sequence[
         )
     if found["first"] == found["other"]:
         return fail(
-            looked_at="weights of --seed 1 and --seed 2",
+            looked_at="weights of --seed 1 and --seed 2, with the images in the same order",
             expected="different weights",
-            found="the same weights",
-            next_step="seed with run.seed, not with a constant",
+            found="the same weights: the new network does not depend on the requested seed",
+            next_step=advice,
         )
     return ok(f"two runs with the same seed write the same weights ({found['first'][:12]}); another seed gives others")
 
@@ -146,7 +148,7 @@ def problem_with_weights(folder: Path, sha256: str) -> Result | None:
         tensors, _ = weights.load(path, advice)
     except OSError as error:
         return fail(
-            looked_at="weights.safetensors",
+            looked_at=error.filename or "weights.safetensors",
             expected="a file that can be read",
             found=error.strerror or str(error),
             next_step=advice,

@@ -4,7 +4,9 @@ run_script.py                 runs the patches named on its command line, then t
 simulated_gpu_torch.py   a GPU that is only simulated, for PyTorch; simulated_gpu_jax.py: for JAX
 changed_test_set.py        the data set has other test images and labels
 fixed_experiment.py        all generators of NumPy start from one seed
-count_network_calls.py          counts how often Python calls a network of Flax
+same_order.py            the images are visited in the same order for every seed
+count_network_calls.py   counts how often Python calls a network of Flax
+record_donations.py      records how many arrays the compiled functions of JAX donate
 
 A patch is a file with a function `install`. It replaces functions of a library or of `workshop.runs` in that one
 process, so that a check can see what the script does in a situation that this machine cannot provide. Patches run by

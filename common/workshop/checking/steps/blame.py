@@ -1,0 +1,93 @@
+"""The step to which a faulty line belongs: of a manifest that cannot be read, or of a script that ends with an exception.
+
+The first check that reads a file would otherwise be blamed for every mistake in it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from workshop.checking.steps import lines
+from workshop.support.timeouts import failure_reason
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a step edits.
+
+    tables: of the manifest, as `feature` or `feature.*.tasks`. functions: at the top of the script. words: parts of an
+    error that only this step's lines cause, wherever Python notices it.
+    """
+
+    tables: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An exception in a script: its line, the function at the top of the script that contains it, and the message."""
+
+    script: str
+    line: int
+    text: str
+    function: str
+    reason: str
+
+
+def owner_of_path(parts: Sequence[tuple[str, Part]], path: tuple[str, ...]) -> str | None:
+    """The number of the step that edits a table or key; None if none does. Of several, the most specific counts."""
+    best, owner = 0, None
+    for number, part in parts:
+        for table in part.tables:
+            names = table.split(".")
+            fits = len(names) <= len(path) and all(map(fnmatchcase, path, names))
+            if fits and len(names) > best:
+                best, owner = len(names), number
+    return owner
+
+
+def owner_of_fault(parts: Sequence[tuple[str, Part]], fault: Fault) -> str | None:
+    """The number of the step that edits the function with the fault; None if none does."""
+    by_words = (number for number, part in parts if any(word in fault.reason for word in part.words))
+    by_function = (number for number, part in parts if fault.function in part.functions)
+    return next(by_words, None) or next(by_function, None)
+
+
+def path_of_manifest_error(looked_at: str, found: str, text: str) -> tuple[tuple[str, ...], int | None]:
+    """The table and key that a message about a manifest is about, and its line; empty and None if that is not known."""
+    if match := re.search(r"\(at line (\d+)|, line (\d+)", found):
+        number = int(match[1] or match[2])
+        paths = lines.paths_of(text)
+        return (paths[number - 1] if 0 < number <= len(paths) else ()), number
+    path = lines.path_in(looked_at)
+    if match := re.search(r"unknown key '([^']+)'", found):
+        path = (*path, match[1])
+    number = lines.line_of(text, path)
+    if match := re.search(r"did you mean \[([\w.*-]+)\]", found):
+        path = lines.parts_of(match[1])  # the table that was meant belongs to a step, the misspelt one to none
+    return path, number
+
+
+def fault_of(script: Path, run: subprocess.CompletedProcess[str]) -> Fault | None:
+    """The exception that ended a script, at the deepest of its own lines; None if it ended in another way."""
+    stderr = run.stderr
+    if "Traceback (most recent call last)" not in stderr and "SyntaxError" not in stderr:
+        return None
+    named = re.findall(rf'File "[^"\n]*{re.escape(script.name)}", line (\d+)', stderr)
+    try:
+        source = script.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    if not named or not 0 < int(named[-1]) <= len(source):
+        return None
+    number = int(named[-1])
+    top = next((line for line in reversed(source[:number]) if line[:1].strip(" \t#)]}")), "")
+    named_function = re.match(r"(?:async )?(?:def|class) (\w+)", top)
+    function = named_function[1] if named_function else ""
+    return Fault(script.name, number, source[number - 1].strip(), function, failure_reason(run))

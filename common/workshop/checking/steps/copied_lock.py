@@ -1,0 +1,70 @@
+"""A lock that was copied from a solution, and how it differs from the learner's manifest.
+
+The solution's lock fits only a manifest with the same environments and platforms. It is not a stale lock: `pixi lock`
+would replace it, and without Pixi the learner has to know what to change in the manifest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pixi_workspace import lock as locks
+from pixi_workspace.lock import Lock
+from pixi_workspace.manifest import Manifest
+from pixi_workspace.manifest.platforms import platforms_of
+from pixi_workspace.platforms import identity, parse_locked
+from workshop import exercises
+from workshop.errors import WorkshopError
+
+
+def origin_of(path: Path) -> Path | None:
+    """The solution of which a lock is a copy, byte for byte; None if it is another lock, or is in that solution."""
+    try:
+        content = path.read_bytes()
+        found = exercises.find_all(exercises.root_folder())
+    except (OSError, WorkshopError):
+        return None
+    for exercise in found:
+        lock = exercise.folder / "solution" / "pixi.lock"
+        if lock.is_file() and lock.stat().st_size == len(content) and lock.read_bytes() == content:
+            return None if lock.resolve() == path.resolve() else lock.parent
+    return None
+
+
+def differences(manifest: Manifest, lock: Lock) -> list[str]:
+    """What a manifest has and a copied lock has not, or the reverse: environments first, then their platforms."""
+    ours, theirs = set(manifest.environments), set(lock.environments)
+    found = []
+    if more := sorted(ours - theirs):
+        found.append(f"your manifest has the environment {', '.join(more)}, the lock does not")
+    if more := sorted(theirs - ours):
+        found.append(f"the lock has the environment {', '.join(more)}, your manifest does not")
+    names = {platform.name: platform for platform in lock.platforms}
+    for name in sorted(ours & theirs):
+        declared = {
+            identity(platform.virtual_packages, platform.subdir): platform.name
+            for platform in platforms_of(manifest, manifest.environments[name].features)
+        }
+        locked = {}
+        for row in lock.environments[name].packages:
+            platform = names[row]
+            virtual_packages = filter(None, map(parse_locked, platform.virtual_packages))
+            locked[identity(virtual_packages, platform.subdir)] = row
+        if more := sorted(locked[key] for key in locked.keys() - declared.keys()):
+            found.append(f"the lock has {name} on {', '.join(more)}, your manifest does not")
+        if more := sorted(declared[key] for key in declared.keys() - locked.keys()):
+            found.append(f"your manifest has {name} on {', '.join(more)}, the lock does not")
+    return found
+
+
+def explain(manifest: Manifest, path: Path) -> str | None:
+    """How a copied lock differs from the manifest beside it; None if it is no copy or its form does not differ."""
+    origin = origin_of(path)
+    if origin is None:
+        return None
+    try:
+        found = differences(manifest, locks.align(locks.read(path), manifest.platforms))
+    except (OSError, KeyError, locks.LockError):
+        return None
+    where = f"{origin.parent.name}/{origin.name}"
+    return f"a copy of the lock in {where}, which belongs to another manifest: {'; '.join(found)}" if found else None
