@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import forked
+import in_process
 import numpy as np
 import old_stack as old_stack_of_tests
 import pytest
@@ -70,6 +71,12 @@ IN_ONE_PROCESS = (
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config) -> int:
+    """One process more than there are cores: many tests wait for a process that they have started."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
@@ -113,6 +120,8 @@ def command(variables):
     def run(*words, cwd=ROOT, timeout=300, interpreter=(sys.executable,), fresh=False, **changed):
         pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
         words = list(map(str, words))
+        if not fresh and words[:2] == ["-m", "workshop"] and interpreter == (sys.executable,):
+            return in_process.workshop(words[2:], cwd, variables | changed)
         if not fresh and interpreter == (sys.executable,) and not any(map(forked.is_read_by_imports, changed)):
             return forked.run(words, cwd, for_forks(variables) | changed, timeout)
         return subprocess.run(

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import in_process
 import pytest
 from conftest import ROOT
 
@@ -45,18 +46,11 @@ def commit(root):
     git(root, "commit", "-q", "-m", "x")
 
 
-def workshop(clone, *words, **more):
+def workshop(clone, *words, stdin=None):
+    if not stdin:
+        return in_process.workshop(words, clone, dict(os.environ))
     line = [sys.executable, "-m", "workshop", *words]
-    environment = os.environ | {"PYTHONPATH": str(clone / "common")}
-    return subprocess.run(
-        line,
-        cwd=clone,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        **({"stdin": subprocess.DEVNULL} | more),
-    )
+    return subprocess.run(line, cwd=clone, stdin=stdin, capture_output=True, text=True, timeout=120)
 
 
 def solve(clone, *names):

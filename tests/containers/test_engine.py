@@ -3,9 +3,8 @@
 import os
 import shutil
 import stat
-import subprocess
-import sys
 
+import in_process
 import pytest
 from conftest import ROOT
 
@@ -36,8 +35,7 @@ def path(tmp_path):
 
 def workshop(path, *words, cwd=ROOT):
     environment = {"PATH": path, "PYTHONPATH": str(ROOT / "common")}
-    line = [sys.executable, "-m", "workshop", *map(str, words)]
-    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return in_process.workshop(words, cwd, environment)
 
 
 def test_without_an_engine_each_is_named_with_the_reason(path, refused):

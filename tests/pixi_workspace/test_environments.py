@@ -4,12 +4,11 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import in_process
 import pytest
 from conftest import ROOT
 from hypothesis import given
@@ -29,9 +28,8 @@ def root() -> dict[tuple[str, str], PlatformEnvironment]:
 
 
 def run(*words, cwd=ROOT, **more):
-    line = [sys.executable, "-m", "workshop", "environments", *map(str, words)]
     variables = os.environ | {"PYTHONPATH": str(ROOT / "common"), "COLUMNS": "80"} | more
-    return subprocess.run(line, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300)
+    return in_process.workshop(("environments", *words), cwd, variables)
 
 
 def conda(name, version, build="0", depends=()):

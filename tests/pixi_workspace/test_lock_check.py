@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import in_process
 import pytest
 from conftest import DATA, ROOT
 from hypothesis import HealthCheck, example, given, settings
@@ -1090,14 +1091,7 @@ def test_warnings_leave_the_verdict_alone(tmp_path):
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     env = {**os.environ, "PYTHONPATH": str(ROOT / "common"), "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(
-        [sys.executable, "-m", "workshop", "lock-check", *arguments],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return in_process.workshop(("lock-check", *arguments), cwd, env)
 
 
 def test_the_command(tmp_path):
