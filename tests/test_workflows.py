@@ -599,6 +599,7 @@ def tried(try_image):
     return try_image()
 
 
+@pytest.mark.slow
 def test_an_image_that_trains_is_taken(tried):
     done, results = tried
     assert done.returncode == 0, done.stdout + done.stderr
@@ -606,6 +607,7 @@ def test_an_image_that_trains_is_taken(tried):
     assert record_of(results / "run")["argv"][1:5] == ["--data", "digits", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_an_image_for_a_gpu_has_to_refuse_first(try_image, refused, tried):
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine has a GPU")
@@ -622,6 +624,16 @@ def test_an_image_for_a_gpu_has_to_refuse_first(try_image, refused, tried):
 def test_an_image_that_does_not_train_is_refused(try_image, refused):
     refused(try_image(before="sys.exit(127)")[0], "the training in workshop:test", "exit code 127")
     refused(try_image(before="sys.exit(0)")[0], "run.json", "no such file")
+
+
+@pytest.fixture(scope="module")
+def recorded(command, tmp_path_factory):
+    """The folder of a run that is like the one of an image."""
+    run = tmp_path_factory.mktemp("recorded") / "run"
+    script = "exercise-2-pytorch-cu12/solution/train.py"
+    done = command(script, "--data", "digits", "--device", "cpu", "--epochs", "6", "--output", run)
+    assert done.returncode == 0, done.stderr
+    return run
 
 
 def edit(run: Path, **changed) -> None:
@@ -641,9 +653,9 @@ def edit(run: Path, **changed) -> None:
         (lambda run: edit(run, outputs=[]), "weights.safetensors among"),
     ],
 )
-def test_a_run_that_is_not_what_it_says_is_refused(tried, tmp_path, broken, words):
+def test_a_run_that_is_not_what_it_says_is_refused(recorded, tmp_path, broken, words):
     run = tmp_path / "run"
-    shutil.copytree(tried[1] / "run", run)
+    shutil.copytree(recorded, run)
     look_at = module_of(TRY).look_at
     assert "test_accuracy" in look_at(run)
     broken(run)

@@ -38,7 +38,8 @@ def run(command, tmp_path):
 
 
 # With the build that is installed, the fast tests of exercises 2 and 3 run these checks.
-@pytest.mark.parametrize("build", [pytest.param(BUILDS[0], marks=pytest.mark.slow), BUILDS[1]], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("build", BUILDS, indirect=True)
 @pytest.mark.parametrize(("number", "framework"), [("2.6", "torch"), ("3.5", "jax")])
 def test_the_solution_passes_with_either_build(number, framework, build, variables, monkeypatch, tmp_path):
     pytest.importorskip(framework)

@@ -142,6 +142,7 @@ def test_the_table_fits_80_columns_and_is_plain_where_it_is_piped(capsys, monkey
     assert all(len(line) <= 80 for line in said.splitlines())
 
 
+@pytest.mark.slow
 def test_check_all_notices_a_solution_that_does_not_hold(variables, forks_alone, monkeypatch, capfd, tmp_path):
     """A copy of the workshop whose solution is unseeded: exit code 1, and the table says which check."""
     for name in ("common", "exercise-2-pytorch-cu12"):
