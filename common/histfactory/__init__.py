@@ -3,7 +3,7 @@
     read_json          read a JSON document, plain or gzipped                                    (workspace.py)
     read_hypotheses    check a pyhf workspace and return a hypothesis for each patch             (workspace.py, schema.py)
     digest             pyhf's digest of a document                                               (workspace.py)
-    compile_models     convert hypotheses to arrays: yields, parameters, bounds, constraints     (compiling.py, model.py)
+    compile_models     convert hypotheses to arrays: yields, parameters, bounds, constraints     (compiling/, model.py)
     Scan               fit all hypotheses of a model at once, and compute their CLs              (inference.py)
     HistFactoryError   the input is not valid: what was looked at, expected and found, and the next step
 

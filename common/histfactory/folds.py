@@ -29,8 +29,8 @@ from __future__ import annotations
 import numpy as np
 
 from histfactory.interpolation import code4p_weight, powers_of
-from histfactory.likelihood import Likelihood, Rows, at_least_two
-from histfactory.minimise import Fit, fit_batch
+from histfactory.likelihood import Likelihood, Rows, at_least_two, ratio_or_zero
+from histfactory.minimise import CONVERGED, Fit, fit_batch
 from histfactory.model import Array, Index
 
 CURVATURE_AT_ZERO = 15 / 4  # v'' at zero
@@ -50,9 +50,10 @@ def fold_depth(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
         without = nu[:, None] - odd * alpha - even * v
         # If the expectation with the parameter at zero is not positive, use that of the fit.
         without = np.where(without > 0, without, nu[:, None])
-        pull = np.where(rows.data[:, None] > 0, rows.data[:, None] / without - 1, -1.0)
-        depth = CURVATURE_AT_ZERO * (pull * even).sum(0) - rows.precision[:k]
-        depth -= ((pull + 1) / without * odd * odd).sum(0)
+        n = np.broadcast_to(rows.data[:, None], without.shape)
+        ratio = ratio_or_zero(n, without)
+        depth = CURVATURE_AT_ZERO * ((ratio - 1) * even).sum(0) - rows.precision[:k]
+        depth -= (ratio_or_zero(ratio, without) * odd * odd).sum(0)
     return np.where((rows.free[:k] > 0) & np.isfinite(depth), depth, -1.0)
 
 
@@ -81,7 +82,7 @@ def _odd_and_even_parts(likelihood: Likelihood, rows: Rows, theta: Array, v: Arr
 
 def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> Fit:
     """The fit of each row, or a lower one that was found on the other side of a fold."""
-    fits = Fit(initial.theta.copy(), initial.value.copy(), initial.converged.copy())
+    fits = initial.take(np.arange(len(initial.value)))
     remaining = np.arange(len(fits.value))
     if likelihood.model.n_alpha == 0:
         return fits
@@ -96,7 +97,7 @@ def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> Fit
         start_rows = rows.take(origin)
         starts = np.where(start_rows.free > 0, np.clip(starts, start_rows.lower, start_rows.upper), starts)
         # Most starts lead back to the known minimum. They are dropped on the way, and `newton` is not used.
-        previous = Fit(fits.theta, fits.value, np.ones(len(fits.value), bool))
+        previous = Fit(fits.theta, fits.value, np.full(len(fits.value), CONVERGED))
         new = fit_batch(likelihood, start_rows, starts, len(origin) + origin, previous)
         remaining = _keep_lower(likelihood, rows, fits, new, origin)
         if not len(remaining):
@@ -141,6 +142,6 @@ def _keep_lower(likelihood: Likelihood, rows: Rows, fits: Fit, new: Fit, origin:
         candidates = np.flatnonzero(origin == r)
         i = candidates[np.argmin(value[candidates])]
         if value[i] < fits.value[r] - MIN_GAIN * max(1.0, abs(fits.value[r])):
-            fits.theta[:, r], fits.value[r], fits.converged[r] = new.theta[:, i], value[i], True
+            fits.replace(np.array([r]), new.take(np.array([i])))
             better.append(r)
     return np.array(better, np.intp)

@@ -1,8 +1,6 @@
 """Asymptotic CLs of many hypotheses at once: profile likelihood fits, q-tilde, and the two p-values of CLs.
 
-The formulas are those of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727 (q-tilde: eq. 16; its distributions:
-eqs. 59, 65 and 66, with the Asimov data set) and of Read for CLs (J. Phys. G 28 (2002) 2693). pyhf's
-`hypotest(..., test_stat="qtilde")` uses the same ones.
+`asymptotics` contains the formulas for CLs, and `upper_limits` finds the mu at which CLs reaches a level.
 """
 
 from __future__ import annotations
@@ -11,12 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr
+from numpy.typing import NDArray
+from scipy.special import ndtr
 
+from histfactory.asymptotics import asymptotic_cls, q_tilde, tail_arguments
 from histfactory.folds import search_across_folds
 from histfactory.likelihood import Likelihood, Rows, at_least_two, log_likelihood
-from histfactory.minimise import Fit, finish_with_newton, fit, fit_batch
+from histfactory.minimise import REASONS, Fit, finish_with_newton, fit, fit_batch
 from histfactory.model import Array, Index, Mask, Model
+from histfactory.upper_limits import Fits, upper_limits
 
 START_DISTANCE = 8.0  # expected squared distance of a random start, in standard deviations of the alphas
 NUMBERS_PER_CHUNK = 480_000  # rows times numbers per row: the arrays fit the cache, and memory stays constant
@@ -33,6 +34,8 @@ class Limits:
     q: Array  # (H,) q-tilde of the data
     q_asimov: Array  # (H,) q-tilde of the Asimov data
     nll: Array  # (H, 3) -log L + log L(saturated) at mu = 0, at the tested mu, and at mu_hat
+    reason: NDArray[np.object_]  # (H,) texts: which fits did not converge, and why; empty if all did
+    upper_limit: Array  # (H, 6) on mu: observed, then expected as in cls_exp; NaN if not requested or not found
 
     def p_values(self) -> tuple[Array, Array]:
         """The two p-values of CLs = p_signal / (1 - p_background), (H, 6) each.
@@ -41,7 +44,7 @@ class Limits:
         of data at least as background-like. p_background: the probability, under the background hypothesis, of data at
         least as signal-like.
         """
-        x, y = _tail_arguments(self.q, self.q_asimov)
+        x, y = tail_arguments(self.q, self.q_asimov)
         return ndtr(-x), ndtr(y)
 
 
@@ -63,12 +66,18 @@ class Scan:
         for i in range(0, len(selected), size):
             yield selected[i : i + size]
 
-    def limits(self, mu: float = 1.0, hypotheses: Sequence[int] | None = None) -> Limits:
+    def limits(
+        self, mu: float = 1.0, hypotheses: Sequence[int] | None = None, upper_limit_level: float | None = None
+    ) -> Limits:
         """CLs of the given hypotheses (default: all) at signal strength mu, in their order.
 
+        upper_limit_level: also find the signal strengths at which CLs has this value, such as 0.05.
         `Limits.converged` is False for fits that did not converge; their numbers mean nothing.
         """
-        parts = [limits_of_chunk(self.likelihood, chunk, mu, self.start) for chunk in self.chunks(hypotheses)]
+        parts = [
+            limits_of_chunk(self.likelihood, chunk, mu, self.start, upper_limit_level)
+            for chunk in self.chunks(hypotheses)
+        ]
         return Limits(*(np.concatenate([vars(part)[name] for part in parts]) for name in Limits.__dataclass_fields__))
 
 
@@ -77,30 +86,6 @@ def chunk_size(model: Model) -> int:
     pairs = len(model.shared.pair_alpha) + len(model.own.pair_alpha) * 8
     numbers = pairs + len(model.shared.cell_bin) + len(model.parameters) + model.data.shape[1] * model.n_shared
     return int(np.clip(NUMBERS_PER_CHUNK // numbers, 8, 256))
-
-
-def asymptotic_cls(q: Array, q_asimov: Array) -> tuple[Array, Array]:
-    """CLs observed (R,) and expected at -2..+2 sigma (R, 5) from q-tilde of the data and of the Asimov data.
-
-    With s = sqrt(q), a = sqrt(q_A): CLs = (1 - Phi(x)) / (1 - Phi(x - a)), where x = s up to s = a and
-    (q + q_A) / (2 a) beyond (arXiv:1007.1727 eq. 66); the expected value at N sigma has x = a - N. Logarithms of the
-    normal tail keep the ratio exact where both p-values are too small for a float.
-    """
-    x, y = _tail_arguments(q, q_asimov)
-    cls = np.exp(log_ndtr(-x) - log_ndtr(-y))
-    return cls[:, 0], cls[:, 1:]
-
-
-def _tail_arguments(q: Array, q_asimov: Array) -> tuple[Array, Array]:
-    """The arguments of the two normal tails, x and y = x - a, (R, 6) each; see `asymptotic_cls`."""
-    s, a = np.sqrt(q), np.sqrt(q_asimov)
-    beyond = (s > a) & (a > 0)
-    divisor = np.where(beyond, 2 * a, 1.0)
-    x = np.where(beyond, (q + q_asimov) / divisor, s)
-    y = np.where(beyond, (q - q_asimov) / divisor, s - a)
-    n_sigma = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-    expected = np.broadcast_to(-n_sigma, (len(a), 5))
-    return np.column_stack([x, a[:, None] + expected]), np.column_stack([y, expected])
 
 
 def background_start(likelihood: Likelihood) -> Array:
@@ -130,7 +115,9 @@ def background_start(likelihood: Likelihood) -> Array:
     return result.theta[:, best]
 
 
-def limits_of_chunk(likelihood: Likelihood, hypotheses: Index, mu: float, start: Array) -> Limits:
+def limits_of_chunk(
+    likelihood: Likelihood, hypotheses: Index, mu: float, start: Array, upper_limit_level: float | None = None
+) -> Limits:
     """The limits of some hypotheses from four fits each: mu = 0, the tested mu, free mu, and the tested mu on Asimov data."""
     model = likelihood.model
     mu_free = Rows(model, hypotheses)
@@ -138,30 +125,66 @@ def limits_of_chunk(likelihood: Likelihood, hypotheses: Index, mu: float, start:
     mu_fixed.free[model.poi] = 0
     init = np.ascontiguousarray(model.init[hypotheses].T)
     initial = np.where(model.fixed[hypotheses].T, init, start[:, None])
-    null = search_across_folds(likelihood, mu_fixed, fit(likelihood, mu_fixed, _with_mu(model, initial, 0.0)))
+    null = search_across_folds(likelihood, mu_fixed, fit(likelihood, mu_fixed, with_mu(model, initial, 0.0)))
     asimov = _asimov(likelihood, mu_fixed, null.theta)
     tested, tested_asimov, best = _fits_at_mu(likelihood, mu_fixed, asimov, mu_free, null, init, mu)
     lower = null.value < best.value  # mu_hat is at its bound
-    best.theta[:, lower], best.value[lower] = null.theta[:, lower], null.value[lower]
+    best.replace(lower, null.take(np.flatnonzero(lower)))
 
-    q = np.where(best.theta[model.poi] > mu, 0.0, np.maximum(2 * (tested.value - best.value), 0.0))
-    q_asimov = np.maximum(2 * tested_asimov.value, 0.0)  # the best fit of the Asimov data has value zero
+    q, q_asimov = q_tilde(tested.value, best.value, mu, best.theta[model.poi]), np.maximum(2 * tested_asimov.value, 0.0)
     observed, expected = asymptotic_cls(q, q_asimov)
     no_signal = ~model.has_signal[hypotheses]
     observed[no_signal], expected[no_signal] = 1.0, 1.0
-    converged = null.converged & tested.converged & best.converged & tested_asimov.converged
+    names = "mu = 0", f"mu = {mu:g}", "free mu", f"mu = {mu:g} to the Asimov data"
+    rows = mu_fixed, mu_fixed, mu_free, asimov
+    reason = _reasons(likelihood, names, rows, (null, tested, best, tested_asimov))
+    reason[(reason == "") & ~(np.isfinite(observed) & np.isfinite(expected).all(1))] = "CLs is not a number"
+    upper = np.full((len(hypotheses), 6), np.nan)
+    if upper_limit_level is not None:
+        good = np.flatnonzero((reason == "") & ~no_signal)
+        fits = Fits(*(fits.take(good) for fits in (null, tested, best, tested_asimov)))
+        upper[good] = upper_limits(likelihood, mu_fixed.take(good), asimov.take(good), fits, mu, upper_limit_level)
     return Limits(
         cls_obs=observed,
         cls_exp=expected,
-        converged=converged & np.isfinite(observed) & np.isfinite(expected).all(1),
+        converged=reason == "",
         mu_hat=best.theta[model.poi],
         q=q,
         q_asimov=q_asimov,
         nll=np.stack([null.value, tested.value, best.value], 1),
+        reason=reason,
+        upper_limit=upper,
     )
 
 
-def _with_mu(model: Model, theta: Array, mu: float) -> Array:
+def _reasons(
+    likelihood: Likelihood, names: Sequence[str], rows: Sequence[Rows], fits: Sequence[Fit]
+) -> NDArray[np.object_]:
+    """Which of the named fits of each hypothesis did not converge, and why (H,)."""
+    reason = np.full(len(fits[0].value), "", object)
+    for name, some_rows, some_fits in zip(names, rows, fits, strict=True):
+        allowed = _allowed(likelihood, some_rows, some_fits.theta)
+        for i in np.flatnonzero(~(some_fits.converged & allowed)):
+            why = REASONS.get(int(some_fits.status[i]), "")
+            if not np.isfinite(some_fits.value[i]):
+                why = "log L is not finite where it starts"
+            elif some_fits.converged[i]:
+                two = np.array([i, i])
+                expected = likelihood.expected(some_rows.take(two), np.take(some_fits.theta, two, 1))[:, 0]
+                b = int(expected.argmin())
+                why = f"at its minimum the bin {likelihood.model.bins[b]} expects {expected[b]:.3g} events"
+            reason[i] = "; ".join([*filter(None, [reason[i]]), f"the fit at {name}: {why}"])
+    return reason
+
+
+def _allowed(likelihood: Likelihood, rows: Rows, theta: Array) -> Mask:
+    """Whether no bin expects a negative count, (R,)."""
+    n = theta.shape[1]
+    padded = at_least_two(np.arange(n))
+    return likelihood.expects_no_negative_counts(rows.take(padded), np.take(theta, padded, 1))[:n]
+
+
+def with_mu(model: Model, theta: Array, mu: float) -> Array:
     theta = theta.copy()
     theta[model.poi] = mu
     return theta
@@ -187,16 +210,17 @@ def _fits_at_mu(
     Each starts from the background-only fit; those at mu also start from the initial values.
     """
     model, n = likelihood.model, init.shape[1]
-    from_init, from_null, i = _with_mu(model, init, mu), _with_mu(model, null.theta, mu), np.arange(n)
+    from_init, from_null, i = with_mu(model, init, mu), with_mu(model, null.theta, mu), np.arange(n)
     all_rows = Rows.join([mu_fixed, mu_fixed, asimov, asimov, mu_free])
     no_rival = np.full(n, -1)
     rival = np.concatenate([no_rival, i, no_rival, 2 * n + i, no_rival])
     fits = fit(likelihood, all_rows, np.hstack([from_null, from_init, from_null, from_init, null.theta]), rival)
-    lowest = fits.lowest([np.r_[i, 2 * n + i, 4 * n + i], np.r_[n + i, 3 * n + i, 4 * n + i]])
+    allowed = _allowed(likelihood, all_rows, fits.theta)
+    lowest = fits.lowest([np.r_[i, 2 * n + i, 4 * n + i], np.r_[n + i, 3 * n + i, 4 * n + i]], allowed)
     lowest = search_across_folds(likelihood, Rows.join([mu_fixed, asimov, mu_free]), lowest)
-    tested, tested_asimov, best = (lowest.lowest([part * n + i]) for part in range(3))
+    tested, tested_asimov, best = (lowest.take(part * n + i) for part in range(3))
     # If the result of one fit has a lower value in another fit than that fit's own result, start again from it.
-    tested = _improve(likelihood, mu_fixed, tested, _with_mu(model, best.theta, mu))
+    tested = _improve(likelihood, mu_fixed, tested, with_mu(model, best.theta, mu))
     tested_asimov = _improve(likelihood, asimov, tested_asimov, tested.theta)
     best = _improve(likelihood, mu_free, best, tested.theta)
     return tested, tested_asimov, best
@@ -212,7 +236,7 @@ def _improve(likelihood: Likelihood, rows: Rows, current: Fit, theta: Array) -> 
     i = np.flatnonzero(value < current.value)
     if len(i):
         refit = fit(likelihood, rows.take(i), np.take(theta, i, 1))
-        current.theta[:, i], current.value[i], current.converged[i] = refit.theta, refit.value, refit.converged
+        current.replace(i, refit)
     return current
 
 

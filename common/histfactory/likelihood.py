@@ -23,6 +23,7 @@ try:
 except ImportError:  # it is private to SciPy, so another version may not have it
     csr_matvecs = None
 
+ROUNDING = 1e-9  # of an expected count: samples with yields of both signs can add up to zero
 TINY = 1e-12  # replaces a linear factor of zero, since the derivative is the expected count divided by the factor
 
 
@@ -369,12 +370,12 @@ class Likelihood:
         return nu
 
     def expects_no_negative_counts(self, rows: Rows, theta: Array) -> Mask:
-        """Whether all expected counts are at least zero, (R,).
+        """Whether no expected count is negative (by more than rounding), (R,).
 
         In bins without observed events, log L = -nu even for nu < 0 (as in pyhf), so a minimiser can run off to there.
         """
         with np.errstate(all="ignore"):
-            return np.logical_and.reduce(self.expected(rows, theta) >= 0)
+            return np.logical_and.reduce(self.expected(rows, theta) >= -ROUNDING)
 
     def __call__(self, rows: Rows, theta: Array) -> Point:
         """Value, gradient and Jacobian at theta (P, R)."""
@@ -389,9 +390,7 @@ class Likelihood:
         nu = np.zeros((model.data.shape[1], n_rows))
         for evaluator, (_, _, rate) in zip(self.evaluators, parts, strict=True):
             evaluator.bins.add(rate, nu)
-        residual = 1 - rows.data / nu
-        if not rows.data.all():
-            residual = np.where(rows.data > 0, residual, 1.0)
+        residual = 1 - ratio_or_zero(rows.data, nu)
 
         slopes, curvature = _Slopes(model, n_rows), np.zeros((k, n_rows))
         for evaluator, (f, factor, rate) in zip(self.evaluators, parts, strict=True):
@@ -418,6 +417,13 @@ def deviance(rate: Array, n: Array) -> Array:
         return rate - n - n * np.log(rate / n)
     some = n > 0
     return rate - n - n * np.log(np.where(some, rate, 1.0) / np.where(some, n, 1.0))
+
+
+def ratio_or_zero(n: Array, divisor: Array) -> Array:
+    """n / divisor, element by element; 0 for n = 0, also in an empty bin, whose expected count can be 0."""
+    if n.all():
+        return n / divisor
+    return np.divide(n, divisor, out=np.zeros_like(divisor), where=n > 0)
 
 
 def slice_or_index(index: Index) -> slice | Index:

@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histfactory.interpolation import code4p_weight, powers_of
-from histfactory.likelihood import Likelihood, Point, Rows, at_least_two
+from histfactory.likelihood import Likelihood, Point, Rows, at_least_two, ratio_or_zero
 from histfactory.model import Array, Index, Mask
 
 TOLERANCE = 1e-8  # largest decrease of -log L that a converged fit may still predict; CLs to 1e-4 would need 1e-5
 MAX_STEPS = 40  # typical fits take 5 to 20 steps; rows that then have not converged go to `newton`
 MAX_STEP = 1.5  # in standard deviations of any alpha: the quadratic model is not valid beyond
 HALVINGS = 6  # of a step: if 1/64 of it does not help, compute another direction or use `newton`
+MAX_STOPS = 3  # parameters that may reach a bound in one step
 SECANT_PAIRS = 2  # older pairs describe a surface that has changed
 SAME_BASIN = 0.2  # starts of one fit that are closer than this in every parameter lead to the same minimum
 
@@ -36,19 +37,43 @@ SMALL_FACTOR = 1e-3  # smaller factors may approach zero, so they change linearl
 BOUND_TOLERANCE = 1e-8  # relative distance at which a parameter counts as at its bound
 
 
+CONVERGED, TOO_MANY_STEPS, NOT_FINITE, STUCK, NEGATIVE_COUNT = range(5)  # how a fit ended
+REASONS = {  # in messages, after the name of the fit
+    TOO_MANY_STEPS: f"-log L still decreases after {NEWTON_STEPS} steps",
+    NOT_FINITE: "the second derivatives of log L are not finite",
+    STUCK: "no step decreases -log L although its slope is not zero",
+    NEGATIVE_COUNT: "the minimum is where a bin expects a negative count",
+}
+
+
 @dataclass
 class Fit:
     """The results of one fit per row. value: -log L + log L(saturated), infinite for a row that was dropped."""
 
     theta: Array  # (P, R)
     value: Array  # (R,)
-    converged: Mask  # (R,)
+    status: Index  # (R,) one of the constants above
 
-    def lowest(self, starts: list[Index]) -> Fit:
-        """The result with the lowest value for each fit; starts: for each start, the rows of all fits."""
+    @property
+    def converged(self) -> Mask:
+        return self.status == CONVERGED
+
+    def lowest(self, starts: list[Index], allowed: Mask) -> Fit:
+        """The result with the lowest value for each fit, of those that are allowed (R,) if there are any.
+
+        starts: for each start, the rows of all fits.
+        """
         rows = np.stack(starts)
-        best = rows[self.value[rows].argmin(0), np.arange(rows.shape[1])]
-        return Fit(np.take(self.theta, best, 1), self.value[best], self.converged[best])
+        value = np.where(allowed[rows], self.value[rows], np.inf)
+        value = np.where(np.isfinite(value).any(0), value, self.value[rows])
+        return self.take(rows[value.argmin(0), np.arange(rows.shape[1])])
+
+    def take(self, rows: Index) -> Fit:
+        return Fit(np.take(self.theta, rows, 1), self.value[rows], self.status[rows])
+
+    def replace(self, rows: Index | Mask, other: Fit) -> None:
+        """Replace these rows by those of another fit, in place."""
+        self.theta[:, rows], self.value[rows], self.status[rows] = other.theta, other.value, other.status
 
 
 def fit(likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = None) -> Fit:
@@ -62,7 +87,7 @@ def fit(likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = 
 def finish_with_newton(likelihood: Likelihood, rows: Rows, result: Fit, i: int) -> None:
     """Continue row i with `newton` from its current result, which is changed in place."""
     one = rows.take(np.array([i, i]))
-    result.theta[:, i], result.value[i], result.converged[i] = newton(likelihood, one, result.theta[:, i])
+    result.theta[:, i], result.value[i], result.status[i] = newton(likelihood, one, result.theta[:, i])
 
 
 # ---------------------------------------------------------------- many rows at once
@@ -78,7 +103,7 @@ def fit_batch(
     fits.
     """
     theta, n_rows = likelihood.avoid_zero(start.copy()), start.shape[1]
-    result = Fit(theta, np.full(n_rows, np.inf), np.zeros(n_rows, bool))
+    result = Fit(theta, np.full(n_rows, np.inf), np.full(n_rows, TOO_MANY_STEPS))
     if n_rows == 0:
         return result
     competition = None if rival is None else _Competition(rival, len(theta), previous)
@@ -87,7 +112,7 @@ def fit_batch(
         step, predicted_decrease = batch.step()
         batch.store(result)
         finished = predicted_decrease < TOLERANCE
-        result.converged[batch.index[finished]] = True
+        result.status[batch.index[finished]] = CONVERGED
         keep = ~finished
         if competition is not None:
             dropped = competition.dropped(batch.index, batch.theta, batch.point.value, predicted_decrease, finished)
@@ -119,6 +144,7 @@ class _Batch:
         self.point = likelihood(rows, theta)
         self.pairs: list[tuple[Array, Array, Array]] = []  # steps (P, R), changes of the gradient (P, R), 1 / product
         self.retried = np.zeros(len(self.index), bool)  # the last step failed
+        self.careful = np.zeros(len(self.index), bool)  # some step failed
 
     def store(self, result: Fit) -> None:
         result.value[self.index], result.theta[:, self.index] = self.point.value, self.theta
@@ -127,7 +153,7 @@ class _Batch:
         """Keep only these rows (a single one twice); return their positions among the previous rows."""
         i = at_least_two(i)
         self.index, self.rows, self.theta = self.index[i], self.rows.take(i), np.take(self.theta, i, 1)
-        self.point, self.retried = self.point.take(i), self.retried[i]
+        self.point, self.retried, self.careful = self.point.take(i), self.retried[i], self.careful[i]
         self.pairs = [(np.take(ds, i, 1), np.take(dy, i, 1), rho[i]) for ds, dy, rho in self.pairs]
         return i
 
@@ -152,7 +178,46 @@ class _Batch:
             step[:, uphill] = without_pairs[:, uphill]
             predicted_decrease[uphill] = (without_pairs * gradient).sum(0)[uphill]
             self.forget_pairs(uphill)
+        if self.careful.any():
+            step = self._stop_at_bounds(step, free)
+            predicted_decrease = np.where(self.careful, (step * gradient).sum(0), predicted_decrease)
         return step, predicted_decrease
+
+    def _stop_at_bounds(self, step: Array, free: Array) -> Array:
+        """The step of each careful row, without crossing bounds: what would cross first stops there, the others follow.
+
+        If the data determine only a combination of two factors, a step of thousands in one is compensated by one in the
+        other. Cut off at the bound of the first, it would no longer be compensated.
+        """
+        i = at_least_two(np.flatnonzero(self.careful))
+        rows, point, free, theta = self.rows.take(i), self.point.take(i), np.take(free, i, 1), np.take(self.theta, i, 1)
+        stopped, others, new = np.zeros(theta.shape), free.copy(), np.take(step, i, 1)
+        columns = np.arange(len(i))
+        for _ in range(MAX_STOPS):
+            reached = np.clip(theta - new, rows.lower, rows.upper)
+            crosses = (theta - new != reached) & (others > 0)
+            fraction = np.where(crosses, (theta - reached) / np.where(crosses, new, 1.0), np.inf)
+            first = fraction.argmin(0)
+            some = crosses.any(0)
+            if not some.any():
+                break
+            stopped[first[some], columns[some]] = (theta - reached)[first[some], columns[some]]
+            others[first[some], columns[some]] = 0
+            gradient = (point.gradient - self._gauss_newton_product(rows, point, stopped)) * others
+            following = _GaussNewton(self.likelihood, point, rows, others).solve(gradient)
+            new[:, some] = np.where(others > 0, following, stopped)[:, some]
+        better = (new * point.gradient).sum(0) > 0
+        step[:, i[better]] = new[:, better]
+        return step
+
+    def _gauss_newton_product(self, rows: Rows, point: Point, vector: Array) -> Array:
+        """J^T W J times a vector (P, R); see `_GaussNewton`."""
+        s, local = self.likelihood.model.n_shared, self.likelihood.local
+        change = np.matmul(point.jacobian, vector[:s].T[:, :, None])[:, :, 0].T
+        change = ratio_or_zero(rows.data, point.nu * point.nu) * (change + local @ (point.jacobian_local * vector[s:]))
+        of_shared = np.matmul(np.ascontiguousarray(change.T)[:, None], point.jacobian)[:, 0].T
+        of_local = point.jacobian_local * np.take(change, self.likelihood.model.local_bin, 0)
+        return np.concatenate([of_shared, of_local])
 
     def forget_pairs(self, mask: Mask) -> None:
         for _, _, rho in self.pairs:
@@ -168,6 +233,7 @@ class _Batch:
         gave_up = np.empty(0, np.intp)
         if failed.any():
             self.forget_pairs(failed)
+            self.careful |= failed
             hopeless = failed & self.retried
             self.retried = failed.copy()
             if hopeless.any():
@@ -281,7 +347,7 @@ class _GaussNewton:
             prior[likelihood.poisson] += rows.tau[likelihood.poisson]
         # D can become negative far from the minimum: use at least a fifth of the constraints' curvature.
         self.inverse = free / np.maximum(point.diagonal + 1e-9, 0.2 * prior)  # of D, (P, R); 0 for fixed parameters
-        weight = rows.data / (point.nu * point.nu)
+        weight = ratio_or_zero(rows.data, point.nu * point.nu)
         self.local = self.inverse[s:] * point.jacobian_local
         weight /= 1 + weight * (likelihood.local @ (self.local * point.jacobian_local))
         self.root = np.sqrt(weight).T  # (R, B)
@@ -340,13 +406,13 @@ def _solve_each(matrix: Array, right: Array) -> NDArray[np.floating]:
 # ---------------------------------------------------------------- one row at a time
 
 
-def newton(likelihood: Likelihood, rows: Rows, start: Array) -> tuple[Array, float, bool]:
-    """Minimise one row, given twice in `rows`, from start (P,): the best theta (P,), its value, whether it converged."""
+def newton(likelihood: Likelihood, rows: Rows, start: Array) -> tuple[Array, float, int]:
+    """Minimise one row, given twice in `rows`, from start (P,): the best theta (P,), its value, and how it ended."""
     theta, point = start, likelihood(rows, np.stack([start, start], 1))
     for _ in range(NEWTON_STEPS):
         step, predicted_decrease, by_log = _newton_step(likelihood, rows, theta, point)
         if predicted_decrease is None or predicted_decrease < TOLERANCE:
-            return theta, float(point.value[0]), predicted_decrease is not None
+            return theta, float(point.value[0]), NOT_FINITE if predicted_decrease is None else CONVERGED
         moves = by_log | (np.arange(len(step)) < likelihood.model.n_alpha)
         length = min(1.0, MAX_NEWTON_STEP / np.abs(step[moves]).max(initial=1e-12))
         for _ in range(50):
@@ -359,9 +425,9 @@ def newton(likelihood: Likelihood, rows: Rows, start: Array) -> tuple[Array, flo
             length *= 0.5
         else:
             # Rounding hides the predicted decrease: the fit has converged if CLs cannot show a difference of that size.
-            return theta, float(point.value[0]), predicted_decrease < 100 * TOLERANCE
+            return theta, float(point.value[0]), CONVERGED if predicted_decrease < 100 * TOLERANCE else STUCK
         theta, point = trial, trial_point
-    return theta, float(point.value[0]), False
+    return theta, float(point.value[0]), TOO_MANY_STEPS
 
 
 def _newton_step(likelihood: Likelihood, rows: Rows, theta: Array, point: Point) -> tuple[Array, float | None, Mask]:
@@ -376,7 +442,9 @@ def _newton_step(likelihood: Likelihood, rows: Rows, theta: Array, point: Point)
     free &= ~((theta <= lower + margin) & (gradient > 0)) & ~((theta >= upper - margin) & (gradient < 0))
     # Factors without a constraint multiply each other: in their logarithms, a valley of equal products is straight.
     is_factor = np.arange(len(theta)) >= likelihood.model.n_alpha
-    by_log = free & is_factor & (rows.precision[:, 0] == 0) & (rows.tau[:, 0] == 0) & (theta > SMALL_FACTOR)
+    by_log = (
+        free & is_factor & (lower >= 0) & (rows.precision[:, 0] == 0) & (rows.tau[:, 0] == 0) & (theta > SMALL_FACTOR)
+    )
     step = np.zeros(len(theta))
     if not free.any():
         return step, 0.0, by_log
@@ -402,7 +470,7 @@ def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
     v, v1, v2 = code4p_weight(alpha)
     nu = likelihood.expected(rows, theta)[:, 0]
     data = rows.data[:, 0]
-    residual = np.where(data > 0, 1 - data / nu, 1.0)
+    residual = 1 - ratio_or_zero(data, nu)
     out, diagonal = np.zeros((n, n)), np.arange(n)
     jacobian = np.zeros((len(nu), n))
     for evaluator in likelihood.evaluators:
@@ -430,7 +498,7 @@ def hessian(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
         out += log_slope.T @ ((rate * weight)[:, None] * log_slope) + cross + cross.T
         out[diagonal, diagonal] += second
         np.add.at(jacobian, block.cell_bin, rate[:, None] * log_slope + factor[:, None] * delta)
-    out += jacobian.T @ ((data / nu**2)[:, None] * jacobian)
+    out += jacobian.T @ (ratio_or_zero(data, nu**2)[:, None] * jacobian)
     poisson = np.where(rows.tau[:, 0] > 0, rows.auxdata[:, 0] / theta[:, 0] ** 2, 0.0)
     out[diagonal, diagonal] += rows.precision[:, 0] + poisson
     return out

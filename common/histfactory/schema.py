@@ -84,7 +84,7 @@ class Checker:
             for i, x in enumerate(value):
                 self.number(x, f"{path}/{i}")
                 if not negative and x < 0:
-                    raise self.error(f"{path}/{i}", "a yield of zero or more", x)
+                    raise self.error(f"{path}/{i}", "a number of zero or more", x)
         if length is not None and len(value) != length:
             raise self.error(path, f"{length} numbers, one per bin", f"{len(value)} numbers")
         return value
@@ -109,7 +109,7 @@ class Checker:
         """Check one sample with its modifiers; return its number of bins."""
         self.keys(sample, path, _SAMPLE)
         self.string(sample["name"], f"{path}/name")
-        n_bins = len(self.numbers(sample["data"], f"{path}/data", n_bins, negative=False))
+        n_bins = len(self.numbers(sample["data"], f"{path}/data", n_bins))  # weights of events can be negative
         modifiers = self.array(sample["modifiers"], f"{path}/modifiers", "modifiers", empty=True)
         seen: set[tuple[str, str]] = set()
         for i, modifier in enumerate(modifiers):

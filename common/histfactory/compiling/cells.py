@@ -20,7 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
-from histfactory.constraints import constraints_of
+from histfactory.compiling.constraints import constraints_of
 from histfactory.errors import HistFactoryError
 from histfactory.model import ALPHA, LOCAL, Block, Index, Mask, Model
 from histfactory.workspace import Hypothesis, no_garbage_collection
@@ -103,18 +103,41 @@ def _compile(layout: Layout, poi: str, hypotheses: list[Hypothesis], index: list
         has_signal=np.zeros(len(hypotheses), bool),
         **vars(constraints_of(hypotheses, common, own, parameters.kinds, parameters.positions, layout.first_bin)),
     )
-    fixed = np.flatnonzero(model.fixed[:, model.poi])
-    if len(fixed):
-        hypothesis = hypotheses[fixed[0]]
-        raise HistFactoryError(
-            looked_at=f"the measurement {hypothesis.measurement['name']!r} of {hypothesis.name}",
-            expected="a parameter of interest that is free in the fit",
-            found=f"{poi!r} with fixed: true",
-            next_step="choose another measurement with --measurement",
-        )
+    _check_measurements(model, hypotheses)
     has_background, model.has_signal = _backgrounds_and_signals(model)
     _check_background(model, has_background)
     return model
+
+
+def _check_measurements(model: Model, hypotheses: list[Hypothesis]) -> None:
+    """Raise HistFactoryError unless the fits are possible: a free parameter of interest, start values within bounds."""
+    poi, names = model.poi, model.parameters
+
+    def error(h: int, expected: str, found: str, next_step: str) -> HistFactoryError:
+        looked_at = f"the measurement {hypotheses[h].measurement['name']!r} of {hypotheses[h].name}"
+        return HistFactoryError(looked_at=looked_at, expected=expected, found=found, next_step=next_step)
+
+    for h in np.flatnonzero(model.fixed[:, poi]):
+        found = f"{names[poi]!r} with fixed: true"
+        raise error(
+            h, "a parameter of interest that is free in the fit", found, "choose another measurement with --measurement"
+        )
+    for h in np.flatnonzero((model.lower[:, poi] > 0) | (model.upper[:, poi] < 0)):
+        raise error(
+            h,
+            f"bounds of the parameter of interest {names[poi]!r} that include 0, its value without a signal",
+            f"[{model.lower[h, poi]:g}, {model.upper[h, poi]:g}]",
+            f"give {names[poi]!r} bounds from 0 on, or use a normfactor of the signal as 'poi'",
+        )
+    outside = model.present & ((model.init < model.lower) | (model.init > model.upper))
+    for h, p in np.argwhere(outside):
+        bounds = f"[{model.lower[h, p]:g}, {model.upper[h, p]:g}]"
+        raise error(
+            h,
+            f"a start value (inits) of {names[p]!r} within its bounds {bounds}",
+            f"{model.init[h, p]:g}",
+            f"correct 'inits' or 'bounds' of {names[p].partition('[')[0]!r}",
+        )
 
 
 def _split_samples(layout: Layout, hypotheses: list[Hypothesis]) -> tuple[list[Sample], list[list[Sample]]]:
@@ -357,14 +380,21 @@ def _backgrounds_and_signals(model: Model) -> tuple[Mask, Mask]:
 
 
 def _check_background(model: Model, background: Mask) -> None:
-    """Raise HistFactoryError for a bin with observed events but no expected background: its likelihood is zero."""
-    bad = np.argwhere(~background & (model.data > 0))
+    """Raise HistFactoryError for a bin with observed events but no expected background: its likelihood is zero.
+
+    A background whose yields add up to less than zero is also refused.
+    """
+    total = np.zeros(model.data.shape)
+    for block in (model.shared, model.own):
+        for cell in np.flatnonzero(~(block.factors == model.poi).any(0)):
+            total[:, block.cell_bin[cell]] += block.nominal[..., cell]
+    bad = np.argwhere((~background | (total < 0)) & (model.data > 0))
     if len(bad):
         h, b = bad[0]
+        found = f"{total[h, b]} events" if background[h, b] else "no background"
         raise HistFactoryError(
             looked_at=f"bin {model.bins[b]} of {model.names[h]}",
             expected="an expected background in every bin with observed events",
-            found=f"{model.data[h, b]:g} events observed and no background expected, so the likelihood without a signal is "
-            "zero",
+            found=f"{model.data[h, b]:g} events observed and {found} expected, so the likelihood without a signal is zero",
             next_step="merge the bin with a neighbour, or correct its yields",
         )

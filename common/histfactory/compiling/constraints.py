@@ -1,6 +1,6 @@
 """Start values, bounds and constraint terms of every parameter: pyhf's defaults, and the settings of the measurement.
 
-`compiling` determines which parameters there are and what they multiply.
+`cells` determines which parameters there are and what they multiply.
 """
 
 from __future__ import annotations
