@@ -1,10 +1,11 @@
 """Fit hundreds of HistFactory likelihoods at once, with NumPy and SciPy.
 
     read_json          read a JSON document, plain or gzipped                                    (workspace.py)
-    read_hypotheses    check a pyhf workspace and return a hypothesis for each patch             (workspace.py, schema.py)
+    read_hypotheses    check a pyhf workspace and return a hypothesis for each patch of a set    (workspace.py, schema.py)
+    read_patched       the same for a workspace with plain JSON patches                          (workspace.py)
     digest             pyhf's digest of a document                                               (workspace.py)
     compile_models     convert hypotheses to arrays: yields, parameters, bounds, constraints     (compiling/, model.py)
-    Scan               fit all hypotheses of a model at once, and compute their CLs              (inference.py)
+    Scan               fit all hypotheses of a model at once; their CLs and upper limits         (inference.py)
     HistFactoryError   the input is not valid: what was looked at, expected and found, and the next step
 
 For example:
@@ -15,12 +16,13 @@ For example:
         print(model.names, limits.cls_obs)
 
 `Scan` uses the likelihood with its gradient (likelihood.py, interpolation.py), the minimisers (minimise.py) and the
-search for further minima (folds.py). Patch sets require the package jsonpatch, as they do in pyhf.
+search for further minima (folds.py). asymptotics.py and upper_limits.py turn the results into limits. Patches require
+the package jsonpatch, as they do in pyhf.
 """
 
 from histfactory.compiling import compile_models
 from histfactory.errors import HistFactoryError
 from histfactory.inference import Scan
-from histfactory.workspace import digest, read_hypotheses, read_json
+from histfactory.workspace import digest, read_hypotheses, read_json, read_patched
 
-__all__ = ["HistFactoryError", "Scan", "compile_models", "digest", "read_hypotheses", "read_json"]
+__all__ = ["HistFactoryError", "Scan", "compile_models", "digest", "read_hypotheses", "read_json", "read_patched"]

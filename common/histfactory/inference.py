@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 from histfactory.asymptotics import asymptotic_cls, q_tilde, tail_arguments
 from histfactory.folds import search_across_folds
-from histfactory.likelihood import Likelihood, Rows, at_least_two, log_likelihood
+from histfactory.likelihood import TINY, Likelihood, Rows, at_least_two, saturated_log_likelihood
 from histfactory.minimise import REASONS, Fit, finish_with_newton, fit, fit_batch
 from histfactory.model import Array, Index, Mask, Model
 from histfactory.upper_limits import Fits, upper_limits
@@ -88,6 +88,7 @@ def chunk_size(model: Model) -> int:
     return int(np.clip(NUMBERS_PER_CHUNK // numbers, 8, 256))
 
 
+@np.errstate(all="ignore")
 def background_start(likelihood: Likelihood) -> Array:
     """The best background-only parameters (P,) of the model's first hypothesis, a start for the fits of all hypotheses.
 
@@ -115,6 +116,7 @@ def background_start(likelihood: Likelihood) -> Array:
     return result.theta[:, best]
 
 
+@np.errstate(all="ignore")  # a fit that fails gets a reason instead
 def limits_of_chunk(
     likelihood: Likelihood, hypotheses: Index, mu: float, start: Array, upper_limit_level: float | None = None
 ) -> Limits:
@@ -148,7 +150,7 @@ def limits_of_chunk(
         cls_obs=observed,
         cls_exp=expected,
         converged=reason == "",
-        mu_hat=best.theta[model.poi],
+        mu_hat=np.where(np.abs(best.theta[model.poi]) <= TINY, 0.0, best.theta[model.poi]),
         q=q,
         q_asimov=q_asimov,
         nll=np.stack([null.value, tested.value, best.value], 1),
@@ -242,8 +244,4 @@ def _improve(likelihood: Likelihood, rows: Rows, current: Fit, theta: Array) -> 
 
 def minima(model: Model, limits: Limits, hypothesis: int) -> Array:
     """-log L (3,) at mu = 0, at the tested mu and at the best mu, with all constants, as in pyhf's `logpdf`."""
-    theta = model.init[hypothesis]
-    rows, both = Rows(model, np.array([hypothesis, hypothesis])), np.stack([theta, theta], 1)
-    likelihood = Likelihood(model)
-    value = likelihood.value(rows, both, likelihood.expected(rows, both))[0]
-    return limits.nll[hypothesis] - log_likelihood(model, hypothesis, theta) - value
+    return limits.nll[hypothesis] - saturated_log_likelihood(model, hypothesis)

@@ -438,11 +438,16 @@ def log_likelihood(model: Model, hypothesis: int, theta: Array) -> float:
     likelihood, rows = Likelihood(model), Rows(model, np.array([hypothesis, hypothesis]))
     both = np.stack([theta, theta], 1)
     value = likelihood.value(rows, both, likelihood.expected(rows, both))[0]
+    return saturated_log_likelihood(model, hypothesis) - float(value)
 
-    def saturated(n: Array) -> float:
+
+def saturated_log_likelihood(model: Model, hypothesis: int) -> float:
+    """log L, with all constants, of a model that expects exactly the observed counts and auxiliary data."""
+
+    def of_counts(n: Array) -> float:
         return float((np.where(n > 0, n * np.log(np.where(n > 0, n, 1.0)), 0.0) - n - gammaln(n + 1)).sum())
 
     present = model.present[hypothesis]
     precision, tau = model.precision[hypothesis][present], model.tau[hypothesis][present]
-    constant = saturated(model.data[hypothesis]) + saturated(model.auxdata[hypothesis][present][tau > 0])
-    return float(constant + 0.5 * np.log(precision[precision > 0] / (2 * np.pi)).sum() - value)
+    counts = of_counts(model.data[hypothesis]) + of_counts(model.auxdata[hypothesis][present][tau > 0])
+    return counts + 0.5 * float(np.log(precision[precision > 0] / (2 * np.pi)).sum())

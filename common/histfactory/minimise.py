@@ -93,6 +93,7 @@ def finish_with_newton(likelihood: Likelihood, rows: Rows, result: Fit, i: int) 
 # ---------------------------------------------------------------- many rows at once
 
 
+@np.errstate(all="ignore")  # a trial point may overflow; the minimiser then tries another
 def fit_batch(
     likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = None, previous: Fit | None = None
 ) -> Fit:
@@ -406,6 +407,7 @@ def _solve_each(matrix: Array, right: Array) -> NDArray[np.floating]:
 # ---------------------------------------------------------------- one row at a time
 
 
+@np.errstate(all="ignore")
 def newton(likelihood: Likelihood, rows: Rows, start: Array) -> tuple[Array, float, int]:
     """Minimise one row, given twice in `rows`, from start (P,): the best theta (P,), its value, and how it ended."""
     theta, point = start, likelihood(rows, np.stack([start, start], 1))

@@ -7,7 +7,6 @@ each message should name the path of the invalid value.
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 from histfactory.errors import HistFactoryError
@@ -22,7 +21,7 @@ MODIFIER_DATA: dict[str, None | str | tuple[str, str]] = {
     "normsys": ("hi", "lo"),
     "histosys": ("hi_data", "lo_data"),
 }
-LARGEST_FLOAT = sys.float_info.max  # integers in JSON may be larger
+LARGEST = 1e100  # far beyond any yield; squares and products of larger numbers would not be finite
 _NUMBER = frozenset((float, int))
 _SAMPLE, _MODIFIER = frozenset(("name", "data", "modifiers")), frozenset(("name", "type", "data"))
 _DATA_KEYS = {kind: frozenset(keys) for kind, keys in MODIFIER_DATA.items() if isinstance(keys, tuple)}
@@ -65,16 +64,28 @@ class Checker:
             )
         return value
 
+    def with_keys(self, value: Any, path: str, required: tuple[str, ...]) -> dict:
+        """Check that this is an object with the required keys; it may have others."""
+        if not isinstance(value, dict):
+            raise self.error(path, f"an object with {', '.join(required)}", kind_of(value))
+        for key in required:
+            if key not in value:
+                only = ", ".join(sorted(value)[:8]) or "nothing"
+                raise self.error(path, f"the key {key!r}", f"only {only}")
+        return value
+
     def string(self, value: Any, path: str) -> str:
         if not isinstance(value, str):
             raise self.error(path, "a string", kind_of(value))
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise self.error(path, "a string of Unicode characters", f"half a surrogate pair in {value!a}")
         return value
 
-    def number(self, value: Any, path: str, expected: str = "a finite number") -> float:
+    def number(self, value: Any, path: str, expected: str = "a finite number of at most 1e100") -> float:
         if type(value) not in _NUMBER:
             raise self.error(path, expected, kind_of(value))
-        if not -LARGEST_FLOAT <= value <= LARGEST_FLOAT:
-            raise self.error(path, expected, str(value))
+        if not -LARGEST <= value <= LARGEST:
+            raise self.error(path, expected, f"{value:.3g}" if isinstance(value, float) else "an integer beyond 1e100")
         return value
 
     def numbers(self, value: Any, path: str, length: int | None, negative: bool = True) -> list[float]:
@@ -95,6 +106,7 @@ class Checker:
         for i, item in enumerate(items):
             if not isinstance(item, dict) or not isinstance(item.get("name"), str):
                 raise self.error(f"{path}/{i}", f"a {item_kind} with a name", kind_of(item))
+            self.string(item["name"], f"{path}/{i}/name")
             if item["name"] in names:
                 raise self.error(f"{path}/{i}/name", f"unique {item_kind} names", f"{item['name']!r} again")
             names.add(item["name"])
@@ -175,11 +187,12 @@ def kind_of(value: Any) -> str:
 
 
 def _all_finite(values: list) -> bool:
-    """Whether all values are finite numbers within the range of a float."""
+    """Whether all values are numbers of at most LARGEST."""
     try:
-        return _NUMBER.issuperset(map(type, values)) and all(map(math.isfinite, values))
-    except OverflowError:  # an integer beyond LARGEST_FLOAT
+        finite = _NUMBER.issuperset(map(type, values)) and all(map(math.isfinite, values))
+    except OverflowError:  # an integer beyond the range of a float
         return False
+    return finite and -LARGEST <= min(values) <= max(values) <= LARGEST
 
 
 def _is_plain_modifier(modifier: Any, n_bins: int) -> bool:
@@ -191,7 +204,7 @@ def _is_plain_modifier(modifier: Any, n_bins: int) -> bool:
         return False
     if kind == "normsys":
         hi, lo = data["hi"], data["lo"]
-        return type(hi) is float and type(lo) is float and 0 < hi <= LARGEST_FLOAT and 0 < lo <= LARGEST_FLOAT
+        return type(hi) is float and type(lo) is float and 0 < hi <= LARGEST and 0 < lo <= LARGEST
     hi, lo = data["hi_data"], data["lo_data"]
     return (
         type(hi) is list and type(lo) is list and len(hi) == len(lo) == n_bins and _all_finite(hi) and _all_finite(lo)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import gc
 import gzip
 import hashlib
+import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,11 @@ from typing import Any
 
 from histfactory.errors import HistFactoryError
 from histfactory.schema import Checker, kind_of
+
+LARGEST_FILE = 256 << 20  # bytes, decompressed
+LARGEST_RATIO = 100  # of decompressed to compressed size; published likelihoods have about 10
+SMALL_FILE = 16 << 20  # bytes; smaller files may have any ratio
+MOST_COPIED = 2_000_000  # values that the copy operations of all patches may copy, since a few could copy without end
 
 
 @dataclass
@@ -55,28 +61,49 @@ def read_json(path: str | Path) -> Any:
 
 
 def _read_bytes(path: Path) -> bytes:
+    def error(expected: str, found: str, next_step: str) -> HistFactoryError:
+        return HistFactoryError(looked_at=path, expected=expected, found=found, next_step=next_step)
+
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise HistFactoryError(
-            looked_at=path, expected="a readable file", found=error.strerror or str(error), next_step=f"ls -l {path}"
-        ) from None
-    if raw[:2] != b"\x1f\x8b":
-        return raw
+        if path.exists() and not path.is_file():  # reading from a pipe or a device might never end
+            raise error("a regular file", "a folder, a pipe or a device", f"ls -l {path}")
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
+    except OSError as fault:
+        raise error("a readable file", fault.strerror or str(fault), f"ls -l {path}") from None
+    except ValueError as fault:  # a null character in the path
+        raise error("a readable file", str(fault), "give the path of another file") from None
+    if raw[:2] == b"\x1f\x8b":
+        raw = _decompress(raw, error)
+    if len(raw) > LARGEST_FILE:
+        raise error(f"at most {LARGEST_FILE >> 20} MiB", "a larger file", f"ls -l {path}")
+    return raw
+
+
+def _decompress(raw: bytes, error: Callable[[str, str, str], HistFactoryError]) -> bytes:
+    """The content of a gzip file, with one byte more than LARGEST_FILE if it is too large."""
+    limit = min(LARGEST_FILE, max(SMALL_FILE, LARGEST_RATIO * len(raw)))
     try:
-        return gzip.decompress(raw)
-    except (EOFError, OSError, zlib.error) as error:
-        raise HistFactoryError(
-            looked_at=path,
-            expected="a complete gzip file",
-            found=f"a damaged or truncated gzip file ({error})",
-            next_step=f"gzip -t {path}  # if this fails, download the file again",
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+            content = file.read(limit + 1)
+    except (EOFError, OSError, zlib.error) as fault:
+        raise error(
+            "a complete gzip file",
+            f"a damaged or truncated gzip file ({fault})",
+            "gzip -t on this file; if that fails, download it again",
         ) from None
+    if len(content) > limit:
+        expected = (
+            f"a gzip file with at most {LARGEST_RATIO} times its size in JSON, and at most {LARGEST_FILE >> 20} MiB"
+        )
+        raise error(expected, f"more than {limit >> 20} MiB from {len(raw):,} bytes", "use another copy of the file")
+    return content
 
 
 def digest(document: Any, algorithm: str = "sha256") -> str:
     """pyhf's digest of a document: the hash of its JSON with sorted keys."""
-    return hashlib.new(algorithm, json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False)
+    return hashlib.new(algorithm, text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_hypotheses(
@@ -100,21 +127,53 @@ def read_hypotheses(
             return [], [background]
         checker = Checker(patchset_name, f"python -m json.tool {patchset_name} | less")
         labels, patches = _check_patchset(checker, patchset, workspace, workspace_name)
-        hypotheses = []
+        hypotheses, budget = [], CopyBudget()
         for patch in patches:
             name, values = patch["metadata"]["name"], patch["metadata"]["values"]
             checker.document_name = f"{workspace_name} with the patch {name} of {patchset_name}"
-            try:
-                patched = apply_patch(workspace, patch["patch"])
-            except ValueError as error:
-                raise HistFactoryError(
-                    looked_at=f"{patchset_name}, patch {name}",
-                    expected="a patch that can be applied to the workspace (RFC 6902)",
-                    found=str(error),
-                    next_step=f"correct the paths of this patch in {patchset_name}",
-                ) from None
+            patched = _patched(workspace, patch["patch"], f"{patchset_name}, patch {name}", budget)
             hypotheses.append(reader.hypothesis(patched, checker, name, values))
         return labels, hypotheses
+
+
+def read_patched(
+    workspace: Any, patches: dict[str, Any], measurement: str | None = None, workspace_name: str = "the workspace"
+) -> Hypothesis:
+    """The hypothesis of a workspace to which plain JSON patches (RFC 6902) are applied, one after the other.
+
+    patches: lists of operations as `read_json` returns them, by the name of their file, which also names the
+    hypothesis. measurement, workspace_name and errors: as in `read_hypotheses`.
+    """
+    with no_garbage_collection():
+        patched, budget = workspace, CopyBudget()
+        for file_name, operations in patches.items():
+            checker = Checker(file_name, f"python -m json.tool {file_name} | less")
+            if isinstance(operations, dict) and "patches" in operations:
+                raise HistFactoryError(
+                    looked_at=file_name,
+                    expected="a JSON patch (RFC 6902), which is a list of operations",
+                    found="a patch set",
+                    next_step=f"--patchset {file_name}",
+                )
+            _check_operations(checker, operations, "")
+            patched = _patched(patched, operations, file_name, budget)
+        checker = Checker(
+            f"{workspace_name} with {' and '.join(patches)}", f"python -m json.tool {workspace_name} | less"
+        )
+        name = "+".join(Path(file_name).name.removesuffix(".gz").removesuffix(".json") for file_name in patches)
+        return _Reader(measurement).hypothesis(patched, checker, name, [])
+
+
+def _patched(workspace: Any, operations: list[dict], patch_name: str, budget: CopyBudget) -> Any:
+    try:
+        return apply_patch(workspace, operations, budget)
+    except ValueError as error:
+        raise HistFactoryError(
+            looked_at=patch_name,
+            expected="a patch that can be applied to the workspace (RFC 6902)",
+            found=str(error),
+            next_step=f"correct the paths of this patch in {patch_name.partition(', patch ')[0]}",
+        ) from None
 
 
 class _Reader:
@@ -196,14 +255,21 @@ def _check_patchset(
     checker: Checker, patchset: Any, workspace: Any, workspace_name: str
 ) -> tuple[list[str], list[dict]]:
     """The labels and patches of a patch set, which has to belong to this workspace."""
+    if isinstance(patchset, list) and all(isinstance(item, dict) and "op" in item for item in patchset):
+        raise HistFactoryError(
+            looked_at=checker.document_name,
+            expected="a patch set: an object with metadata, patches, version",
+            found="a plain JSON patch (RFC 6902), which is a list of operations",
+            next_step=f"--patch {checker.document_name}",
+        )
     checker.keys(patchset, "", {"metadata", "patches", "version"})
     checker.version(patchset, "patch set")
-    metadata = patchset["metadata"]
-    if not isinstance(metadata, dict) or "labels" not in metadata or "digests" not in metadata:
-        raise checker.error("/metadata", "an object with labels and digests", metadata)
+    metadata = checker.with_keys(patchset["metadata"], "/metadata", ("labels", "digests"))
     labels = checker.array(metadata["labels"], "/metadata/labels", "texts")
-    for label in labels:
-        checker.string(label, "/metadata/labels")
+    for i, label in enumerate(labels):
+        checker.string(label, f"/metadata/labels/{i}")
+        if label in labels[:i]:
+            raise checker.error(f"/metadata/labels/{i}", "unique labels", f"{label!r} again")
     _check_digests(checker, metadata["digests"], workspace, workspace_name)
     first_with_name: dict[str, int] = {}
     first_with_values: dict[str, int] = {}
@@ -221,10 +287,11 @@ def _check_patchset(
 
 def _check_digests(checker: Checker, digests: Any, workspace: Any, workspace_name: str) -> None:
     if not isinstance(digests, dict) or not digests:
-        raise checker.error("/metadata/digests", "a digest of the workspace", kind_of(digests))
+        raise checker.error("/metadata/digests", "an object with a digest of the workspace", kind_of(digests))
     for algorithm, expected in digests.items():
         if algorithm not in ("md5", "sha256"):
-            raise checker.error("/metadata/digests", "md5 or sha256", algorithm)
+            raise checker.error("/metadata/digests", "the keys md5 or sha256", f"the key {algorithm!r}")
+        checker.string(expected, f"/metadata/digests/{algorithm}")
         if (found := digest(workspace, algorithm)) != expected:
             raise HistFactoryError(
                 looked_at=f"{checker.document_name}, at /metadata/digests/{algorithm}",
@@ -236,38 +303,65 @@ def _check_digests(checker: Checker, digests: Any, workspace: Any, workspace_nam
 
 def _check_patch(checker: Checker, patch: Any, path: str, n_labels: int) -> None:
     checker.keys(patch, path, {"metadata", "patch"})
-    metadata = patch["metadata"]
-    name, values = (metadata.get(key) if isinstance(metadata, dict) else None for key in ("name", "values"))
-    if not isinstance(name, str) or not isinstance(values, list):
-        raise checker.error(f"{path}/metadata", "an object with name and values", metadata)
+    metadata = checker.with_keys(patch["metadata"], f"{path}/metadata", ("name", "values"))
+    checker.string(metadata["name"], f"{path}/metadata/name")
+    values = checker.array(metadata["values"], f"{path}/metadata/values", "values", empty=True)
     if len(values) != n_labels:
         raise checker.error(f"{path}/metadata/values", f"{n_labels} values, one per label", f"{len(values)} values")
     for j, value in enumerate(values):
-        if not isinstance(value, str):
+        if isinstance(value, str):
+            checker.string(value, f"{path}/metadata/values/{j}")
+        else:
             checker.number(value, f"{path}/metadata/values/{j}", "a finite number or a string")
-    for j, operation in enumerate(checker.array(patch["patch"], f"{path}/patch", "operations", empty=True)):
+    _check_operations(checker, patch["patch"], f"{path}/patch")
+
+
+def _check_operations(checker: Checker, operations: Any, path: str) -> None:
+    for j, operation in enumerate(checker.array(operations, path, "operations", empty=True)):
         if not isinstance(operation, dict) or not all(isinstance(operation.get(k), str) for k in ("op", "path")):
-            raise checker.error(f"{path}/patch/{j}", "an RFC 6902 operation with op and path", operation)
+            raise checker.error(f"{path}/{j}", "an RFC 6902 operation with op and path", operation)
         if not isinstance(operation.get("from", ""), str):
-            raise checker.error(f"{path}/patch/{j}/from", "a path", operation["from"])
+            raise checker.error(f"{path}/{j}/from", "a path", operation["from"])
 
 
-def apply_patch(document: Any, operations: list[dict]) -> Any:
+class CopyBudget:
+    """Counts the values that copy operations copy. Without a limit, each copy could double the document."""
+
+    def __init__(self) -> None:
+        self.left = MOST_COPIED
+
+    def spend(self, document: Any, pointer: str) -> None:
+        """Count the values at `pointer`. Raises ValueError if no more may be copied."""
+        stack = [_value_at(document, pointer)]
+        while stack:
+            node = stack.pop()
+            self.left -= 1
+            if self.left < 0:
+                raise ValueError(f"the patches copy more than {MOST_COPIED:,} values")
+            if isinstance(node, (dict, list)):
+                stack.extend(node.values() if isinstance(node, dict) else node)
+
+
+def apply_patch(document: Any, operations: list[dict], budget: CopyBudget | None = None) -> Any:
     """A patched version of `document`, which shares with it everything that the patch does not change.
 
     Raises ValueError, with the operation and its path, if the patch cannot be applied.
     """
     import jsonpatch
 
+    budget = CopyBudget() if budget is None else budget
     document = document.copy()
     for operation in operations:
         for pointer in [operation["path"]] + ([operation["from"]] if "from" in operation else []):
             _copy_containers_on_path(document, pointer)
+        if operation["op"] == "copy":
+            budget.spend(document, operation.get("from", ""))
         if isinstance(operation.get("value"), dict):
             operation = {**operation, "value": _NotCopied(operation["value"])}
         try:
             document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
-        except Exception as error:  # jsonpatch raises its own exceptions, those of jsonpointer, TypeError and KeyError
+        # jsonpatch raises its own exceptions, those of jsonpointer, TypeError, KeyError and RecursionError.
+        except Exception as error:
             raise ValueError(f"{operation['op']} {operation['path']}: {error}") from error
     return document
 
@@ -276,15 +370,31 @@ def _copy_containers_on_path(document: Any, pointer: str) -> None:
     """Replace the containers on the path `pointer` (RFC 6901) by copies, as far as the path exists."""
     node = document
     for part in pointer.split("/")[1:-1]:
-        key: Any = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, list):
-            key = int(key) if key.isdigit() and int(key) < len(node) else None
-        elif not isinstance(node, dict) or key not in node:
-            key = None
+        key = _key_in(node, part)
         if key is None or not isinstance(node[key], (dict, list)):
             return  # jsonpatch reports the invalid path
         node[key] = node[key].copy()
         node = node[key]
+
+
+def _value_at(document: Any, pointer: str) -> Any:
+    """The value at the path `pointer` (RFC 6901); None if there is none."""
+    node = document
+    for part in pointer.split("/")[1:]:
+        key = _key_in(node, part)
+        if key is None:
+            return None
+        node = node[key]
+    return node
+
+
+def _key_in(node: Any, part: str) -> Any:
+    """The key or index in a container that one part of a path names; None if there is none."""
+    key = part.replace("~1", "/").replace("~0", "~")
+    if isinstance(node, list):
+        is_index = key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(node)
+        return int(key) if is_index else None
+    return key if isinstance(node, dict) and key in node else None
 
 
 class _NotCopied(dict):

@@ -36,12 +36,13 @@ def imports_of(path) -> set[str]:
 def test_it_needs_numpy_and_scipy_alone_and_jsonpatch_for_patch_sets():
     code = "import sys; sys.modules['jsonpatch'] = sys.modules['workshop'] = None; import histfactory"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)})
-    roots = {name.partition(".")[0] for path in PACKAGE.glob("*.py") for name in imports_of(path)}
+    roots = {name.partition(".")[0] for path in PACKAGE.rglob("*.py") for name in imports_of(path)}
     assert roots - set(sys.stdlib_module_names) == {"numpy", "scipy", "jsonpatch", "histfactory"}
 
 
 def test_its_modules_import_each_other_without_a_cycle():
-    left = {path.stem: imports_of(path) for path in PACKAGE.glob("*.py")}
+    modules = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    left = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): imports_of(path) for path in modules}
     left = {name: {m.removeprefix("histfactory.") for m in modules} & left.keys() for name, modules in left.items()}
     while ready := [name for name, modules in left.items() if not modules & left.keys()]:
         for name in ready:

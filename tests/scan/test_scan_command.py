@@ -21,14 +21,16 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from histfactory import HistFactoryError, digest, inference, minimise
+from histfactory import HistFactoryError, digest, inference, minimise, read_json
+from histfactory import workspace as workspace_module
 from workshop import cli
 from workshop.errors import WorkshopError
 from workshop.runs import search
 from workshop.runs.search import contour
-from workshop.scan import command, fitting, published
+from workshop.scan import command, fitting, journal, published
 
 pytest.importorskip("jsonpatch")
+SHARED = Path(os.environ.get("WORKSHOP_SHARED", ROOT.parent / "shared")) / "data" / "1Lbb"
 SCHEMA = ROOT / "exercise-1-scipy" / "limits.schema.json"
 
 
@@ -311,6 +313,179 @@ def test_a_fit_that_did_not_converge_is_named_and_null(tmp_path: Path, monkeypat
     assert all(f"not converged, no number given: {e['name']}" in printed for e in lost)
 
 
+def test_upper_limits_and_what_they_were_computed_from(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    plain = run(tmp_path, "--only", "signal_900_*", output="a")
+    document = run(tmp_path, "--only", "signal_900_*", "--upper-limit", output="b")
+    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+    assert document["upper_limit_level"] == 0.05
+    for entry, without in zip(document["hypotheses"], plain["hypotheses"], strict=True):
+        assert entry["upper_limit_exp"] == sorted(entry["upper_limit_exp"])
+        assert (entry["upper_limit_obs"] < 1) == (entry["cls_obs"] < 0.05)
+        assert without == {key: value for key, value in entry.items() if not key.startswith("upper_limit")}
+        q = 2 * (entry["log_l"]["at_mu_hat"] - entry["log_l"]["at_mu"]) if entry["mu_hat"] <= 1 else 0
+        assert entry["q"] == pytest.approx(q, abs=1e-9)
+
+
+def test_a_bound_below_zero_gets_a_warning(tmp_path: Path, capsys) -> None:
+    workspace, patchset = generated()
+    workspace["measurements"][0]["config"]["parameters"][0]["bounds"] = [[-1.0, 10.0]]
+    patchset["metadata"]["digests"] = {"sha256": digest(workspace)}
+    document = run(tmp_path, *write(tmp_path, workspace, patchset), "--only", "signal_900_0")
+    assert "'mu' has the lower bound -1, but q-tilde" in document["warnings"][0]
+    assert document["warnings"][0] in capsys.readouterr().err
+
+
+def test_a_plain_patch(tmp_path: Path, message_of_command) -> None:
+    workspace, patchset = generated()
+    first = patchset["patches"][0]
+    words = write(tmp_path, workspace, patchset)
+    (tmp_path / "one.json").write_text(json.dumps(first["patch"]))
+    [entry] = run(tmp_path, *words[:2], "--patch", str(tmp_path / "one.json"))["hypotheses"]
+    [same] = run(tmp_path, *words, "--only", first["metadata"]["name"], output="same")["hypotheses"]
+    assert entry["name"] == "one" and entry["labels"] == {}
+    # The start of the fits is that of the first hypothesis of the set, so that only rounding differs.
+    assert entry["cls_obs"] == pytest.approx(same["cls_obs"], rel=1e-6)
+    for wrong, part in (
+        ([*words[:2], "--patchset", str(tmp_path / "one.json")], "--patch "),
+        ([*words[:2], "--patch", str(tmp_path / "p.json")], "--patchset "),
+        ([*words, "--patch", str(tmp_path / "one.json")], "both"),
+        (["--patch", str(tmp_path / "one.json")], "no --workspace"),
+    ):
+        assert part in message_of_command(*wrong, "--output", str(tmp_path / "no"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "part"),
+    [
+        (["metadata"], None, "/metadata"),
+        (["metadata", "labels"], None, "/metadata/labels"),
+        (["metadata", "labels", 1], "m1_GeV", "/metadata/labels/1"),
+        (["metadata", "digests"], [], "/metadata/digests"),
+        (["metadata", "digests"], {"sha1": ""}, "'sha1'"),
+        (["metadata", "digests", "sha256"], 5, "/metadata/digests/sha256"),
+        (["patches", 2, "metadata", "name"], 5, "/patches/2/metadata/name"),
+        (["patches", 2, "metadata", "values"], {}, "/patches/2/metadata/values"),
+        (["patches", 2, "metadata"], {"values": [1, 2]}, "the key 'name'"),
+        (["patches", 2, "metadata", "name"], "\ud800", "surrogate"),
+    ],
+)
+def test_a_message_names_the_faulty_part_of_a_patch_set(path, value, part, tmp_path: Path, message_of_command) -> None:
+    workspace, patchset = generated()
+    node = patchset
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    assert part in message_of_command(*write(tmp_path, workspace, patchset), "--output", str(tmp_path / "out"))
+
+
+def test_pyhf_accepts_the_generated_patch_set() -> None:
+    pyhf = pytest.importorskip("pyhf")
+    workspace, patchset = generated()
+    pyhf.PatchSet(patchset).verify(pyhf.Workspace(workspace))
+
+
+def damaged_journals(lines: list[bytes]) -> dict[str, bytes]:
+    """Journals that no scan wrote, by what is wrong with them."""
+    checksum, _, text = lines[0].partition(b" ")
+    entry = json.loads(text)
+
+    def signed(new: dict) -> bytes:
+        return journal.line_of(new, "KEY").strip().encode()
+
+    return {
+        "an edited digit": lines[0].replace(b'"cls_obs": 0.', b'"cls_obs": 0.9', 1),
+        "a flipped bit": bytes([*lines[0][:-3], lines[0][-3] ^ 1, *lines[0][-2:]]),
+        "no checksum": text,
+        "checksum of another": lines[1].partition(b" ")[0] + b" " + text,
+        "not UTF-8": b"\xff\xfe" + lines[0],
+        "nested": b"[" * 100_000,
+        "two values": checksum + b" " + text.strip() + b" " + text,
+        "cut off": lines[0][:-20],
+        "NaN": signed(entry | {"cls_obs": float("nan")}),
+        "text": signed(entry | {"cls_obs": "0.5"}),
+        "too large": signed(entry | {"cls_obs": 5.0}),
+        "another shape": signed(entry | {"cls_exp": [0.5]}),
+        "no name": signed({key: value for key, value in entry.items() if key != "name"}),
+        "another key": signed(entry | {"more": 1}),
+        "not converged but with numbers": signed(entry | {"converged": False}),
+        "a list": b"[]",
+    }
+
+
+def test_a_damaged_line_of_the_journal_is_ignored(tmp_path: Path) -> None:
+    entries = [
+        {
+            "name": name,
+            "cls_obs": 0.25,
+            "cls_exp": [0.1, 0.2, 0.3, 0.4, 0.5],
+            "converged": True,
+            "mu_hat": 0.0,
+            "q": 1.0,
+            "q_asimov": 2.0,
+            "log_l": {"at_0": -1.0, "at_mu": -2.0, "at_mu_hat": -1.0},
+        }
+        for name in ("a", "b")
+    ]
+    path = tmp_path / "journal"
+    lines = [journal.line_of(entry, "KEY").encode() for entry in entries]
+    path.write_bytes(b"".join(lines))
+    assert journal.read(path, "KEY") == {entry["name"]: entry for entry in entries}
+    assert journal.read(path, "another scan") == {}
+    for what, line in damaged_journals(lines).items():
+        path.write_bytes(line + b"\n" + lines[1])
+        assert journal.read(path, "KEY").keys() == {"b"}, what
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no named pipes")
+def test_files_that_would_never_end_are_refused(tmp_path: Path, message_of_command) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    assert "a pipe" in message_of_command("--workspace", str(tmp_path / "pipe.json"))
+    with pytest.raises(WorkshopError, match="not a regular file"):
+        journal.read(tmp_path / "pipe.json", "KEY")
+
+
+def test_a_gz_bomb_is_refused(tmp_path: Path, message_of_command, monkeypatch) -> None:
+    monkeypatch.setattr(workspace_module, "SMALL_FILE", 1 << 20)
+    (tmp_path / "bomb.json.gz").write_bytes(gzip.compress(b"[" + b"0," * (1 << 20) + b"0]"))
+    assert "times its size" in message_of_command("--workspace", str(tmp_path / "bomb.json.gz"))
+
+
+def test_copies_that_double_are_refused(tmp_path: Path, message_of_command, monkeypatch) -> None:
+    monkeypatch.setattr(workspace_module, "MOST_COPIED", 100_000)
+    workspace, patchset = generated()
+    copying = {"op": "copy", "from": "/channels", "path": "/channels/-"}
+    patchset["patches"][0]["patch"] = [copying] * 60
+    text = message_of_command(*write(tmp_path, workspace, patchset), "--output", str(tmp_path / "out"))
+    assert "copy more than" in text
+
+
+@pytest.mark.parametrize("digits", [99, 300])
+def test_long_integers_are_read_or_refused(digits: int, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(minimise, "NEWTON_STEPS", 3)
+    workspace, patchset = generated()
+    patchset["patches"] = patchset["patches"][:1]
+    workspace["channels"][0]["samples"][0]["data"][3] = 10**digits
+    patchset["metadata"]["digests"] = {"sha256": digest(workspace)}
+    words = [*write(tmp_path, workspace, patchset), "--output", str(tmp_path / "out")]
+    if digits > 100:
+        with pytest.raises(HistFactoryError, match="1e100"):
+            command.main(words)
+    else:
+        assert command.main(words) == 0
+
+
+def test_dollars_and_other_scripts_in_names_and_labels(tmp_path: Path) -> None:
+    workspace, patchset = generated()
+    patchset["patches"] = patchset["patches"][:20]
+    patchset["metadata"]["labels"] = ["$m_1", "\u4e00\x1b[2J $\\frac{"]
+    patchset["patches"][0]["metadata"]["name"] = "$\\undefined{"
+    words = write(tmp_path, workspace, patchset)
+    (tmp_path / "w$^.json").write_text(json.dumps(workspace))
+    document = run(tmp_path, "--workspace", str(tmp_path / "w$^.json"), *words[2:])
+    assert document["labels"] == patchset["metadata"]["labels"] and (tmp_path / "out" / "contour.png").exists()
+
+
 def test_a_missing_network_gives_one_message(tmp_path: Path, monkeypatch) -> None:
     requests = pytest.importorskip("requests")
 
@@ -350,7 +525,11 @@ def test_a_published_likelihood_is_downloaded_once_and_checked(tmp_path: Path, m
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     likelihood = published.Likelihood(
-        (f"{address}/gone", f"{address}/archive"), "BkgOnly.json", "patchset.json", digest(workspace)
+        (f"{address}/gone", f"{address}/archive"),
+        "BkgOnly.json",
+        "patchset.json",
+        digest(workspace),
+        published.digest_of_patches(patchset),
     )
     monkeypatch.setitem(published.LIKELIHOODS, "1Lbb", likelihood)
     monkeypatch.setenv("WORKSHOP_CACHE", str(tmp_path / "cache"))
@@ -363,11 +542,36 @@ def test_a_published_likelihood_is_downloaded_once_and_checked(tmp_path: Path, m
     ]
     (served / "archive").unlink()
     assert run(tmp_path, *words, output="second") == first
+    other = dataclasses.replace(likelihood, patches_sha256="0" * 64)
+    monkeypatch.setitem(published.LIKELIHOODS, "1Lbb", other)
+    copies = {path: path.read_bytes() for path in (tmp_path / "cache" / "1Lbb").iterdir()}
+    with pytest.raises(WorkshopError, match="the published patch set"):
+        command.main([*words, "--output", str(tmp_path / "third")])
+    for path, content in copies.items():
+        path.write_bytes(content)
     other = dataclasses.replace(likelihood, sha256="0" * 64)
     monkeypatch.setitem(published.LIKELIHOODS, "1Lbb", other)
     with pytest.raises(WorkshopError, match="the published workspace"):
         command.main([*words, "--output", str(tmp_path / "third")])
     assert list((tmp_path / "cache" / "1Lbb").iterdir()) == []
+
+
+def test_the_digest_of_patches_covers_every_number_but_no_description() -> None:
+    patchset = generated()[1]
+    pinned = published.digest_of_patches(patchset)
+    patchset["metadata"]["description"] = "another"
+    assert published.digest_of_patches(patchset) == pinned
+    patchset["patches"][7]["patch"][0]["value"]["data"][2] += 1e-9
+    assert published.digest_of_patches(patchset) != pinned
+    assert published.digest_of_patches([]) != pinned
+
+
+@pytest.mark.slow
+def test_the_pinned_patch_set_is_the_one_of_the_tests() -> None:
+    path = SHARED / "patchset.json.gz"
+    if not path.exists():
+        pytest.skip("the published likelihood is not here")
+    assert published.digest_of_patches(read_json(path)) == published.LIKELIHOODS["1Lbb"].patches_sha256
 
 
 def test_an_invalid_archive_is_removed(tmp_path: Path, monkeypatch) -> None:

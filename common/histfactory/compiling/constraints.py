@@ -118,8 +118,8 @@ class _Sums:
                 where = [positions[m["name"]][first + i] for i in range(len(sample["data"]))]
                 self.present[where] = True
                 if m["type"] != "shapefactor":
-                    self.nominal[where] += sample["data"]
-                    self.variance[where] += np.square(m["data"])
+                    self.nominal[where] += np.array(sample["data"], float)
+                    self.variance[where] += np.square(np.array(m["data"], float))
             self.present[single] = True
 
 

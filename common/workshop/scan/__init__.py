@@ -1,7 +1,8 @@
 """The command `workshop scan`: CLs of every signal hypothesis of a search, and the exclusion contour.
 
 command.py      the command: options, input, run record, output
-fitting.py      the fits, in one or several processes, and the journal of an interrupted scan
+fitting.py      the fits, in one or several processes
+journal.py      the finished fits of an interrupted scan
 published.py    likelihoods that the command can download
 """
 

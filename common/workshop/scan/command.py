@@ -2,6 +2,7 @@
 
     workshop scan                                                             a small generated search, 125 hypotheses
     workshop scan --workspace BkgOnly.json --patchset patchset.json           a published search in pyhf's JSON format
+    workshop scan --workspace BkgOnly.json --patch signal.json                one signal, as a plain JSON patch
     workshop scan --likelihood 1Lbb                                           ATLAS 1Lbb, downloaded from HEPData
 
 If a scan is interrupted, run the same command again: it continues where it stopped.
@@ -22,12 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
+from histfactory import Scan, compile_models, digest, read_hypotheses, read_json, read_patched
 from workshop.errors import Parser, WorkshopError
 from workshop.runs import search
 from workshop.runs.options import whole_number
 from workshop.runs.records import record
-from workshop.scan import fitting, published
+from workshop.scan import fitting, journal, published
+from workshop.support.files import write_atomic
 from workshop.support.hardware import cpu_name
 
 SEED = 20
@@ -57,10 +59,22 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--workspace", metavar="FILE", help="pyhf workspace, plain or .gz (default: a generated one)")
     parser.add_argument("--patchset", metavar="FILE", help="pyhf patch set: each patch is a hypothesis")
+    parser.add_argument(
+        "--patch",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="plain JSON patch (RFC 6902) of the workspace; several are applied one after the other",
+    )
     parser.add_argument("--likelihood", choices=sorted(published.LIKELIHOODS), help="download a published likelihood")
     parser.add_argument("--measurement", metavar="NAME", help="measurement of the workspace (default: its first)")
     parser.add_argument(
         "--mu", type=signal_strength, default=1.0, metavar="X", help="signal strength to test (default: 1)"
+    )
+    parser.add_argument(
+        "--upper-limit",
+        action="store_true",
+        help="also find the upper limits on the signal strength, observed and expected, at 95 %% confidence level",
     )
     parser.add_argument("--only", metavar="PATTERN", help="only hypotheses whose name matches, as in 'C1N2_Wh_hbb_9*'")
     workers, seed = whole_number("--workers", 1), whole_number("--seed", 0)
@@ -70,19 +84,27 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--output", metavar="DIR", help="folder of the run (default: a new one in results/)")
     args = parser.parse_args(argv)
-    if args.likelihood and (args.workspace or args.patchset):
+    if args.likelihood and (args.workspace or args.patchset or args.patch):
         raise WorkshopError(
             looked_at="--likelihood",
             expected="either --likelihood or --workspace",
             found="both",
             next_step=f"--likelihood {args.likelihood}",
         )
-    if args.patchset and not args.workspace:
+    for option, value in (("--patchset", args.patchset), ("--patch", args.patch)):
+        if value and not args.workspace:
+            raise WorkshopError(
+                looked_at=option,
+                expected="the workspace that it patches",
+                found="no --workspace",
+                next_step=f"--workspace FILE {option} FILE",
+            )
+    if args.patchset and args.patch:
         raise WorkshopError(
-            looked_at="--patchset",
-            expected="the workspace that it patches",
-            found="no --workspace",
-            next_step="--workspace FILE --patchset FILE",
+            looked_at="--patch",
+            expected="either --patch or --patchset",
+            found="both",
+            next_step=f"--workspace FILE --patchset {args.patchset}",
         )
     return args
 
@@ -104,6 +126,11 @@ def read_search(args: argparse.Namespace) -> Search:
     if args.workspace:
         workspace, names = read_json(args.workspace), (args.workspace, args.patchset or "")
         patchset = read_json(args.patchset) if args.patchset else None
+        if args.patch:
+            patches = {path: read_json(path) for path in args.patch}
+            hypothesis = read_patched(workspace, patches, args.measurement, args.workspace)
+            name = Path(args.workspace).name
+            return Search(name, digest([workspace, *patches.values()]), [], [hypothesis])
     else:
         workspace, patchset = search.generate(np.random.default_rng(args.seed))
         names = ("the generated workspace", "the generated patch set")
@@ -152,13 +179,15 @@ def main(argv: list[str] | None = None) -> int:
     task = read_search(args)
     models = compile_models(task.hypotheses)
     selected = select_hypotheses(models, task.hypotheses, args)
+    warnings = warnings_about(models)
     compile_time = time.perf_counter()
     with record.run_folder(EXERCISE, str(SCRIPT), args) as run:
         assert run is not None  # it is None only in other processes of torchrun
         # Finished fits are written to a journal, whose name depends on everything that determines the numbers.
-        key = hashlib.sha256(json.dumps([task.sha256, args.measurement, args.mu, search.SCHEMA]).encode()).hexdigest()
-        journal = run.final.parent / f".scan-{key[:16]}.jsonl"
-        fits = fit(models, selected, journal, args)
+        settings = [task.sha256, args.measurement, args.mu, search.SCHEMA, args.upper_limit]
+        key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+        journal_path = run.final.parent / f".scan-{key[:16]}.jsonl"
+        fits = fit(models, selected, journal_path, key, args)
         fit_time = time.perf_counter()
         entries = [
             {**fits[h.name], "labels": dict(zip(task.labels, h.values, strict=True))}
@@ -172,6 +201,8 @@ def main(argv: list[str] | None = None) -> int:
             "measurement": task.hypotheses[0].measurement["name"],
             "mu": args.mu,
             "labels": task.labels,
+            **({"upper_limit_level": search.LEVEL} if args.upper_limit else {}),
+            **({"warnings": warnings} if warnings else {}),
             "hypotheses": entries,
         }
         n_excluded, has_contour = search.write_limits(run.folder, document, task.name)
@@ -184,33 +215,54 @@ def main(argv: list[str] | None = None) -> int:
             dataset={"name": task.name, "sha256": task.sha256},
             metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": n_excluded}],
         )
-        journal.unlink(missing_ok=True)
+        journal_path.unlink(missing_ok=True)
     files = f"{folder}/limits.json" + (", contour.png" if has_contour else "")
     print(f"{len(entries)} hypotheses, {n_excluded} excluded at 95 % CL: {files}")
     print(
         f"read and compiled {compile_time - start_time:.2f} s, fits {fit_time - compile_time:.2f} s, "
         f"figure and record {time.perf_counter() - fit_time:.2f} s"
     )
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     for entry in entries:
         if not entry["converged"]:
-            print(f"not converged, no number given: {entry['name']}", file=sys.stderr)
+            print(f"not converged, no number given: {entry['name']} ({entry['reason']})", file=sys.stderr)
         elif "note" in entry:
             print(f"{entry['name']}: {entry['note']}", file=sys.stderr)
     return 0
 
 
-def fit(models: list, selected: set[str], journal: Path, args: argparse.Namespace) -> dict[str, fitting.Entry]:
-    """The entries of the selected hypotheses by name, from the journal of an interrupted scan or from new fits."""
-    entries = {name: entry for name, entry in fitting.read_journal(journal).items() if name in selected}
+def warnings_about(models: list) -> list[str]:
+    """Warnings about input that can be fitted but may not mean what the user expects."""
+    warnings = []
+    for model in models:
+        lowest = model.lower[:, model.poi].min()
+        text = f"the parameter of interest {model.parameters[model.poi]!r} has the lower bound {lowest:g}, but q-tilde"
+        text += " assumes that a signal strength is at least 0: give it bounds from 0 on in the measurement"
+        if lowest < 0 and text not in warnings:
+            warnings.append(text)
+    return warnings
+
+
+def fit(
+    models: list, selected: set[str], journal_path: Path, key: str, args: argparse.Namespace
+) -> dict[str, fitting.Entry]:
+    """The entries of the selected hypotheses by name, from the journal of an interrupted scan or from new fits.
+
+    key: identifies the scan in its journal.
+    """
+    entries = {name: entry for name, entry in journal.read(journal_path, key).items() if name in selected}
     if entries:
         print(f"{len(entries)} of {len(selected)} hypotheses were fitted before", file=sys.stderr)
-    with journal.open("a", encoding="utf-8") as log:
+    if entries:  # without lines that cannot be used, and without a last line that was cut off
+        write_atomic(journal_path, "".join(journal.line_of(entry, key) for entry in entries.values()).encode())
+    with journal_path.open("a", encoding="utf-8") as log:
         show_progress(len(entries), len(selected))
 
         def report(new: list[fitting.Entry]) -> None:
             for entry in new:
                 entries[entry["name"]] = entry
-                log.write(json.dumps(entry) + "\n")
+                log.write(journal.line_of(entry, key))
             log.flush()
             show_progress(len(entries), len(selected))
 
@@ -220,7 +272,8 @@ def fit(models: list, selected: set[str], journal: Path, args: argparse.Namespac
             return ProcessPoolExecutor(min(args.workers, n), initializer=fitting.set_scans, initargs=(scans,))
 
         try:
-            fitting.fit_all([Scan(model) for model in models], selected - entries.keys(), args.mu, executor_for, report)
+            scans, missing = [Scan(model) for model in models], selected - entries.keys()
+            fitting.fit_all(scans, missing, args.mu, executor_for, report, args.upper_limit)
         except KeyboardInterrupt:
             if entries:
                 print("\nfinished fits are saved: run the same command to continue", file=sys.stderr)

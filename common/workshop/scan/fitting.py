@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from histfactory import Scan
+from histfactory.inference import Limits
+from histfactory.likelihood import saturated_log_likelihood
+from histfactory.model import Model
 from workshop.errors import WorkshopError
+from workshop.runs import search
 
 ATTEMPTS = 3  # for a chunk whose worker process dies
 Chunk = tuple[int, list[int]]  # the index of the scan, and the positions of its hypotheses
@@ -26,23 +30,38 @@ def set_scans(scans: list[Scan]) -> None:
     _scans[:] = scans
 
 
-def fit_chunk(scan_index: int, members: list[int], mu: float) -> list[Entry]:
+def fit_chunk(scan_index: int, members: list[int], mu: float, upper_limit: bool = False) -> list[Entry]:
     """The limits of some hypotheses of one model; executors call this function."""
     model = _scans[scan_index].model
-    limits = _scans[scan_index].limits(mu, members)
-    entries = []
-    for i, h in enumerate(members):
-        converged = bool(limits.converged[i])
-        entry = {
-            "name": model.names[h],
-            "cls_obs": float(limits.cls_obs[i]) if converged else None,
-            "cls_exp": limits.cls_exp[i].tolist() if converged else None,
-            "converged": converged,
+    limits = _scans[scan_index].limits(mu, members, search.LEVEL if upper_limit else None)
+    return [entry_of(model, limits, i, h, upper_limit) for i, h in enumerate(members)]
+
+
+def entry_of(model: Model, limits: Limits, i: int, h: int, upper_limit: bool) -> Entry:
+    """The entry of hypothesis h of a model, from element i of its limits. Without numbers if a fit did not converge."""
+    converged = bool(limits.converged[i])
+    entry: Entry = {"name": model.names[h], "cls_obs": None, "cls_exp": None, "converged": converged}
+    if converged:
+        log_l = (saturated_log_likelihood(model, h) - limits.nll[i]).tolist()
+        entry |= {
+            "cls_obs": float(limits.cls_obs[i]),
+            "cls_exp": limits.cls_exp[i].tolist(),
+            "mu_hat": float(limits.mu_hat[i]),
+            "q": float(limits.q[i]),
+            "q_asimov": float(limits.q_asimov[i]),
+            "log_l": dict(zip(("at_0", "at_mu", "at_mu_hat"), log_l, strict=True)),
         }
-        if not model.has_signal[h]:
-            entry["note"] = "no signal in any channel: CLs is 1"
-        entries.append(entry)
-    return entries
+    else:
+        entry["reason"] = limits.reason[i]
+    if not model.has_signal[h]:
+        entry["note"] = "no signal in any channel: CLs is 1"
+    if upper_limit:
+        observed, *expected = [float(x) if np.isfinite(x) else None for x in limits.upper_limit[i]]
+        entry |= {"upper_limit_obs": observed, "upper_limit_exp": expected}
+        if converged and model.has_signal[h] and None in (observed, *expected):
+            bound = f"{model.upper[h, model.poi]:g}, the upper bound of {model.parameters[model.poi]!r}"
+            entry["note"] = f"no upper limit (null) where CLs is above {search.LEVEL} up to {bound}, or a fit failed"
+    return entry
 
 
 def fit_all(
@@ -51,6 +70,7 @@ def fit_all(
     mu: float,
     executor_for: Callable[[list[Scan], int], Executor | None],
     report: Callable[[list[Entry]], None],
+    upper_limit: bool = False,
 ) -> None:
     """Fit the named hypotheses in chunks, and call `report` with the entries of each chunk.
 
@@ -58,6 +78,7 @@ def fit_all(
     If a worker process is killed, a new executor gets the unfinished chunks. Raises WorkshopError after ATTEMPTS.
     """
     names = set(names)
+    settings = (mu, upper_limit) if upper_limit else (mu,)
     chunks: list[Chunk] = []
     for scan_index, scan in enumerate(scans):
         members = [h for h, name in enumerate(scan.model.names) if name in names]
@@ -69,11 +90,11 @@ def fit_all(
         if executor is None:
             set_scans(scans)
             for scan_index, members in chunks:
-                report(fit_chunk(scan_index, members, mu))
+                report(fit_chunk(scan_index, members, *settings))
             return
         unfinished = []
         with executor:
-            futures = {executor.submit(fit_chunk, *chunk, mu): chunk for chunk in chunks}
+            futures = {executor.submit(fit_chunk, *chunk, *settings): chunk for chunk in chunks}
             for future in as_completed(futures):
                 try:
                     report(future.result())
@@ -90,19 +111,3 @@ def fit_all(
             found=f"killed {ATTEMPTS} times, at {scans[scan_index].model.names[members[0]]} and others",
             next_step="run the same command with --workers 1: it continues with the unfinished fits",
         )
-
-
-def read_journal(path: Path) -> dict[str, Entry]:
-    """The entries of an interrupted scan by name.
-
-    Lines that cannot be read, such as a truncated last one, are ignored.
-    """
-    entries: dict[str, Entry] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-                entries[entry["name"]] = entry
-            except (ValueError, KeyError, TypeError):
-                continue
-    return entries

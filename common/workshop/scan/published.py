@@ -7,6 +7,7 @@ import logging
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from histfactory import digest, read_json
 from workshop.errors import WorkshopError
@@ -16,16 +17,20 @@ from workshop.support.files import write_atomic
 
 @dataclass(frozen=True)
 class Likelihood:
-    """addresses: URLs of one tar archive, tried in turn. sha256: pyhf's digest of the workspace."""
+    """addresses: URLs of one tar archive, tried in turn.
+
+    sha256: pyhf's digest of the workspace. patches_sha256: `digest_of_patches` of the patch set.
+    """
 
     addresses: tuple[str, ...]
     workspace: str
     patchset: str
     sha256: str
+    patches_sha256: str = ""
 
 
 # ATLAS 1Lbb, Eur. Phys. J. C 80 (2020) 691. The DOI names the archive in version 3 of the HEPData record; the second
-# address is the same file by its number. The digest is the one in the patch set.
+# address is the same file by its number. The first digest is the one in the patch set.
 LIKELIHOODS = {
     "1Lbb": Likelihood(
         addresses=(
@@ -35,6 +40,7 @@ LIKELIHOODS = {
         workspace="BkgOnly.json",
         patchset="patchset.json",
         sha256="2563672e1a165384faf49f1431e921d88c9c07ec10f150d5045576564f98f820",
+        patches_sha256="618314438db517867bbf9131f2e76e1014b47ca691c24185101a269c49f060e5",
     )
 }
 
@@ -47,17 +53,32 @@ def fetch(name: str) -> tuple[Path, Path]:
     if not all(path.exists() for path in paths):
         _download(likelihood.addresses, archive)
         _unpack(archive, paths)
-    actual = digest(read_json(paths[0]))
-    if actual != likelihood.sha256:
-        for path in (*paths, archive):
-            path.unlink(missing_ok=True)
-        raise WorkshopError(
-            looked_at=paths[0],
-            expected=f"the published workspace, with digest {likelihood.sha256}",
-            found=f"{actual}; the files were removed",
-            next_step=f"download the likelihood again: workshop scan --likelihood {name}",
-        )
+    for path, part, digest_of, expected in (
+        (paths[0], "workspace", digest, likelihood.sha256),
+        (paths[1], "patch set", digest_of_patches, likelihood.patches_sha256),
+    ):
+        if expected and (actual := digest_of(read_json(path))) != expected:
+            for file in (*paths, archive):
+                file.unlink(missing_ok=True)
+            raise WorkshopError(
+                looked_at=path,
+                expected=f"the published {part}, with digest {expected}",
+                found=f"{actual}; the files were removed",
+                next_step=f"download the likelihood again: workshop scan --likelihood {name}",
+            )
     return paths
+
+
+def digest_of_patches(patchset: Any) -> str:
+    """The digest of what a patch set changes: the names, values and operations of its patches, without its description."""
+    try:
+        patches = [
+            (p["metadata"]["name"], [float(x) for x in p["metadata"]["values"]], p["patch"])
+            for p in patchset["patches"]
+        ]
+        return digest([patchset["metadata"]["labels"], sorted(patches, key=lambda patch: patch[0])])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return "no digest: it is not a patch set"
 
 
 def _download(addresses: tuple[str, ...], archive: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from workshop.support.files import write_atomic
 
 LEVEL = 0.05  # excluded at 95 % confidence: CLs below this
+LONGEST_LABEL = 100  # characters: a longer one would not fit the figure
 BLUE, ORANGE, BAND = "#0b5fa5", "#c2410c", "#fde68a"
 
 
@@ -51,20 +53,28 @@ def draw(
         axes.plot(x, expected[:, 2], "--", color=BLUE, label="expected")
         axes.plot(x, observed, "o-", color=ORANGE, markersize=3, label="observed")
         axes.axhline(LEVEL, color="grey", linewidth=0.8)
-        axes.set(xlabel=labels[0], ylabel="CLs", yscale="log")
+        axes.set(xlabel=plain(labels[0]), ylabel="CLs", yscale="log")
         axes.legend(frameon=False)
     else:
         triangulation = triangulate(points[:, 0], points[:, 1])
         if triangulation is None:
             return False
         handles = _plane(axes, triangulation, observed, expected)
-        axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.set(xlabel=plain(labels[0]), ylabel=plain(labels[1]))
         axes.legend(handles=handles, frameon=False, loc="upper left")
-    axes.set_title(title)
+    axes.set_title(plain(title))
     content = io.BytesIO()
-    canvas.print_png(content, metadata={"Software": None})  # `savefig` would draw twice, to find a size
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name may be in any script
+        canvas.print_png(content, metadata={"Software": None})  # `savefig` would draw twice, to find a size
     write_atomic(path, content.getvalue())
     return True
+
+
+def plain(text: str) -> str:
+    """A label as Matplotlib shows it unchanged: `$` would start a formula, and control characters have no glyph."""
+    shown = "".join(c if c.isprintable() else "?" for c in text[:LONGEST_LABEL])
+    return shown.replace("$", r"\$")
 
 
 def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> list:

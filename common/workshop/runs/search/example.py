@@ -53,7 +53,7 @@ def generate(rng: np.random.Generator) -> tuple[dict, dict]:
         for m1, m2 in GRID
     ]
     metadata = {
-        "labels": ["m1 [GeV]", "m2 [GeV]"],
+        "labels": ["m1_GeV", "m2_GeV"],  # pyhf allows letters, digits and underscores
         "description": "125 generated hypotheses",
         "references": {"hepdata": "ins0000000"},
         "digests": {"sha256": digest(workspace, "sha256")},

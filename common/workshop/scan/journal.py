@@ -1,0 +1,92 @@
+"""The journal of a scan: a line for each finished fit, from which an interrupted scan continues.
+
+Each line is a checksum and an entry in JSON. A line that was changed, cut off or copied from another scan, or whose
+entry has another form, is ignored, and its hypothesis is fitted again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import stat
+from pathlib import Path
+from typing import Any
+
+from workshop.errors import WorkshopError
+
+Entry = dict[str, Any]  # an entry of limits.json, without labels
+LARGEST = 256 << 20  # bytes; a line has at most a few hundred
+CLS_KEYS, LIMIT_KEYS = ("cls_obs", "cls_exp"), ("upper_limit_obs", "upper_limit_exp")
+LOG_L_KEYS = {"at_0", "at_mu", "at_mu_hat"}
+TEXT_KEYS = {"reason", "note", "minimum"}
+
+
+def line_of(entry: Entry, key: str) -> str:
+    """The line of an entry. key: identifies the scan."""
+    text = json.dumps(entry)
+    return f"{_checksum(text, key)} {text}\n"
+
+
+def _checksum(text: str, key: str) -> str:
+    return hashlib.sha256(f"{key} {text}".encode()).hexdigest()
+
+
+def read(path: Path, key: str) -> dict[str, Entry]:
+    """The valid entries of a journal by name. Raises WorkshopError if `path` is not a regular file."""
+    entries: dict[str, Entry] = {}
+    try:
+        mode, size = path.stat().st_mode, path.stat().st_size
+    except FileNotFoundError:
+        return entries
+    if not stat.S_ISREG(mode) or size > LARGEST:
+        raise WorkshopError(
+            looked_at=path,
+            expected="the journal of an interrupted scan",
+            found="something that is not a regular file" if size <= LARGEST else f"a file of {size:,} bytes",
+            next_step="remove it, and run the same command again",
+        )
+    for line in path.read_bytes().splitlines():
+        try:
+            checksum, _, text = line.decode("ascii").partition(" ")
+            if checksum == _checksum(text, key):
+                entry = json.loads(text)
+                if is_entry(entry):
+                    entries.setdefault(entry["name"], entry)
+        except (ValueError, RecursionError):  # not ASCII, not JSON, or nested too deeply
+            continue
+    return entries
+
+
+def is_entry(entry: object) -> bool:
+    """Whether this is an entry as `fitting.entry_of` writes it."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        return False
+    converged = entry.get("converged")
+    if not isinstance(converged, bool) or any((entry.get(key) is None) is converged for key in CLS_KEYS):
+        return False
+    known = {"name", "converged", "mu_hat", "q", "q_asimov", "log_l", *CLS_KEYS, *LIMIT_KEYS, *TEXT_KEYS}
+    if not entry.keys() <= known or not all(isinstance(entry[key], str) for key in TEXT_KEYS & entry.keys()):
+        return False
+    if any((key in entry) is not (LIMIT_KEYS[0] in entry) for key in LIMIT_KEYS):
+        return False
+    if LIMIT_KEYS[0] in entry:
+        limits = entry["upper_limit_exp"]
+        if not isinstance(limits, list) or len(limits) != 5:
+            return False
+        if not all(limit is None or _is_number(limit) for limit in (entry["upper_limit_obs"], *limits)):
+            return False
+    if not converged:
+        return "reason" in entry
+    log_l, expected = entry.get("log_l"), entry["cls_exp"]
+    if not isinstance(log_l, dict) or log_l.keys() != LOG_L_KEYS or not all(map(_is_number, log_l.values())):
+        return False
+    if not isinstance(expected, list) or len(expected) != 5:
+        return False
+    if not all(_is_number(cls) and 0 <= cls <= 1.000001 for cls in (entry["cls_obs"], *expected)):
+        return False
+    return all(_is_number(entry.get(key)) for key in ("mu_hat", "q", "q_asimov"))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
