@@ -1,87 +1,136 @@
 """The checks of exercise 3, in the order in which a learner meets them."""
 
+import re
 from pathlib import Path
 
 from rattler import Version, VersionSpec
 
 from pixi_workspace import lock as locks
-from pixi_workspace.manifest import conda_specs
+from pixi_workspace.manifest import CondaSpec, conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
-from pixi_workspace.platforms import identity, parse_locked
+from pixi_workspace.platforms import Platform, identity, major_minor, parse_locked
 from workshop import exercises, shell
 from workshop.checking import checks, starter, trainings
-from workshop.checking.checks import Check, Result, Workspace, declared_cuda, fail, ok, requires_gpu, skip
+from workshop.checking.checks import Check, Part, Result, Workspace, declared_cuda, edit, fail, ok, requires_gpu, skip
 from workshop.checking.patches import patch
+from workshop.checking.steps.constraints import admits, admits_any, build_of, releases
 from workshop.errors import WorkshopError
 
 HERE = Path(__file__).resolve().parent
 UNCHANGED = ("default", "cpu", "cuda12", "jax")  # the starter's environments: nothing in them may change
-ADD = 'pixi add --no-install --feature cuda118 python=3.11 "cuda-version=11.8.*" "jax=0.4" "jaxlib=0.4.*=cuda118*" "flax=0.9" optax'
+SUBDIR = "linux-64"  # the only one for which conda-forge built JAX for CUDA 11.8
+# What conda-forge has of it: the releases of jaxlib, and for each Python the names of builds (here two of many).
+JAXLIB_CUDA118 = [f"0.4.{patch}" for patch in range(13, 27)]
+BUILDS_CUDA118 = [
+    f"cuda118py3{minor}h{digest}_{number}"
+    for minor in (9, 10, 11, 12)
+    for digest in ("63154d8", "51ffd5a")
+    for number in (200, 201)
+]
+EXACT_BUILD = re.compile(r"cuda118py3\d+h[0-9a-f]{7}_\d+")
+CUDA_118 = [("11.8", "h70ddcb2_3"), ("11.8", "h70ddcb2_2")]
+PYTHON_311 = releases("3.11", "3.11")  # flax needs tensorstore, which fits this jaxlib only for Python 3.11
+# What train.py imports besides JAX, by the packages of which one is enough.
+NEEDED = {
+    "matplotlib": ("matplotlib", "matplotlib-base"),
+    "scikit-learn": ("scikit-learn",),
+    "safetensors": ("safetensors",),
+}
 
 
-def supports_cuda118(platform) -> bool:
-    return (declared_cuda(platform) or "").split(".")[0] == "11"
+def supports_cuda118(platform: Platform) -> bool:
+    """Whether a platform is for machines whose driver supports CUDA 11.8, but need not support CUDA 12."""
+    return major_minor(declared_cuda(platform) or "0") >= (11, 8) and major_minor(declared_cuda(platform) or "0") < (
+        12,
+        0,
+    )
 
 
 def has_cuda118_platform(workspace: Workspace) -> Result:
     declared = {p.name: declared_cuda(p) for p in workspace.manifest.platforms}
-    if found := next((p.name for p in workspace.manifest.platforms if supports_cuda118(p)), None):
+    suitable = [p for p in workspace.manifest.platforms if supports_cuda118(p)]
+    if found := next((p.name for p in suitable if p.subdir == SUBDIR), None):
         return ok(f"{found} (cuda {declared[found]})")
+    where = workspace.at("workspace", "platforms", *(p.name for p in suitable[:1]))
+    listed = ", ".join(f"{name} (cuda {cuda})" if cuda else name for name, cuda in declared.items())
     return fail(
-        looked_at=f"platforms in {workspace.manifest.path.name}",
-        expected="one for machines with an NVIDIA driver that supports CUDA 11.8",
-        found=", ".join(f"{name} (cuda {cuda})" if cuda else name for name, cuda in declared.items()),
-        next_step="pixi workspace platform add --no-install --feature cuda118 linux-64-cuda118=linux-64 --cuda 11.8",
+        looked_at=f"{where}: platforms",
+        expected="one for machines with an NVIDIA driver that supports CUDA 11.8, and on Linux: conda-forge built this "
+        "JAX for no other system",
+        found=f"{suitable[0].name} is {suitable[0].subdir}" if suitable else listed,
+        next_step=edit(workspace, "3.1"),
     )
 
 
-def requested_build(spec) -> str:
-    """The build that a constraint requests; empty if it accepts any."""
-    return str(spec.fields.get("build", ""))
+def is_frozen(spec: CondaSpec) -> bool:
+    """Whether a constraint on jaxlib requests a build for CUDA 11.8, which conda-forge has."""
+    build = build_of(spec)
+    builds = [build] if EXACT_BUILD.fullmatch(build) else BUILDS_CUDA118
+    return "cuda" in build and any(admits([spec], version, name) for version in JAXLIB_CUDA118 for name in builds)
+
+
+def problem_with_frozen_jax(specs: dict[str, list[CondaSpec]]) -> tuple[str, str, str] | None:
+    """What is wrong with a feature that requests jaxlib for CUDA 11.8: the package, what was expected, what was found."""
+    for name in ("flax", "optax"):
+        if name not in specs:
+            return "jaxlib", f"{name} next to it", f"no {name}"
+    for name, admitted, expected in (
+        ("cuda-version", any(admits(specs.get("cuda-version", ()), *pair) for pair in CUDA_118), "CUDA 11.8"),
+        ("python", admits_any(specs.get("python", ()), PYTHON_311), "Python 3.11, for which flax's tensorstore exists"),
+        ("jax", admits_any(specs.get("jax", ()), JAXLIB_CUDA118), "a release of the time of this jaxlib (0.4)"),
+    ):
+        if not admitted:
+            return name, expected, " and ".join(map(str, specs[name]))
+    return None
 
 
 def has_frozen_jax(workspace: Workspace) -> Result:
-    """One feature requests jaxlib with a build for CUDA 11, and with it flax and optax."""
-    where = f"the features of {workspace.manifest.path.name}"
+    """One feature requests jaxlib with a build for CUDA 11.8, and with it flax and optax."""
+    where, advice = f"the features of {workspace.manifest.path.name}", edit(workspace, "3.2")
     without_build = for_another_cuda = None
     for feature in checks.all_features(workspace):
-        specs = {
-            name: spec
-            for target in feature.targets
-            for table in target.dependencies.values()
-            for name, spec in table.items()
-        }
+        specs: dict[str, list[CondaSpec]] = {}
+        for target in feature.targets:
+            for table in target.dependencies.values():
+                for name, spec in table.items():
+                    specs.setdefault(name, []).append(spec)
         if "jaxlib" not in specs:
             continue
-        build = requested_build(specs["jaxlib"])
+        build = next(filter(None, map(build_of, specs["jaxlib"])), "")
         if "cuda" not in build:
             without_build = without_build or feature.name
             continue
-        if "cuda12" in build or "cuda13" in build:
-            for_another_cuda = for_another_cuda or f'jaxlib with build = "{build}" in {feature.name}'
+        if not all(is_frozen(spec) for spec in specs["jaxlib"]):
+            found = " and ".join(map(str, specs["jaxlib"]))
+            wrong = f"{found} in {feature.name}, which no build for CUDA 11.8 satisfies"
+            for_another_cuda = for_another_cuda or (wrong, feature.name)
             continue
-        if missing := [name for name in ("flax", "optax") if name not in specs]:
-            advice = f'pixi add --no-install --feature {feature.name} "flax=0.9" optax'
+        if problem := problem_with_frozen_jax(specs):
+            name, expected, found = problem
             return fail(
-                looked_at=where,
-                expected=f"flax and optax next to jaxlib in {feature.name}",
-                found=f"no {missing[0]}",
+                looked_at=f"{workspace.at('feature', feature.name, 'dependencies', name)}: {name} in {feature.name}",
+                expected=expected,
+                found=found,
                 next_step=advice,
             )
+        if problem := checks.problem_with_device(workspace, feature, "3.2"):
+            return problem
         return ok(f"jaxlib {build} in {feature.name}")
     if without_build:
         return fail(
-            looked_at=where,
-            expected='jaxlib with its build: { version = "0.4.*", build = "cuda118*" }',
+            looked_at=f"{workspace.at('feature', without_build, 'dependencies', 'jaxlib')}: jaxlib in {without_build}",
+            expected="jaxlib with the name of its build",
             found=f"jaxlib in {without_build} without a build for CUDA 11.8: the builds for the CPU have the same name, and "
             "the solver takes the newest build",
-            next_step=ADD,
+            next_step=advice,
         )
+    if for_another_cuda:
+        where = f"{workspace.at('feature', for_another_cuda[1], 'dependencies', 'jaxlib')}: jaxlib"
     return fail(
         looked_at=where,
         expected="a feature with jaxlib built for CUDA 11.8, flax and optax",
-        found=for_another_cuda or "none",
-        next_step=ADD,
+        found=for_another_cuda[0] if for_another_cuda else "none",
+        next_step=advice,
     )
 
 
@@ -91,9 +140,35 @@ def frozen_environments(workspace: Workspace) -> list[tuple[str, str]]:
     for environment in workspace.manifest.environments.values():
         for platform in platforms_of(workspace.manifest, environment.features):
             specs = conda_specs(workspace.manifest, environment.name, platform)
-            if supports_cuda118(platform) and any("cuda" in requested_build(spec) for spec in specs.get("jaxlib", [])):
+            jaxlib = specs.get("jaxlib", [])
+            if supports_cuda118(platform) and platform.subdir == SUBDIR and any(map(is_frozen, jaxlib)):
                 found.append((environment.name, platform.name))
     return found
+
+
+def elsewhere(workspace: Workspace) -> str:
+    """On which platforms an environment requests the frozen JAX nevertheless, for a message about the wrong ones."""
+    for environment in workspace.manifest.environments.values():
+        found = [
+            platform.name
+            for platform in platforms_of(workspace.manifest, environment.features)
+            if any(map(is_frozen, conda_specs(workspace.manifest, environment.name, platform).get("jaxlib", [])))
+        ]
+        if found:
+            return f"; {environment.name} has it on {', '.join(found)}, so look at the platforms of its features"
+    return ""
+
+
+def python_tables(workspace: Workspace, environment: str) -> str:
+    """The features of an environment that constrain Python, each with its constraint."""
+    found = []
+    for feature in workspace.manifest.environments[environment].features:
+        for target in feature.targets:
+            for table in target.dependencies.values():
+                if "python" in table:
+                    where = "[dependencies]" if feature.name == "default" else f"the feature {feature.name}"
+                    found.append(f"{table['python'].fields.get('version', '*')} in {where}")
+    return " and ".join(found)
 
 
 def have_no_common_version(specs: list) -> bool:
@@ -104,28 +179,48 @@ def have_no_common_version(specs: list) -> bool:
 
 
 def has_environment(workspace: Workspace) -> Result:
-    where = f"[environments] in {workspace.manifest.path.name}"
+    where, advice = f"{workspace.at('environments')}: [environments]", edit(workspace, "3.3")
     pairs = frozen_environments(workspace)
     if not pairs:
         return fail(
             looked_at=where,
             expected="an environment with jaxlib for CUDA 11.8, on the platform with cuda 11.8",
-            found=f"{', '.join(workspace.manifest.environments)}: none of them",
-            next_step="pixi workspace environment add cuda118-jax --feature cuda118",
+            found=f"{', '.join(workspace.manifest.environments)}: none of them{elsewhere(workspace)}",
+            next_step=advice,
+        )
+    frozen = {name for name, _ in pairs}
+    if wrong := checks.misnamed_environment(workspace, frozen, ()):
+        return fail(
+            looked_at=where,
+            expected="environments with the packages that their names promise",
+            found=wrong,
+            next_step=advice,
         )
     name, platform = pairs[0]
     on = next(p for p in workspace.manifest.platforms if p.name == platform)
     pythons = conda_specs(workspace.manifest, name, on).get("python", [])
     if have_no_common_version(pythons):
         return fail(
-            looked_at=f"Python in the environment {name}",
+            looked_at=f"{workspace.at('dependencies', 'python')}: Python in the environment {name}",
             expected="constraints that one version of Python meets",
-            found=" and ".join(str(spec.fields["version"]) for spec in pythons),
-            next_step=f'move python = "3.12.*" from [dependencies] into the features cpu, cuda12 and jax, '
-            f'or {name} = {{ features = ["cuda118"], no-default-feature = true }} and add all that train.py needs',
+            found=f"{' and '.join(str(spec.fields['version']) for spec in pythons)}: {python_tables(workspace, name)}",
+            next_step=advice,
         )
-    note = "" if requires_gpu(workspace, name) else f'; {name} does not set WORKSHOP_DEVICE = "cuda"'
-    return ok(f"{name} on {platform}{note}")
+    if missing := checks.missing_for_script(workspace, name, on, "train.py", NEEDED):
+        return fail(
+            looked_at=f"{workspace.at('environments', name)}: the environment {name}",
+            expected="the packages that train.py needs",
+            found=f"no {', '.join(missing)}",
+            next_step=advice,
+        )
+    if not requires_gpu(workspace, name):
+        return fail(
+            looked_at=f"{workspace.at('environments', name)}: the environment {name}",
+            expected="WORKSHOP_DEVICE set to cuda by its activation",
+            found=f"{checks.device_set_by(workspace, workspace.manifest.environments[name].features) or 'not set'}",
+            next_step=edit(workspace, "3.2"),
+        )
+    return ok(f"{name} on {platform}")
 
 
 def locked_records(lock: locks.Lock, name: str) -> dict[tuple, set[str]]:
@@ -180,7 +275,7 @@ def compare_with_shipped_lock(workspace: Workspace) -> Result | str:
                     looked_at=f"the packages locked for {name} on {platform[0]}",
                     expected="exactly the same packages as before",
                     found=f"{len(gone)} removed and {len(new)} added: {', '.join(changes[:3])}",
-                    next_step="git checkout -- pixi.lock  # then undo what your manifest changes in other environments, and run pixi lock",
+                    next_step="git checkout -- pixi.lock  # then undo what your manifest changes elsewhere, and run pixi lock",
                 )
     return f"the packages of {', '.join(UNCHANGED)} are unchanged"
 
@@ -196,14 +291,17 @@ def is_locked(workspace: Workspace) -> Result:
         for package in ("jaxlib", "jax", "flax", "optax"):
             if package not in packages:
                 return fail(
-                    looked_at=where, expected=f"{package}, which train.py needs", found="not locked", next_step=ADD
+                    looked_at=where,
+                    expected=f"{package}, which train.py needs",
+                    found="not locked",
+                    next_step=edit(workspace, "3.2"),
                 )
         if not packages["jaxlib"].build.startswith("cuda118"):
             return fail(
                 looked_at=f"jaxlib in {where}",
                 expected="a build for CUDA 11.8 (cuda118...)",
                 found=packages["jaxlib"].build,
-                next_step=ADD,
+                next_step=edit(workspace, "3.2"),
             )
     compared = compare_with_shipped_lock(workspace)
     if isinstance(compared, Result):
@@ -213,7 +311,7 @@ def is_locked(workspace: Workspace) -> Result:
 
 def insists_on_device(workspace: Workspace) -> Result:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
-    advice = f"WORKSHOP_DEVICE=cuda {script}  # TODO(3.5): device = run.jax_device()"
+    advice = f"WORKSHOP_DEVICE=cuda {script}  # after you edited it: TODO(3.5), which asks `run` for the device"
     if result := checks.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
         workspace, advice
     ):
@@ -230,18 +328,20 @@ def insists_on_device(workspace: Workspace) -> Result:
                 looked_at=f"train.py on a simulated GPU: {name}",
                 expected=f"it {expected}",
                 found=f"it {found}",
-                next_step="TODO(3.5): run.assert_on(device, images=images, state=state)",
+                next_step=edit(workspace, "3.5", "train.py"),
             )
     return ok(trainings.SUMMARY_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")
 
 
 STEPS = 46  # of one epoch of digits: 1,497 images in batches of 32
+WEIGHTS = 8  # arrays of weights in the state: kernel and bias of four layers
 
 
 def is_reproducible(workspace: Workspace) -> Result:
     count = patch("count_network_calls", file=str(workspace.scratch / "count"))
+    donations = patch("record_donations", file=str(workspace.scratch / "donated"))
     return checks.problem_with_script(workspace, "train.py") or trainings.same_seed_same_weights(
-        workspace, "TODO(3.6): jax.random.PRNGKey(seed) in `begin`", patches=[count]
+        workspace, edit(workspace, "3.6", "train.py"), patches=[count, donations]
     )
 
 
@@ -259,9 +359,19 @@ def is_compiled(workspace: Workspace) -> Result:
             looked_at=f"train.py, one epoch of {STEPS} steps",
             expected="Python calls the network only while JAX compiles the step",
             found=f"{times} calls, at least one for each step",
-            next_step="TODO(3.7): return jax.jit(train_step, donate_argnums=0)",
+            next_step=edit(workspace, "3.7", "train.py"),
         )
-    return ok(f"Python calls the network {times} times in {STEPS} steps: the step is compiled")
+    donated = int((workspace.scratch / "donated").read_text())
+    if donated < WEIGHTS:
+        return fail(
+            looked_at="train.py, the compiled step",
+            expected="it donates its old state, so that the new one reuses the memory",
+            found=f"{donated} arrays are donated; the state contains {WEIGHTS} arrays of weights, and the optimizer's",
+            next_step=edit(workspace, "3.7", "train.py"),
+        )
+    return ok(
+        f"Python calls the network {times} times in {STEPS} steps: the step is compiled, and reuses {donated} arrays"
+    )
 
 
 CHECKS = [
@@ -274,6 +384,7 @@ CHECKS = [
             '{ name = "linux-64-cuda118", platform = "linux-64", cuda = "11.8" } in the list platforms',
         ),
         has_cuda118_platform,
+        Part(tables=("workspace.platforms",)),
     ),
     Check(
         "3.2",
@@ -284,6 +395,7 @@ CHECKS = [
             'jaxlib = { version = "0.4.*", build = "cuda118*" }, with jax, flax, optax, cuda-version and python 3.11',
         ),
         has_frozen_jax,
+        Part(tables=("feature",)),
     ),
     Check(
         "3.3",
@@ -294,6 +406,7 @@ CHECKS = [
             'Put python = "3.12.*" into the features cpu, cuda12 and jax. Then add cuda118-jax = ["cuda118"].',
         ),
         has_environment,
+        Part(tables=("environments", "dependencies.python")),
     ),
     Check(
         "3.4",
@@ -314,6 +427,7 @@ CHECKS = [
             "device = run.jax_device(), and run.assert_on(device, images=images, state=state)",
         ),
         insists_on_device,
+        Part(functions=("train",)),
     ),
     Check(
         "3.6",
@@ -324,6 +438,7 @@ CHECKS = [
             "Net().init(jax.random.PRNGKey(seed), ...) in `begin`",
         ),
         is_reproducible,
+        Part(functions=("begin",)),
     ),
     Check(
         "3.7",
@@ -334,5 +449,6 @@ CHECKS = [
             "return jax.jit(train_step, donate_argnums=0)",
         ),
         is_compiled,
+        Part(functions=("make_train_step",), words=("donate", "been deleted")),
     ),
 ]

@@ -4,22 +4,41 @@ import json
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from pixi_workspace import manifest as manifests
+from pixi_workspace.errors import WorkspaceError
+from pixi_workspace.fit import suspicions
 from pixi_workspace.lock import DEFAULT_INDEX, LockedPackage
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform
 from workshop import shell
 from workshop.checking import checks, trainings
-from workshop.checking.checks import Check, Result, Workspace, fail, ok, skip
+from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
 from workshop.runs.records import crate
 from workshop.support.files import sha256_of
+from workshop.support.text import closest_match
 
 ROOT = Path(__file__).resolve().parents[1]
 # What has to come as wheels, with the versions of the solution. What PyPI calls torch is pytorch on conda-forge.
 WHEELS = {"torch": "==2.6.0", "torchvision": "==0.21.0"}
+# PyTorch's own indexes for CUDA: the first and the last release of torch in each; None: it is still continued.
+TORCH_HOST = "download.pytorch.org"
+INDEXES: dict[str, tuple[str, str | None]] = {
+    "cu117": ("1.13.0", "2.0.1"),
+    "cu118": ("2.0.0", "2.7.1"),
+    "cu121": ("2.1.0", "2.5.1"),
+    "cu124": ("2.4.0", "2.6.0"),
+    "cu126": ("2.6.0", None),
+    "cu128": ("2.7.0", None),
+    "cu129": ("2.8.0", None),
+    "cu130": ("2.9.0", None),
+}
+# torchvision 0.21 belongs to torch 2.6, 0.22 to 2.7, and so on; the patch releases agree as well, since torch 2.1.
+FIRST_MINOR_OF_TORCHVISION = 15
 CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "pytorch-gpu": "torch"}
 # Conda packages that belong to a CUDA runtime. The wheels bring their own.
 CUDA_RUNTIME = re.compile(r"cudatoolkit|cuda-cudart|libcublas|cudnn|libcudnn|nccl|libcufft|libcusparse|libcusolver")
@@ -48,58 +67,155 @@ def declared_indexes(workspace: Workspace, environment: str, platform) -> dict[s
     return {"": general} | own
 
 
-def index_variant(urls: tuple[str, ...]) -> str | None:
-    """The variant that an index or a wheel of PyTorch is for, such as cu124 or cpu."""
-    return next((found[1] for url in urls if (found := re.search(r"/whl/(?:test/|nightly/)?(cu\d+|cpu)\b", url))), None)
+def index_variant(url: str) -> str | None:
+    """The variant for which an index of PyTorch is, such as cu124 or cpu; None for every other address."""
+    parts = urlsplit(url)
+    found = re.fullmatch(r"/whl/(?:test/|nightly/)?(cu\d+|cpu|rocm[\d.]+|xpu)/?", parts.path)
+    return found[1] if found and parts.scheme == "https" and parts.hostname else None
+
+
+def index_in_lock(workspace: Workspace, environment: str, url: str) -> bool:
+    """Whether the lock contains a torch for CUDA from this index: then it exists, whatever is known here."""
+    try:
+        locked = workspace.lock.environments[environment].packages.values()
+    except (OSError, KeyError, WorkspaceError):
+        return False
+    wheels = [package for packages in locked for package in packages if package.name == "torch"]
+    return any((w.index or "").rstrip("/") == url.rstrip("/") and "+cu" in str(w.version) for w in wheels)
+
+
+def problem_with_index(workspace: Workspace, environment: str, url: str) -> str | None:
+    """Why torch does not come from one of PyTorch's own indexes for CUDA; None if it does."""
+    if index_in_lock(workspace, environment, url):
+        return None
+    variant, host = index_variant(url), urlsplit(url).hostname or ""
+    if host != TORCH_HOST:
+        near = closest_match(host, [TORCH_HOST], 0.8)
+        if url.rstrip("/") == DEFAULT_INDEX.rstrip("/"):
+            return "none: torch comes from the same index as all other wheels"
+        return f"{url}{f', whose host is not {near}' if near else ', which is not an index of PyTorch'}"
+    if variant is None:
+        return f"{url}, which is not the address of an index"
+    if not variant.startswith("cu"):
+        return f"the one for {variant}"
+    if variant not in INDEXES:
+        return f"{url}: there is no such index; those for CUDA are {', '.join(INDEXES)}"
+    return None
 
 
 def has_cuda_index(workspace: Workspace) -> Result:
     where = f"pypi-dependencies in {workspace.manifest.path.name}"
     pairs = mixed_environments(workspace)
+    advice = edit(workspace, "4.1")
     if not pairs:
         return fail(
-            looked_at=where,
-            expected="an environment with torch as a PyPI package",
-            found="none",
-            next_step='under [feature.pypi-mixed.pypi-dependencies]: torch = "==2.6.0"',
+            looked_at=where, expected="an environment with torch as a PyPI package", found="none", next_step=advice
         )
     variants = {}
     for name, platform in pairs:
         declared = declared_indexes(workspace, name, platform)
-        variants[name] = index_variant(declared.get("torch", declared[""]))
-        if not (variants[name] or "").startswith("cu"):
-            found = (
-                f"the one for {variants[name]}"
-                if variants[name]
-                else "none: torch comes from the same index as all other wheels"
-            )
+        at = place_of_options(workspace, name)
+        if "torch" not in declared and len(declared[""]) > 1:
             return fail(
-                looked_at=f"the index of torch in {name}",
-                expected="PyTorch's index for a CUDA version, such as .../whl/cu124",
-                found=found,
-                next_step="set index-url in [feature.pypi-mixed.pypi-options] to an address that ends in /whl/cu124",
+                looked_at=f"{at}: the indexes of {name}",
+                expected="one index for all wheels, or an index of its own for torch and torchvision",
+                found=f"extra-index-urls: {', '.join(declared[''][1:])}. Pixi takes a package from the first index that has "
+                "its name, and searches these first",
+                next_step=advice,
             )
+        url = declared.get("torch", declared[""])[0]
+        if problem := problem_with_index(workspace, name, url):
+            return fail(
+                looked_at=f"{at}: the index of torch in {name}",
+                expected="PyTorch's own index for a CUDA version",
+                found=problem,
+                next_step=advice,
+            )
+        variants[name] = index_variant(url) or url
     return ok(", ".join(f"{name}: {variant}" for name, variant in variants.items()))
+
+
+def place_of_options(workspace: Workspace, environment: str) -> str:
+    """The place in the manifest that names the index of an environment's wheels."""
+    for feature in workspace.manifest.environments[environment].features:
+        if feature.pypi_options:
+            table = () if feature.name == "default" else ("feature", feature.name)
+            key = "extra-index-urls" if feature.pypi_options.extra_index_urls else "index-url"
+            return workspace.at(*table, "pypi-options", key)
+    return workspace.manifest.path.name
+
+
+def pinned_version(spec: manifests.PypiSpec) -> Version | None:
+    """The one version that a constraint admits: of a pin, or in the name of a wheel; None for a range."""
+    text = spec.version
+    if spec.url:
+        name = urlsplit(spec.url).path.rsplit("/", 1)[-1].replace("%2B", "+")
+        text = f"=={name.split('-')[1]}" if name.endswith(".whl") and name.count("-") >= 4 else "=="
+    found = re.fullmatch(r"\s*={2,3}\s*([^*,]+?)\s*", text)
+    try:
+        return Version(found[1]) if found else None
+    except InvalidVersion:
+        return None
+
+
+def problem_with_pins(torch: Version, torchvision: Version | None, variant: str | None) -> str | None:
+    """Why two pins do not fit together, or not into the index; None if they do."""
+    if torchvision is not None and torch.major == 2:
+        minor = torch.minor + FIRST_MINOR_OF_TORCHVISION
+        same_patch = torch.minor < 1 or torch.micro == torchvision.micro
+        if (torchvision.major, torchvision.minor) != (0, minor) or not same_patch:
+            return f"torchvision {torchvision}, which was compiled for another torch than {torch}"
+    first, last = INDEXES.get(variant or "", ("0", None))
+    if last is not None and Version(torch.base_version) > Version(last):
+        return f"torch {torch}, which is not in the index {variant}: its last release is {last}"
+    if Version(torch.base_version) < Version(first):
+        return f"torch {torch}, which is not in the index {variant}: its first release is {first}"
+    for name, version in (("torch", torch), ("torchvision", torchvision)):
+        if version is not None and version.local and variant and version.local != variant:
+            return f"{name} {version}, which is not in the index {variant}"
+    return None
 
 
 def is_pinned(workspace: Workspace) -> Result:
     pairs = mixed_environments(workspace)
     if not pairs:
         return has_cuda_index(workspace)
+    advice = edit(workspace, "4.2")
     for name, platform in pairs:
         specs = manifests.pypi_specs(workspace.manifest, name, platform)
+        pins: dict[str, Version] = {}
         for package in WHEELS:
             for spec in specs.get(package, []):
-                exact = spec.url or re.fullmatch(r"\s*={2,3}\s*[^*,]+", spec.version)
-                if not exact:
+                version = pinned_version(spec)
+                if version is None and not spec.url:
                     return fail(
-                        looked_at=f"{package} in {name}, in {workspace.manifest.path.name}",
-                        expected=f"one version, as in {WHEELS[package]}",
+                        looked_at=f"{place_of_wheel(workspace, name, package)}: {package} in {name}",
+                        expected="one version",
                         found=spec.version,
-                        next_step='torch = "==2.6.0" and torchvision = "==0.21.0", which was compiled against it',
+                        next_step=advice,
                     )
-    pins = [str(spec) for package in WHEELS for spec in specs.get(package, [])]
-    return ok(", ".join(pins))
+                if version is not None:
+                    pins[package] = version
+        declared = declared_indexes(workspace, name, platform)
+        variant = index_variant(declared.get("torch", declared[""])[0])
+        if "torch" in pins and (problem := problem_with_pins(pins["torch"], pins.get("torchvision"), variant)):
+            return fail(
+                looked_at=f"{place_of_wheel(workspace, name, 'torch')}: torch and torchvision in {name}",
+                expected="two versions that belong together, and that the index has",
+                found=problem,
+                next_step=advice,
+            )
+    shown = [str(spec) for package in WHEELS for spec in specs.get(package, [])]
+    return ok(", ".join(shown))
+
+
+def place_of_wheel(workspace: Workspace, environment: str, package: str) -> str:
+    """The place in the manifest that requests a PyPI package for an environment."""
+    for feature in workspace.manifest.environments[environment].features:
+        if any(package in target.pypi for target in feature.targets):
+            table = () if feature.name == "default" else ("feature", feature.name)
+            return workspace.at(*table, "pypi-dependencies", package)
+    return workspace.manifest.path.name
 
 
 def has_one_source_each(workspace: Workspace) -> Result:
@@ -119,14 +235,14 @@ def has_one_source_each(workspace: Workspace) -> Result:
                 expected="each package from one source",
                 found=f"{both[0]} from conda-forge and {wheel} from PyPI: conda is solved first "
                 "and wins, so the wheel would not be installed",
-                next_step=f"keep {both[0]} in one of the two tables",
+                next_step=edit(workspace, "4.3"),
             )
         if found := next((p for p in conda if CONDA_NAMES.get(p, p) in WHEELS), None):
             return fail(
                 looked_at=where,
                 expected="torch and torchvision as wheels",
                 found=f"{found} from conda-forge, which depends on pytorch",
-                next_step=f'{CONDA_NAMES.get(found, found)} = "==..." in the pypi-dependencies only',
+                next_step=edit(workspace, "4.3"),
             )
         for package in ("python", "numpy"):
             if package not in conda:
@@ -134,7 +250,7 @@ def has_one_source_each(workspace: Workspace) -> Result:
                     looked_at=where,
                     expected=f"{package} from conda-forge",
                     found="not requested there",
-                    next_step=f"pixi add --no-install {package}",
+                    next_step=edit(workspace, "4.3"),
                 )
     return ok("no package is requested from both sources")
 
@@ -145,6 +261,14 @@ def pypi_names(package: LockedPackage) -> set[str]:
         names = {purl.split("/", 1)[1].split("@")[0].split("?")[0] for purl in package.purls if "/" in purl}
         return {str(canonicalize_name(name)) for name in names}
     return {CONDA_NAMES.get(package.name, str(canonicalize_name(package.name)))}
+
+
+def problem_with_host(wheel: LockedPackage) -> bool:
+    """Whether a wheel's file is on another host than its index, and not on the host for files of this index either."""
+    if not wheel.url.startswith(("https://", "http://")):
+        return False
+    index = wheel.index or (DEFAULT_INDEX if wheel.lock_version >= 7 else None)
+    return index is not None and not suspicions.lies_with_index(wheel.url, index)
 
 
 def is_locked(workspace: Workspace) -> Result:
@@ -163,7 +287,7 @@ def is_locked(workspace: Workspace) -> Result:
                 looked_at=where,
                 expected="no package from both sources",
                 found=f"{both[0]} as {conda[both[0]]} and as a wheel",
-                next_step=f"keep {both[0]} in one of the two tables, then run pixi lock",
+                next_step=edit(workspace, "4.3"),
             )
         if "torch" not in wheels:
             found = f"{conda['torch']} from conda-forge" if "torch" in conda else "none"
@@ -177,12 +301,21 @@ def is_locked(workspace: Workspace) -> Result:
         if not variant:
             return fail(
                 looked_at=f"torch in {where}",
-                expected="a wheel for CUDA (+cu124)",
+                expected="a wheel for CUDA",
                 found=str(wheels["torch"].version),
-                next_step="take it from PyTorch's index for that CUDA, then run pixi lock",
+                next_step=edit(workspace, "4.1"),
             )
         declared = declared_indexes(workspace, name, platform)
         known = {url.rstrip("/") for urls in declared.values() for url in urls}
+        url = declared.get("torch", declared[""])[0]
+        wanted = index_variant(url)
+        if wanted and variant[0] != wanted:
+            return fail(
+                looked_at=f"torch in {where}",
+                expected=f"a wheel for {wanted}, as in the index that the manifest declares",
+                found=f"{wheels['torch'].version} from {wheels['torch'].url}",
+                next_step="rm pixi.lock && pixi lock",
+            )
         for wheel in wheels.values():
             if not wheel.sha256:
                 return fail(
@@ -198,6 +331,13 @@ def is_locked(workspace: Workspace) -> Result:
                     found=wheel.index,
                     next_step="rm pixi.lock && pixi lock",
                 )
+        if stray := next((wheel for wheel in wheels.values() if problem_with_host(wheel)), None):
+            return fail(
+                looked_at=f"{stray.name} in {where}",
+                expected=f"a file of the index {stray.index or DEFAULT_INDEX}",
+                found=f"{stray.url}, on another host",
+                next_step="rm pixi.lock && pixi lock",
+            )
         if second := next((p for p in packages if p.kind != "pypi" and CUDA_RUNTIME.fullmatch(p.name)), None):
             return fail(
                 looked_at=where,
@@ -267,7 +407,7 @@ def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
                 next_step=advice,
             )
         if run.returncode != exit_code:
-            next_step = "TODO(4.5): TOLERANCE = 1e-5, between the rounding of float32 and any real difference"
+            next_step = edit(workspace, "4.5", "predict.py")
             if "tolerance" not in run.stdout:
                 next_step = "compare the logits where --compare names a run, as the starter does"
             elif exit_code == 1 and "OUTSIDE" in run.stdout:
@@ -284,7 +424,7 @@ def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
             looked_at="the reason of the tolerance, in run.json",
             expected="a sentence that explains where the number comes from",
             found=repr(reason),
-            next_step="TODO(4.5): REASON = ...",
+            next_step=edit(workspace, "4.5", "predict.py"),
         )
     return ok(f"a difference of {NEAR:g} is inside the tolerance, one of {FAR:g} is outside; the reason is given")
 
@@ -299,6 +439,7 @@ CHECKS = [
             "[feature.pypi-mixed.pypi-options] with an index-url that ends in /whl/cu124",
         ),
         has_cuda_index,
+        Part(tables=("feature.*.pypi-options", "pypi-options")),
     ),
     Check(
         "4.2",
@@ -309,6 +450,7 @@ CHECKS = [
             'torch = "==2.6.0" and torchvision = "==0.21.0"',
         ),
         is_pinned,
+        Part(tables=("feature.*.pypi-dependencies", "pypi-dependencies")),
     ),
     Check(
         "4.3",
@@ -319,6 +461,7 @@ CHECKS = [
             "Remove torchvision from [feature.pypi-mixed.dependencies] and numpy from the pypi-dependencies.",
         ),
         has_one_source_each,
+        Part(tables=("feature.*.dependencies", "dependencies")),
     ),
     Check(
         "4.4",

@@ -57,7 +57,7 @@ def test_another_correct_script_passes(learner, tmp_path, trains, forks_alone):
         "    if any(a.devices() != {device} for a in arrays):\n        raise SystemExit('some array is elsewhere')\n",
     )
     learner("train.py", "jax.random.PRNGKey(seed)", "jax.random.split(jax.random.PRNGKey(seed))[0]")
-    learner("train.py", "jax.jit(train_step, donate_argnums=0)", "jax.jit(train_step)")
+    learner("train.py", "jax.jit(train_step, donate_argnums=0)", 'jax.jit(train_step, donate_argnames=["state"])')
     found = answers(EXERCISE, learner.folder, tmp_path)
     assert {answer.status for answer in found.values()} == {"ok"}, found
 
@@ -89,7 +89,14 @@ def shipped_then(written_by_pixi, monkeypatch):
 @pytest.mark.parametrize("way", ["by-hand", "by-commands"])
 def test_what_pixi_locks_for_a_learner_passes(written_by_pixi, shipped_then, tmp_path, way):
     """`default` on the new platform holds another Python than the solution's: nothing was locked there before."""
-    workspace = checks.Workspace(written_by_pixi / f"exercise-3-starter-{way}", tmp_path / "scratch")
+    folder = tmp_path / "learner"
+    shutil.copytree(written_by_pixi / f"exercise-3-starter-{way}", folder)
+    if way == "by-commands":  # Pixi had no command for the variable at that time: the page has the learner write it
+        before = checks.Workspace(folder, tmp_path / "before")
+        assert "the variable is not set" in shipped_then.has_frozen_jax(before).found
+        with open(folder / "pixi.toml", "a") as file:
+            file.write('\n[feature.cuda118.activation.env]\nWORKSHOP_DEVICE = "cuda"\n')
+    workspace = checks.Workspace(folder, tmp_path / "scratch")
     found = {check.number: answer for check, answer in checks.run_checks(tuple(shipped_then.CHECKS), workspace)}
     assert {number: found[number].status for number in ("3.1", "3.2", "3.3", "3.4")} == dict.fromkeys(
         ("3.1", "3.2", "3.3", "3.4"), "ok"

@@ -45,6 +45,64 @@ MISTAKES = {
         "linux-64-cuda118 (cuda 12.1), linux-64,",
         [("pixi.toml", 'cuda = "11.8"', 'cuda = "12.1"')],
     ),
+    "a platform of another system": (
+        "3.1",
+        "linux-64-cuda118 is win-64",
+        [
+            (
+                "pixi.toml",
+                'name = "linux-64-cuda118", platform = "linux-64"',
+                'name = "linux-64-cuda118", platform = "win-64"',
+            )
+        ],
+    ),
+    "a platform for an older CUDA": (
+        "3.1",
+        "linux-64-cuda118 (cuda 11.2), linux-64,",
+        [("pixi.toml", 'cuda = "11.8"', 'cuda = "11.2"')],
+    ),
+    "a build that is not complete": (
+        "3.2",
+        "which no build for CUDA 11.8 satisfies",
+        [("pixi.toml", FROZEN, FROZEN.replace("cuda118*", "cuda118"))],
+    ),
+    "a build of a release that has none": (
+        "3.2",
+        "which no build for CUDA 11.8 satisfies",
+        [("pixi.toml", FROZEN, FROZEN.replace("0.4.*", "0.5.*"))],
+    ),
+    "cuda-version of the other stack": (
+        "3.2",
+        "cuda-version 12.*",
+        [("pixi.toml", 'cuda-version = "11.8.*"', 'cuda-version = "12.*"')],
+    ),
+    "cuda-version without its minor version": (
+        "3.2",
+        "cuda-version 12",
+        [("pixi.toml", 'cuda-version = "11.8.*"', 'cuda-version = "12"')],
+    ),
+    "a Python for which there is no tensorstore": (
+        "3.2",
+        "python 3.12.*",
+        [("pixi.toml", 'python = "3.11.*"', 'python = "3.12.*"')],
+    ),
+    "a jax of today": ("3.2", "jax >=0.5", [("pixi.toml", 'jax = "0.4.*"', 'jax = ">=0.5"')]),
+    "no WORKSHOP_DEVICE": (
+        "3.2",
+        "the variable is not set",
+        [("pixi.toml", '[feature.cuda118.activation.env]\nWORKSHOP_DEVICE = "cuda"\n', "")],
+    ),
+    "WORKSHOP_DEVICE misspelt": (
+        "3.2",
+        "WORKSHOP_DEVICES, which no script reads",
+        [
+            (
+                "pixi.toml",
+                '[feature.cuda118.activation.env]\nWORKSHOP_DEVICE = "cuda"',
+                '[feature.cuda118.activation.env]\nWORKSHOP_DEVICES = "cuda"',
+            )
+        ],
+    ),
     "no build string": ("3.2", "without a build for CUDA 11.8", [("pixi.toml", FROZEN, 'jaxlib = "0.4.*"')]),
     "a build for the CPU": (
         "3.2",
@@ -58,6 +116,44 @@ MISTAKES = {
         "3.3",
         "default, cpu, cuda12, jax: none of them",
         [("pixi.toml", 'cuda118-jax = ["cuda118"]\n', "")],
+    ),
+    "nothing but the feature": (
+        "3.3",
+        "no matplotlib, scikit-learn, safetensors",
+        [
+            (
+                "pixi.toml",
+                'cuda118-jax = ["cuda118"]',
+                'cuda118-jax = { features = ["cuda118"], no-default-feature = true }',
+            ),
+            ("pixi.lock", "\n  cuda118-jax:\n", "\n  other:\n"),
+        ],
+    ),
+    "on a platform for an older CUDA": (
+        "3.3",
+        "cuda118-jax has it on linux-64-cuda112, so look at the platforms",
+        [
+            (
+                "pixi.toml",
+                '  { name = "linux-64-cuda118", platform = "linux-64", cuda = "11.8" },\n',
+                '  { name = "linux-64-cuda118", platform = "linux-64", cuda = "11.8" },\n'
+                '  { name = "linux-64-cuda112", platform = "linux-64", cuda = "11.2" },\n',
+            ),
+            ("pixi.toml", 'platforms = ["linux-64-cuda118"]', 'platforms = ["linux-64-cuda112"]'),
+        ],
+    ),
+    "Python moved, and another bound left": (
+        "3.3",
+        "3.11.* in the feature cuda118 and >=3.12 in [dependencies]",
+        [("pixi.toml", 'python = ">=3.11,<3.14"', 'python = ">=3.12"')],
+    ),
+    "an environment named after the other": (
+        "3.3",
+        "cpu contains the packages for a GPU",
+        [
+            ("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cuda118"]'),
+            ("pixi.toml", 'cuda118-jax = ["cuda118"]', 'torch = ["cpu"]'),
+        ],
     ),
     "Python pinned for all": (
         "3.3",
@@ -116,6 +212,32 @@ MISTAKES = {
             )
         ],
     ),
+    "a constant in the place of the seed": (
+        "3.6",
+        "does not depend on the requested seed",
+        [("train.py", "PRNGKey(seed)", "PRNGKey(0)")],
+    ),
+    "a mistake in the line of a later step": (
+        "3.6",
+        "jax.random.PRNGKey(sead)",
+        [("train.py", "PRNGKey(seed)", "PRNGKey(sead)")],
+    ),
+    "a mistake in the line of the last step": (
+        "3.7",
+        "return jax.jitt(train_step",
+        [("train.py", "jax.jit(train_step", "jax.jitt(train_step")],
+    ),
+    "nothing is donated": (
+        "3.7",
+        "0 arrays are donated",
+        [("train.py", "jax.jit(train_step, donate_argnums=0)", "jax.jit(train_step)")],
+    ),
+    "only the batch is donated": (
+        "3.7",
+        "1 arrays are donated",
+        [("train.py", "donate_argnums=0", "donate_argnums=3")],
+    ),
+    "the images are donated": ("3.7", "been deleted", [("train.py", "donate_argnums=0", "donate_argnums=1")]),
     "not compiled": ("3.7", "47 calls", [("train.py", "jax.jit(train_step, donate_argnums=0)", "train_step")]),
 }
 
@@ -136,6 +258,9 @@ ALTERNATIVES = {
         )
     ],
     "any CUDA build of that jaxlib": [("pixi.toml", FROZEN, FROZEN.replace("cuda118*", "*cuda*"))],
+    "any build for CUDA 11": [("pixi.toml", FROZEN, FROZEN.replace("cuda118*", "cuda11*"))],
+    "a build of this Python": [("pixi.toml", FROZEN, FROZEN.replace("cuda118*", "cuda118py311*"))],
+    "cuda-version without a star": [("pixi.toml", 'cuda-version = "11.8.*"', 'cuda-version = "11.8"')],
     "an exact build": [("pixi.toml", FROZEN, 'jaxlib = { version = "==0.4.23", build = "cuda118py311h63154d8_200" }')],
     "python without a pin in the default": [
         ("pixi.toml", 'python = ">=3.11,<3.14"  # each feature pins its own\n', 'python = "*"\n')

@@ -13,6 +13,13 @@ def last_wheel(folder, key, instead):
     path.write_text(head + mark + block.replace(f"{line}\n", line + instead if instead else ""))
 
 
+def replace_in_lock(folder, find, instead):
+    path = folder / "pixi.lock"
+    text = path.read_text()
+    assert find in text
+    path.write_text(text.replace(find, instead))
+
+
 # What learners do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
     "no torch from PyPI": (
@@ -21,10 +28,58 @@ MISTAKES = {
         [("pixi.toml", 'torch = "==2.6.0"\ntorchvision = "==0.21.0"\n', "")],
     ),
     "the index for the CPU": ("4.1", "the one for cpu", [("pixi.toml", "/whl/cu124", "/whl/cpu")]),
+    "an index that does not exist": ("4.1", "there is no such index", [("pixi.toml", "/whl/cu124", "/whl/cu125")]),
+    "a misspelt index": ("4.1", "is not the address of an index", [("pixi.toml", "/whl/cu124", "/whl/cuda124")]),
+    "the page of a package": (
+        "4.1",
+        "is not the address of an index",
+        [("pixi.toml", "/whl/cu124", "/whl/cu124/torch")],
+    ),
+    "a misspelt folder": ("4.1", "is not the address of an index", [("pixi.toml", "/whl/cu124", "/wheel/cu124")]),
+    "a misspelt host": (
+        "4.1",
+        "whose host is not download.pytorch.org",
+        [("pixi.toml", "download.pytorch.org", "downloads.pytorch.org")],
+    ),
+    "another host": ("4.1", "which is not an index of PyTorch", [("pixi.toml", "download.pytorch.org", "example.org")]),
+    "an index for AMD's GPUs": ("4.1", "the one for rocm6.2", [("pixi.toml", "/whl/cu124", "/whl/rocm6.2")]),
+    "an extra index": (
+        "4.1",
+        "extra-index-urls: https://download.pytorch.org/whl/cu124",
+        [("pixi.toml", INDEX, 'extra-index-urls = ["https://download.pytorch.org/whl/cu124"]')],
+    ),
+    "an extra index that is searched first": (
+        "4.1",
+        "searches these first",
+        [("pixi.toml", INDEX, f'{INDEX}\nextra-index-urls = ["https://example.org/simple"]')],
+    ),
     "no index": ("4.1", "none: torch comes from", [("pixi.toml", f"[feature.pypi-mixed.pypi-options]\n{INDEX}\n", "")]),
     "a star for a pin": ("4.2", "torch in pypi-mixed", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "*"')]),
     "a range for a pin": ("4.2", ">=0.21", [("pixi.toml", 'torchvision = "==0.21.0"', 'torchvision = ">=0.21"')]),
     "a star in a pin": ("4.2", "==2.6.*", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.*"')]),
+    "a torchvision for another torch": (
+        "4.2",
+        "torchvision 0.20.1, which was compiled for another torch than 2.6.0",
+        [("pixi.toml", 'torchvision = "==0.21.0"', 'torchvision = "==0.20.1"')],
+    ),
+    "a torch for another torchvision": (
+        "4.2",
+        "torchvision 0.21.0, which was compiled for another torch than 2.5.1",
+        [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.5.1"')],
+    ),
+    "a torch that is not in the index": (
+        "4.2",
+        "torch 2.7.0, which is not in the index cu124: its last release is 2.6.0",
+        [
+            ("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.7.0"'),
+            ("pixi.toml", 'torchvision = "==0.21.0"', 'torchvision = "==0.22.0"'),
+        ],
+    ),
+    "a variant that is not in the index": (
+        "4.2",
+        "2.6.0+cu118, which is not in the index cu124",
+        [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0+cu118"')],
+    ),
     "torchvision from both": (
         "4.3",
         "torchvision from conda-forge and torchvision from PyPI",
@@ -68,6 +123,17 @@ MISTAKES = {
         [lambda folder: last_wheel(folder, "sha256:", "")],
     ),
     "a wheel from another index": ("4.4", "whl/cu1242", [lambda folder: last_wheel(folder, "index:", "2\n")]),
+    "a wheel of torch from another host": (
+        "4.4",
+        "example.org/whl/cu124/torch-2.6.0",
+        [
+            lambda folder: replace_in_lock(
+                folder,
+                "https://download.pytorch.org/whl/cu124/torch-2.6.0",
+                "https://example.org/whl/cu124/torch-2.6.0",
+            )
+        ],
+    ),
     "a tolerance that lets all pass": (
         "4.5",
         "inside the tolerance of 0.01",
@@ -98,5 +164,14 @@ ALTERNATIVES = {
         ("pixi.toml", 'pypi-mixed = ["pypi-mixed"]', 'infer = ["wheels"]'),
         ("pixi.lock", "\n  pypi-mixed:\n", "\n  infer:\n"),
     ],
+    "an index for each of the two": [
+        (
+            "pixi.toml",
+            'torch = "==2.6.0"\ntorchvision = "==0.21.0"',
+            'torch = { version = "==2.6.0", index = "https://download.pytorch.org/whl/cu124" }\n'
+            'torchvision = { version = "==0.21.0", index = "https://download.pytorch.org/whl/cu124" }',
+        )
+    ],
+    "a short pin": [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6"')],
     "the variant in the pin": [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0+cu124"')],
 }

@@ -94,12 +94,12 @@ def _problems(package: LockedPackage, channels: list[str]) -> list[Problem]:
     if package.kind == "pypi" and not package.url.startswith("direct+"):
         # A lock of version 7 leaves the index out where it is the default one; older locks never name it.
         index = package.index or (locks.DEFAULT_INDEX if package.lock_version >= 7 else None)
-        if index is not None and not _same_host_family(package.url, index):
+        if index is not None and not lies_with_index(package.url, index):
             found.append(Problem(OTHER_HOST, index, urlsplit(package.url).netloc))
     return found
 
 
-def _same_host_family(url: str, index: str) -> bool:
+def lies_with_index(url: str, index: str) -> bool:
     """Whether a file lies with its index: the same last two parts of the host name, or the index's known file store."""
     host, wanted = urlsplit(url).hostname or "", urlsplit(index).hostname or ""
     if wanted == urlsplit(locks.DEFAULT_INDEX).hostname and host == satisfy_pypi.DEFAULT_INDEX_FILES:

@@ -283,7 +283,7 @@ def problem_with_device(workspace: Workspace, feature: Feature, number: str) -> 
     elif misspelt:
         found, path = f"{misspelt}, which no script reads", ("feature", feature.name, "activation", "env", misspelt)
     elif holders:
-        found = f"only {', '.join(holders)} sets it"
+        found += f"; only {', '.join(holders)} sets it"
     return fail(
         looked_at=f"{workspace.at(*path)}: the activation of the feature {feature.name}",
         expected="WORKSHOP_DEVICE set to cuda, which tells the script that the environment is for a GPU",
