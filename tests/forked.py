@@ -94,15 +94,18 @@ def run(words: list[str], cwd: Path, environment: dict[str, str], timeout: float
     return subprocess.CompletedProcess([sys.executable, *words], process.returncode, out, err)
 
 
-def run_two(words: list[str], cwd: Path, environment: dict[str, str]) -> list[subprocess.CompletedProcess[str]]:
-    """`python WORDS...` in two processes of one group, as torchrun starts them; when the first fails, so does the other."""
+def start_two(words: list[str], cwd: Path, environment: dict[str, str]) -> list[Process | subprocess.Popen[str]]:
+    """Start `python WORDS...` in two processes of one group, as torchrun does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     group |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    processes = [
-        start(words, cwd, environment | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
-    ]
+    return [start(words, cwd, environment | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
+
+
+def run_two(words: list[str], cwd: Path, environment: dict[str, str]) -> list[subprocess.CompletedProcess[str]]:
+    """`start_two` when both have ended; when the first fails, so does the other."""
+    processes = start_two(words, cwd, environment)
     with ThreadPoolExecutor(2) as pool:
         texts = [pool.submit(process.communicate) for process in processes]
         texts[0].result()

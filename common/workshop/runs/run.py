@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workshop.runs.frameworks import device, threads
-from workshop.runs.records import parent, record
+from workshop.runs.records import parent, provenance, record
 from workshop.support.hardware import cpu_name
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class BaseRun:
             content |= {"device": self._framework.describe(self._device), "determinism": self._framework.determinism()}
         else:
             content |= {"device": {"type": "cpu", "name": cpu_name()}, "determinism": {}}
+        content["determinism"]["numpy_cpu"] = provenance.numpy_cpu()
         if self.parent:
             content["parent"] = self.parent.reference()
         assert self._folder is not None

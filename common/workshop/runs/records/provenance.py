@@ -36,6 +36,8 @@ NUMERIC_VARIABLES = (
     "ONEDNN_",
     "DNNL_",
     "ATEN_CPU",
+    "NPY_DISABLE_CPU",
+    "GLIBC_TUNABLES",
     "CUDA_VISIBLE",
     "CUDA_DEVICE_ORDER",
     "CUBLAS_",
@@ -171,6 +173,17 @@ def _host() -> dict[str, Any]:
         "driver": gpu.get("driver"),
         "python": platform.python_version(),
     }
+
+
+def numpy_cpu() -> str:
+    """The instruction sets of this processor that NumPy uses besides those that all have, such as `AVX2 AVX512F`.
+
+    They decide which of its loops run, and these round differently.
+    """
+    import numpy as np
+
+    config: Any = np.show_config(mode="dicts")
+    return " ".join(config["SIMD Extensions"].get("found", []))
 
 
 def software(names: tuple[str, ...]) -> dict[str, dict[str, str]]:
