@@ -223,7 +223,12 @@ COMMANDS = {
     "compare": Command(
         "compare two runs: outputs, metrics, packages, settings",
         "workshop.verification.beside:main",
-        (path("a", metavar="PATH", help="a run"), path("b", metavar="PATH", help="another run"), JSON),
+        (
+            path("a", metavar="PATH", help="a run"),
+            path("b", metavar="PATH", help="another run"),
+            path("--figure", metavar="FILE", help="draw the figures of both, side by side, into this PNG"),
+            JSON,
+        ),
     ),
     "pack": Command(
         "write one zip with a run, its script, manifest and lock, which `workshop verify` can read",

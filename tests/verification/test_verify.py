@@ -5,15 +5,16 @@ import json
 import shutil
 import stat
 import subprocess
-import zipfile
 
 import jsonschema
 import pytest
+from changed import archive, other_bytes, rewrite
 from conftest import ROOT, record_of
 
 from workshop.errors import WorkshopError
-from workshop.runs.records import crate, record
-from workshop.verification import checkout, comparison, pack, received, rerun, verify
+from workshop.runs.records import record
+from workshop.verification import checkout, listing, pack, received, rerun, verify
+from workshop.verification.comparing import comparison
 
 IN_GIT = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True).returncode == 0
 needs_git = pytest.mark.skipif(not IN_GIT, reason="the recorded revision is found with git, and this is no clone")
@@ -23,18 +24,6 @@ needs_git = pytest.mark.skipif(not IN_GIT, reason="the recorded revision is foun
 def run(one_epoch, tmp_path):
     """A copy of a finished run of exercise 2."""
     return shutil.copytree(one_epoch, tmp_path / "received")
-
-
-def rewrite(folder, change):
-    """Change the record, and the crate with it: a forgery that is consistent in itself."""
-    document = record_of(folder)
-    change(document)
-    for output in document["outputs"]:
-        output["sha256"] = record.sha256_of(folder / output["path"])
-        output["bytes"] = (folder / output["path"]).stat().st_size
-    content = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-    (folder / "run.json").write_bytes(content)
-    (folder / "ro-crate-metadata.json").write_text(crate.describe(document, content), encoding="utf-8")
 
 
 # ---------------------------------------------------------------- the files
@@ -63,7 +52,8 @@ def test_one_changed_byte_is_noticed(run, name, where):
 def test_one_changed_byte_of_the_crate_is_noticed(run):
     path = run / "ro-crate-metadata.json"
     path.write_text(path.read_text().replace("CreateAction", "CreateActiom"))
-    assert "changed after the run" in verify.judge(received.read(run), no_rerun=True).remarks[0]
+    answer = verify.judge(received.read(run), no_rerun=True)
+    assert answer.verdict == "not reproduced" and "changed after the run" in answer.record[0]
 
 
 @pytest.mark.parametrize(
@@ -155,16 +145,6 @@ def paths(value, above=()):
 # ---------------------------------------------------------------- zips
 
 
-def archive(path, entries):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for name, content, mode in entries:
-            entry = zipfile.ZipInfo(name)
-            entry.external_attr = mode << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            zipped.writestr(entry, content)
-    return path
-
-
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
@@ -208,7 +188,7 @@ def test_a_packed_run_is_intact_and_brings_its_sources(run, tmp_path):
             ROOT / "exercise-2-pytorch-cu12/solution/train.py"
         ).read_bytes()
         (folder / "sources/train.py").write_text("changed")
-        assert verify.judge(received.read(folder), no_rerun=True).remarks
+        assert verify.judge(received.read(folder), no_rerun=True).verdict == "not reproduced"
 
 
 # ---------------------------------------------------------------- verdicts
@@ -224,11 +204,6 @@ def again(run, tmp_path, change=lambda document: None, name="again"):
 def test_the_same_outputs_are_bitwise(run, tmp_path):
     answer = verify.compare(received.read(run), again(run, tmp_path), [])
     assert answer.verdict == "bitwise" and not answer.differences
-
-
-def other_bytes(folder):
-    path = folder / "weights.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
 
 
 def compared(run, tmp_path, change):
@@ -375,7 +350,6 @@ def test_two_runs_side_by_side(command, one_epoch, run):
 
 
 def test_runs_are_listed_newest_first(tmp_path, one_epoch):
-    from workshop.verification import listing
 
     home = tmp_path / "exercise-2-pytorch-cu12"
     for name, ended in (("old", "2026-01-01T00:00:00.000+00:00"), ("new", "2026-02-01T00:00:00.000+00:00")):

@@ -8,12 +8,16 @@ from typing import Any
 
 from workshop import shell
 from workshop.exercises import root_folder
-from workshop.runs.records import record
+from workshop.runs import data
+from workshop.runs.records import provenance, record
+from workshop.support.files import sha256_of, write_atomic
 from workshop.support.report import print_lines
+
+VERDICTS = "verdicts"  # folder in the cache
 
 
 def main(as_json: bool) -> int:
-    """Print a line for each run: when it ended, where it is, device, seed and metrics; 0."""
+    """Print a line for each run: when it ended, where it is, device, seed, metrics, verified or not; 0."""
     found = runs_in(root_folder() / "results")
     if as_json:
         print(json.dumps({"runs": found}, indent=2, ensure_ascii=False))
@@ -32,6 +36,27 @@ def runs_in(results: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda run: (run["ended"], run["run"]), reverse=True)
 
 
+def remember(folder: Path, verdict: str) -> None:
+    """Keep the verdict about a run in the cache folder, by the content of its run.json, for this list alone."""
+    place = data.cache_folder() / VERDICTS
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"verdict": verdict, "when": provenance.now()})
+        write_atomic(place / f"{sha256_of(folder / 'run.json')}.json", text.encode())
+    except OSError:
+        pass  # without room for it, the list says "not verified"
+
+
+def verdict_about(folder: Path) -> dict[str, str] | None:
+    """The last verdict of `workshop verify` about this run, and when; None if there is none, or run.json has changed."""
+    try:
+        path = data.cache_folder() / VERDICTS / f"{sha256_of(folder / 'run.json')}.json"
+        found = json.loads(path.read_bytes())
+        return {"verdict": str(found["verdict"]), "when": str(found["when"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _described(folder: Path) -> dict[str, Any]:
     known: dict[str, Any] = {"exercise": folder.parent.name, "run": str(folder), "ended": ""}
     try:
@@ -44,6 +69,7 @@ def _described(folder: Path) -> dict[str, Any]:
             "seed": run["seed"],
             "data": run["dataset"]["name"],
             "metrics": metrics,
+            "verified": verdict_about(folder),
         }
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return known | {"state": "unreadable"}
@@ -54,5 +80,7 @@ def _lines(run: dict[str, Any]) -> list[str]:
     if run["state"] != "finished":
         return [f"{'-':16}  {place}: {run['state']}"]
     metrics = ", ".join(f"{name} {value:.6g}" for name, value in run["metrics"].items())
-    when = run["ended"][:16].replace("T", " ")
-    return [f"{when}  {place}", f"{'':18}{run['data']}, seed {run['seed']}, {run['device']}: {metrics}"]
+    when, verified = run["ended"][:16].replace("T", " "), run["verified"]
+    state = f"{verified['verdict']} ({verified['when'][:10]})" if verified else "not verified"
+    lines = [f"{when}  {place}", f"{'':18}{run['data']}, seed {run['seed']}, {run['device']}: {metrics}"]
+    return [*lines, f"{'':18}{state}"]

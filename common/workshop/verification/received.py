@@ -19,6 +19,7 @@ from workshop.runs.records import crate, record
 from workshop.support.files import sha256_of
 
 LARGEST_ARCHIVE = 2 * 2**30  # bytes, unpacked: many times what a run of these exercises writes
+MOST_FILES = 10_000  # in an archive
 LARGEST_RECORD = 32 * 2**20  # bytes of run.json
 SOURCES = "sources"  # the folder of a packed run with script, manifest and lock
 PARENT = "parent"  # the folder of a packed run with the run that it continues
@@ -70,6 +71,8 @@ def _refuse_dangerous(path: Path, archive: zipfile.ZipFile) -> None:
     found = None
     if (size := sum(entry.file_size for entry in archive.infolist())) > LARGEST_ARCHIVE:
         found = f"{size / 2**30:,.1f} GiB, unpacked"
+    if (count := len(archive.infolist())) > MOST_FILES:
+        found = f"{count:,} files"
     for entry in archive.infolist():
         parts = PurePosixPath(entry.filename.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:", entry.filename):

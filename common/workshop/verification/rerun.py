@@ -14,7 +14,7 @@ from workshop.runs.records import provenance
 from workshop.support.files import sha256_of
 from workshop.support.hardware import nvidia_smi
 from workshop.verification.checkout import Checkout
-from workshop.verification.comparison import arguments_of
+from workshop.verification.comparing.comparison import arguments_of
 from workshop.verification.received import PARENT, CannotTell, Received
 
 # They choose a GPU of the machine of that time, and say nothing about this one.
@@ -37,6 +37,8 @@ def again(run: Received, checkout: Checkout, scratch: Path) -> Received:
             next((text for text in printed if text.startswith("found:")), printed[-1]).removeprefix("found:").strip()
         )
         step = next((text for text in printed if text.startswith("next:")), "").removeprefix("next:").strip()
+        if "--output" in step:  # of the script; the rerun chooses its own
+            step = "TMPDIR=ANOTHER_FOLDER workshop verify RUN"
         raise CannotTell(
             looked_at=f"the rerun of {run.record['script']['path']}",
             expected="a finished run",
@@ -70,8 +72,14 @@ def _present(word: str, folder: Path) -> str:
 
 
 def parent_of(run: Received, parent: dict[str, Any]) -> Path:
-    """The folder of the run that this one continues, known by the sha256 of its run.json: packed, or in results/."""
-    folders = [run.folder / PARENT, *(path.parent for path in (root_folder() / "results").glob("*/*/run.json"))]
+    """The folder of the run that this one continues, known by the sha256 of its run.json: packed, where the arguments
+    say, or in results/."""
+    named = [Path(word) for word in run.record["argv"][1:] if Path(word).name in (parent["run"], "run.json")]
+    folders = [
+        run.folder / PARENT,
+        *(path.parent if path.name == "run.json" else path for path in named),
+        *(path.parent for path in (root_folder() / "results").glob("*/*/run.json")),
+    ]
     for folder in [*folders, run.folder.parent.parent / parent["exercise"] / parent["run"]]:
         path = folder / "run.json"
         if path.is_file() and sha256_of(path) == parent["sha256"]:

@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workshop.errors import message_of
+from workshop import shell
+from workshop.errors import WorkshopError, message_of
 from workshop.support.report import print_lines
-from workshop.verification import checkout, comparison, received, rerun
-from workshop.verification.comparison import Row
+from workshop.verification import checkout, listing, received, rerun
+from workshop.verification.comparing import causes, comparison
+from workshop.verification.comparing.row import Row
 from workshop.verification.received import CannotTell, Received
 
 BITWISE, WITHIN, NOT = "bitwise", "within tolerance", "not reproduced"
@@ -41,10 +43,12 @@ def main(run: str, no_rerun: bool, as_json: bool) -> int:
     try:
         with received.opened(Path(run)) as folder:
             answer = judge(received.read(folder), no_rerun)
-    except CannotTell as error:
-        answer = Verdict(CANNOT_TELL, f"{error.looked_at}: {error.found}")
+            listing.remember(folder, answer.verdict)
+    except (WorkshopError, OSError) as error:
+        problem = error if isinstance(error, WorkshopError) else _system_problem(error)
+        answer = Verdict(CANNOT_TELL, f"{problem.looked_at}: {problem.found}")
         if not as_json:
-            print(message_of(error), file=sys.stderr)
+            print(message_of(problem), file=sys.stderr)
     if as_json:
         print(json.dumps({**asdict(answer), "not_compared": comparison.NOT_COMPARED}, indent=2, ensure_ascii=False))
     else:
@@ -52,17 +56,39 @@ def main(run: str, no_rerun: bool, as_json: bool) -> int:
     return EXIT_CODES[answer.verdict]
 
 
+def _system_problem(error: OSError) -> CannotTell:
+    """A full disk, for example: the rerun is made in the folder for temporary files."""
+    return CannotTell(
+        looked_at=error.filename or tempfile.gettempdir(),
+        expected="a folder with room for a checkout and a run",
+        found=error.strerror or str(error),
+        next_step=f"TMPDIR=ANOTHER_FOLDER workshop verify RUN  # {shell.free_space()} shows the room",
+    )
+
+
 def judge(run: Received, no_rerun: bool = False) -> Verdict:
     """The verdict about a run that was received. Raises CannotTell where something is missing for one."""
     if run.problems:
         return Verdict(NOT, "the files are not those that the run wrote", run.problems)
     if no_rerun:
-        remarks = [] if received.crate_matches(run) else [_CRATE]
-        return Verdict(INTACT, "every file is as recorded; nothing was run, so this is no proof", remarks=remarks)
+        return _without_rerun(run)
     with checkout.at_recorded_revision(run) as clone, tempfile.TemporaryDirectory(prefix="workshop-verify-") as scratch:
         if not received.crate_matches(run) and not _crate_matches_there(run, clone.folder):
             return Verdict(NOT, "the files are not those that the run wrote", [_CRATE])
         return compare(run, rerun.again(run, clone, Path(scratch)), [*clone.remarks, *_environment_remarks(run)])
+
+
+def _without_rerun(run: Received) -> Verdict:
+    """Whether the files are as recorded: outputs and record by their hashes, the crate by what the workshop writes."""
+    reason, remarks = "every file is as recorded; nothing was run, so this is no proof", []
+    if not received.crate_matches(run):
+        try:
+            with checkout.at_recorded_revision(run) as clone:
+                if not _crate_matches_there(run, clone.folder):
+                    return Verdict(NOT, "the files are not those that the run wrote", [_CRATE])
+        except CannotTell as error:
+            remarks = [f"ro-crate-metadata.json could not be compared: {error.looked_at}: {error.found}"]
+    return Verdict(INTACT, reason, remarks=remarks)
 
 
 def _environment_remarks(run: Received) -> list[str]:
@@ -78,14 +104,9 @@ _CRATE = "ro-crate-metadata.json: not what the workshop writes for this record: 
 
 def _crate_matches_there(run: Received, clone: Path) -> bool:
     """Whether the workshop of the recorded revision wrote the crate: descriptions change from version to version."""
-    program = (
-        "import hashlib, json, pathlib, sys; from workshop.runs.records import crate; "
-        "content = pathlib.Path(sys.argv[1]).read_bytes(); sources = json.loads(sys.argv[2]); "
-        "text = crate.describe(json.loads(content), content, *([sources] if sources else [])); "
-        "print(hashlib.sha256(text.encode()).hexdigest())"
-    )
+    program = Path(__file__).with_name("crate_digest.py")
     sources = json.dumps(received.source_files(run.folder))
-    line = [sys.executable, "-P", "-c", program, str(run.folder / "run.json"), sources]
+    line = [sys.executable, "-P", str(program), str(run.folder / "run.json"), sources]
     done = subprocess.run(line, env=os.environ | {"PYTHONPATH": str(clone / "common")}, capture_output=True, text=True)
     return done.stdout.strip() == hashlib.sha256((run.folder / "ro-crate-metadata.json").read_bytes()).hexdigest()
 
@@ -110,9 +131,9 @@ def compare(run: Received, again: Received, remarks: list[str]) -> Verdict:
     elif not any(row.same for row in evidence["metrics"]):
         return Verdict(CANNOT_TELL, "the outputs differ, and no metric states a tolerance", **evidence)
     else:
-        return Verdict(
-            WITHIN, f"the outputs differ, the metrics agree; what differs here: {', '.join(changed)}", **evidence
-        )
+        known = [row.name for row in evidence["differences"] if row.note.startswith(causes.KNOWN)]
+        likely = f"most likely because of {known[0]}" if known else f"what differs here: {', '.join(changed)}"
+        return Verdict(WITHIN, f"the outputs differ, the metrics agree; {likely}", **evidence)
     return Verdict(NOT, reason, **evidence)
 
 
@@ -128,11 +149,13 @@ def lines_of(answer: Verdict) -> list[str]:
         lines.append(f"  {state:5}{row.name}: {detail}")
     for row in answer.metrics:
         state = {True: "ok", False: "fail", None: "note"}[row.same]
-        lines.append(f"  {state:5}{row.name}: {row.recorded} recorded, {row.here} here; {row.note}")
+        both = "" if row.recorded is row.here is None else f"{row.recorded} recorded, {row.here} here; "
+        lines.append(f"  {state:5}{row.name}: {both}{row.note}")
     if answer.differences:
         lines.append("What is not as recorded" + (":" if answer.verdict == BITWISE else ", most likely cause first:"))
     for row in answer.differences:
-        lines.append(f"  {row.name}: {short(row.recorded)} recorded, {short(row.here)} here")
+        note = f"; {row.note}" if row.note else ""
+        lines.append(f"  {row.name}: {short(row.recorded)} recorded, {short(row.here)} here{note}")
     return [*lines, *(f"  note {remark}" for remark in answer.remarks)]
 
 

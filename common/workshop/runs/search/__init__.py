@@ -3,10 +3,11 @@
 generate        a workspace with observed counts, and 125 signal hypotheses            (example.py)
 write_limits    limits.json (exercise-1-scipy/limits.schema.json) and contour.png      (limits.py, contour.py)
 SCHEMA, LEVEL   the schema's name; CLs below this level excludes a hypothesis
+CLS_TOLERANCE   how much CLs may differ in a rerun on another machine, with its reason in CLS_REASON
 """
 
 from workshop.runs.search.contour import LEVEL
 from workshop.runs.search.example import generate
-from workshop.runs.search.limits import SCHEMA, write_limits
+from workshop.runs.search.limits import CLS_REASON, CLS_TOLERANCE, SCHEMA, write_limits
 
-__all__ = ["LEVEL", "SCHEMA", "generate", "write_limits"]
+__all__ = ["CLS_REASON", "CLS_TOLERANCE", "LEVEL", "SCHEMA", "generate", "write_limits"]

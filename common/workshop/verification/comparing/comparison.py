@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workshop.runs.records import provenance
+from workshop.verification.comparing import causes, contents, drawing
+from workshop.verification.comparing.row import Row
 from workshop.verification.received import Received
 
 # What two equal runs still do not share. Everything else in run.json is compared.
@@ -20,17 +21,6 @@ NOT_COMPARED = {
     "argv: the folder after --output, --resume": "where the run was written",
     "paths of script, manifest and lock": "they depend on the folder that the command was typed in",
 }
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing in both runs. same: None where it cannot be judged."""
-
-    name: str
-    recorded: Any
-    here: Any
-    same: bool | None
-    note: str = ""
 
 
 def outputs(run: Received, other: Received) -> list[Row]:
@@ -50,18 +40,19 @@ def outputs(run: Received, other: Received) -> list[Row]:
 
 def same_pixels(path: Path, other: Path) -> bool:
     """Whether two PNG files show the same picture. Their headers name the version of Matplotlib."""
-    import matplotlib.image
     import numpy as np
 
-    try:
-        first, second = (matplotlib.image.imread(io.BytesIO(p.read_bytes()), format="png") for p in (path, other))
-    except (OSError, ValueError, SyntaxError):
+    first, second = drawing.pixels(path), drawing.pixels(other)
+    if first is None or second is None:
         return False
     return first.shape == second.shape and bool(np.array_equal(first, second))
 
 
 def metrics(run: Received, other: Received) -> list[Row]:
-    """Each recorded metric: within its tolerance, where the exercise states one; a count has to be equal."""
+    """Each recorded metric: within its tolerance, where the exercise states one; a count has to be equal.
+
+    Then the numbers in the outputs themselves: CLs of limits.json, logits of a prediction.
+    """
     there = {metric["name"]: metric["value"] for metric in other.record["metrics"]}
     rows = []
     for metric in run.record["metrics"]:
@@ -77,6 +68,7 @@ def metrics(run: Received, other: Received) -> list[Row]:
         elif value == here:
             same, note = True, "equal"
         rows.append(Row(metric["name"], value, here, same, note))
+    rows += contents.rows(run.folder, other.folder, run.record)
     if found := other.record.get("comparison"):
         note = f"largest difference of a logit {found['largest_relative']:.3g}, tolerance {found['tolerance']['relative']:g}"
         rows.append(
@@ -86,8 +78,9 @@ def metrics(run: Received, other: Received) -> list[Row]:
 
 
 def differences(run: Received, other: Received) -> list[Row]:
-    """What is not the same in the two records, most likely cause first."""
-    return [row for row in _facts(run.record, other.record) if not row.same]
+    """What is not the same in the two records, most likely cause first. note: what such a change was measured to do."""
+    found = [row for row in _facts(run.record, other.record) if not row.same]
+    return [replace(row, note=causes.measured(row.name, run.record["exercise"])) for row in found]
 
 
 def _facts(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Row]:
