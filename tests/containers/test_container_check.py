@@ -119,6 +119,7 @@ INTERMEDIATE = f"""FROM scratch AS through
 COPY --from=build /workshop/.pixi /workshop/.pixi
 FROM through AS further
 {exercise_5.BESIDE.replace("dev", "docs")}"""
+CASE = "case {{ ENVIRONMENT }} in cuda*) export WORKSHOP_DEVICE=cuda ;; esac"
 # (difference from the solution, file, pairs of find and replace)
 CORRECT = {
     "a version in one number": ("Dockerfile", [("CUDA=12.0", "CUDA=12")]),
@@ -224,6 +225,52 @@ CORRECT = {
         [("    cd /workshop\n", ""), ("install --locked", "install --locked --manifest-path /workshop/pixi.toml")],
     ),
     "all environments, by a definition": ("apptainer.def", [("--environment {{ ENVIRONMENT }}", "--all")]),
+    "the device by if": (
+        "apptainer.def",
+        [(CASE, "if [ {{ ENVIRONMENT }} = cuda12 ]; then export WORKSHOP_DEVICE=cuda; fi")],
+    ),
+    "the device by if, over several lines": (
+        "apptainer.def",
+        [
+            (
+                CASE,
+                'if [ "$PIXI_ENVIRONMENT_NAME" = cpu ]\n    then\n        true\n    elif [[ {{ ENVIRONMENT }} == cuda* ]]; then\n'
+                "        export WORKSHOP_DEVICE=cuda\n    else\n        export WORKSHOP_DEVICE=none\n    fi",
+            )
+        ],
+    ),
+    "the device by a test": ("apptainer.def", [(CASE, "test {{ ENVIRONMENT }} = cpu || export WORKSHOP_DEVICE=cuda")]),
+    "the device by a test that must hold": (
+        "apptainer.def",
+        [(CASE, "[ {{ ENVIRONMENT }} != cpu ] && export WORKSHOP_DEVICE=cuda")],
+    ),
+    "the device by case, over several lines": (
+        "apptainer.def",
+        [
+            (
+                CASE,
+                'case "{{ ENVIRONMENT }}" in\n      cpu|docs) ;;\n      (cuda12)\n        export WORKSHOP_DEVICE=cuda\n        ;;\n'
+                "      *) echo unknown ;;\n    esac",
+            )
+        ],
+    ),
+    "the code as a folder": (
+        "apptainer.def",
+        [
+            ("    common/workshop /workshop/common/workshop\n", "    common /workshop/common\n"),
+            (
+                "    exercise-2-pytorch-cu12/solution/train.py /workshop/exercise-2-pytorch-cu12/solution/train.py\n",
+                "    exercise-2-pytorch-cu12 /workshop/exercise-2-pytorch-cu12\n",
+            ),
+        ],
+    ),
+    "the code by git": (
+        "apptainer.def",
+        [
+            ("    common/workshop /workshop/common/workshop\n", ""),
+            ("    mkdir -p /workshop/results", "    git clone https://example.org/workshop.git /workshop"),
+        ],
+    ),
     "another name of the argument": (
         "apptainer.def",
         [("{{ ENVIRONMENT }}", "{{WHICH}}"), ("    ENVIRONMENT=cpu", "    WHICH=cpu")],

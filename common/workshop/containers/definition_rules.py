@@ -322,6 +322,53 @@ def _activation(install: Install) -> Iterator[Problem]:
                 found="not set",
                 next_step=f"export {name}=...",
             )
+    where = f"{install.last.location}: %environment"
+    prefix = exported.get("CONDA_PREFIX", "")
+    if prefix and prefix.rstrip("/") != install.prefix:
+        yield Problem(
+            looked_at=where,
+            expected=f"CONDA_PREFIX={install.prefix}, where the environment is",
+            found=prefix,
+            next_step=f"export CONDA_PREFIX={install.prefix}",
+        )
+    if workspace is not None and (wrong := images.wrong_variable(workspace, environment, exported, others=True)):
+        name, expected, found = wrong
+        yield Problem(
+            looked_at=f"{where}, built for {environment}",
+            expected=expected,
+            found=f"{name}={found}",
+            next_step=f"export {name} only in the environment that sets it: case {{{{ ENVIRONMENT }}}} in ...",
+        )
+
+
+def _code_not_copied(install: Install) -> Iterator[Problem]:
+    """The folders in PYTHONPATH and the scripts of %runscript must be in the image: copied, or made by %post."""
+    stage = install.last
+    folders = [entry for entry in _exports(install).get("PYTHONPATH", "").split(":") if entry.startswith("/")]
+    text = "\n".join(stage.text(name) for name in ("runscript", "startscript"))
+    scripts = [word for word in re.findall(r"[^\s\"']+\.py\b", text) if word.startswith("/")]
+    if _CREATES_FILES.search(stage.text("post")) or _CREATES_FILES.search(stage.text("setup")):
+        return
+    targets = [dockerfile.absolute(target, "/").rstrip("/") for _, _, target in stage.copies()]
+    for path, what in (
+        *((f, "a folder in PYTHONPATH") for f in folders),
+        *((s, "the script that it runs") for s in scripts),
+    ):
+        is_folder = what != "the script that it runs"
+        if not any(
+            path == target or path.startswith(f"{target}/") or (is_folder and target.startswith(f"{path.rstrip('/')}/"))
+            for target in targets
+        ):
+            yield Problem(
+                looked_at=f"{stage.location}: %files",
+                expected=f"{what}, {path}, which the image needs",
+                found=f"{', '.join(targets) or 'nothing'} is copied",
+                next_step="copy the code in %files, as the Dockerfile does with COPY",
+            )
+
+
+# With one of these commands, %post may create any file.
+_CREATES_FILES = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")
 
 
 RESULT_RULES = (
@@ -331,4 +378,5 @@ RESULT_RULES = (
     Rule("def-cuda-override", ERROR, _cuda_override),
     Rule("def-path", ERROR, _path),
     Rule("def-activation", ERROR, _activation),
+    Rule("def-code-not-copied", ERROR, _code_not_copied),
 )

@@ -366,6 +366,31 @@ def activation_variables(workspace: manifest.Manifest, environment: str, platfor
     return variables
 
 
+def wrong_variable(
+    workspace: manifest.Manifest, environment: str, variables: Mapping[str, str], others: bool = False
+) -> tuple[str, str, str] | None:
+    """A variable with another value than in the activated environment: its name, what was expected, what was found.
+
+    Only values without variables of their own are compared, as `WORKSHOP_DEVICE = "cuda"`. others: a value that
+    activation sets only in other environments is wrong in this one. None if there is no such variable.
+    """
+
+    def plain(name: str) -> dict[str, str]:
+        platforms = linux_platforms(workspace, name)
+        activated = activation_variables(workspace, name, platforms[0]) if platforms else {}
+        return {key: value for key, value in activated.items() if not re.search(r"[$%]", value)}
+
+    own = plain(environment)
+    for name, value in own.items():
+        if variables.get(name) and variables[name] != value:
+            return name, f"{name}={value}, as in the activated environment {environment}", variables[name]
+    for other in workspace.environments if others else ():
+        for name, value in plain(other).items():
+            if name not in own and variables.get(name) == value:
+                return name, f"no {name} for {environment}: it belongs to {other}", value
+    return None
+
+
 def image_subdir() -> str:
     """The conda platform of Linux images on this machine."""
     return "linux-aarch64" if (subdir() or "").endswith(("-aarch64", "-arm64")) else "linux-64"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from workshop.containers import dockerfile, shellwords
+from workshop.containers import dockerfile, images, shellwords
 from workshop.containers.dockerfile import Instruction, Stage
 from workshop.containers.images import Image, Install, activation_variables, copies, health_command
 from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
@@ -300,6 +300,15 @@ def _activation_variables(install: Install) -> Iterator[Problem]:
                 next_step=f"ENV {name}=...",
                 level=_variable_level(image),
             )
+    if wrong := images.wrong_variable(image.workspace, environment, image.final_stage.env):
+        name, expected, found = wrong
+        yield Problem(
+            looked_at=f"{_where(image)}, built for {environment}",
+            expected=expected,
+            found=f"{name}={found}",
+            next_step="set it with ENV in a stage of its own for each environment",
+            level=ADVICE,
+        )
 
 
 def _gpu_variables(install: Install) -> Iterator[Problem]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from workshop.containers.dockerfile import SHELLS, expand, heredoc_end, runs_heredoc
@@ -207,10 +208,10 @@ def programs(script: str, values: Mapping[str, str]) -> list[str]:
 
 
 def exports(script: str) -> dict[str, str]:
-    """The variables that a script exports, with their values."""
+    """The variables that a script exports, with their values. Branches that are not taken export nothing."""
     known: dict[str, str] = {}
     exported = {"PATH"}  # every shell starts with PATH exported
-    for words in _simple_commands(_cut_out(_without_data(script))[0]):
+    for words in _executed(_cut_out(_without_data(script))[0], known):
         words = [re.sub(r"\0\d+\0", "", word) for word in words]
         exporting = words[0] == "export"
         for word in words[1:] if exporting else words:
@@ -222,6 +223,96 @@ def exports(script: str) -> dict[str, str]:
             if exporting:
                 exported.add(name)
     return {name: value for name, value in known.items() if name in exported}
+
+
+_CASE = re.compile(r"\bcase\s+(\S+)\s+in\b(.*?)\besac\b", re.DOTALL)
+CONDITION_WORDS = ("if", "elif", "then", "else", "fi")
+
+
+def _executed(script: str, known: Mapping[str, str]) -> Iterator[list[str]]:
+    """The simple commands of a script that it would execute; those in a branch whose condition is unknown as well.
+
+    known: the variables, which the caller updates between two commands.
+    """
+    rest, branch = script, ""
+    while case := _CASE.search(rest):
+        yield from _executed_lines(rest[: case.start()], known)
+        value = expand(case[1].strip("\"'"), known)
+        for branch in case[2].split(";;"):
+            patterns, sign, body = branch.partition(")")
+            names = [pattern.strip(" \t\n(\"'") for pattern in patterns.split("|")]
+            if sign and any(fnmatchcase(value, name) for name in names):
+                yield from _executed(body, known)
+                break
+        rest = rest[case.end() :]
+    yield from _executed_lines(rest, known)
+
+
+def _executed_lines(script: str, known: Mapping[str, str]) -> Iterator[list[str]]:
+    """As `_executed`, for a script without `case`: `if`, `&&` and `||` with tests of texts."""
+    branches: list[tuple[bool, bool]] = []  # of the surrounding ifs: whether this one is executed, whether one was
+    joined, met = "", True  # the sign before the command, and the result of the command before it
+    for words, sign in _commands_with_signs(script):
+        before, joined = joined, sign
+        while words and words[0] in CONDITION_WORDS:
+            word, *words = words
+            if word == "if":
+                branches.append((_is_met(words, known) and all(now for now, _ in branches), False))
+                words = []
+            elif word == "elif" and branches:
+                taken = any(branches.pop())
+                branches.append((not taken and _is_met(words, known), taken))
+                words = []
+            elif word == "else" and branches:
+                taken = any(branches.pop())
+                branches.append((not taken, taken))
+            elif word == "fi" and branches:
+                branches.pop()
+        if not words or not all(now for now, _ in branches):
+            continue
+        if (before == "&&" and not met) or (before == "||" and met):
+            continue
+        met = _is_met(words, known)
+        yield words
+
+
+def _is_met(words: list[str], known: Mapping[str, str]) -> bool:
+    """Whether a test of two texts, or of one, holds; True for every other command."""
+    negated = words[:1] == ["!"]
+    words = [expand(word, known) for word in words[1 if negated else 0 :]]
+    if not words or words[0] not in ("[", "[[", "test"):
+        return True
+    operands = [word for word in words[1:] if word not in ("]", "]]")]
+    if operands[:1] == ["!"]:
+        negated, operands = not negated, operands[1:]
+    if len(operands) == 3 and operands[1] in ("=", "==", "!="):
+        pattern = operands[2] if words[0] == "[[" else re.sub(r"([*?[])", r"[\1]", operands[2])
+        met = fnmatchcase(operands[0], pattern) == (operands[1] != "!=")
+    elif len(operands) <= 2 and operands[:1] in (["-n"], ["-z"]):
+        met = (operands[1:2] not in ([], [""])) == (operands[0] == "-n")
+    else:
+        return True
+    return met != negated
+
+
+def _commands_with_signs(script: str) -> Iterator[tuple[list[str], str]]:
+    """The simple commands of a script, each with the sign that follows it."""
+    text = re.sub(r"\\\n", " ", script).replace("\n", " ; ")
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|()")
+    lexer.whitespace_split, lexer.commenters = True, ""
+    words: list[str] = []
+    try:
+        for token in lexer:
+            if token and set(token) <= set(";&|()"):
+                if words:
+                    yield words, token
+                words = []
+            else:
+                words.append(token)
+    except ValueError:
+        return  # an unclosed quote
+    if words:
+        yield words, ""
 
 
 def _calls_of(words: list[str], variables: dict[str, str], folder: str) -> list[PixiCall]:

@@ -365,6 +365,13 @@ def memory_in_mib(memory: str) -> float | None:
     return int(match[1]) * {"K": 2**-10, "": 1, "M": 1, "G": 2**10, "T": 2**20}[match[2].upper()] if match else None
 
 
+def condor_size_in_mib(size: str, unit: float) -> float | None:
+    """A size of HTCondor in MiB, such as 4 GB, 4096 or 4G; None for an expression. unit: MiB of a bare number."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", size.strip(), re.IGNORECASE)
+    factors = {"K": 2**-10, "": unit, "M": 1, "G": 2**10, "T": 2**20}
+    return float(match[1]) * factors[match[2].upper()] if match else None
+
+
 def time_in_minutes(limit: str) -> float | None:
     """A time limit of Slurm (minutes, m:s, h:m:s, d-h, d-h:m or d-h:m:s) in minutes; None if it is not valid."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)

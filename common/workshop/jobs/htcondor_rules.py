@@ -15,6 +15,7 @@ from workshop.jobs.job import CHECKPOINT, CondorJob
 from workshop.jobs.training_rules import training_problems
 from workshop.support.rules import ERROR, Problem, Rule
 
+MIN_MEMORY, MIN_DISK = 512, 512  # MiB; without a unit, HTCondor takes memory as MiB and disk as KiB
 MIN_CAPABILITY = 7.5  # where conda-forge's PyTorch for CUDA 12.9 begins
 
 
@@ -75,7 +76,15 @@ def _capability(job: CondorJob) -> Iterator[Problem]:
 
 
 def _memory_and_disk(job: CondorJob) -> Iterator[Problem]:
-    for key in ("request_memory", "request_disk"):
+    for key, least, unit in (("request_memory", MIN_MEMORY, 1), ("request_disk", MIN_DISK, 2**-10)):
+        size = batch_files.condor_size_in_mib(job.keys.get(key, ""), unit)
+        if size is not None and size < least:
+            yield Problem(
+                looked_at=job.file,
+                expected=f"{key} of at least {least} MiB",
+                found=f"{key} = {job.keys[key]}, which is {size:g} MiB",
+                next_step=f"write the size with its unit, as in {key} = 4 GB",
+            )
         if key not in job.keys:
             yield Problem(
                 looked_at=job.file,

@@ -14,6 +14,7 @@ from workshop.jobs.training_rules import training_problems
 from workshop.support.rules import ERROR, Problem, Rule
 
 MIN_MEMORY = 512  # MiB; the training needs about 400 on a CPU and 1,500 with CUDA
+MIN_MINUTES = 2  # importing PyTorch and the first epoch take longer than one
 MIN_NOTICE = 10  # seconds before the end of the job
 OPTIONS = "the #SBATCH lines of train.sbatch"
 SIGNAL = "#SBATCH --signal=B:USR1@120"
@@ -36,6 +37,13 @@ def _time_limit(job: BatchJob) -> Iterator[Problem]:
             looked_at=OPTIONS,
             expected="a time limit",
             found=f"{limit}: no limit" if minutes == 0 else limit,
+            next_step="#SBATCH --time=00:30:00",
+        )
+    elif minutes < MIN_MINUTES:
+        yield Problem(
+            looked_at=OPTIONS,
+            expected="a time limit in which the training can finish an epoch",
+            found=f"--time={limit}, which is {minutes * 60:g} seconds: two numbers are minutes and seconds",
             next_step="#SBATCH --time=00:30:00",
         )
 
@@ -270,6 +278,14 @@ def _resumes_without_checkpoint(job: BatchJob) -> Iterator[Problem]:
         )
 
 
+def _advice_to_resume(job: BatchJob) -> str:
+    """What to change if a restarted job does not continue: less if its scripts contain the option already."""
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(job.folder.glob("*.s[hb]*"))]
+    if any("--resume" in line.partition("#")[0] for text in texts for line in text.splitlines()):
+        return f"bash -x {job.script} shows why the training does not get the --resume that the script contains"
+    return f"pass --resume to the training if $RUN.partial/{CHECKPOINT} exists"
+
+
 def _resumes(job: BatchJob) -> Iterator[Problem]:
     restarted = job.restarted
     if not restarted.resumes() or restarted.value("--output") != job.run:
@@ -279,7 +295,7 @@ def _resumes(job: BatchJob) -> Iterator[Problem]:
             found=f"--output {restarted.value('--output')}, no --resume"
             if restarted.training()
             else restarted.failure_reason(),
-            next_step=f'if [ -e "$RUN.partial/{CHECKPOINT}" ]; then more=--resume; fi',
+            next_step=_advice_to_resume(job),
         )
 
 
