@@ -282,6 +282,19 @@ UNCHANGED: dict[str, Callable[[Session], Where]] = {
     "one core": one_core,
 }
 
+
+def combined(wheres: dict[str, Where | str]) -> Where:
+    """All changes at once."""
+    every = [where for where in wheres.values() if isinstance(where, Where)]
+    return Where(
+        python=next((where.python for where in every if where.python != sys.executable), sys.executable),
+        root=next((where.root for where in every if where.root != ROOT), ROOT),
+        variables=tuple(pair for where in every for pair in where.variables),
+        process=tuple(pair for where in every for pair in where.process),
+        prefix=tuple(word for where in every for word in where.prefix),
+    )
+
+
 # ---------------------------------------------------------------- what may change them
 
 

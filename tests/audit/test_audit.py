@@ -274,4 +274,4 @@ def test_the_report_shows_some_findings_of_a_rule(workspace, capsys):
     assert cli.main(["audit", str(workspace)]) == 1
     printed = capsys.readouterr().out
     assert printed.count("error lock-out-of-date") == report.SHOWN and "more of lock-out-of-date" in printed
-    assert "pixi exec pixi-policy" in printed
+    assert "pip install pixi-policy" in printed

@@ -26,8 +26,8 @@ from workshop.support import report
 
 CLEAN, FOUND, CANNOT_TELL = 0, 1, 2  # exit codes
 NOT_COVERED = {
-    "a list of all packages (SBOM), and security advisories": "pixi exec pixi-sbom",
-    "licences, and your own rules about packages": "pixi exec pixi-policy",
+    "a list of all packages (SBOM), and security advisories": "pixi-sbom (pip install pixi-sbom)",
+    "licences, and your own rules about packages": "pixi-policy (pip install pixi-policy)",
 }
 SHOWN = 10  # findings of one rule in the text; --json and --sarif have all of them
 
