@@ -4,13 +4,16 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace as replace_fields
+from pathlib import Path
 
 import jsonschema
 import pytest
 from conftest import DATA, ROOT
 
 from pixi_workspace import WorkspaceError, needs
-from pixi_workspace.fit import suspicions
+from pixi_workspace.fit import lockcheck, satisfy, satisfy_environment, suspicions
+from pixi_workspace.fit.satisfy_environment import Reason
 from workshop import cli
 from workshop.audit import builds, findings, images, locks, places, report, sarif
 from workshop.containers import check
@@ -135,6 +138,91 @@ def test_where_there_is_no_workspace(tmp_path, capsys):
         report.audit(tmp_path)
 
 
+# ---------------------------------------------------------------- what public workspaces contain
+
+FORGE = f"{satisfy_environment.CHANNEL_ALIAS}conda-forge"
+MANIFEST = """[workspace]
+name = "public"
+channels = ["conda-forge"]
+platforms = ["linux-64"]
+[dependencies]
+pytorch = "*"
+[pypi-dependencies]
+delta-lib = "*"
+sdist = "*"
+"""
+PUBLIC_LOCK = f"""version: 7
+platforms:
+- name: linux-64
+  virtual-packages: [__unix=0=0, __linux=4.18, __glibc=2.28, __archspec=0=x86_64]
+environments:
+  default:
+    channels:
+    - url: {FORGE}/
+    indexes:
+    - https://index.example/simple
+    packages:
+      linux-64:
+      - conda: {FORGE}/linux-64/pytorch-2.6.0-py3.12_cuda12.4_cudnn9_0.conda
+      - pypi: https://index.example/torch-2.6.0-cp312-cp312-manylinux1_x86_64.whl
+      - pypi: https://index.example/delta_lib-1.0.1-py3-none-any.whl
+      - pypi: https://index.example/sdist-1.0.tar.gz
+packages:
+- conda: {FORGE}/linux-64/pytorch-2.6.0-py3.12_cuda12.4_cudnn9_0.conda
+  sha256: {"a" * 64}
+  depends: [__glibc >=2.17]
+- pypi: https://index.example/torch-2.6.0-cp312-cp312-manylinux1_x86_64.whl
+  name: torch
+  version: 2.6.0
+  sha256: {"b" * 64}
+- pypi: https://index.example/delta_lib-1.0.1-py3-none-any.whl
+  name: delta-lib
+  version: 1.0.1
+  sha256: {"c" * 64}
+  requires_dist: [torch>=2]
+- pypi: https://index.example/sdist-1.0.tar.gz
+  name: sdist
+  version: "1.0"
+  sha256: {"d" * 64}
+"""
+
+
+@pytest.fixture
+def public(tmp_path):
+    """The lock of a workspace with torch twice, a build for CUDA on a plain platform, and a source archive."""
+    (tmp_path / "pixi.toml").write_text(MANIFEST)
+    (tmp_path / "pixi.lock").write_text(PUBLIC_LOCK)
+    return tmp_path
+
+
+def test_what_is_odd_about_the_builds(public):
+    found = {each.rule: each for each in report.audit(public).findings}
+    for rule, line, fix in (
+        ("package-twice", "pytorch", "require one of them only"),
+        ("cuda-build-without-cuda", "pytorch", '{ name = "linux-64-cuda", platform = "linux-64", cuda = "12" }'),
+        ("built-on-installation", "sdist", "pixi add sdist"),
+    ):
+        assert fix in found[rule].fix, found[rule]
+        assert MANIFEST.splitlines()[found[rule].line - 1].startswith(line)
+    [machine] = report.audit(public).machines
+    assert machine.reproducible is False and set(machine.why) >= {"package-twice", "built-on-installation"}
+
+
+def test_a_lock_of_an_older_pixi_installs_the_same(workspace, monkeypatch):
+    old = Reason(f"{locks.OLD_FORMAT} 6; `pixi lock` rewrites it as 7")
+    verdict = replace_fields(lockcheck.judge(workspace), verdict="out-of-date", reasons=(old,), next_step="pixi lock")
+    monkeypatch.setattr(report.pixi_workspace, "judge", lambda path: verdict)
+    found = report.audit(workspace)
+    assert rules_of(found) == ["lock-old-format"] and found.exit_code == 1
+    assert all(machine.reproducible for machine in found.machines)
+
+
+def test_a_local_package_whose_folder_is_missing(public):
+    replace(public / "pixi.toml", 'sdist = "*"', 'sdist = { path = "./deps/sdist" }')
+    found = [each for each in report.audit(public).findings if "./deps/sdist" in each.reason and each.level == "error"]
+    assert any(each.fix.startswith("git submodule update --init") for each in found), found
+
+
 # ---------------------------------------------------------------- container files
 
 DOCKERFILE = "FROM ghcr.io/prefix-dev/pixi:0.77.0\nCOPY . .\nRUN pixi install\nCMD pixi run train\n"
@@ -198,6 +286,7 @@ def test_every_message_of_the_parts_has_a_rule():
     assert rules | set(locks.RULE_OF_VERDICT.values()) <= set(findings.RULES)
     text = (ROOT / "common/pixi_workspace/needs.py").read_text()
     assert all(f'"{words}' in text for words in builds.RULE_OF_ODDITY)
+    assert locks.OLD_FORMAT in Path(satisfy.__file__).read_text()
 
 
 @pytest.mark.parametrize(
