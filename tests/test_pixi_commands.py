@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import render_pages
 from conftest import DATA, ROOT
 
 from pixi_workspace import manifest as manifests
@@ -54,6 +55,7 @@ def commands_in(path: Path) -> Iterator[tuple[Path | None, list[str]]]:
     """The commands in a file: the folder in which each is typed (None: the root or the exercise's), and its words."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
+        text = render_pages.BLOCK.sub("", text)  # lines of files that are read themselves
         for block in re.findall(r"(?sm)^```\w*\n(.*?)^```$", text):
             folder = ROOT
             for line in block.replace("\\\n", " ").splitlines():

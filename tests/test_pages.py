@@ -1,0 +1,93 @@
+"""The exercises' pages: lines as in the files, minutes that add up, answers out of sight, commands for both shells."""
+
+import importlib
+import re
+
+import pytest
+import render_pages
+from conftest import ROOT
+
+from workshop import exercises
+
+EXERCISES = {e.number: e for e in exercises.find_all(ROOT)}
+STAR_MINUTES = {1: 20, 2: 20, 3: 10, 4: 20, 5: 20}  # of the four-hour outline
+ROW = re.compile(r"^\| (★ )?([\w. ]+?) \| [^|]+ \| (\d+) \|$", re.M)  # of a box with the steps of a part
+MISTAKE = re.compile(r"^\| (\d\.\d+) \| `([^`]+)` \|", re.M)
+DETAILS = re.compile(r"(?ms)^<details>\n<summary>(.*?)</summary>\n\n(.*?)\n\n</details>$")
+PAGES = {n: (e.folder / "README.md").read_text("utf-8") for n, e in EXERCISES.items()}
+REDONE = [n for n, text in PAGES.items() if "| step | you | minutes |" in text]  # first the attempt, then the answer
+
+ONE_SHELL = re.compile(r"^\w+=|[;&|`\\]|\$|^(grep|sed|rm|export|source|Remove-Item)\b|\.(venv/bin|venv\\)|/dev/null")
+
+
+def number(exercise: int) -> str:
+    return f"exercise-{exercise}"
+
+
+@pytest.mark.parametrize("page", render_pages.pages(), ids=lambda page: page.parent.name)
+def test_a_page_shows_the_lines_of_its_files(page):
+    assert render_pages.render(page) == page.read_text("utf-8"), "python tests/render_pages.py"
+
+
+def test_a_changed_file_makes_a_page_stale(tmp_path):
+    for folder, line in (("starter", "x = 1"), ("solution", "x = 2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.toml").write_text(f"# first\n[one]\n{line}\n\n[two]\ny = 1\n")
+    page = tmp_path / "README.md"
+    page.write_text("<!-- lines of solution/a.toml: [one] | [two] -->\nstale\n<!-- end -->\n")
+    shown = "```diff\n # first\n [one]\n+x = 2\n\n [two]\n y = 1\n```\n"
+    assert render_pages.render(page) == f"<!-- lines of solution/a.toml: [one] | [two] -->\n{shown}<!-- end -->\n"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=lambda e: number(e.number))
+def test_the_star_path_fits_the_outline(exercise):
+    assert exercise.settings["minutes"]["star"] == STAR_MINUTES[exercise.number]
+
+
+@pytest.mark.parametrize("exercise", REDONE, ids=number)
+def test_the_minutes_of_the_steps_add_up(exercise):
+    minutes = EXERCISES[exercise].settings["minutes"]
+    rows = [(bool(star), name, int(time)) for star, name, time in ROW.findall(PAGES[exercise])]
+    assert sum(time for star, _, time in rows if star) == minutes["star"]
+    assert sum(time for _, _, time in rows) == minutes["all"]
+    assert f"(★) take {minutes['star']} minutes, all steps {minutes['all']}" in PAGES[exercise]
+    steps = [(star, name) for star, name, _ in rows if re.fullmatch(r"\d\.\d+", name)]
+    assert [name for _, name in steps] == [check.number for check in EXERCISES[exercise].checks]
+    headings = re.findall(r"^### (★ )?(\d\.\d+) ", PAGES[exercise], re.M)
+    assert [(bool(star), name) for star, name in headings] == steps
+
+
+@pytest.mark.parametrize("exercise", REDONE, ids=number)
+def test_answers_are_collapsed(exercise):
+    page = PAGES[exercise]
+    found = DETAILS.findall(page)
+    assert len(found) == page.count("<details>") == page.count("</details>")
+    summaries = [summary for summary, _ in found]
+    assert {summary.split(":")[0] for summary in summaries} == {"Without Pixi", "Answer", "Walkthrough", "Solution"}
+    for check in EXERCISES[exercise].checks:
+        assert any(re.match(rf"Solution: {check.number}\b", summary) for summary in summaries), check.number
+    in_sight = DETAILS.sub("", page)
+    assert "lines of solution/" not in in_sight and "```diff" not in in_sight
+    for step in re.split(r"^### (?=(?:★ )?\d\.)", in_sight, flags=re.M)[1:]:
+        assert step.index("**Goal**") < step.index("**Nudge**") < step.index(f"pixi run check {exercise}"), step[:40]
+
+
+@pytest.mark.parametrize("exercise", REDONE, ids=number)
+def test_mistakes_are_those_of_the_mutations(exercise):
+    mistakes = importlib.import_module(f"mutations.exercise_{exercise}").MISTAKES.values()
+    rows = MISTAKE.findall(PAGES[exercise].split("\n## Common mistakes\n")[1].split("\n## ")[0])
+    assert len(rows) >= 4
+    for check, words in rows:
+        assert any(check == of and words in message for of, message, _ in mistakes), f"{check}: {words}"
+
+
+@pytest.mark.parametrize("exercise", REDONE, ids=number)
+def test_commands_work_in_bash_and_in_powershell(exercise):
+    """A block for one shell has a twin, or runs where there is only bash: each says so in its first line."""
+    for language, block in re.findall(r"(?ms)^```(bash|powershell)\n(.*?)^```$", PAGES[exercise]):
+        first, *_ = lines = block.splitlines()
+        if language == "powershell" or first in ("# bash", "# on the cluster", "# on Linux"):
+            continue
+        for line in lines:
+            assert not ONE_SHELL.search(re.sub(r'"[^"]*"|#.*', "", line)), line
+    assert PAGES[exercise].count("```bash\n# bash\n") == PAGES[exercise].count("```powershell\n# PowerShell\n")
