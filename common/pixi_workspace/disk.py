@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tomllib
 from pathlib import Path
+
+from pixi_workspace import files
 
 
 def environments_folder(root: Path) -> Path:
@@ -26,11 +27,11 @@ def environments_folder(root: Path) -> Path:
     folders = [root / ".pixi", *(Path(f) for f in above if f), *(Path(f) / "pixi" for f in shared if f)]
     for folder in folders:
         try:
-            found = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")).get("detached-environments")
+            found = files.read_toml(folder / "config.toml").get("detached-environments")
         except (OSError, ValueError):
             continue
         if isinstance(found, str):
-            return Path(found).expanduser()
+            return _expanded(found)
         if found is True:
             caches = [variable("PIXI_CACHE_DIR"), variable("RATTLER_CACHE_DIR"), variable("XDG_CACHE_HOME")]
             default = home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
@@ -38,6 +39,14 @@ def environments_folder(root: Path) -> Path:
         if found is False:
             break
     return root / ".pixi" / "envs"
+
+
+def _expanded(text: str) -> Path:
+    """The path with `~` replaced; unchanged if no user has that name (`~nobody-here`)."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def free(folder: Path) -> int | None:

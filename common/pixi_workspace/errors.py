@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 
+LONGEST_PART = 1000  # characters; whoever reads a message does not read a list of ten thousand features
+
+
 class WorkspaceError(Exception):
     """A manifest or lock is missing, cannot be read, or does not contain what was needed.
 
@@ -13,9 +16,9 @@ class WorkspaceError(Exception):
     """
 
     def __init__(self, *, looked_at: object, expected: str, found: str, next_step: str) -> None:
-        self.looked_at = str(looked_at)
-        self.expected = expected
-        self.found = found
+        self.looked_at = _short(str(looked_at))
+        self.expected = expected = _short(expected)
+        self.found = found = _short(found)
         self.next_step = next_step
         super().__init__(
             f"looked at: {self.looked_at}\nexpected:  {expected}\nfound:     {found}\nnext:      {next_step}"
@@ -23,3 +26,10 @@ class WorkspaceError(Exception):
 
     def __reduce__(self):
         return partial(type(self), **self.__dict__), ()  # keyword arguments survive the way back from a worker process
+
+
+def _short(text: str) -> str:
+    """The text on one line, cut in the middle if it is very long."""
+    if len(text) > LONGEST_PART:
+        text = f"{text[: LONGEST_PART // 2]} ... {text[-LONGEST_PART // 2 :]}"
+    return " ".join(text.splitlines())

@@ -15,7 +15,7 @@ from typing import Any
 
 from rattler import LockFile
 
-from pixi_workspace import platforms
+from pixi_workspace import files, platforms
 from pixi_workspace.errors import WorkspaceError
 from pixi_workspace.lock_entries import Entries, EnvironmentEntry, SourceEntry, read_entries
 from pixi_workspace.platforms import Platform
@@ -116,9 +116,9 @@ def read(path: Path) -> Lock:
     Raises LockError where the file is not a lock, LockTooNew where it is one of a later Pixi.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = files.read_text(path, files.LOCK_SIZE)
     except OSError as error:
-        raise _unreadable(path, "a folder of that name" if path.is_dir() else str(error.strerror)) from error
+        raise _unreadable(path, str(error.strerror)) from error
     except UnicodeDecodeError as error:
         raise _unreadable(path, f"bytes that are no text (not UTF-8, at byte {error.start})") from error
     stated = re.search(r"""^(?:\{\s*)?["']?version["']?[ \t]*:[ \t]*(\d+)""", text, re.MULTILINE)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
-from rattler import MatchSpec
 
+from pixi_workspace import files
 from pixi_workspace import lock as locks
 from pixi_workspace import manifest as manifests
 from pixi_workspace.errors import WorkspaceError
@@ -22,6 +22,7 @@ from pixi_workspace.lock import Lock, LockedPackage
 from pixi_workspace.manifest import Manifest
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, identity
+from pixi_workspace.specs import match_spec
 
 
 def workspace_above(manifest: Path) -> Path:
@@ -53,7 +54,7 @@ def cut(whole: Manifest, part: Manifest) -> bytes:
             next_step="pixi lock",
         )
     # Text out of text: py-rattler on conda-forge reads locks but does not write them.
-    text = path.read_text(encoding="utf-8")
+    text = files.read_text(path, files.LOCK_SIZE)
     head, _, blocks = text.partition("\npackages:\n")
     record_of = {block.split("\n", 1)[0]: block for block in re.split(r"^- ", blocks, flags=re.MULTILINE) if block}
     channels = _found(r"^    channels:\n(?:    - .*\n)+", head)
@@ -169,5 +170,5 @@ def _closure(held: dict[str, LockedPackage], names: list[str]) -> list[LockedPac
         if name in seen or name not in held:
             continue  # a virtual package such as __glibc is no record
         seen.add(name)
-        names += [MatchSpec(depends).name.normalized for depends in held[name].depends]
+        names += [match_spec(depends).name.normalized for depends in held[name].depends]
     return [held[name] for name in sorted(seen)]

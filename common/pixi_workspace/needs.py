@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from rattler import Version, VersionSpec
+from rattler import Version
 
 from pixi_workspace import lock as locks
 from pixi_workspace import platforms
@@ -19,6 +19,7 @@ from pixi_workspace.lock import Lock, LockedPackage
 from pixi_workspace.manifest import Manifest, conda_specs, pypi_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, major_minor
+from pixi_workspace.specs import version_spec
 
 # What Pixi 0.77 compares with the machine. Other virtual packages (`__archspec`) only matter to the solver.
 COMPARED = ("__glibc", "__musl", "__eglibc", "__cuda", "__osx", "__win", "__linux")
@@ -167,7 +168,7 @@ def meets(have: str | None, version: str) -> bool:
     if have is None:
         return False
     try:
-        return version == "*" or VersionSpec(version, False).matches(Version(have))
+        return version == "*" or version_spec(version, False).matches(Version(have))
     except Exception:  # the exception types of rattler differ between its releases
         return False
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
-from rattler import MatchSpec
 
-from pixi_workspace import platforms
+from pixi_workspace import files, platforms
 from pixi_workspace.fit.requirement_text import specifiers_text
 from pixi_workspace.lock_entries import SourceEntry
 from pixi_workspace.manifest.package import CannotTell, Package, Requirements, requirements_for
 from pixi_workspace.manifest.spec import LOCATION_KEYS, CondaSpec
 from pixi_workspace.manifest.toml import check_keys, problem, take_table
+from pixi_workspace.specs import match_spec
 
 PYTHON_CONFIG_KEYS = (
     "noarch extra-args env debug-dir debug_dir extra-input-globs compilers ignore-pyproject-manifest "
@@ -247,7 +246,7 @@ def _was_built_with_python(locked: SourceEntry | None) -> bool:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return files.read_toml(path)
     except (OSError, ValueError) as error:
         raise problem(where=path, expected="valid TOML", found=str(error)) from error
 
@@ -255,7 +254,7 @@ def _toml(path: Path) -> dict[str, Any]:
 def _requirement_name(line: object) -> str:
     try:
         return str(canonicalize_name(Requirement(str(line)).name))
-    except InvalidRequirement:
+    except (InvalidRequirement, RecursionError):
         return ""
 
 
@@ -286,6 +285,6 @@ def text_of(spec: CondaSpec) -> str:
 def canonical(text: str) -> str:
     """A dependency in rattler's own spelling, so that two texts can be compared; unchanged where it reads no such."""
     try:
-        return re.sub(r"^(\S+) \*$", r"\1", str(MatchSpec(text, False)))
+        return re.sub(r"^(\S+) \*$", r"\1", str(match_spec(text, False)))
     except Exception:  # the exception types of rattler differ between its releases
         return text

@@ -17,6 +17,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from pixi_workspace import files
 from pixi_workspace.fit.requirement_text import (
     NormalRequirement,
     address,
@@ -44,7 +45,7 @@ class Broken(Exception):
 def read_project(folder: Path) -> LocalProject | None:
     """What a local package requires now; None where Pixi trusts the lock. Raises CannotTell and Broken."""
     try:
-        toml = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        toml = files.read_toml(folder / "pyproject.toml")
         project = toml["project"]
         canonicalize_name(project["name"])
         if project.get("version") is not None:
@@ -60,10 +61,14 @@ def read_project(folder: Path) -> LocalProject | None:
         settings = tools.get("uv", {})
         sources = {str(canonicalize_name(key)): value for key, value in settings.get("sources", {}).items()}
         indexes = {index.get("name") for index in settings.get("index", [])}
-    except (OSError, TypeError, KeyError, AttributeError, InvalidRequirement, InvalidVersion, tomllib.TOMLDecodeError):
+    except (FileNotFoundError, NotADirectoryError, TypeError, KeyError, AttributeError):
         return None
+    except (InvalidRequirement, InvalidVersion, tomllib.TOMLDecodeError):
+        return None
+    except OSError as error:
+        raise CannotTell(f"its pyproject.toml cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise CannotTell(f"a marker of its pyproject.toml cannot be read: {error}") from error
+        raise CannotTell(f"its pyproject.toml cannot be read: {error}") from error
     found = [_from_source(one, sources[one.name], folder, indexes) if one.name in sources else one for one in found]
     try:
         python = SpecifierSet(project.get("requires-python") or "")
@@ -109,16 +114,14 @@ def _uv_member(name: str, folder: Path) -> Path:
 
 def _uv_settings(folder: Path) -> dict[str, Any]:
     try:
-        toml = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-        return toml["tool"]["uv"]
+        return files.read_toml(folder / "pyproject.toml")["tool"]["uv"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 def _project_name(folder: Path) -> str | None:
     try:
-        toml = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-        return str(canonicalize_name(toml["project"]["name"]))
+        return str(canonicalize_name(files.read_toml(folder / "pyproject.toml")["project"]["name"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

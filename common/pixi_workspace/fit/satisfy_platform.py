@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from packaging.utils import canonicalize_name
-from rattler import MatchSpec, Version, VersionSpec
+from rattler import MatchSpec, Version
 
 from pixi_workspace import lock as locks
 from pixi_workspace import manifest as manifests
@@ -20,6 +20,7 @@ from pixi_workspace.lock import Lock, LockedPackage
 from pixi_workspace.manifest import CondaSpec, Environment, Manifest, ManifestError, PypiSpec
 from pixi_workspace.manifest.package import CannotTell, read_package
 from pixi_workspace.platforms import Platform, VirtualPackage
+from pixi_workspace.specs import match_spec, version_spec
 
 
 @dataclass
@@ -129,7 +130,7 @@ def _virtual_packages(platform: Platform) -> dict[str, VirtualPackage]:
 
 
 def _virtual_meets(virtual: VirtualPackage, spec: MatchSpec) -> bool:
-    if spec.version is not None and not VersionSpec(str(spec.version), False).matches(Version(virtual.version)):
+    if spec.version is not None and not version_spec(str(spec.version), False).matches(Version(virtual.version)):
         return False
     if spec.build is None:
         return True
@@ -230,7 +231,7 @@ def _text_condition(text: str) -> tuple:
 
 def _spec(text: str, cache: Cache) -> MatchSpec:
     if text not in cache.specs:
-        cache.specs[text] = MatchSpec(text, False)
+        cache.specs[text] = match_spec(text, False)
     return cache.specs[text]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from rattler import MatchSpec, Version, VersionSpec
+from rattler import MatchSpec, Version
 
 from pixi_workspace import platforms
 from pixi_workspace.fit.build_backend import Answer, ask, canonical
@@ -22,6 +22,7 @@ from pixi_workspace.manifest import Manifest, ManifestError
 from pixi_workspace.manifest.package import CannotTell, read_package
 from pixi_workspace.manifest.spec import CondaSpec
 from pixi_workspace.platforms import Platform
+from pixi_workspace.specs import match_spec, version_spec
 
 # The virtual package that stands for the C library, and the package that a build takes it from, by family.
 C_LIBRARIES = {"linux": ("__glibc", "sysroot"), "osx": ("__osx", "macosx_deployment_target")}
@@ -37,7 +38,7 @@ class KnownPackage:
 
     def meets(self, spec: MatchSpec) -> bool:
         """Whether version and build, as far as they are known, meet a dependency on this name."""
-        if spec.version is not None and not VersionSpec(str(spec.version), False).matches(Version(self.version)):
+        if spec.version is not None and not version_spec(str(spec.version), False).matches(Version(self.version)):
             return False
         if spec.build is None or self.build is None:
             return True
@@ -254,7 +255,7 @@ def _run_exports(lock: Lock, entry: SourceEntry, answer: Answer) -> tuple[list[s
 def _exported(text: str, built_here: set[str]) -> str:
     """An exported dependency; one on a package that is built from source has no version."""
     try:
-        name = MatchSpec(text, False).name
+        name = match_spec(text, False).name
     except Exception:  # the exception types of rattler differ between its releases
         return text
     plain = str(getattr(name, "normalized", name))

@@ -26,6 +26,7 @@ BUILD_KEYS = (
 )
 TABLES = ("run-dependencies", "host-dependencies", "build-dependencies", "run-constraints")
 RUN_EXPORTS = ("noarch", "strong", "weak", "strong-constraints", "weak-constraints")
+LONGEST_CONDITION = 1000  # characters
 RECIPES = ("recipe.yaml", "recipe.yml", "recipe/recipe.yaml", "recipe/recipe.yml")
 
 
@@ -222,6 +223,8 @@ def condition_holds(expression: str, subdir: str) -> bool:
             return {**names, **values}[node.id]
         raise CannotTell(f"only its build backend can evaluate if({expression})")
 
+    if len(expression) > LONGEST_CONDITION:
+        raise CannotTell(f"an if(...) of more than {LONGEST_CONDITION} characters")
     try:
         return bool(evaluate(ast.parse(expression.strip(), mode="eval").body))
     except (SyntaxError, ValueError, RecursionError) as error:

@@ -7,15 +7,17 @@ single dependencies.
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
-from rattler import Version, VersionSpec
+from rattler import Version
 
-from pixi_workspace import platforms
+from pixi_workspace import files, platforms
 from pixi_workspace.errors import WorkspaceError
 from pixi_workspace.manifest import tables
 from pixi_workspace.manifest.entries import check_system_requirements, read_cutoffs
@@ -24,6 +26,7 @@ from pixi_workspace.manifest.options import join_options
 from pixi_workspace.manifest.platforms import migrate, validate_references
 from pixi_workspace.manifest.spec import CondaSpec, PypiSpec, check_specifiers, from_requirement
 from pixi_workspace.manifest.toml import (
+    ManifestError,
     PixiTooOld,
     check_keys,
     nearest,
@@ -35,6 +38,7 @@ from pixi_workspace.manifest.toml import (
     unknown_keys_allowed,
 )
 from pixi_workspace.platforms import Platform, major_minor
+from pixi_workspace.specs import version_spec
 
 # The Pixi that this agrees with; `requires-pixi` is compared with it, whatever Pixi is installed.
 PIXI_VERSION = "0.77.0"
@@ -61,12 +65,12 @@ def find(path: Path) -> Path:
         path = path.parent
     if path.is_dir():
         tried = [path / "pixi.toml", path / "pyproject.toml"]
-    present = [p for p in tried if p.is_file() and p.name in ("pixi.toml", "pyproject.toml")]
+    present = [p for p in tried if os.path.lexists(p) and p.name in ("pixi.toml", "pyproject.toml")]
     for candidate in present:
-        text = candidate.read_bytes()
-        if path.is_dir() and candidate.name == "pyproject.toml" and b"tool.pixi" not in text:
+        text = _text(candidate)
+        if path.is_dir() and candidate.name == "pyproject.toml" and "tool.pixi" not in text:
             continue  # a Python project without Pixi, which Pixi passes over as well
-        if _has_table(candidate, "package") and not _has_table(candidate, "workspace", "project"):
+        if _has_table(candidate, text, "package") and not _has_table(candidate, text, "workspace", "project"):
             return _workspace_above(candidate) or candidate
         return candidate
     if present:
@@ -81,18 +85,25 @@ def find(path: Path) -> Path:
     )
 
 
-def _has_table(manifest: Path, *names: str) -> bool:
-    """Whether a manifest begins one of these tables. It is read as text, since it may be broken."""
+def _text(manifest: Path) -> str:
+    """The text of a manifest, which may be broken. Raises ManifestError if it is not a file that can be read."""
+    try:
+        return files.read_bytes(manifest).decode("utf-8", errors="replace")
+    except OSError as error:
+        raise problem(where=manifest, expected="a manifest", found=str(error.strerror)) from error
+
+
+def _has_table(manifest: Path, text: str, *names: str) -> bool:
+    """Whether a manifest begins one of these tables."""
     prefix = r"tool\.pixi\." if manifest.name == "pyproject.toml" else ""
-    text = manifest.read_bytes().decode("utf-8", errors="replace")
-    return re.search(rf"^\s*\[\s*{prefix}(?:{'|'.join(names)})\b", text, re.MULTILINE) is not None
+    return re.search(rf"^[ \t]*\[[ \t]*{prefix}(?:{'|'.join(names)})\b", text, re.MULTILINE) is not None
 
 
 def _workspace_above(package: Path) -> Path | None:
     """The manifest of the workspace in one of the folders above a package."""
     for folder in package.resolve().parent.parents:
         for path in (folder / "pixi.toml", folder / "pyproject.toml"):
-            if path.is_file() and _has_table(path, "workspace", "project"):
+            if path.is_file() and _has_table(path, _text(path), "workspace", "project"):
                 return path
     return None
 
@@ -185,7 +196,7 @@ def _check_requires_pixi(root: dict[str, Any], where: str) -> str | None:
     if not isinstance(wanted, str):
         return None
     try:
-        spec = VersionSpec(wanted, True)
+        spec = version_spec(wanted, True)
         met = spec.matches(Version(PIXI_VERSION))
     except Exception as error:
         raise problem(
@@ -313,10 +324,8 @@ def _read_pyproject(toml: dict[str, Any], path: Path) -> tuple[dict[str, Any], d
         k: _lines(v, f"[project.optional-dependencies] {k}")
         for k, v in take_table(project, "optional-dependencies", "[project]").items()
     }
-    groups = {name: _extra(name, extras, own_name, ()) for name in extras}
-    raw = take_table(toml, "dependency-groups", str(path))
-    for name in raw:
-        groups[name] = _group(name, raw, ())
+    groups = _expand(extras, own_name)
+    groups |= _follow_groups(take_table(toml, "dependency-groups", str(path)))
     return project, groups
 
 
@@ -326,43 +335,73 @@ def _lines(value: Any, where: str) -> list[PypiSpec]:
     return [from_requirement(line, where) for line in value]
 
 
-def _extra(name: str, extras: dict[str, list[PypiSpec]], own: str, seen: tuple[str, ...]) -> list[PypiSpec]:
-    """The requirements of an extra, with `project[other]` replaced by those of the other extra."""
-    found: list[PypiSpec] = []
-    for spec in extras[name]:
-        if spec.name != own:
-            found.append(spec)
-            continue
-        for other in spec.extras:
-            match = next((k for k in extras if canonicalize_name(k) == other), None)
-            if match is None or match in (*seen, name):
-                raise problem(
-                    where="[project.optional-dependencies]",
-                    expected="extras that exist and form no circle",
-                    found=f"'{other}'",
-                )
-            found += _extra(match, extras, own, (*seen, name))
-    return found
+def _expand(extras: dict[str, list[PypiSpec]], own: str) -> dict[str, list[PypiSpec]]:
+    """The requirements of each extra, with `project[other]` replaced by those of the other extra."""
+    by_name = {str(canonicalize_name(extra)): extra for extra in reversed(extras)}
+    parts: dict[str, list[PypiSpec | str]] = {}
+    for extra, lines in extras.items():
+        parts[extra] = []
+        for spec in lines:
+            if spec.name != own:
+                parts[extra].append(spec)
+                continue
+            for other in spec.extras:
+                if other not in by_name:
+                    raise _no_extra(other)
+                parts[extra].append(by_name[other])
+    return {extra: _collect(extra, parts, _no_extra) for extra in extras}
 
 
-def _group(name: str, raw: dict[str, Any], seen: tuple[str, ...]) -> list[PypiSpec]:
-    """The requirements of a dependency group, with `{ include-group = ... }` followed."""
-    where = f"[dependency-groups] {name}"
-    found: list[PypiSpec] = []
-    if not isinstance(raw[name], list):
-        raise problem(where=where, expected="an array of requirements", found=f"{raw[name]!r}")
-    for line in raw[name]:
-        if not isinstance(line, dict):
-            found.append(from_requirement(line, where))
-            continue
-        other = line.get("include-group")
-        match = next((k for k in raw if canonicalize_name(k) == canonicalize_name(str(other))), None)
-        if set(line) != {"include-group"} or match is None or match in (*seen, name):
-            raise problem(
-                where=where, expected="include-group with a group that exists, in no circle", found=f"{line!r}"
-            )
-        found += _group(match, raw, (*seen, name))
-    return found
+def _no_extra(other: str) -> ManifestError:
+    where = "[project.optional-dependencies]"
+    return problem(where=where, expected="extras that exist and form no circle", found=f"'{other}'")
+
+
+def _follow_groups(raw: dict[str, Any]) -> dict[str, list[PypiSpec]]:
+    """The requirements of each dependency group, with `{ include-group = ... }` followed."""
+    by_name = {str(canonicalize_name(name)): name for name in reversed(raw)}
+    parts: dict[str, list[PypiSpec | str]] = {}
+    for name, lines in raw.items():
+        where = f"[dependency-groups] {name}"
+        if not isinstance(lines, list):
+            raise problem(where=where, expected="an array of requirements", found=f"{lines!r}")
+        parts[name] = []
+        for line in lines:
+            if not isinstance(line, dict):
+                parts[name].append(from_requirement(line, where))
+                continue
+            other = by_name.get(str(canonicalize_name(str(line.get("include-group")))))
+            if set(line) != {"include-group"} or other is None:
+                raise _no_group(f"{line!r}")
+            parts[name].append(other)
+    return {name: _collect(name, parts, _no_group) for name in raw}
+
+
+def _no_group(other: str) -> ManifestError:
+    expected = "include-group with a group that exists, in no circle"
+    return problem(where="[dependency-groups]", expected=expected, found=other)
+
+
+def _collect(
+    name: str, parts: dict[str, list[PypiSpec | str]], circle: Callable[[str], ManifestError]
+) -> list[PypiSpec]:
+    """The requirements of a group and of the groups that it names, each once. Raises `circle` for a circle of groups."""
+    found: dict[PypiSpec, None] = {}
+    done: set[str] = set()
+    open_groups: dict[str, Iterator[PypiSpec | str]] = {name: iter(parts[name])}
+    while open_groups:
+        current, rest = next(reversed(open_groups.items()))
+        part = next(rest, None)
+        if part is None:
+            done.add(current)
+            del open_groups[current]
+        elif isinstance(part, PypiSpec):
+            found[part] = None
+        elif part in open_groups:
+            raise circle(f"'{part}'")
+        elif part not in done:
+            open_groups[part] = iter(parts[part])
+    return list(found)
 
 
 def _add_project(manifest: Manifest, project: dict[str, Any], groups: dict[str, list[PypiSpec]]) -> Manifest:

@@ -17,9 +17,10 @@ from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
-from rattler import MatchSpec, VersionSpec
+from rattler import MatchSpec
 
 from pixi_workspace.manifest.toml import ManifestError, check_keys, problem, take, take_strings, take_url
+from pixi_workspace.specs import match_spec, version_spec
 
 CONDA_KEYS = (
     "version url git path branch rev tag lfs subdirectory build build-number file-name extras flags channel subdir "
@@ -65,7 +66,7 @@ class CondaSpec:
             parts.append(f"track_features={json.dumps(' '.join(self.fields['track-features']))}")
         if self.fields.get("flags"):
             parts.append(f"flags=[{','.join(self.fields['flags'])}]")
-        return MatchSpec(self.name + (f"[{','.join(parts)}]" if parts else ""))
+        return match_spec(self.name + (f"[{','.join(parts)}]" if parts else ""))
 
     def __str__(self) -> str:
         if set(self.fields) <= {"version"}:
@@ -123,13 +124,13 @@ def check_version(text: Any, where: str) -> str:
     if not isinstance(text, str):
         raise problem(where=where, expected="a version in quotes", found=f"{text!r}")
     try:
-        VersionSpec(text, True)
+        version_spec(text, True)
     except Exception as error:
         # Pixi forgives one thing only: a version without an operator, read as `==version`.
         forgiven = "missing range specifier" in str(error)
         try:
             if forgiven:
-                VersionSpec(text, False)
+                version_spec(text, False)
                 return text
         except Exception:
             pass
@@ -268,7 +269,7 @@ def condition(value: Any, where: str) -> tuple:
     """A `when` entry: ("spec", text) or ("and" | "or", left, right)."""
     if isinstance(value, str):
         try:
-            spec = MatchSpec(value)
+            spec = match_spec(value)
         except Exception as error:
             raise problem(where=where, expected="a package with an optional version", found=f"'{value}'") from error
         if re.search(r"[\[\]]|::", value) or spec.build is not None:
@@ -352,7 +353,7 @@ def pypi_spec(name: str, value: Any, where: str) -> PypiSpec:
     if "env-markers" in value:
         try:
             Marker(value["env-markers"])
-        except InvalidMarker as error:
+        except (InvalidMarker, RecursionError) as error:
             raise problem(
                 where=f"{where} env-markers", expected="a PEP 508 marker", found=f"'{value['env-markers']}'"
             ) from error
@@ -376,7 +377,7 @@ def from_requirement(text: Any, where: str) -> PypiSpec:
     """A PEP 508 line of pyproject.toml. Raises ManifestError where it is none."""
     try:
         requirement = Requirement(text)
-    except (InvalidRequirement, TypeError) as error:
+    except (InvalidRequirement, TypeError, RecursionError) as error:
         raise problem(where=where, expected='a requirement such as "numpy>=2"', found=f"{text!r}") from error
     common = {
         "name": str(canonicalize_name(requirement.name)),

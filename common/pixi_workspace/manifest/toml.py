@@ -18,9 +18,13 @@ from typing import Any, TypeVar
 
 import tomli
 
+from pixi_workspace import files
 from pixi_workspace.errors import WorkspaceError
 
 T = TypeVar("T")
+DEEPEST_NESTING = 64  # the deepest table that Pixi knows is the eighth inside another one
+MOST_COMPARED, LONGEST_COMPARED = 1000, 100  # names, and characters of one, when the nearest name is looked for
+COMPARED_SIZE = 2**20  # characters; the second TOML reader, which only finds a note, takes seconds for more
 NOTE_1_1 = (
     "the manifest uses TOML 1.1 (a line break or a trailing comma inside {{ }}, or \\e, \\x in a string): Pixi reads"
     " it, other TOML readers refuse it ({reason})"
@@ -48,11 +52,11 @@ def problem(*, where: object, expected: str, found: str, next_step: str = "") ->
 def parse(path: Path) -> tuple[dict[str, Any], str, list[str]]:
     """The tables of a TOML file, its text, and notes about it. Raises ManifestError with line and column."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = files.read_text(path)
     except UnicodeDecodeError as error:
         raise problem(where=path, expected="a text file in UTF-8", found=f"byte {error.start} is not UTF-8") from error
     except OSError as error:
-        raise problem(where=path, expected="a file that can be read", found=str(error)) from error
+        raise problem(where=path, expected="a file that can be read", found=str(error.strerror)) from error
     body = text.removeprefix("\ufeff")  # Pixi eats the mark too, but only after it looked for its tables
     try:
         tables = tomli.loads(body)
@@ -61,9 +65,10 @@ def parse(path: Path) -> tuple[dict[str, Any], str, list[str]]:
         raise problem(
             where=path, expected="valid TOML", found=found, next_step=f"correct that line of {path.name}"
         ) from error
-    _refuse_dates(tables, str(path))
+    _check_values(tables, path)
     try:
-        tomllib.loads(body)
+        if len(body) < COMPARED_SIZE:
+            tomllib.loads(body)
     except ValueError as error:
         return tables, text, [NOTE_1_1.format(reason=error)]
     return tables, text, []
@@ -83,19 +88,25 @@ def _in_words(message: str, body: str) -> str:
     return message
 
 
-def _refuse_dates(value: Any, where: str) -> None:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _refuse_dates(inner, f"{where} {key}")
-    elif isinstance(value, list):
-        for inner in value:
-            _refuse_dates(inner, where)
-    elif isinstance(value, (date, time)):
-        raise problem(
-            where=where, expected="a string: Pixi's TOML reader accepts no dates", found=f"{value} without quotes"
-        )
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise problem(where=where, expected="an integer of 64 bits", found=f"{value}")
+def _check_values(tables: dict[str, Any], path: Path) -> None:
+    """Refuse dates, integers of more than 64 bits, and tables that are nested too deeply, as Pixi does."""
+    level: list[tuple[Any, str]] = [(tables, str(path))]
+    for _ in range(DEEPEST_NESTING):
+        below = []
+        for value, where in level:
+            if isinstance(value, dict):
+                below += [(inner, f"{where} {key}") for key, inner in value.items()]
+            elif isinstance(value, list):
+                below += [(inner, where) for inner in value]
+            elif isinstance(value, (date, time)):
+                expected = "a string: Pixi's TOML reader accepts no dates"
+                raise problem(where=where, expected=expected, found=f"{value} without quotes")
+            elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise problem(where=where, expected="an integer of 64 bits", found="a larger one")
+        if not below:
+            return
+        level = below
+    raise problem(where=path, expected=f"at most {DEEPEST_NESTING} tables inside one another", found="more")
 
 
 # Where a manifest requires a later Pixi, the keys that are unknown here are collected instead of refused.
@@ -132,7 +143,8 @@ def check_keys(table: dict[str, Any], allowed: str, where: str, meant: str = "")
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    candidates = list(known)[:MOST_COMPARED] if len(name) < LONGEST_COMPARED else []
+    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
