@@ -6,7 +6,6 @@ import importlib.util
 import os
 import re
 import tempfile
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from workshop.errors import WorkshopError
+from workshop.support import files
 
 CACHE_NAME = "reproducible-ml-workflows"  # as in workshop.runs.data
 
@@ -60,12 +60,12 @@ def find_all(root: Path) -> list[Exercise]:
                 next_step=advice,
             )
         try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+            settings = files.read_toml(path)
         except (ValueError, OSError) as error:
             raise WorkshopError(
                 looked_at=path,
                 expected="a TOML file that can be read",
-                found=str(error),
+                found=getattr(error, "strerror", None) or str(error),
                 next_step=f"git diff -- {path}",
             ) from error
         exercises.append(Exercise(number, path.parent, settings))

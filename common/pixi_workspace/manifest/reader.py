@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from pixi_workspace.specs import version_spec
 
 # The Pixi that this agrees with; `requires-pixi` is compared with it, whatever Pixi is installed.
 PIXI_VERSION = "0.77.0"
+MOST_STEPS = 200_000  # of following groups of requirements; they take half a second
 SECTIONS = ("workspace", "project", "package")
 ROOT_KEYS = (
     "workspace package target dependencies host-dependencies build-dependencies constraints exclude-newer "
@@ -349,7 +350,7 @@ def _expand(extras: dict[str, list[PypiSpec]], own: str) -> dict[str, list[PypiS
                 if other not in by_name:
                     raise _no_extra(other)
                 parts[extra].append(by_name[other])
-    return {extra: _collect(extra, parts, _no_extra) for extra in extras}
+    return _collect(parts, "[project.optional-dependencies]", _no_extra)
 
 
 def _no_extra(other: str) -> ManifestError:
@@ -374,7 +375,7 @@ def _follow_groups(raw: dict[str, Any]) -> dict[str, list[PypiSpec]]:
             if set(line) != {"include-group"} or other is None:
                 raise _no_group(f"{line!r}")
             parts[name].append(other)
-    return {name: _collect(name, parts, _no_group) for name in raw}
+    return _collect(parts, "[dependency-groups]", _no_group)
 
 
 def _no_group(other: str) -> ManifestError:
@@ -383,25 +384,33 @@ def _no_group(other: str) -> ManifestError:
 
 
 def _collect(
-    name: str, parts: dict[str, list[PypiSpec | str]], circle: Callable[[str], ManifestError]
-) -> list[PypiSpec]:
-    """The requirements of a group and of the groups that it names, each once. Raises `circle` for a circle of groups."""
-    found: dict[PypiSpec, None] = {}
-    done: set[str] = set()
-    open_groups: dict[str, Iterator[PypiSpec | str]] = {name: iter(parts[name])}
-    while open_groups:
-        current, rest = next(reversed(open_groups.items()))
-        part = next(rest, None)
-        if part is None:
-            done.add(current)
-            del open_groups[current]
-        elif isinstance(part, PypiSpec):
-            found[part] = None
-        elif part in open_groups:
-            raise circle(f"'{part}'")
-        elif part not in done:
-            open_groups[part] = iter(parts[part])
-    return list(found)
+    parts: dict[str, list[PypiSpec | str]], where: str, circle: Callable[[str], ManifestError]
+) -> dict[str, list[PypiSpec]]:
+    """The requirements of each group and of the groups that it names, each once. Raises `circle` for a circle."""
+    collected: dict[str, list[PypiSpec]] = {}
+    steps = 0
+    for name in parts:
+        found: dict[PypiSpec, None] = {}
+        done: set[str] = set()
+        unfinished = {name: iter(parts[name])}
+        while unfinished:
+            current, rest = next(reversed(unfinished.items()))
+            part = next(rest, None)
+            steps += 1
+            if steps > MOST_STEPS:
+                expected = f"groups that name one another at most {MOST_STEPS:,} times"
+                raise problem(where=where, expected=expected, found="more")
+            if part is None:
+                done.add(current)
+                del unfinished[current]
+            elif isinstance(part, PypiSpec):
+                found[part] = None
+            elif part in unfinished:
+                raise circle(f"'{part}'")
+            elif part not in done:
+                unfinished[part] = iter(parts[part])
+        collected[name] = list(found)
+    return collected
 
 
 def _add_project(manifest: Manifest, project: dict[str, Any], groups: dict[str, list[PypiSpec]]) -> Manifest:

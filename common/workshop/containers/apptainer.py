@@ -12,6 +12,7 @@ from pathlib import Path
 
 from workshop.containers import dockerfile, images, shellwords
 from workshop.errors import WorkshopError
+from workshop.support import files
 
 HEADERS = (
     "bootstrap from stage include osversion mirrorurl updateurl fingerprints library registry namespace "
@@ -73,7 +74,7 @@ def read(path: Path, build_args: Mapping[str, str] | None = None, fill: bool = T
     Without `fill`, arguments stay as {{NAME}}. Raises WorkshopError if the file is not a definition.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = files.read_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise WorkshopError(
             looked_at=path, expected="a definition file", found=str(error.strerror), next_step="name another file"

@@ -17,6 +17,7 @@ from workshop.containers.definition_rules import definition_findings
 from workshop.containers.images import Image, load_image
 from workshop.containers.last_stage_rules import activation_findings, last_stage_findings
 from workshop.errors import WorkshopError, message_of
+from workshop.support import files
 from workshop.support.rules import ADVICE, ERROR, Finding
 
 STARTER = "exercise-5-container/starter"
@@ -85,7 +86,7 @@ def is_definition(file: Path) -> bool:
     if file.suffix == ".def":
         return True
     try:
-        lines = file.read_bytes()[:4000].decode("utf-8", "replace").splitlines()
+        lines = files.read_bytes(file)[:4000].decode("utf-8", "replace").splitlines()
     except OSError:
         return False
     first_word = next(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workshop.errors import WorkshopError
+from workshop.support import files
 
 INSTRUCTIONS = frozenset(
     "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL STOPSIGNAL USER VOLUME "
@@ -128,11 +129,11 @@ class Stage:
 def read(path: Path) -> list[Instruction]:
     """The instructions of a Dockerfile. Raises WorkshopError, with the line, if it is not valid."""
     try:
-        content = path.read_bytes()
+        content = files.read_bytes(path)
     except OSError as error:
-        found = "a folder of that name" if path.is_dir() else str(error.strerror)
+        next_step = "name another file, or create this one"
         raise WorkshopError(
-            looked_at=path, expected="a Dockerfile", found=found, next_step="name another file, or create this one"
+            looked_at=path, expected="a Dockerfile", found=str(error.strerror), next_step=next_step
         ) from error
     return parse(content.decode("utf-8-sig", errors="replace"), path)
 

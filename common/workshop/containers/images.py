@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pixi_workspace import manifest
 from pixi_workspace.errors import WorkspaceError
+from pixi_workspace.files import LOCK_SIZE
 from pixi_workspace.manifest import Environment
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, selector_matches
@@ -18,6 +19,7 @@ from workshop.containers import dockerfile, shellwords
 from workshop.containers.dockerfile import Instruction, Stage, Step
 from workshop.containers.shellwords import PixiCall
 from workshop.errors import WorkshopError
+from workshop.support import files
 from workshop.support.hardware import subdir
 from workshop.support.text import satisfies
 
@@ -301,10 +303,10 @@ def lock_version(image: Image) -> int | None:
     if image.workspace is None:
         return None
     try:
-        with open(image.workspace.path.with_name("pixi.lock"), encoding="utf-8", errors="replace") as file:
-            match = re.match(r"version:\s*(\d+)", file.read(200))
+        content = files.read_bytes(image.workspace.path.with_name("pixi.lock"), LOCK_SIZE)
     except OSError:
         return None
+    match = re.match(r"version:\s*(\d{1,9})\b", content[:200].decode("utf-8", "replace"))
     return int(match[1]) if match else None
 
 

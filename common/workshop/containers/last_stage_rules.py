@@ -137,7 +137,7 @@ def _compilers(stages: list[Stage]) -> str | None:
 
 
 def _is_root(user: str) -> bool:
-    return user in ("", "root") or (user.isdecimal() and int(user) == 0)
+    return user == "root" or not user.strip("0")
 
 
 def _user(image: Image) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from workshop.errors import has_four_parts
+from workshop.support import files
 
 CPU_ENVIRONMENT = "cpu"  # runs every exercise except the one about JAX, without a GPU
 
@@ -55,15 +55,15 @@ def read_checkout(root: Path) -> Checkout:
     """Read the workshop's manifests and lock. Messages about them are left out of the report: they contain paths."""
     checkout = Checkout(root)
     try:
-        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        project = files.read_toml(root / "pyproject.toml")["project"]
         checkout.requires_python = str(project["requires-python"])
         checkout.packages = [re.split(r"[<>=!~;\[ ]", text)[0] for text in project["optional-dependencies"]["cpu"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # a package outside its repository: the route with Python alone cannot be checked
     try:
-        head = tomllib.loads((root / "pixi.toml").read_text(encoding="utf-8"))["workspace"]
+        head = files.read_toml(root / "pixi.toml")["workspace"]
         checkout.requires_pixi = str(head.get("requires-pixi", "")) or None
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # _read_workspace reports it
     _read_workspace(checkout)
     return checkout
@@ -101,5 +101,5 @@ def _read_workspace(checkout: Checkout) -> None:
 def _is_installed(package: str) -> bool:
     try:
         return bool(metadata.version(package))
-    except metadata.PackageNotFoundError:
+    except (metadata.PackageNotFoundError, ValueError):  # ValueError: the name is empty
         return False

@@ -18,8 +18,13 @@ from typing import Any
 
 from workshop import shell
 from workshop.errors import WorkshopError
+from workshop.support import files
 from workshop.support.text import closest_match
 
+MOST_LINES, LONGEST_LINE = 10_000, 10_000  # of a job file; reading that much takes a second
+LONGEST_VALUE = 100_000  # characters of a value with its macros filled in
+MOST_TASKS = 100_000  # of an array; Slurm's default limit is 1,001
+LONGEST_EXPRESSION = 1000  # characters
 NAMES_FILE = Path(__file__).with_name("jobs.json")
 # Macros that HTCondor defines for every submit file.
 PREDEFINED_MACROS = {
@@ -73,15 +78,25 @@ def known_names() -> dict[str, Any]:
 def read_text(path: Path, what: str) -> str:
     """The file's text. Raises WorkshopError if it is missing, is not UTF-8, or has Windows line endings."""
     try:
-        text = path.read_bytes().decode()
+        text = files.read_bytes(path).decode()
     except FileNotFoundError:
         raise WorkshopError(
             looked_at=path, expected=what, found="no such file", next_step=f"git checkout -- {shell.quoted(path)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
+        found = str(error.strerror) if isinstance(error, OSError) else str(error)
         raise WorkshopError(
-            looked_at=path, expected=what, found=str(error), next_step=f"file {shell.quoted(path)}"
+            looked_at=path, expected=what, found=found, next_step=f"file {shell.quoted(path)}"
         ) from error
+    number, longest = text.count("\n"), max(map(len, text.split("\n")))
+    if "\0" in text or number > MOST_LINES or longest > LONGEST_LINE:
+        found = f"{number:,} lines, the longest of {longest:,} characters"
+        raise WorkshopError(
+            looked_at=path,
+            expected=f"{what} of at most {MOST_LINES:,} lines of {LONGEST_LINE:,} characters, without zero bytes",
+            found="a zero byte" if "\0" in text else found,
+            next_step=f"file {shell.quoted(path)}",
+        )
     if "\r\n" in text:
         advice = f"sed -i 's/\\r$//' {shell.quoted(path)}"
         raise WorkshopError(
@@ -206,18 +221,20 @@ def read_submit(path: Path) -> SubmitFile:
     """
     text = read_text(path, "a submit file")
     # The items of `queue` may be on separate lines, in parentheses.
-    text = re.sub(r"(?im)^(\s*queue\b[^(\n]*\()([^)]*)", lambda m: m[1] + " ".join(m[2].split()), text)
+    text = re.sub(r"(?im)^([ \t]*queue\b[^(\n]*\()([^)]*)", lambda m: m[1] + " ".join(m[2].split()), text)
     keys: dict[str, str] = {}
     lines: dict[str, int] = {}
     queue, continued = None, ""
+    parts: list[str] = []
     multiline_key: tuple[str, str] | None = None  # key and end mark of a value over several lines (@=)
     for number, raw_line in enumerate(text.splitlines(), 1):
         where = f"{path.name}, line {number}"
         if multiline_key:
-            if raw_line.strip() == f"@{multiline_key[1]}":
-                multiline_key = None
-            else:
-                keys[multiline_key[0]] += f" {raw_line.strip()}"
+            if raw_line.strip() != f"@{multiline_key[1]}":
+                parts.append(raw_line.strip())
+                continue
+            keys[multiline_key[0]] = " ".join(parts)
+            multiline_key, parts = None, []
             continue
         line, continued = continued + raw_line.strip(), ""
         if line.startswith("#") or not line:
@@ -241,8 +258,10 @@ def read_submit(path: Path) -> SubmitFile:
                 found=repr(line),
                 next_step="write it as key = value",
             )
+    if multiline_key:
+        keys[multiline_key[0]] = " ".join(parts)
     _check_names(path, keys, lines, queue)
-    return SubmitFile(path, {key: _expanded(value, keys) for key, value in keys.items()}, queue or "")
+    return SubmitFile(path, {key: _expanded(key, keys, {}, path) for key in keys}, queue or "")
 
 
 def _check_names(path: Path, keys: dict[str, str], lines: dict[str, int], queue: str | None) -> None:
@@ -281,14 +300,32 @@ def _check_names(path: Path, keys: dict[str, str], lines: dict[str, int], queue:
         )
 
 
-def _expanded(value: str, keys: dict[str, str], depth: int = 0) -> str:
-    if depth > 20:
-        return value  # a name that is defined in terms of itself
-    return re.sub(
-        r"\$\((\w+)(?::([^)]*))?\)",
-        lambda m: _expanded(keys[m[1].lower()], keys, depth + 1) if m[1].lower() in keys else m[2] or m[0],
-        value,
-    )
+def _expanded(key: str, keys: dict[str, str], expanded: dict[str, str], path: Path, above: tuple[str, ...] = ()) -> str:
+    """The value of a key with its macros filled in. A macro that leads back to itself, or too far, stays as it is.
+
+    expanded: the values that are known already. Raises WorkshopError for a value that grows too long.
+    """
+    if key not in expanded:
+        above, length = (*above, key), 0
+
+        def replaced(match: re.Match[str]) -> str:
+            nonlocal length
+            name = match[1].lower()
+            if name not in keys:
+                return match[2] or match[0]
+            text = match[0] if name in above or len(above) > 20 else _expanded(name, keys, expanded, path, above)
+            length += len(text)
+            if length > LONGEST_VALUE:
+                raise WorkshopError(
+                    looked_at=f"{key} in {path.name}",
+                    expected=f"at most {LONGEST_VALUE:,} characters once its macros are filled in",
+                    found="more: macros that contain one another several times",
+                    next_step=f"shorten {key}",
+                )
+            return text
+
+        expanded[key] = re.sub(r"\$\((\w+)(?::([^)]*))?\)", replaced, keys[key])
+    return expanded[key]
 
 
 def environment_variables(submit: SubmitFile) -> dict[str, str]:
@@ -318,6 +355,8 @@ def evaluate_expression(expression: str, code: int) -> bool | None:
     text = re.sub(r"(?i)\btrue\b", "True", re.sub(r"(?i)\bfalse\b", "False", text))
     text = text.replace("=?=", "==").replace("=!=", "!=").replace("&&", " and ").replace("||", " or ")
     text = re.sub(r"!(?!=)", " not ", text)
+    if len(text) > LONGEST_EXPRESSION:
+        return None
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -348,20 +387,26 @@ def evaluate_expression(expression: str, code: int) -> bool | None:
 
 
 def array_indices(array: str) -> list[int]:
-    """The task indices of --array, as in 0-15:4%2 or 1,3,5-7; empty if the value is not valid."""
-    result = []
+    """The task indices of --array, as in 0-15:4%2 or 1,3,5-7.
+
+    Empty if the value is not valid, or has more than MOST_TASKS tasks.
+    """
+    result: list[int] = []
     for part in array.split("%")[0].split(",") if array else []:
-        ends, _, step = part.partition(":")
-        first, _, last = ends.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()) or (step and not step.isdecimal()):
+        match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?", part, re.ASCII)
+        if match is None:
             return []
-        result += range(int(first), int(last or first) + 1, int(step or 1) or 1)
+        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1) or 1
+        tasks = range(first, last + 1, step)
+        if len(result) + len(tasks) > MOST_TASKS:
+            return []
+        result += tasks
     return result
 
 
 def memory_in_mib(memory: str) -> float | None:
     """A memory size of sbatch (MiB, or a number with K, M, G or T) in MiB; None if it is not valid."""
-    match = re.fullmatch(r"(\d+)([KMGT]?)B?", memory, re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,18})([KMGT]?)B?", memory, re.IGNORECASE)
     return int(match[1]) * {"K": 2**-10, "": 1, "M": 1, "G": 2**10, "T": 2**20}[match[2].upper()] if match else None
 
 
@@ -374,7 +419,7 @@ def condor_size_in_mib(size: str, unit: float) -> float | None:
 
 def time_in_minutes(limit: str) -> float | None:
     """A time limit of Slurm (minutes, m:s, h:m:s, d-h, d-h:m or d-h:m:s) in minutes; None if it is not valid."""
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)
+    match = re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", limit)
     if not match:
         return None
     days, *rest = match.groups()

@@ -52,7 +52,7 @@ def _fixed_image(job: CondorJob) -> Iterator[Problem]:
 
 def _gpu(job: CondorJob) -> Iterator[Problem]:
     gpus = job.keys.get("request_gpus", "")
-    if not gpus.isdecimal() or int(gpus) < 1:
+    if not re.fullmatch(r"\d{1,9}", gpus) or int(gpus) < 1:
         yield Problem(
             looked_at=job.file,
             expected="a GPU",
@@ -66,7 +66,7 @@ def _capability(job: CondorJob) -> Iterator[Problem]:
     if "gpus_minimum_capability" not in job.keys and "capability" in conditions:
         return  # the learner's own condition
     minimum = job.keys.get("gpus_minimum_capability", "")
-    if not re.fullmatch(r"\d+(\.\d+)?", minimum) or float(minimum) < MIN_CAPABILITY:
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", minimum) or float(minimum) < MIN_CAPABILITY:
         yield Problem(
             looked_at=job.file,
             expected=f"a GPU that this PyTorch can use: capability {MIN_CAPABILITY} or newer",

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from workshop.errors import WorkshopError
 from workshop.exercises import root_folder
 from workshop.jobs import batch_files, rehearsal
 from workshop.jobs.rehearsal import Rehearsal
@@ -65,6 +66,13 @@ class Job:
         """
         if interrupted:
             partial = self.stage / "clone" / f"{interrupted}.partial"
+            if not partial.resolve().is_relative_to(self.stage.resolve()):
+                raise WorkshopError(
+                    looked_at=f"{script}, rehearsed",
+                    expected="--output with a folder inside the clone",
+                    found=interrupted,
+                    next_step=f"--output results/exercise-2-pytorch-cu12/{partial.stem}",
+                )
             partial.mkdir(parents=True, exist_ok=True)
             if checkpoint:
                 (partial / CHECKPOINT).touch()

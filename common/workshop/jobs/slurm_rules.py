@@ -5,6 +5,7 @@ Each check has a table of rules that read the file and a table of rules that reh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from workshop.jobs import batch_files, rehearsal
@@ -144,7 +145,7 @@ def _reserved_signal(job: BatchJob) -> Iterator[Problem]:
 def _signal_time(job: BatchJob) -> Iterator[Problem]:
     _, has_time, seconds = job.signal.rpartition(":")[2].partition("@")
     limit = batch_files.time_in_minutes(job.options.get("time", ""))
-    if has_time and (not seconds.isdecimal() or int(seconds) < MIN_NOTICE):
+    if has_time and (not re.fullmatch(r"\d{1,9}", seconds) or int(seconds) < MIN_NOTICE):
         yield Problem(
             looked_at=OPTIONS,
             expected="a signal early enough to finish an epoch: a minute or two before the limit",
@@ -325,7 +326,7 @@ def _several_tasks(job: ArrayJob) -> Iterator[Problem]:
     if len(job.tasks) < 2:
         yield Problem(
             looked_at="the #SBATCH lines of array.sbatch",
-            expected="an array of at least two tasks",
+            expected=f"an array of at least two tasks, and at most {batch_files.MOST_TASKS:,}",
             found=f"--array={array}" if array else "no --array",
             next_step="#SBATCH --array=0-3",
         )

@@ -1,6 +1,6 @@
 """Small modules that several packages use.
 
-files.py      files written atomically; sha256
+files.py      files read within limits, written atomically; sha256
 timeouts.py   other programs and servers, with a time limit; ending process groups
 hardware.py   this machine: system, processor, GPUs
 report.py     output for people: wrapped, in colour on a terminal

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+LONGEST_WORD = 100  # characters of a word that may be mistyped; comparing longer ones takes seconds
+LONGEST_SPEC = 1000
+
 
 def closest_match(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known word that is most similar to `word`; None if no similarity (0 to 1) reaches `cutoff`."""
     import difflib
 
+    if len(word) > LONGEST_WORD:
+        return None
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return found[0] if found else None
 
@@ -20,10 +25,10 @@ def satisfies(version: str, spec: str) -> bool:
     Both may contain only numbers, as in this workshop's own files; any other version meets no constraint. Missing
     numbers count as 0 (12 is 12.0), and every 1.2.x meets `==1.2`.
     """
-    if not re.fullmatch(r"\d+(\.\d+)*", version):
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})*", version):
         return False
     numbers = [int(part) for part in version.split(".")]
-    for operator, text in re.findall(r"(>=|<=|==|!=|<|>)\s*v?(\d+(?:\.\d+)*)", spec):
+    for operator, text in re.findall(r"(>=|<=|==|!=|<|>)\s*v?(\d{1,9}(?:\.\d{1,9})*)", spec[:LONGEST_SPEC]):
         bound = [int(part) for part in text.split(".")]
         have = numbers + [0] * (len(bound) - len(numbers))
         same = have[: len(bound)] == bound

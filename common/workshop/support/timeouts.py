@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
+from workshop.errors import WorkshopError
+
 OUTPUT_LIMIT = 1 << 16  # bytes that are read; no tool that is called here prints more
 
 
@@ -86,7 +88,10 @@ def kill_group(pid: int) -> None:
 
 
 def start_in_thread(work: Callable[..., Any], *arguments: Any) -> queue.SimpleQueue[Any]:
-    """Start `work` in a daemon thread, since `getaddrinfo` has no time limit. The result is for `wait_for`."""
+    """Start `work` in a daemon thread, since `getaddrinfo` has no time limit. The result is for `wait_for`.
+
+    Raises WorkshopError if the system gives this process no thread.
+    """
     result: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def run() -> None:
@@ -95,7 +100,15 @@ def start_in_thread(work: Callable[..., Any], *arguments: Any) -> queue.SimpleQu
         except Exception:  # other programs and servers can fail in any way
             result.put(None)
 
-    threading.Thread(target=run, daemon=True).start()
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError as error:
+        raise WorkshopError(
+            looked_at="the limit on this user's processes and threads",
+            expected="room for a few threads",
+            found=str(error),
+            next_step="close some programs, or raise the limit (`ulimit -u`)",
+        ) from error
     return result
 
 
