@@ -17,6 +17,8 @@ from typing import Any, NoReturn, Protocol, TypeGuard
 from workshop import shell
 from workshop.support.text import closest_match
 
+LONGEST_PART = 1000  # characters of one part of a message
+
 
 class WorkshopError(Exception):
     """A problem that the user can fix.
@@ -58,11 +60,18 @@ def has_four_parts(error: object) -> TypeGuard[FourParts]:
 def message_of(error: FourParts) -> str:
     """The four parts of an error, one on each line."""
     return (
-        f"looked at: {error.looked_at}\n"
-        f"expected:  {error.expected}\n"
-        f"found:     {error.found}\n"
+        f"looked at: {_short(error.looked_at)}\n"
+        f"expected:  {_short(error.expected)}\n"
+        f"found:     {_short(error.found)}\n"
         f"next:      {error.next_step}"
     )
+
+
+def _short(text: str) -> str:
+    """The text on one line, cut in the middle if it is very long."""
+    if len(text) > LONGEST_PART:
+        text = f"{text[: LONGEST_PART // 2]} ... {text[-LONGEST_PART // 2 :]}"
+    return " ".join(text.splitlines())
 
 
 class Parser(argparse.ArgumentParser):

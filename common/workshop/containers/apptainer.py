@@ -86,8 +86,13 @@ def read(path: Path, build_args: Mapping[str, str] | None = None, fill: bool = T
             found=f"bytes that are not UTF-8 (at {error.start})",
             next_step="name another file",
         ) from error
-    defaults = dict(re.findall(r"^\s*([A-Za-z_]\w*)=(.*?)\s*$", _arguments(text), re.MULTILINE))
+    _check_size(path, text)
+    arguments = (re.fullmatch(r"([A-Za-z_]\w*)=(.*)", line.strip()) for line in _arguments(text).split("\n"))
+    defaults = {match[1]: match[2] for match in arguments if match}
     values = defaults | dict(build_args or {}) if fill else {}
+    longest = max((len(value) for value in values.values()), default=0)
+    if longest * text.count("{{") > dockerfile.MOST_TEXT:
+        raise _too_large(path)
     text = re.sub(_ARGUMENT, lambda match: values.get(match[1], f"{{{{{match[1]}}}}}"), text)
     stages: list[Stage] = []
     name, rest, first_line, lines = "", "", 0, []
@@ -132,6 +137,30 @@ def read(path: Path, build_args: Mapping[str, str] | None = None, fill: bool = T
         )
     close()
     return stages
+
+
+def _check_size(path: Path, text: str) -> None:
+    """Raise WorkshopError for more text than a definition can need, which would take long to check."""
+    lines = [line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
+    sections = sum(line.lstrip()[:1] == "%" or line.lstrip().lower().startswith("bootstrap") for line in lines)
+    length = sum(map(len, lines))
+    if (
+        text.count("\n") > dockerfile.MOST_LINES
+        or length > dockerfile.LONGEST_INSTRUCTION
+        or sections > dockerfile.MOST_INSTRUCTIONS
+        or "\0" in text
+    ):
+        raise _too_large(path)
+
+
+def _too_large(path: Path) -> WorkshopError:
+    size = f"{dockerfile.LONGEST_INSTRUCTION // 1024} KiB in {dockerfile.MOST_INSTRUCTIONS:,} sections"
+    return WorkshopError(
+        looked_at=path,
+        expected=f"at most {size}, without comments and zero bytes",
+        found="more, or a zero byte",
+        next_step="put long scripts into files, and copy them in %files",
+    )
 
 
 def _arguments(text: str) -> str:

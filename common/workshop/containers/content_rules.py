@@ -13,6 +13,7 @@ from workshop.containers.images import Image, parse_copy
 from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
 
 # A RUN with one of these commands may create any file.
+MOST_ENTRIES = 100  # of PYTHONPATH that are looked at
 _CREATES_FILES = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\b")
 
 
@@ -86,7 +87,8 @@ def _script_not_copied(script: Script) -> Iterator[Problem]:
 
 
 def _python_path(image: Image) -> Iterator[Problem]:
-    for entry in filter(None, image.final_stage.env.get("PYTHONPATH", "").split(":")):
+    entries = dict.fromkeys(image.final_stage.env.get("PYTHONPATH", "").split(":"))
+    for entry in list(filter(None, entries))[:MOST_ENTRIES]:
         if not entry.startswith("/"):
             found = "not an absolute path"
         elif not _is_created(image, dockerfile.absolute(entry, "/"), folder=True):
@@ -127,7 +129,7 @@ def _step_creates(image: Image, step: Step, path: str, folder: bool) -> bool:
     origin, sources, target = copied
     if origin or not sources:  # from another stage, or a heredoc
         return _is_inside(path, target) or (folder and _is_inside(target, path))
-    into_folder = len(sources) > 1 or dockerfile.expand(step.instruction.words[-1], step.values).endswith(("/", "."))
+    into_folder = len(sources) > 1 or step.words[-1].endswith(("/", "."))
     for source in sources:
         source_path = image.context / source.strip("/")
         name = source.rstrip("/").rsplit("/", 1)[-1]

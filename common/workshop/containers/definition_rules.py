@@ -17,6 +17,7 @@ from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
 from workshop.support.text import closest_match
 
 # These bootstrap agents need no base image.
+MOST_SHOWN = 20  # unknown headers of a stage
 _WITHOUT_FROM = ("scratch", "debootstrap", "yum", "dnf", "zypper", "arch", "busybox")
 
 
@@ -88,7 +89,7 @@ def _wrong_header(stage: Stage) -> Iterator[Problem]:
         yield Problem(
             looked_at=stage.location, expected="a header From:", found="none", next_step="From: NAME@sha256:..."
         )
-    for line, name in stage.unknown:
+    for line, name in stage.unknown[:MOST_SHOWN]:
         yield Problem(
             looked_at=f"{stage.file}, line {line}",
             expected="a header that Apptainer knows",

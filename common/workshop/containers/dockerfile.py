@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from workshop.errors import WorkshopError
@@ -37,6 +38,18 @@ PREDEFINED_ARGS = {
     "BUILDVARIANT": "",
     "TARGETSTAGE": "",
 }
+# Limits, far above what a container file needs, so that no file takes more than seconds or fills the memory.
+LONGEST_LINE = 65_535  # characters; BuildKit's own limit
+MOST_INSTRUCTIONS = 1000
+MOST_LINES = 100_000
+MOST_TEXT = 2**18  # characters of all instructions together, without comments
+LONGEST_INSTRUCTION = 2**15  # characters with the heredocs that a shell executes
+MOST_HEREDOCS = 20  # of an instruction
+MOST_VARIABLES = 1000  # of a stage
+LONGEST_VALUE = 2**15  # characters of a variable
+LONGEST_PATH = 4096  # of a working directory, as in Linux
+LONGEST_EXPANSION = 2**20  # characters of a text with its variables replaced
+LONGEST_PATTERN = 1000  # characters of a value from which a pattern is cut, as in ${NAME#*/}
 # A word that starts a heredoc: in a Dockerfile as BuildKit defines it, and in a shell script.
 _HEREDOC = re.compile(r"\d*<<(-?)([^<]+)$")
 _SHELL_HEREDOC = re.compile(r"\d*<<(-?)([\"']?)([A-Za-z_][\w.]*)\2(?=[;&|>)]|$)")
@@ -53,13 +66,13 @@ class Instruction:
     heredocs: tuple[str, ...]
     line: int
 
-    @property
+    @cached_property
     def words(self) -> list[str]:
         """The list of the JSON form, or the words of the text with their quotes."""
         listed = self.exec_form
         return split(self.text) if listed is None else listed
 
-    @property
+    @cached_property
     def exec_form(self) -> list[str] | None:
         """The list of the JSON form, as in CMD ["python", "train.py"]; None in the shell form."""
         if self.name not in JSON_FORM or not self.text.startswith("["):
@@ -70,7 +83,7 @@ class Instruction:
             return None
         return listed if isinstance(listed, list) and all(isinstance(word, str) for word in listed) else None
 
-    @property
+    @cached_property
     def script(self) -> str:
         """The shell script that the instruction runs: its text, then the heredocs that a shell executes."""
         listed = self.exec_form
@@ -95,6 +108,11 @@ class Step:
     instruction: Instruction
     values: dict[str, str]
     workdir: str
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words of the instruction with variables replaced."""
+        return [expand(word, self.values) for word in self.instruction.words]
 
 
 @dataclass
@@ -123,7 +141,10 @@ class Stage:
 
     def lineage(self) -> list[Stage]:
         """This stage and the stages that it starts from, the earliest first."""
-        return [*(self.parent.lineage() if self.parent else ()), self]
+        stages = [self]
+        while stages[-1].parent is not None:
+            stages.append(stages[-1].parent)
+        return stages[::-1]
 
 
 def read(path: Path) -> list[Instruction]:
@@ -143,23 +164,32 @@ def parse(text: str, path: Path) -> list[Instruction]:
     if "\0" in text or "\ufffd" in text:
         raise _syntax_error(path, 1, "text in UTF-8", "bytes that are not UTF-8")
     lines = text.replace("\r\n", "\n").split("\n")
+    if len(lines) > MOST_LINES:
+        raise _syntax_error(path, MOST_LINES + 1, f"at most {MOST_LINES:,} lines", f"{len(lines):,}")
+    for number, line in enumerate(lines, 1):
+        if len(line) > LONGEST_LINE:
+            raise _syntax_error(path, number, f"at most {LONGEST_LINE:,} characters", f"{len(line):,}")
     escape = _escape(lines)
     continuation = re.compile(re.escape(escape) + r"[ \t]*$")
-    instructions, number = [], 0
+    instructions, number, length = [], 0, 0
     while number < len(lines):
-        start, text_so_far, continues = number, "", True
+        start, parts, continues = number, [], True
         while continues and number < len(lines):
             line = lines[number]
             number += 1
             if not line.strip() or line.lstrip().startswith("#"):
-                if not text_so_far:
+                if not parts:
                     start = number
                     continues = False
                 continue  # Docker also skips them inside a continued line
             continues = continuation.search(line) is not None
-            text_so_far += continuation.sub("", line) if continues else line
+            parts.append(continuation.sub("", line) if continues else line)
+        text_so_far = "".join(parts)
         if not text_so_far.strip():
             continue
+        length += len(text_so_far)
+        if len(instructions) >= MOST_INSTRUCTIONS or length > MOST_TEXT or len(text_so_far) > LONGEST_INSTRUCTION:
+            raise _too_large(path, start + 1)
         match = re.match(r"\s*(\S+)\s*(.*)", text_so_far, re.DOTALL)
         assert match is not None  # the line is not blank
         name, rest = match[1].upper(), match[2].strip()
@@ -172,13 +202,16 @@ def parse(text: str, path: Path) -> list[Instruction]:
             raise _syntax_error(path, start + 1, f"something after {name}", f"nothing but --{flags[-1][0]}")
         bodies = []
         if name in ("RUN", "COPY", "ADD") and not rest.startswith("["):
-            for opening in filter(None, map(_HEREDOC.match, split(rest))):
+            for opening in list(filter(None, map(_HEREDOC.match, split(rest))))[:MOST_HEREDOCS]:
                 end = expand(opening[2], {})
                 body, number = _heredoc(lines, number, end, bool(opening[1]))
                 if body is None:
                     raise _syntax_error(path, start + 1, f"a line {end} that ends the heredoc", "none")
                 bodies.append(body)
         instruction = Instruction(name, flags, rest, tuple(bodies), start + 1)
+        length += sum(map(len, bodies))
+        if length > MOST_TEXT or (name == "RUN" and len(instruction.script) > LONGEST_INSTRUCTION):
+            raise _too_large(path, start + 1)
         if name in ("ENV", "LABEL") and (incomplete := _without_value(instruction)):
             raise _syntax_error(path, start + 1, f"a value for {incomplete}: {name} NAME=VALUE", f"{name} {rest[:60]}")
         instructions.append(instruction)
@@ -216,6 +249,13 @@ def _heredoc(lines: list[str], number: int, end: str, strip_tabs: bool) -> tuple
     return None, number
 
 
+def _too_large(path: Path, line: int) -> WorkshopError:
+    limits = (
+        f"at most {MOST_INSTRUCTIONS:,} instructions, {MOST_TEXT // 1024:,} KiB, and {LONGEST_INSTRUCTION // 1024} KiB"
+    )
+    return _syntax_error(path, line, f"{limits} for one of them", "more, without the comments")
+
+
 def _syntax_error(path: Path, line: int, expected: str, found: str) -> WorkshopError:
     return WorkshopError(
         looked_at=f"{path}, line {line}", expected=expected, found=found, next_step=f"correct line {line}"
@@ -230,7 +270,7 @@ def heredoc_end(line: str) -> str | None:
 
 def runs_heredoc(command: str) -> bool:
     """Whether the command executes its heredoc: it has no program of its own, or it is a shell or a pipe to one."""
-    if re.search(rf"\|\s*(?:sudo\s+)?(?:\S*/)?(?:{'|'.join(SHELLS)})\b", command[command.find("<<") :]):
+    if re.search(rf"\|[ \t]*(?:sudo[ \t]+)?(?:[^\s|]*/)?(?:{'|'.join(SHELLS)})\b", command[command.find("<<") :]):
         return True
     part = re.split(r"&&|\|\||[;&|]", command[: command.find("<<")])[-1]
     words = [word for word in split(part) if not re.match(r"\d*[<>]|[A-Za-z_]\w*=", word)]
@@ -268,10 +308,13 @@ def split(text: str) -> list[str]:
 def expand(word: str, values: Mapping[str, str], unset: set[str] | None = None) -> str:
     """A word with its quotes removed and its variables replaced, as in ${NAME:-cpu}.
 
-    unset: a set to which the names of variables without a value are added.
+    unset: a set to which the names of variables without a value are added. Raises WorkshopError if the result is too
+    long: variables that contain one another several times double at each step.
     """
     result, position, quote = "", 0, ""
     while position < len(word):
+        if len(result) > LONGEST_EXPANSION:
+            raise _too_long(f"{word[:60]} ...", LONGEST_EXPANSION)
         character = word[position]
         if character == "\\" and quote != "'" and position + 1 < len(word):
             result, position = result + word[position + 1], position + 2
@@ -285,6 +328,29 @@ def expand(word: str, values: Mapping[str, str], unset: set[str] | None = None) 
     return result
 
 
+def _too_long(name: str, limit: int) -> WorkshopError:
+    return WorkshopError(
+        looked_at=f"the variables in {name}",
+        expected=f"at most {limit:,} characters once they are filled in",
+        found="more: variables that contain one another several times",
+        next_step="shorten the variables",
+    )
+
+
+def assign(values: dict[str, str], name: str, value: str) -> None:
+    """Set a variable. Raises WorkshopError if its value is too long, or if there are too many variables."""
+    if len(value) > LONGEST_VALUE:
+        raise _too_long(name[:60], LONGEST_VALUE)
+    values[name] = value
+    if len(values) > MOST_VARIABLES:
+        raise WorkshopError(
+            looked_at=f"the variables before {name[:60]}",
+            expected=f"at most {MOST_VARIABLES:,}",
+            found="more",
+            next_step="use fewer variables",
+        )
+
+
 def _parameter_value(match: re.Match[str], values: Mapping[str, str], unset: set[str] | None) -> str:
     name, operator, operand = match[1] or match[2], match[3] or "", match[4] or ""
     value = values.get(name)
@@ -296,14 +362,21 @@ def _parameter_value(match: re.Match[str], values: Mapping[str, str], unset: set
     if value is None and unset is not None:
         unset.add(name)
     value = value or ""
+    if operator and len(value) > LONGEST_PATTERN:
+        return value
     if operator in ("#", "##", "%", "%%") and value:
         lengths = range(len(value) + 1) if len(operator) == 1 else range(len(value), -1, -1)
+        pattern = expand(operand, values, unset)
+        if len(pattern) > LONGEST_PATTERN:
+            return value
         for length in lengths:
             cut = value[:length] if operator[0] == "#" else value[len(value) - length :]
-            if fnmatch.fnmatchcase(cut, expand(operand, values, unset)):
+            if fnmatch.fnmatchcase(cut, pattern):
                 return value[length:] if operator[0] == "#" else value[: len(value) - length]
     if operator in ("/", "//"):
         pattern, _, new = expand(operand, values, unset).partition("/")
+        if len(pattern) > LONGEST_PATTERN:
+            return value
         regex = re.sub(r"\\[Zz]$", "", fnmatch.translate(pattern))  # without the end of the text
         return re.sub(regex, lambda found: new if found[0] else "", value, count=1 if operator == "/" else 0)
     return value
@@ -343,7 +416,7 @@ def stages(instructions: list[Instruction], build_args: Mapping[str, str], path:
                 if name in build_args:
                     global_args[name] = build_args[name]
                 elif default is not None:
-                    global_args[name] = expand(default, global_args)
+                    assign(global_args, name, expand(default, global_args))
         else:
             raise _syntax_error(path, instruction.line, "FROM first, or ARG", instruction.name)
     if not result:
@@ -383,20 +456,25 @@ def _new_stage(instruction: Instruction, global_args: dict[str, str], earlier: l
 def _apply(stage: Stage, instruction: Instruction, global_args: dict[str, str], build_args: Mapping[str, str]) -> None:
     """Append the instruction to the stage as a step, and apply its effect."""
     values = stage.arguments | stage.env
+    if stage.steps and stage.steps[-1].values == values:
+        values = stage.steps[-1].values  # one dictionary for the steps between two ENV
     stage.steps.append(Step(instruction, values, stage.workdir))
     name = instruction.name
     if name == "ARG":
         for key, default in pairs(instruction):
             value = build_args.get(key, global_args.get(key) if default is None else expand(default, values))
             if value is not None:
-                stage.arguments[key] = value
+                assign(stage.arguments, key, value)
     elif name in ("ENV", "LABEL"):
         target = stage.env if name == "ENV" else stage.labels
-        target.update({expand(key, values): expand(value or "", values) for key, value in pairs(instruction)})
+        for key, value in pairs(instruction):
+            assign(target, expand(key, values), expand(value or "", values))
     elif name == "USER":
         stage.user = expand(instruction.text, values)
     elif name == "WORKDIR":
         stage.workdir = absolute(expand(instruction.text, values), stage.workdir)
+        if len(stage.workdir) > LONGEST_PATH:
+            raise _too_long("WORKDIR", LONGEST_PATH)
     elif name == "ENTRYPOINT":
         stage.entrypoint = None if instruction.exec_form == [] else instruction
         if not any(step.instruction.name == "CMD" for step in stage.steps):

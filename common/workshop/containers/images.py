@@ -23,6 +23,7 @@ from workshop.support import files
 from workshop.support.hardware import subdir
 from workshop.support.text import satisfies
 
+MOST_PREFIXES = 20  # paths of one environment in a stage: each COPY of a stage may double them
 NAMES = ("Dockerfile", "Containerfile")
 # The modules of common packages.
 IMPORTS = {
@@ -135,7 +136,7 @@ class Image:
                     for source in (dockerfile.absolute(source, "/").rstrip("/") for source in sources):
                         if path == source or path.startswith(f"{source}/"):
                             prefixes_here.append(dockerfile.absolute(target + path[len(source) :], "/"))
-            prefixes[stage.number] = prefixes_here
+            prefixes[stage.number] = list(dict.fromkeys(prefixes_here))[:MOST_PREFIXES]
         return prefixes[self.final_stage.number]
 
     @cached_property
@@ -246,8 +247,7 @@ def pixi_steps(stage: Stage) -> Iterator[tuple[Step, PixiCall]]:
 
 def parse_copy(step: Step) -> tuple[str | None, list[str], str] | None:
     """(value of --from, sources, target) of a COPY or ADD, with variables replaced; None for other steps."""
-    words = [dockerfile.expand(word, step.values) for word in step.instruction.words]
-    if step.instruction.name not in ("COPY", "ADD") or len(words) < 2:
+    if step.instruction.name not in ("COPY", "ADD") or len(words := step.words) < 2:
         return None
     origin = step.instruction.flag("from")
     sources = [word for word in words[:-1] if not word.startswith("<<")]
@@ -285,7 +285,9 @@ def pixi_version(install: Install) -> str | None:
     lineage = install.stage.lineage()
     names = [lineage[0].base]
     for stage in lineage:
-        names += [origin for _, origin, sources, _ in copies(stage) if origin and sources[0].endswith("/pixi")]
+        names += [
+            origin for _, origin, sources, _ in copies(stage) if origin and sources and sources[0].endswith("/pixi")
+        ]
     for name in names:
         if match := re.search(r"(?:^|/)pixi:v?(\d+\.\d+\.\d+)", name):
             return match[1]

@@ -7,9 +7,11 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import PurePosixPath
 
-from workshop.containers.dockerfile import SHELLS, expand, heredoc_end, runs_heredoc
+from workshop.containers.dockerfile import SHELLS, assign, expand, heredoc_end, runs_heredoc
+from workshop.errors import WorkshopError
 
 # The commands of Pixi that install an environment, and first solve it again unless --locked or --frozen is given.
 INSTALL_COMMANDS = ("install", "i", "reinstall", "run", "r", "shell", "shell-hook", "s")
@@ -28,6 +30,9 @@ OPTIONS_WITH_VALUE = frozenset(
 SHORT_OPTIONS = {"e": "--environment", "p": "--platform", "m": "--manifest-path", "w": "--workspace", "s": "--script"}
 MAX_DEPTH = 20  # of `$(...)` and `sh -c` inside one another
 MAX_SUBSTITUTIONS = 100  # in one script
+_MARK = re.compile(r"\0(\d+)\0")  # a substitution that was cut out of a script
+MOST_COMMANDS = 2000  # in one script
+MOST_ENVIRONMENTS = 20  # that one call of Pixi names
 ALL_ENVIRONMENTS = "*"  # the environment of `pixi install --all`
 LOCK_CHANGING_COMMANDS = ("add", "remove", "rm", "update", "upgrade", "lock", "init")
 
@@ -60,29 +65,31 @@ def commands(script: str, values: Mapping[str, str], depth: int = 0) -> list[tup
     """
     known = dict(values)
     result: list[tuple[dict[str, str], list[str]]] = []
+    scope = dict(known)  # shared by the commands between two assignments
     script, substitutions = _cut_out(_without_data(script))
     for words in _simple_commands(script):
         if depth < MAX_DEPTH:
-            for number in re.findall(r"\0(\d+)\0", " ".join(words)):
+            for number in _MARK.findall(" ".join(words)):
                 inner = commands(substitutions[int(number)], known, depth + 1)
                 result += [
                     command for command in inner if command[1][0] != "cd"
                 ]  # a subshell changes only its own folder
-        words = [re.sub(r"\0\d+\0", "", word) for word in words]
+        words = [_MARK.sub("", word) for word in words]
         settings = {}
         while words and (assigned := re.fullmatch(r"([A-Za-z_]\w*)=(.*)", words[0], re.DOTALL)):
-            settings[assigned[1]] = expand(assigned[2], known)
+            assign(settings, assigned[1], expand(assigned[2], known))
             words = words[1:]
         if words and words[0] == "export":
             for word in words[1:]:
                 name, sign, value = word.partition("=")
                 if sign:
-                    known[name] = expand(value, known)
+                    assign(known, name, expand(value, known))
             continue
         if not words:
-            known |= settings
+            for name, value in settings.items():
+                assign(known, name, value)
             continue
-        scope = {**known, **settings}
+        scope = {**known, **settings} if settings or scope != known else scope
         is_shell = PurePosixPath(words[0]).name in SHELLS
         script_option = (
             next((n for n, word in enumerate(words) if re.fullmatch(r"-[a-z]*c", word)), None) if is_shell else None
@@ -100,13 +107,14 @@ def _without_data(script: str) -> str:
     last = {line.strip(): position for position, line in enumerate(lines)}
     while number < len(lines):
         line = lines[number]
+        is_run = runs_heredoc(line) if "<<" in line else False
         result.append(line)
         number += 1
         end = heredoc_end(line) if "<<" in line else None
         if end is None or last.get(end, -1) < number:
             continue
         while lines[number].strip() != end:
-            if runs_heredoc(line):
+            if is_run:
                 result.append(lines[number])
             number += 1
         number += 1
@@ -115,6 +123,7 @@ def _without_data(script: str) -> str:
 
 def _cut_out(script: str) -> tuple[str, list[str]]:
     """The script without comments, with each `$(...)` and `...` outside single quotes replaced by \\0N\\0; their texts."""
+    script = script.replace("\0", "")  # which no shell accepts, and which marks a substitution here
     parts, substitutions, quote, position = [], [], "", 0
     closed = True  # an unclosed `$(` is looked for only once
     while position < len(script):
@@ -177,13 +186,26 @@ def _simple_commands(script: str) -> list[list[str]]:
                 words[-1].append(token)
     except ValueError:  # an unclosed quote: split as well as possible
         words = [part.split() for part in re.split(r"[;&|\n]+", script)]
-    return [part for part in words if part]
+    found = [part for part in words if part]
+    if len(found) > MOST_COMMANDS:
+        raise WorkshopError(
+            looked_at=f"a script that begins with {_MARK.sub('$(...)', ' '.join(found[0]))[:60]}",
+            expected=f"at most {MOST_COMMANDS:,} commands",
+            found=f"{len(found):,}",
+            next_step="put them into a file, and COPY it",
+        )
+    return found
 
 
 def pixi_calls(script: str, values: Mapping[str, str]) -> list[PixiCall]:
     """The calls of Pixi in a script; values: the variables when it starts."""
+    return _pixi_calls(script, tuple(values.items())) if "pixi" in script or "$" in script else []
+
+
+@lru_cache(maxsize=256)  # several rules need the same calls
+def _pixi_calls(script: str, values: tuple[tuple[str, str], ...]) -> list[PixiCall]:
     calls, folder = [], ""
-    for variables, words in commands(script, values):
+    for variables, words in commands(script, dict(values)):
         if words[0] == "cd" and len(words) > 1:
             target = expand(words[1], variables)
             folder = target if target.startswith("/") else f"{folder}/{target}".lstrip("/") if folder else target
@@ -212,14 +234,14 @@ def exports(script: str) -> dict[str, str]:
     known: dict[str, str] = {}
     exported = {"PATH"}  # every shell starts with PATH exported
     for words in _executed(_cut_out(_without_data(script))[0], known):
-        words = [re.sub(r"\0\d+\0", "", word) for word in words]
+        words = [_MARK.sub("", word) for word in words]
         exporting = words[0] == "export"
         for word in words[1:] if exporting else words:
             name, sign, value = word.partition("=")
             if not exporting and not (sign and name.isidentifier()):
                 break
             if sign:
-                known[name] = expand(value, known)
+                assign(known, name, expand(value, known))
             if exporting:
                 exported.add(name)
     return {name: value for name, value in known.items() if name in exported}
@@ -326,13 +348,15 @@ def _calls_of(words: list[str], variables: dict[str, str], folder: str) -> list[
     environment_words = [value for name, value in options if name == "--environment" and value]
     if command in ("install", "i", "reinstall") and option_names & {"--all", "-a"}:
         return [PixiCall(tuple(words), command, ALL_ENVIRONMENTS, "", lock_mode, manifest, variables, folder)]
-    calls = []
-    for environment_word in environment_words or [variables.get("PIXI_ENVIRONMENT_NAME") or "default"]:
+    calls, called = [], tuple(words)
+    for environment_word in environment_words[:MOST_ENVIRONMENTS] or [
+        variables.get("PIXI_ENVIRONMENT_NAME") or "default"
+    ]:
         unset: set[str] = set()
         environment = expand(environment_word, variables, unset)
         calls.append(
             PixiCall(
-                tuple(words),
+                called,
                 command,
                 environment,
                 environment_word,
