@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 from pixi_workspace import Manifest, environments, needs
 from pixi_workspace.needs import PlatformEnvironment
@@ -21,41 +24,38 @@ RULE_OF_ODDITY = {
 }
 
 
-def build_findings(manifest: Manifest, envs: list[PlatformEnvironment]) -> list[Finding]:
+def build_findings(manifest: Manifest, envs: list[PlatformEnvironment]) -> Iterator[Finding]:
     """What is odd about the packages that are locked for each environment and platform."""
-    found = []
     for env in envs:
         here = ((env.environment, env.platform.name),)
         for oddity in needs.oddities(env, environments.same_environment(env, envs)):
             rule, fix = next(entry for words, entry in RULE_OF_ODDITY.items() if oddity.startswith(words))
-            package = named.group(1) if (named := re.search(r": (\S+)", oddity)) else "cuda-version"
-            facts = {
-                "subdir": env.platform.subdir,
-                "platform": env.platform.name,
-                "major": (needs.built_for(env) or "").partition(".")[0],
-            }
-            fix = fix.format(package=package, **facts) + ("" if rule == "much-older" else "; then: pixi lock")
-            found.append(finding(rule, manifest.path, _line(manifest, env, package), oddity, fix, here))
-        for package, why in needs.source_archives(env, envs):
-            fix = f"require a release with a wheel, or use the conda package: pixi add {package.name}"
-            reason = f"{package} is built from its source archive, with tools that the lock does not hold: {why}"
-            line = _line(manifest, env, package.name)
-            found.append(finding("built-on-installation", manifest.path, line, reason, fix, here))
+            package = named[1] if (named := re.search(r": (\S+)", oddity)) else "cuda-version"
+            major = (needs.built_for(env) or "").partition(".")[0]
+            fix = fix.format(package=package, subdir=env.platform.subdir, major=major)
+            fix += "" if rule == "much-older" else "; then: pixi lock"
+            yield finding(rule, *_place(manifest, env, package), oddity, fix, here)
+        archives = dict(needs.source_archives(env, envs))
         for package in env.packages:
-            if package.kind == "pypi" and package.url.startswith("git+"):
-                reason = f"{package} is built from {package.url}, with tools that the lock does not hold"
+            where = partial(_place, manifest, env, package.name)
+            if package in archives or (package.kind == "pypi" and package.url.startswith("git+")):
+                origin = archives.get(package, f"it comes from {package.url}")
+                reason = f"{package} is built from its sources, with tools that the lock does not hold: {origin}"
                 fix = f"require a release with a wheel, or use the conda package: pixi add {package.name}"
-                line = _line(manifest, env, package.name)
-                found.append(finding("built-on-installation", manifest.path, line, reason, fix, here))
+                yield finding("built-on-installation", *where(), reason, fix, here)
             elif package.kind == "conda-source":
                 reason = f"{package.name} is built from its sources ({package.url}): compare the built files yourself"
-                fix = "to have the same file everywhere, publish the package in a channel: pixi publish"
-                line = _line(manifest, env, package.name)
-                found.append(finding("built-from-source", manifest.path, line, reason, fix, here))
-    return found
+                fix = "for the same file everywhere, publish the package in a channel: pixi publish"
+                yield finding("built-from-source", *where(), reason, fix, here)
 
 
-def _line(manifest: Manifest, env: PlatformEnvironment, package: str) -> int:
+def _place(manifest: Manifest, env: PlatformEnvironment, name: str) -> tuple[Path, int]:
+    """File and line: where the manifest requires the package; else where the lock describes it."""
     features = tuple(feature.name for feature in manifest.environments[env.environment].features)
-    line = places.line_of_dependency(manifest.path, package, features)
-    return line or places.line_of_environment(manifest.path, env.environment) or 1
+    if line := places.line_of_dependency(manifest.path, name, features):
+        return manifest.path, line
+    package = next((package for package in env.packages if package.name == name), None)
+    if package is None or not package.url:
+        return manifest.path, places.line_of_environment(manifest.path, env.environment) or 1
+    lock = manifest.path.with_name("pixi.lock")
+    return lock, places.line_of_url(lock, package.url)

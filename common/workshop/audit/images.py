@@ -46,7 +46,8 @@ def container_files(root: Path) -> list[Path]:
 
 
 def _has_manifest(folder: Path) -> bool:
-    return (folder / "pixi.toml").is_file()
+    project = folder / "pyproject.toml"
+    return (folder / "pixi.toml").is_file() or (project.is_file() and b"[tool.pixi" in project.read_bytes())
 
 
 def container_findings(path: Path) -> list[Finding]:

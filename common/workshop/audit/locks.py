@@ -19,7 +19,7 @@ RULE_OF_VERDICT = {
     "cannot-tell": "lock-undecided",
 }
 OLD_FORMAT = "the lock has the older format"  # it installs the same packages all the same
-NO_FOLDER = "does not exist"  # the folder of a local package
+NO_FOLDER = ("does not exist", "no such folder")  # of a local package
 SUBMODULES = "git submodule update --init  # or copy the folder there; then: pixi lock --check"
 # A part of each message in `pixi_workspace.fit.suspicions`, the rule that it belongs to, and what to do.
 RULE_OF_WARNING = (
@@ -63,7 +63,7 @@ def _of_reason(rule: str, reason: Reason, verdict: pixi_workspace.Verdict) -> Fi
         line = places.line_of_dependency(path, reason.package)
     if line is None and reason.environment:
         line = places.line_of_environment(path, reason.environment.split(", ")[0])
-    fix = SUBMODULES if NO_FOLDER in reason.message else verdict.next_step
+    fix = SUBMODULES if any(words in reason.message for words in NO_FOLDER) else verdict.next_step
     return finding(rule, path, line or 1, lockcheck.describe(reason), fix, _places(reason))
 
 
