@@ -45,6 +45,7 @@ NOT_TEXT = {".lock", ".png", ".pyc", ".sif"}
 def files_with_commands() -> list[Path]:
     paths = {path for pattern in PATTERNS for path in ROOT.glob(pattern) if path.is_file()}
     paths = {path for path in paths if path.suffix not in NOT_TEXT and not MADE & set(path.parts)}
+    paths = {path for path in paths if path.parent.name != "templates"}  # of new projects: tests/new reads them
     return sorted(path for path in paths if re.search(r"\bpixi [a-z{-]", path.read_text(encoding="utf-8")))
 
 

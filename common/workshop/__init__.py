@@ -7,6 +7,7 @@
     verification/ is a recorded run reproducible?
     jobs/         Slurm and HTCondor: reads, rehearses and submits job files
     doctor/       is this machine ready?
+    new/          an exercise as a project of its own
     scan/         exercise 1's command: CLs for any pyhf workspace
     support/      small modules that several packages use
     cli.py        the command `workshop`; errors.py its messages; exercises.py the exercises; shell.py commands to type;

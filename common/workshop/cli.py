@@ -249,6 +249,15 @@ COMMANDS = {
         "workshop.workspaces:slice_lock",
         (path("folder", metavar="DIR", help="the folder of the exercise's manifest"),),
     ),
+    "new": Command(
+        "make a project of your own from an exercise: workshop new ../my-project --from 2",
+        "workshop.new.command:main",
+        (
+            path("folder", metavar="DIR", help="the folder to make, outside this clone"),
+            argument("--from", dest="number", type=exercise_number, metavar="N", required=True, help="the exercise"),
+            argument("--name", metavar="NAME", help="the name of the project (default: the folder's)"),
+        ),
+    ),
     "scan": Command(
         "exercise 1: compute CLs for every hypothesis of a pyhf workspace; see workshop scan --help",
         "workshop.scan.command:main",

@@ -40,7 +40,7 @@ class WorkshopError(Exception):
 
 
 class FourParts(Protocol):
-    """The parts of a message for people. WorkshopError has them, and so do the errors of the libraries in common/."""
+    """The parts of a message for people. WorkshopError has them, and so do the errors of the libraries."""
 
     @property
     def looked_at(self) -> str: ...
@@ -92,7 +92,7 @@ class Parser(argparse.ArgumentParser):
         return self.arguments[-1]
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """As in argparse, but also accepts `check 2 --all PATH`. Raises WorkshopError for invalid arguments."""
+        """As in argparse, but positional arguments may follow options. Raises WorkshopError for invalid arguments."""
         self.words = sys.argv[1:] if args is None else list(args)
         return self.parse_intermixed_args(self.words, namespace)
 

@@ -59,7 +59,7 @@ def first_command() -> str:
 def python() -> str:
     """The command that starts this interpreter: `pixi run -e NAME python` under Pixi, otherwise the interpreter's path.
 
-    WORKSHOP_REVISION is set in the images of exercise 5, which set PIXI_ENVIRONMENT_NAME but contain no Pixi.
+    WORKSHOP_REVISION is set in images, which set PIXI_ENVIRONMENT_NAME but contain no Pixi.
     """
     if "WORKSHOP_REVISION" not in os.environ and (name := os.environ.get("PIXI_ENVIRONMENT_NAME")):
         return f"pixi run -e {word(name)} python"

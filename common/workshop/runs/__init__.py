@@ -9,7 +9,7 @@
     weights.py      tensors in a file with a checksum; figures.py: loss curve, confusion matrix
     frameworks/     PyTorch and JAX: device, state, flags; several processes
     records/        the folder of a run: `<run>.partial/` until it is complete, run.json, the crate; parent runs
-    search/         the search that exercise 1 analyses, and its limits
+    search/         a small search for a new particle, and its limits
 
 PyTorch or JAX is imported only when a script requests its device. No file here reads a Pixi workspace.
 """
@@ -26,7 +26,7 @@ __all__ = ["CudaGraph", "Run", "Training", "main"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: the checks need single modules of this package in environments without NumPy."""
+    """Import on first use: single modules of this package are also needed in environments without NumPy."""
     from importlib import import_module
 
     homes = {"main": "entry", "Run": "run", "Training": "training", "CudaGraph": "frameworks.cuda_graph"}

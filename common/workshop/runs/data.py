@@ -113,7 +113,7 @@ class Dataset:
 def load(name: str) -> Dataset:
     """The data set `name`, from the cache if it is complete there, otherwise generated or downloaded.
 
-    A name that ends in TURNED means the same images rotated by 90 degrees (exercise 4).
+    A name that ends in TURNED means the same images rotated by 90 degrees.
 
     Raises WorkshopError for an unknown name, a wrong checksum, or a failed download.
     """

@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-# Folders in a starter that are not part of the learner's work: environments, caches, results.
+# Folders that contain no work of a person: environments, caches, results.
 IGNORED_FOLDERS = (".git", ".pixi", ".venv", "__pycache__", ".pytest_cache", "results")
 
 

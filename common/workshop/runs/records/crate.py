@@ -26,7 +26,7 @@ def describe(run: dict[str, Any], content: bytes, sources: Iterable[dict[str, An
     """The text of ro-crate-metadata.json for a run.
 
     run: the content of run.json (`workshop.runs.records.record`). content: its bytes. sources: path, sha256 and bytes
-    of files that lie in the crate without being outputs: those that `workshop pack` adds.
+    of files that lie in the crate without being outputs: those that are packed with it.
     """
     itself = {"path": "run.json", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     files = [*run["outputs"], itself]

@@ -55,8 +55,8 @@ def finish(
 ) -> None:
     """Write logits, predictions.csv and the record of a prediction, and print a summary.
 
-    comparison: differences between `logits` and those of `other`, with `tolerance` and `inside` (from exercise 4's
-    `compare`).
+    comparison: differences between `logits` and those of `other`, with `tolerance` and `inside` (from the
+    script's `compare`).
     """
     assert run.parent is not None
     predicted = logits.argmax(1)

@@ -1,4 +1,4 @@
-"""Code shared by exercise 1's script and `workshop scan`: a small search to analyse, and the two files of a result.
+"""A small search to analyse, and the two files of a result.
 
 generate        a workspace with observed counts, and 125 signal hypotheses            (example.py)
 write_limits    limits.json (exercise-1-scipy/limits.schema.json) and contour.png      (limits.py, contour.py)

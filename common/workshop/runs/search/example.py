@@ -1,4 +1,4 @@
-"""The search that exercise 1 analyses: a background, observed counts and 125 signal hypotheses, in pyhf's JSON."""
+"""A search to analyse: a background, observed counts and 125 signal hypotheses, in pyhf's JSON."""
 
 from __future__ import annotations
 
