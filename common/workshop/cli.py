@@ -37,6 +37,11 @@ def exercise_number(word: str) -> int:
     )
 
 
+def exercise_or_check(word: str) -> str:
+    """The number of an exercise, as `exercise_number`, or of one of its checks, such as `2.7`."""
+    return word if re.fullmatch(r"\d{1,4}\.\d{1,4}", word) else str(exercise_number(word))
+
+
 Argument = tuple[tuple[str, ...], dict[str, Any]]  # what argparse's `add_argument` takes: names and settings
 
 
@@ -102,10 +107,12 @@ COMMANDS = {
         (flag("--offline", "contact no server"), JSON),
     ),
     "check": Command(
-        "check your starter of an exercise: workshop check 2",
+        "check your starter of an exercise: workshop check 2, or only one check: workshop check 2.7",
         "workshop.checking.check:main",
         (
-            NUMBER,
+            argument(
+                "which", type=exercise_or_check, metavar="N[.k]", help="number of the exercise, or of one of its checks"
+            ),
             path("path", nargs="?", metavar="PATH", help="a workspace of your own (default: the starter)"),
             flag("--all", "continue after the first failure", dest="go_on"),
             argument("--hint", dest="hints", type=int, choices=(1, 2, 3), default=1, help="how many hints (default 1)"),

@@ -76,3 +76,16 @@ def test_other_correct_manifests_pass(number, name, copied, tmp_path):
     (folder / module.SCRIPT).unlink()  # the manifest and the lock are the matter here
     found = {number: answer.status for number, answer in answers(EXERCISES[number], folder, tmp_path).items()}
     assert found == {c.number: "skip" if c.number in module.ITS_CHECKS else "ok" for c in EXERCISES[number].checks}
+
+
+SCRIPTS = [(number, name) for number, module in MODULES.items() for name in getattr(module, "SCRIPTS", {})]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "name"), SCRIPTS)
+def test_other_correct_scripts_pass(number, name, copied, tmp_path, variables, monkeypatch):
+    pytest.importorskip(NEEDS[number], reason="these checks run the script")
+    monkeypatch.setenv("WORKSHOP_CACHE", variables["WORKSHOP_CACHE"])
+    module = MODULES[number]
+    found = answers(EXERCISES[number], copied(number, module.SCRIPTS[name]), tmp_path, module.ITS_CHECKS)
+    assert {answer.status for answer in found.values()} == {"ok"}, found

@@ -376,6 +376,15 @@ def as_pyproject(folder):
     (folder / "pixi.toml").unlink()
 
 
+# Other correct answers: the script. Its checks run it, so they are for the slow tests.
+SCRIPTS = {
+    "a seed for everything": [
+        ("train.py", "    torch.manual_seed(seed)\n", "    np.random.seed(seed)\n    torch.manual_seed(seed)\n"),
+        ("train.py", "import torch\n", "import numpy as np\nimport torch\n"),
+    ],
+    "a seed that is made from the seed": [("train.py", "torch.manual_seed(seed)", "torch.manual_seed(1000 + seed)")],
+}
+
 # Other correct answers: manifest and lock, without the script.
 ALTERNATIVES = {
     "the deprecated table": [

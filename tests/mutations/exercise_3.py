@@ -241,6 +241,22 @@ MISTAKES = {
     "not compiled": ("3.7", "47 calls", [("train.py", "jax.jit(train_step, donate_argnums=0)", "train_step")]),
 }
 
+# Other correct answers: the script. Its checks run it, so they are for the slow tests.
+SCRIPTS = {
+    "arguments donated by name": [
+        ("train.py", "jax.jit(train_step, donate_argnums=0)", 'jax.jit(train_step, donate_argnames="state")')
+    ],
+    "a decorator": [
+        ("train.py", "    return jax.jit(train_step, donate_argnums=0)", "    return train_step"),
+        (
+            "train.py",
+            "    def train_step(state",
+            "    @partial(jax.jit, donate_argnums=(0,))\n    def train_step(state",
+        ),
+    ],
+    "a key of the new kind": [("train.py", "jax.random.PRNGKey(seed)", "jax.random.key(seed)")],
+}
+
 # Other correct answers: manifest and lock, without the script.
 ALTERNATIVES = {
     "other names": [

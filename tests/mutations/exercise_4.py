@@ -157,6 +157,14 @@ MISTAKES = {
     ),
 }
 
+# Other correct answers: the script. Its check runs it, so they are for the slow tests.
+SCRIPTS = {
+    "a tolerance that is a number of NumPy": [
+        ("predict.py", "TOLERANCE = 1e-5", "TOLERANCE = 100 * np.finfo(np.float32).eps")
+    ],
+    "a tolerance in another precision": [("predict.py", "TOLERANCE = 1e-5", "TOLERANCE = np.float32(1e-5)")],
+}
+
 # Other correct answers: manifest and lock, without the script.
 ALTERNATIVES = {
     "other names": [

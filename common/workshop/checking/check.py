@@ -14,12 +14,22 @@ from workshop.errors import WorkshopError
 from workshop.support import report
 
 
-def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int = 1) -> int:
-    """Run the checks of exercise `number` on its starter, or on the workspace at `path`; return the exit code.
+def main(which: str, path: str | None, go_on: bool, as_json: bool, hints: int = 1) -> int:
+    """Run the checks of an exercise on its starter, or on the workspace at `path`; return the exit code.
 
-    hints: how many of the three hints of a failed check to print, from a nudge to nearly the answer.
+    which: the number of the exercise (`2`), or of the only check to run (`2.7`). hints: how many of the three hints of
+    a failed check to print, from a nudge to nearly the answer.
     """
+    number = int(which.partition(".")[0])
     exercise = exercises.find(number)
+    chosen = tuple(check for check in exercise.checks if which in (str(number), check.number))
+    if not chosen:
+        raise WorkshopError(
+            looked_at="the number of the check",
+            expected=f"one of {', '.join(check.number for check in exercise.checks)}",
+            found=which,
+            next_step=f"workshop check {number}",
+        )
     folder = Path(path) if path else exercise.folder / "starter"
     if folder.is_file():
         folder = folder.parent
@@ -34,7 +44,7 @@ def main(number: int, path: str | None, go_on: bool, as_json: bool, hints: int =
     workspace = Workspace(folder.resolve())
     rows = []
     try:
-        for check, result in checks.run_checks(exercise.checks, workspace):
+        for check, result in checks.run_checks(chosen, workspace):
             rows.append((check, result))
             if not as_json:
                 report.print_text(f"{result.status:5}{check.number}  {check.requirement}")

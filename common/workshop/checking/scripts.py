@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from workshop import shell
+from workshop import exercises, shell
 from workshop.checking import fork_server
 from workshop.checking.patches import Patch, arguments_for
 from workshop.errors import WorkshopError
@@ -80,7 +80,8 @@ def _working_copy(script: Path) -> Iterator[Path]:
     Raises WorkshopError at the end if the script has removed files from the copy: outside it would remove yours.
     """
     folder = script.parent.absolute()
-    with tempfile.TemporaryDirectory(prefix="workshop-copy-", ignore_cleanup_errors=True) as temporary:
+    root = exercises.scratch_root()  # which no system cleans up
+    with tempfile.TemporaryDirectory(prefix="workshop-copy-", dir=root, ignore_cleanup_errors=True) as temporary:
         root = Path(temporary).resolve()
         target = root / (folder.parent.name or "exercise") / (folder.name or "starter")
         target.mkdir(parents=True)

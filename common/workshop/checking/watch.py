@@ -38,7 +38,7 @@ def main(number: int) -> NoReturn:
             print("\x1b[2J\x1b[3J\x1b[H", end="")
         else:
             print(f"--- {time.strftime('%H:%M:%S')}")
-        check.main(number, None, go_on=False, as_json=False)
+        check.main(str(number), None, go_on=False, as_json=False)
         print(f"watching {folder.name}/ of exercise {number}; press Ctrl-C to stop", flush=True)
         while _snapshot(folder) == before_save:
             time.sleep(POLL_INTERVAL)

@@ -253,4 +253,6 @@ def _with_progress(batches: Iterable[Any], quiet: bool) -> Iterator[Any]:
     from rich.progress import track
 
     quiet = quiet or not sys.stderr.isatty()
-    yield from track(batches, "training", console=Console(stderr=True), transient=True, disable=quiet)
+    # While the bar is shown, rich prints everything on stderr. It must not break a command that people paste.
+    console = Console(stderr=True, soft_wrap=True)
+    yield from track(batches, "training", console=console, transient=True, disable=quiet)

@@ -57,12 +57,19 @@ def _read_and_close(pipe: IO[bytes]) -> bytes:
 
 
 def failure_reason(process: subprocess.CompletedProcess[str]) -> str:
-    """Why a program failed: the line `found:` of its message, otherwise its last line on stderr."""
+    """Why a program failed: the line `found:` of its message, the exception of a traceback, or its last line on stderr."""
     if missing := missing_module(process):
         return f"there is no module {missing}"
     lines = process.stderr.strip().splitlines()
     found = next((line.removeprefix("found:").strip() for line in lines if line.startswith("found:")), None)
-    return found or (lines[-1] if lines else f"exit code {process.returncode}, and no message")
+    if found:
+        return found
+    # After the exception JAX explains its traceback, and rich closes its progress bar.
+    lines = [line for line in lines if line.strip() and not _AFTER_EXCEPTION.match(line)]
+    return lines[-1].strip() if lines else f"exit code {process.returncode}, and no message"
+
+
+_AFTER_EXCEPTION = re.compile(r"-{5,}\s*$|For simplicity, JAX has removed its internal frames")
 
 
 def missing_module(process: subprocess.CompletedProcess[str]) -> str | None:

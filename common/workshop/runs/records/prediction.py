@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,8 @@ def finish(
     rows = "".join(f"{i},{label},{prediction}\n" for i, (label, prediction) in pairs)
     write_atomic(run.folder / "predictions.csv", f"image,label,predicted\n{rows}".encode())
     content: dict[str, Any] = {}
+    if comparison:  # numbers of NumPy as Python's: JSON has no others
+        comparison = json.loads(json.dumps(comparison, default=lambda number: number.item()))
     if other and comparison:
         software = provenance.software(run.packages)
         comparison = {
