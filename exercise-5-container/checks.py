@@ -1,11 +1,12 @@
 """The checks of exercise 5, in the order in which a learner meets them."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from workshop import containers, jobs
-from workshop.checking.checks import Check, Result, Workspace, fail, ok, skip
+from workshop.checking.checks import Check, Result, Workspace, edit, fail, ok, skip
 from workshop.containers import Image
 from workshop.errors import WorkshopError
 from workshop.support.rules import Finding, Rule, findings_of
@@ -46,31 +47,50 @@ def images_of(workspace: Workspace) -> list[Image]:
     return [image, *(containers.load_image(found[0], name) for name in gpu[:1] if name != image.environment)]
 
 
-def first_problem(found: list[Finding], summary: str) -> Result:
-    """The first finding as a failed check, errors before advice; ok if there is none."""
+def first_problem(workspace: Workspace, number: str, file: str, found: list[Finding], summary: str) -> Result:
+    """The first finding as a failed check, errors before advice; ok if there is none. number: of the step."""
     first = next(iter(sorted(found, key=lambda finding: finding.level != "error")), None)
-    return ok(summary) if first is None else failed(first)
+    return ok(summary) if first is None else failed(workspace, number, file, first)
 
 
-def failed(finding: Finding) -> Result:
+# Advice that helps to find a mistake. The advice of the other findings would be the answer, which is for the hints.
+DIAGNOSES = ("bash -x", "sed ", "file ", "git ")
+
+
+def failed(workspace: Workspace, number: str, file: str, finding: Finding) -> Result:
     return fail(
         looked_at=finding.looked_at,
         expected=finding.expected,
         found=f"{finding.found} ({finding.name})",
-        next_step=finding.next_step,
+        next_step=finding.next_step
+        if finding.next_step.startswith(DIAGNOSES)
+        else edit(workspace, number, file_of(workspace, finding, file)),
     )
+
+
+def file_of(workspace: Workspace, finding: Finding, file: str) -> str:
+    """The file that a finding names, if it is in the folder; otherwise `file`."""
+    named = re.match(r"[\w.-]+", finding.looked_at)
+    return named[0] if named and (workspace.folder / named[0]).is_file() else file
 
 
 def bases_are_pinned(workspace: Workspace) -> Result:
     image = images_of(workspace)[0]
     outside = dict.fromkeys(stage.base.partition("@")[0] for stage in image.stages if stage.parent is None)
-    return first_problem([f for f in containers.base_findings(image) if f.name != "stage-unknown"], ", ".join(outside))
+    found = [f for f in containers.base_findings(image) if f.name != "stage-unknown"]
+    return first_problem(workspace, "5.1", image.path.name, found, ", ".join(outside))
 
 
 def installs_the_lock(workspace: Workspace) -> Result:
     images = images_of(workspace)
     found = [finding for image in images for finding in containers.lock_findings(image)]
-    return first_problem(found, f"pixi install --locked for {' or '.join(str(image.environment) for image in images)}")
+    return first_problem(
+        workspace,
+        "5.2",
+        images[0].path.name,
+        found,
+        f"pixi install --locked for {' or '.join(str(image.environment) for image in images)}",
+    )
 
 
 def last_stage_is_minimal(workspace: Workspace) -> Result:
@@ -80,7 +100,13 @@ def last_stage_is_minimal(workspace: Workspace) -> Result:
     ]
     found += [finding for image in images for finding in containers.last_stage_findings(image)]
     found += containers.content_findings(images[0])
-    return first_problem(found, f"the environment at its original path, user {images[0].final_stage.user}, no Pixi")
+    return first_problem(
+        workspace,
+        "5.3",
+        images[0].path.name,
+        found,
+        f"the environment at its original path, user {images[0].final_stage.user}, no Pixi",
+    )
 
 
 def is_activated(workspace: Workspace) -> Result:
@@ -88,7 +114,9 @@ def is_activated(workspace: Workspace) -> Result:
     found = [finding for image in images for finding in containers.activation_findings(image)]
     found += containers.python_path_findings(images[0])
     gpu = next((f", and {image.environment} uses the host's driver" for image in images if image.required_cuda), "")
-    return first_problem(found, f"ENV sets PATH, CONDA_PREFIX and the manifest's variables{gpu}")
+    return first_problem(
+        workspace, "5.4", images[0].path.name, found, f"ENV sets PATH, CONDA_PREFIX and the manifest's variables{gpu}"
+    )
 
 
 def is_defined_for_apptainer(workspace: Workspace) -> Result:
@@ -107,21 +135,27 @@ def is_defined_for_apptainer(workspace: Workspace) -> Result:
             looked_at=definitions[0],
             expected="a definition that installs from the lock",
             found="no call of Pixi in %post",
-            next_step="pixi install --locked --environment {{ ENVIRONMENT }}",
+            next_step=edit(workspace, "5.5", definitions[0].name),
         )
-    return first_problem(found, ", ".join(file.name for file in definitions))
+    return first_problem(workspace, "5.5", definitions[0].name, found, ", ".join(file.name for file in definitions))
 
 
 def job_result(
-    job: Any, reading: Sequence[Rule[Any]], rehearsing: Sequence[Rule[Any]], summary: Callable[[], str]
+    workspace: Workspace,
+    number: str,
+    file: str,
+    job: Any,
+    reading: Sequence[Rule[Any]],
+    rehearsing: Sequence[Rule[Any]],
+    summary: Callable[[], str],
 ) -> Result:
     """The first problem of a job's files, otherwise of the rehearsal of its script."""
     for finding in findings_of([job], reading):
-        return failed(finding)
+        return failed(workspace, number, file, finding)
     if not jobs.bash():
         return skip("this machine has no bash; job scripts are tested on Linux or macOS")
     for finding in findings_of([job], rehearsing):
-        return failed(finding)
+        return failed(workspace, number, file, finding)
     return ok(summary())
 
 
@@ -132,7 +166,7 @@ def requests_resources(workspace: Workspace) -> Result:
         requested = f"{job.gpu}, {job.options['time']}, {job.memory}"
         return f"{requested}; the training requires its GPU, and the job fails if the training fails"
 
-    return job_result(job, jobs.REQUEST_RULES, jobs.TRAINING_RULES, summary)
+    return job_result(workspace, "5.6", "train.sbatch", job, jobs.REQUEST_RULES, jobs.TRAINING_RULES, summary)
 
 
 def resumes_after_time_limit(workspace: Workspace) -> Result:
@@ -141,7 +175,7 @@ def resumes_after_time_limit(workspace: Workspace) -> Result:
     def summary() -> str:
         return f"{job.signal} reaches the training, exit code 85 requeues the job, and it continues from its checkpoint"
 
-    return job_result(job, jobs.SIGNAL_RULES, jobs.END_RULES, summary)
+    return job_result(workspace, "5.7", "train.sbatch", job, jobs.SIGNAL_RULES, jobs.END_RULES, summary)
 
 
 def has_task_for_each_seed(workspace: Workspace) -> Result:
@@ -152,7 +186,7 @@ def has_task_for_each_seed(workspace: Workspace) -> Result:
         seeds = [f"seed {task.value('--seed')} in {task.value('--output')}" for task in tasks]
         return f"{len(job.tasks)} tasks: {', '.join(seeds)}"
 
-    return job_result(job, jobs.ARRAY_RULES, jobs.TASK_RULES, summary)
+    return job_result(workspace, "5.8", "array.sbatch", job, jobs.ARRAY_RULES, jobs.TASK_RULES, summary)
 
 
 def resumes_after_eviction(workspace: Workspace) -> Result:
@@ -161,7 +195,7 @@ def resumes_after_eviction(workspace: Workspace) -> Result:
     def summary() -> str:
         return f"after an eviction {job.run} comes back and the job continues from it; an error puts the job on hold"
 
-    return job_result(job, jobs.SUBMIT_RULES, jobs.SCRIPT_RULES, summary)
+    return job_result(workspace, "5.9", "train.sub", job, jobs.SUBMIT_RULES, jobs.SCRIPT_RULES, summary)
 
 
 CHECKS = [

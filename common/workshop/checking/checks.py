@@ -294,10 +294,7 @@ def problem_with_device(workspace: Workspace, feature: Feature, number: str) -> 
 
 def edit(workspace: Workspace, number: str, file: str = "") -> str:
     """The next step after a mistake: the file to edit and the step to read. What to write is for the hints to say."""
-    if file:
-        path = workspace.folder / file
-    else:
-        path = workspace.manifest.path
+    path = workspace.folder / file if file else workspace.manifest.path
     return f"edit {shell.relative(path)}, step {number} of README.md; workshop hint {number} tells you more"
 
 
