@@ -251,6 +251,16 @@ MISTAKES = {
         "rich: environments of the solve group 'default' hold different packages",
         [lambda folder: mutations.other_build(folder, "test", "rich")],
     ),
+    "the solution's lock for another set of platforms": (
+        "1.5",
+        "a copy of the lock in exercise-1-scipy/solution, which belongs to another manifest: the lock is also for linux-aarch64",
+        [("pixi.toml", '"linux-64", "linux-aarch64", ', '"linux-64", ')],
+    ),
+    "the solution's lock for other names": (
+        "1.5",
+        "your manifest has the environment check, the lock does not",
+        [("pixi.toml", GROUP, GROUP.replace("test =", "check ="))],
+    ),
     "stale lock": ("1.5", "numpy >=99", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
     "merge markers in the lock": (
         "1.5",

@@ -218,9 +218,27 @@ MISTAKES = {
             ("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\ncuda-version = "12.9.*"'),
         ],
     ),
+    "the solution's lock for one CUDA platform": (
+        "2.5",
+        "the lock is also for linux-aarch64 with cuda 12.0, win-64 with cuda 12.0, your manifest is not (cuda12, default)",
+        [
+            (
+                "pixi.toml",
+                '  { name = "linux-aarch64-cuda12", platform = "linux-aarch64", cuda = "12.0" },\n'
+                '  { name = "win-64-cuda12", platform = "win-64", cuda = "12.0" },\n',
+                "",
+            ),
+            ("pixi.toml", THEIR_NAMES, 'platforms = ["linux-64-cuda12"]'),
+        ],
+    ),
+    "a stale lock": (
+        "2.5",
+        "required: numpy >=99; locked: numpy",
+        [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')],
+    ),
     "a build for the CPU locked": (
         "2.5",
-        "pytorch-gpu",
+        "required: pytorch 2.10.0 cuda*_mkl*303",
         [lambda folder: rebuilt(folder, "cpu_generic_py312_h0000000_0")],
     ),
     "a CUDA build of years ago locked, since nothing forbids it": (

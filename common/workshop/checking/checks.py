@@ -446,6 +446,9 @@ def misnamed_environment(workspace: Workspace, for_gpu: Iterable[str], for_cpu: 
     return None
 
 
+SHOWN = 3  # reasons why a lock is out of date
+
+
 def problem_with_lock(workspace: Workspace) -> Result | None:
     """The failed result if the workspace's lock is out of date; None if it is up to date.
 
@@ -464,10 +467,14 @@ def problem_with_lock(workspace: Workspace) -> Result | None:
             found=copied,
             next_step="change these in your manifest, or write a lock of your own: pixi lock",
         )
-    if verdict.reasons:
-        reason = verdict.reasons[0]
+    places: dict[str, str] = {}  # what is wrong, once, and where it is first
+    for reason in verdict.reasons:
         where = " on ".join(filter(None, (reason.environment, reason.platform)))
-        found += f": {lockcheck.describe(reason)}" + (f" [{where}]" if where else "")
+        places.setdefault(lockcheck.describe(reason), f" [{where}]" if where else "")
+    shown = [f"{what}{where}" for what, where in list(places.items())[:SHOWN]]
+    if shown:
+        more = f"; and {len(places) - SHOWN} more, which workshop lock-check lists" if len(places) > SHOWN else ""
+        found += f": {'; '.join(shown)}{more}"
     return fail(looked_at=path, expected="up-to-date", found=found, next_step=verdict.next_step)
 
 

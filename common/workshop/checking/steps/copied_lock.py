@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pixi_workspace import lock as locks
-from pixi_workspace.lock import Lock
+from pixi_workspace.lock import Lock, LockPlatform
 from pixi_workspace.manifest import Manifest
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import identity, parse_locked
@@ -40,6 +40,7 @@ def differences(manifest: Manifest, lock: Lock) -> list[str]:
     if more := sorted(theirs - ours):
         found.append(f"the lock has the environment {', '.join(more)}, your manifest does not")
     names = {platform.name: platform for platform in lock.platforms}
+    only: dict[tuple[str, str], list[str]] = {}  # environments, by what only the one or the other has
     for name in sorted(ours & theirs):
         declared = {
             identity(platform.virtual_packages, platform.subdir): platform.name
@@ -49,12 +50,19 @@ def differences(manifest: Manifest, lock: Lock) -> list[str]:
         for row in lock.environments[name].packages:
             platform = names[row]
             virtual_packages = filter(None, map(parse_locked, platform.virtual_packages))
-            locked[identity(virtual_packages, platform.subdir)] = row
+            locked[identity(virtual_packages, platform.subdir)] = _described(platform)
         if more := sorted(locked[key] for key in locked.keys() - declared.keys()):
-            found.append(f"the lock has {name} on {', '.join(more)}, your manifest does not")
+            only.setdefault((", ".join(more), "the lock is also for {}, your manifest is not"), []).append(name)
         if more := sorted(declared[key] for key in declared.keys() - locked.keys()):
-            found.append(f"your manifest has {name} on {', '.join(more)}, the lock does not")
+            only.setdefault((", ".join(more), "your manifest is also for {}, the lock is not"), []).append(name)
+    found += [f"{sentence.format(more)} ({', '.join(names)})" for (more, sentence), names in only.items()]
     return found
+
+
+def _described(platform: LockPlatform) -> str:
+    """A platform of a lock in words, since its name there may be p1."""
+    cuda = next((text.split("=")[1] for text in platform.virtual_packages if text.startswith("__cuda=")), None)
+    return f"{platform.subdir} with cuda {cuda}" if cuda else platform.subdir
 
 
 def explain(manifest: Manifest, path: Path) -> str | None:
