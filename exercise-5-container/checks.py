@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from workshop import containers, jobs
-from workshop.checking.checks import Check, Result, Workspace, edit, fail, ok, skip
+from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
+from workshop.checking.steps.blame import SHELL_ERROR
 from workshop.containers import Image
 from workshop.errors import WorkshopError
 from workshop.support.rules import Finding, Rule, findings_of
@@ -54,17 +55,24 @@ def first_problem(workspace: Workspace, number: str, file: str, found: list[Find
 
 
 # Advice that helps to find a mistake. The advice of the other findings would be the answer, which is for the hints.
+PLACE = "exercise-5-container/(?:starter|solution)/"
 DIAGNOSES = ("bash -x", "sed ", "file ", "git ")
 
 
 def failed(workspace: Workspace, number: str, file: str, finding: Finding) -> Result:
+    """The failed check for a finding. number: of the step. file: the one that the step edits."""
+    named = file_of(workspace, finding, file)
+    rehearsed = re.sub(r"\S*/slurm_script\b", named, finding.found)  # the name of the copy that bash has run
+    found = re.sub(f"{PLACE}(?=[a-z])", "", rehearsed)
+    broken = SHELL_ERROR.search(found)
+    if broken and (workspace.folder / broken[1]).is_file():
+        named = broken[1]
+    diagnosis = finding.next_step if finding.next_step.startswith(DIAGNOSES) else ""
     return fail(
         looked_at=finding.looked_at,
         expected=finding.expected,
-        found=f"{finding.found} ({finding.name})",
-        next_step=finding.next_step
-        if finding.next_step.startswith(DIAGNOSES)
-        else edit(workspace, number, file_of(workspace, finding, file)),
+        found=f"{found} ({finding.name})",
+        next_step=diagnosis or edit(workspace, number, named),
     )
 
 
@@ -208,6 +216,7 @@ CHECKS = [
             "ARG BASE_IMAGE=debian:13-slim@sha256:..., as `docker buildx imagetools inspect debian:13-slim` prints it",
         ),
         bases_are_pinned,
+        Part(lines=(r"^FROM\b", r"^ARG (BASE|PIXI)_IMAGE")),
     ),
     Check(
         "5.2",
@@ -218,6 +227,7 @@ CHECKS = [
             "ARG CONDA_OVERRIDE_CUDA=12.0, then RUN pixi install --locked --environment ${ENVIRONMENT}",
         ),
         installs_the_lock,
+        Part(lines=(r"\bpixi (install|run)\b", r"CONDA_OVERRIDE_CUDA", r"\b(COPY|ADD) pixi\.")),
     ),
     Check(
         "5.3",
@@ -229,6 +239,7 @@ CHECKS = [
             "USER 1000:1000, HEALTHCHECK, LABEL org.opencontainers.image.revision=... workshop.lock.sha256=...",
         ),
         last_stage_is_minimal,
+        Part(lines=(r"^(COPY|USER|HEALTHCHECK|LABEL|CMD|WORKDIR)\b", r"--from=", r"org\.opencontainers")),
     ),
     Check(
         "5.4",
@@ -240,6 +251,7 @@ CHECKS = [
             "NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility",
         ),
         is_activated,
+        Part(lines=(r"^ENV\b", r"(CONDA_PREFIX|PYTHONPATH|NVIDIA_\w+|WORKSHOP_DEVICE)=", r"PATH=")),
     ),
     Check(
         "5.5",
@@ -262,6 +274,7 @@ CHECKS = [
             "#SBATCH --gres=gpu:1, #SBATCH --time=00:30:00, #SBATCH --mem=4G, and DEVICE=${DEVICE:-cuda} in train.sh",
         ),
         requests_resources,
+        Part(lines=(r"^#SBATCH --(gres|time|mem|gpus)", r"DEVICE=")),
     ),
     Check(
         "5.7",
@@ -273,6 +286,15 @@ CHECKS = [
             "if the signal came and the code is 85: scontrol requeue $SLURM_JOB_ID; and --resume if $RUN.partial/checkpoint.safetensors exists",
         ),
         resumes_after_time_limit,
+        Part(
+            lines=(
+                r"\btrap\b",
+                r"--resume",
+                r"checkpoint",
+                r"\b(requeue|wait|kill)\b",
+                r"^#SBATCH --(signal|requeue|open)",
+            )
+        ),
     ),
     Check(
         "5.8",

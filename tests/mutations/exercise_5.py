@@ -234,6 +234,21 @@ JOB_MISTAKES = {
         [("train.sbatch", "#SBATCH --time=00:30:00\n", "")],
     ),
     "an invalid time": ("5.6", "half-an-hour", [("train.sbatch", "00:30:00", "half-an-hour")]),
+    "an instruction of a later step that is misspelt": (
+        "5.4",
+        "'EVN'",
+        [("Dockerfile", "ENV CONDA_PREFIX", "EVN CONDA_PREFIX")],
+    ),
+    "a quote of a later step that is not closed": (
+        "5.7",
+        "train.sbatch: line ",
+        [("train.sbatch", "|| true' USR1\n", "|| true USR1\n")],
+    ),
+    "a condition of a later step that is not finished": (
+        "5.7",
+        "train.sh: line 71: syntax error",
+        [("train.sh", 'checkpoint.safetensors" ]; then', 'checkpoint.safetensors" ] then')],
+    ),
     "half a minute": ("5.6", "30 seconds", [("train.sbatch", "--time=00:30:00", "--time=0:30")]),
     "one minute": ("5.6", "60 seconds", [("train.sbatch", "--time=00:30:00", "--time=00:01:00")]),
     "the option is in the script, and not passed on": (

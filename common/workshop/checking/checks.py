@@ -165,7 +165,7 @@ def run_checks(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tupl
 
 def _result_of(check: Check, workspace: Workspace, parts: list[tuple[str, Part]]) -> tuple[Result, str | None]:
     """The result of a check, and the number of the step whose line made it fail, if that is known."""
-    seen = len(workspace.faults)
+    seen, unreadable = len(workspace.faults), False
     try:
         result = check.run(workspace)
         if result.status == "fail" and not workspace.scratch.is_dir():
@@ -174,6 +174,7 @@ def _result_of(check: Check, workspace: Workspace, parts: list[tuple[str, Part]]
     except manifests.ManifestError as error:
         return _unreadable_manifest(error, workspace, parts)
     except (WorkshopError, WorkspaceError) as error:
+        unreadable = True
         result = fail(looked_at=error.looked_at, expected=error.expected, found=error.found, next_step=error.next_step)
     except OSError as error:
         result = fail(
@@ -191,8 +192,12 @@ def _result_of(check: Check, workspace: Workspace, parts: list[tuple[str, Part]]
             next_step="compare with the solution, and please report this message",
         )
     faults = [fault for fault in workspace.faults[seen:] if fault.reason and fault.reason in result.found]
-    if result.status != "fail" or not faults:
+    if result.status != "fail":
         return result, None
+    if not faults:
+        named = unreadable or blame.SHELL_ERROR.search(result.found)
+        folder = workspace.folder
+        return result, blame.owner_of_text(parts, folder, result.looked_at, result.found) if named else None
     fault = faults[0]
     where = f"{fault.script}, line {fault.line}: {fault.text[:80]}"
     return replace(result, looked_at=where), blame.owner_of_fault(parts, fault)

@@ -21,12 +21,21 @@ class Part:
     """What a step edits.
 
     tables: of the manifest, as `feature` or `feature.*.tasks`. functions: at the top of the script. words: parts of an
-    error that only this step's lines cause, wherever Python notices it.
+    error that only this step's lines cause, wherever Python notices it. lines: regular expressions for lines of other
+    files, such as a Dockerfile or a script for bash.
     """
 
     tables: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+# What bash prints about a line that it cannot read or run.
+SHELL_ERROR = re.compile(
+    r"([\w.-]+): line (\d+): (?:syntax error|unexpected|\S+: (?:command not found|unbound variable))"
+)
+NEARBY = 3  # lines: bash notices some mistakes only at the end of a statement
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,23 @@ def owner_of_fault(parts: Sequence[tuple[str, Part]], fault: Fault) -> str | Non
     by_words = (number for number, part in parts if any(word in fault.reason for word in part.words))
     by_function = (number for number, part in parts if fault.function in part.functions)
     return next(by_words, None) or next(by_function, None)
+
+
+def owner_of_text(parts: Sequence[tuple[str, Part]], folder: Path, looked_at: str, found: str) -> str | None:
+    """The number of the step that edits a line which a message names as `Dockerfile, line 12`, or bash as unreadable."""
+    place = re.search(r"([\w.-]+), line (\d+)", looked_at)
+    if reported := SHELL_ERROR.search(found):
+        place = reported
+    if place is None or not (folder / place[1]).is_file():
+        return None
+    text = (folder / place[1]).read_text(encoding="utf-8", errors="replace").splitlines()
+    last = int(place[2])
+    first = max(0, last - (NEARBY if reported else 1))
+    for line in reversed(text[first:last]):
+        for number, part in parts:
+            if any(re.search(pattern, line) for pattern in part.lines):
+                return number
+    return None
 
 
 def path_of_manifest_error(looked_at: str, found: str, text: str) -> tuple[tuple[str, ...], int | None]:
