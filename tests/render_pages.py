@@ -66,7 +66,8 @@ def selected(path: Path, lines: list[str], selections: str | None) -> Iterator[i
     for number, selection in enumerate(selections.split(" | ")):
         function = functions.get(selection)
         if function:
-            first, end = function.lineno - 1, function.end_lineno or function.lineno
+            first = min(node.lineno for node in (function, *function.decorator_list)) - 1
+            end = function.end_lineno or function.lineno
         else:
             first, end = paragraph(lines, selection, end)
         if number:
