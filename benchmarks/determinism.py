@@ -134,7 +134,7 @@ class Session:
             line += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(subject.processes)]
         line += self.words(subject, where, output)
         variables = self.variables() | {"PYTHONPATH": str(where.root / "common")} | dict(where.variables)
-        process = {"cwd": where.root} | dict(where.process)
+        process: dict[str, Any] = {"cwd": where.root} | dict(where.process)
         finished(subprocess.run(line, env=variables, capture_output=True, text=True, **process), line)
         return output
 

@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_while_a_zip_is_unpacked(run, tmp_path, undecided, m
 def test_a_disk_that_is_full_before_the_checkout(run, undecided, monkeypatch):
     git = checkout.shell.git
     monkeypatch.setattr(checkout.shell, "git", lambda folder, *w: None if "add" in w else git(folder, *w))
-    undecided(run, "`git worktree add` failed", "worktree add --detach")
+    undecided(run, "`git worktree add` failed", "TMPDIR=")
 
 
 def test_two_verifications_at_once(run, nothing_left):

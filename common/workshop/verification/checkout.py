@@ -59,7 +59,7 @@ def at_recorded_revision(run: Received) -> Iterator[Checkout]:
                 looked_at=f"the clone {root}",
                 expected=f"a worktree of the commit {commit[:12]}",
                 found="`git worktree add` failed: no room, or no right to write there",
-                next_step=f"git -C {shell.quoted(root)} worktree add --detach {shell.quoted(folder)} {commit}",
+                next_step=f"TMPDIR=ANOTHER_FOLDER workshop verify RUN  # {shell.free_space()} shows the room",
             )
         try:
             yield Checkout(folder, _script_in(folder, script, packed if has_script else None), remarks)

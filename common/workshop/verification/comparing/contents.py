@@ -20,7 +20,7 @@ def rows(folder: Path, other: Path, record: dict[str, Any]) -> Iterator[Row]:
         paths = [place / name for place in (folder, other)]
         if all(path.is_file() for path in paths) and sha256_of(paths[0]) != sha256_of(paths[1]):
             try:
-                yield compare(*paths, record)
+                yield compare(paths[0], paths[1], record)
             except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
                 yield Row(f"numbers of {name}", None, None, False, f"cannot be read: {error}")
 
