@@ -281,7 +281,7 @@ SIMULATIONS = {
 
 def insists_on_device(workspace: Workspace) -> Result:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
-    advice = f"WORKSHOP_DEVICE=cuda {script}  # after you edited it: TODO(2.6), which asks `run` for the device"
+    advice = f"WORKSHOP_DEVICE=cuda {script}  # after you edited the lines of TODO(2.6)"
     if result := checks.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
         workspace, advice
     ):

@@ -311,7 +311,7 @@ def is_locked(workspace: Workspace) -> Result:
 
 def insists_on_device(workspace: Workspace) -> Result:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
-    advice = f"WORKSHOP_DEVICE=cuda {script}  # after you edited it: TODO(3.5), which asks `run` for the device"
+    advice = f"WORKSHOP_DEVICE=cuda {script}  # after you edited the lines of TODO(3.5)"
     if result := checks.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
         workspace, advice
     ):

@@ -165,17 +165,33 @@ def run_checks(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tupl
 
 def _result_of(check: Check, workspace: Workspace, parts: list[tuple[str, Part]]) -> tuple[Result, str | None]:
     """The result of a check, and the number of the step whose line made it fail, if that is known."""
-    seen, unreadable = len(workspace.faults), False
-    try:
-        result = check.run(workspace)
-        if result.status == "fail" and not workspace.scratch.is_dir():
-            workspace.scratch.mkdir(parents=True)  # somebody has cleaned up: that is no fault of the script
-            result = check.run(workspace)
-    except manifests.ManifestError as error:
+    seen = len(workspace.faults)
+    result, error = _attempt(check, workspace)
+    if result.status == "fail" and not workspace.scratch.is_dir():
+        # Somebody has cleaned up while the check ran: that is no fault of the script.
+        workspace.scratch.mkdir(parents=True)
+        result, error = _attempt(check, workspace)
+    if isinstance(error, manifests.ManifestError):
         return _unreadable_manifest(error, workspace, parts)
+    if result.status != "fail":
+        return result, None
+    faults = [fault for fault in workspace.faults[seen:] if fault.reason and fault.reason in result.found]
+    if faults:
+        fault = faults[0]
+        where = f"{fault.script}, line {fault.line}: {fault.text[:80]}"
+        return replace(result, looked_at=where), blame.owner_of_fault(parts, fault)
+    if error is None and not blame.SHELL_ERROR.search(result.found):
+        return result, None
+    return result, blame.owner_of_text(parts, workspace.folder, result.looked_at, result.found)
+
+
+def _attempt(check: Check, workspace: Workspace) -> tuple[Result, Exception | None]:
+    """Run a check. An exception becomes a failed result, and is returned as well."""
+    try:
+        return check.run(workspace), None
     except (WorkshopError, WorkspaceError) as error:
-        unreadable = True
-        result = fail(looked_at=error.looked_at, expected=error.expected, found=error.found, next_step=error.next_step)
+        parts = {"looked_at": error.looked_at, "expected": error.expected, "found": error.found}
+        return fail(**parts, next_step=error.next_step), error
     except OSError as error:
         result = fail(
             looked_at=error.filename or check.requirement,
@@ -183,6 +199,7 @@ def _result_of(check: Check, workspace: Workspace, parts: list[tuple[str, Part]]
             found=error.strerror or str(error) or type(error).__name__,
             next_step="run the check again; if the message stays, look at this file",
         )
+        return result, error
     except Exception as error:  # files and outputs can contain anything
         found = f"something that this check does not understand ({type(error).__name__}: {error})"
         result = fail(
@@ -191,16 +208,7 @@ def _result_of(check: Check, workspace: Workspace, parts: list[tuple[str, Part]]
             found=found,
             next_step="compare with the solution, and please report this message",
         )
-    faults = [fault for fault in workspace.faults[seen:] if fault.reason and fault.reason in result.found]
-    if result.status != "fail":
-        return result, None
-    if not faults:
-        named = unreadable or blame.SHELL_ERROR.search(result.found)
-        folder = workspace.folder
-        return result, blame.owner_of_text(parts, folder, result.looked_at, result.found) if named else None
-    fault = faults[0]
-    where = f"{fault.script}, line {fault.line}: {fault.text[:80]}"
-    return replace(result, looked_at=where), blame.owner_of_fault(parts, fault)
+        return result, error
 
 
 def _unreadable_manifest(
@@ -225,7 +233,7 @@ def _run_in_folder(advice: str, folder: Path) -> str:
     `pixi run check` works only in the current folder.
     """
     here = folder.resolve() == Path.cwd().resolve()
-    if here or advice.startswith("pixi run") or not advice.startswith(("pixi ", "git ")):
+    if here or advice.startswith("pixi run") or not advice.startswith(("pixi ", "git ", "rm ")):
         return advice
     return shell.in_folder(folder, advice)
 
