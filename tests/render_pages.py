@@ -40,7 +40,7 @@ def block(folder: Path, found: re.Match[str]) -> str:
     if starter == path or not starter.exists():
         return fenced(LANGUAGES.get(path.suffix, "text"), [lines[n] for n in numbers])
     new = added(starter.read_text("utf-8").splitlines(), lines)
-    return fenced("diff", [("+" if n in new else " ") + lines[n] for n in numbers])
+    return fenced("diff", [("+" if n in new and lines[n] else " ") + lines[n] for n in numbers])
 
 
 def fenced(language: str, lines: list[str]) -> str:
