@@ -28,6 +28,8 @@ PINNED = re.compile(r"^\s*(?:- )?uses: ([\w.-]+/[\w./-]+)@([0-9a-f]{40}) # (v\d+
 # The jobs that may write, and what. All others can only read the repository.
 WRITERS = {
     ("container.yml", "publish"): {"packages", "id-token", "attestations"},
+    ("docs.yml", "publish"): {"pages", "id-token"},
+    ("docs.yml", "release"): {"contents"},
     ("relock.yml", "propose"): {"contents", "pull-requests"},
     ("relock.yml", "try"): {"actions"},
 }

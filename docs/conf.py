@@ -1,0 +1,30 @@
+"""The book. Its pages are the Markdown files of the repository: those of `docs/`, and the READMEs of the exercises."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "docs/extensions"), str(ROOT / "common")]
+
+import workshop
+
+project = "Reproducible machine-learning workflows"
+author = "the authors of the workshop"
+copyright = "the authors of the workshop. Text: CC BY 4.0. Code: BSD-3-Clause"
+version = release = workshop.__version__
+
+# The source folder is the root of the repository, so that links between its files are links between pages.
+root_doc = "docs/index"
+include_patterns = ["*.md", "docs/*.md", "exercise-*/README.md", "tests/mutations/SURVIVORS.md"]
+extensions = ["myst_parser", "sphinx_copybutton", "generated", "mathml"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nitpicky = True
+suppress_warnings = ["misc.highlighting_failure"]  # a page shows parts of TOML files, which alone are not TOML
+
+html_theme = "furo"
+html_title = project
+html_math_renderer = "mathml"
+html_extra_path = ["root"]
+html_show_sphinx = False
+html_copy_source = False

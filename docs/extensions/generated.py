@@ -1,0 +1,80 @@
+"""Reference pages that the code itself writes: {workshop-commands}, {pixi-tasks} and {downloads}."""
+
+import argparse
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from workshop import cli, exercises
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+def workshop_commands() -> str:
+    """Each command of `workshop` with its arguments, from the table that the command line is made of."""
+    workshop, parsers = cli.build_parsers()
+    parts = []
+    for name, parser in parsers.items():
+        usage = parser.format_usage().removeprefix("usage: ").strip()
+        parts.append(f"## `workshop {name}`\n\n{_sentence(parser.description or '')}\n\n```text\n{usage}\n```")
+        rows = [(_names(action), action.help % vars(action) if action.help else "") for action in _arguments(parser)]
+        if rows:
+            parts.append(table(("argument", "meaning"), rows))
+    return "\n\n".join(parts)
+
+
+def pixi_tasks() -> str:
+    """Each task of the root's pixi.toml, with the environment in which it runs."""
+    tasks = tomllib.loads((ROOT / "pixi.toml").read_text(encoding="utf-8"))["tasks"]
+    rows = [
+        (f"`{name}`", f"`{t.get('default-environment', 'default')}`", t["description"]) for name, t in tasks.items()
+    ]
+    return table(("task", "environment", "what it does"), rows)
+
+
+def downloads() -> str:
+    """The download of each exercise's environments on linux-64, in MB, from exercise.toml."""
+    rows = [
+        (f"{e.number}", f"`{name}`", f"{round(mib * 2**20 / 1e6):,} MB")
+        for e in exercises.find_all(ROOT)
+        for name, mib in e.settings["download_mib"].items()
+    ]
+    return table(("exercise", "environment", "download"), rows)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    return [a for a in parser._actions if not isinstance(a, argparse._HelpAction)]
+
+
+def _names(action: argparse.Action) -> str:
+    value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
+    return ", ".join(f"`{name}{value}`" for name in action.option_strings) or f"`{action.metavar or action.dest}`"
+
+
+def _sentence(text: str) -> str:
+    return re.sub(r"^\w", lambda first: first[0].upper(), text) + "."
+
+
+def _directive(written: Callable[[], str]) -> type[SphinxDirective]:
+    class Generated(SphinxDirective):
+        def run(self) -> list[nodes.Node]:
+            return self.parse_text_to_nodes(written(), allow_section_headings=True)
+
+    return Generated
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    for written in (workshop_commands, pixi_tasks, downloads):
+        app.add_directive(written.__name__.replace("_", "-"), _directive(written))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
