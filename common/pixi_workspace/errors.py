@@ -15,9 +15,9 @@ class WorkspaceError(Exception):
     """
 
     def __init__(self, *, looked_at: object, expected: str, found: str, next_step: str) -> None:
-        self.looked_at = _short(str(looked_at))
-        self.expected = expected = _short(expected)
-        self.found = found = _short(found)
+        self.looked_at = short(str(looked_at))
+        self.expected = expected = short(expected)
+        self.found = found = short(found)
         self.next_step = next_step
         super().__init__(
             f"looked at: {self.looked_at}\nexpected:  {expected}\nfound:     {found}\nnext:      {next_step}"
@@ -27,7 +27,7 @@ class WorkspaceError(Exception):
         return partial(type(self), **self.__dict__), ()  # keyword arguments survive the way back from a worker process
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """The text on one line, cut in the middle if it is very long."""
     if len(text) > LONGEST_PART:
         text = f"{text[: LONGEST_PART // 2]} ... {text[-LONGEST_PART // 2 :]}"

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,10 @@ from pixi_workspace.platforms import Platform
 from pixi_workspace.pypi_index import DEFAULT_INDEX as DEFAULT_INDEX  # where the readers of a lock look for it
 
 NEWEST_VERSION = 7  # the lock format of Pixi 0.77
-DEEPEST_NESTING = 1000  # the time that libyaml takes grows with the square of the depth: a minute for 100,000
+# The time that libyaml takes grows with the square of the depth, and rattler crashes at 100,000 round brackets.
+DEEPEST_NESTING = 500
+MOST_ENTRIES = 400_000  # lines, commas or brackets: reading as many takes four seconds and 400 MiB
+_BRACKET = re.compile(r"[\[\]{}()]|\\(?:x|u00|U000000)28")
 
 
 class LockError(WorkspaceError):
@@ -121,11 +123,10 @@ def read(path: Path) -> Lock:
         raise _unreadable(path, str(error.strerror)) from error
     except UnicodeDecodeError as error:
         raise _unreadable(path, f"bytes that are no text (not UTF-8, at byte {error.start})") from error
-    stated = re.search(r"""^(?:\{\s*)?["']?version["']?[ \t]*:[ \t]*(\d+)""", text, re.MULTILINE)
+    stated = re.search(r"""^(?:\{\s*)?["']?version["']?[ \t]*:[ \t]*(\d{1,9})\b""", text, re.MULTILINE)
     version = int(stated[1]) if stated else NEWEST_VERSION
-    brackets = re.findall(r"[\[\]{}]", text)
-    if max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0) > DEEPEST_NESTING:
-        raise _unreadable(path, f"brackets that are nested more than {DEEPEST_NESTING:,} deep")
+    if problem := _too_much(text):
+        raise _unreadable(path, problem)
     try:
         parsed = LockFile.from_path(path)  # first, because it limits nesting and aliases as well
         entries = read_entries(text)
@@ -159,6 +160,18 @@ def read(path: Path) -> Lock:
         LockPlatform(p.name, str(p.subdir), tuple(p.virtual_packages or ())) for p in parsed.platforms()
     )
     return Lock(path, version, found_platforms, environments, entries.sources, entries.run_exports)
+
+
+def _too_much(text: str) -> str | None:
+    """What no lock contains and what would take too long, or too much memory, to read; None if there is nothing."""
+    if sum(map(text.count, "\n,")) > MOST_ENTRIES or sum(map(text.count, "[]{}()\\")) > MOST_ENTRIES:
+        return f"more than {MOST_ENTRIES:,} lines, commas or brackets"
+    depth = 0
+    for bracket in _BRACKET.finditer(text):
+        depth = max(0, depth - 1) if bracket[0] in "]})" else depth + 1
+        if depth > DEEPEST_NESTING:
+            return f"brackets that are nested more than {DEEPEST_NESTING:,} deep"
+    return None
 
 
 def _unreadable(path: Path, reason: str, text: str = "") -> LockError:

@@ -101,13 +101,13 @@ def refused(done: Done, *said: str) -> str:
     return done.stderr
 
 
-def answered(done: Done, *said: str) -> str:
-    """Assert that the command ended with 0 or 1, and printed no traceback and no control character; returns its text.
+def answered(done: Done, *said: str, codes: tuple[int, ...] = (0, 1)) -> str:
+    """Assert that the command ended, and printed no traceback and no control character; returns its text.
 
-    said: what the output must contain.
+    said: what the output must contain. codes: the exit codes that are right.
     """
     text = done.stdout + done.stderr
-    assert done.returncode in (0, 1), (done.returncode, text[-2000:])
+    assert done.returncode in codes, (done.returncode, text[-2000:])
     assert "Traceback" not in text, text[-2000:]
     assert not CONTROL & set(text), sorted(CONTROL & set(text))
     for word in said:

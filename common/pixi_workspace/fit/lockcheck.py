@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pixi_workspace import lock as locks
 from pixi_workspace import manifest as manifests
-from pixi_workspace.errors import WorkspaceError
+from pixi_workspace.errors import WorkspaceError, short
 from pixi_workspace.fit import newer_pixi, satisfy
 from pixi_workspace.fit.satisfy_environment import Reason
 from pixi_workspace.fit.suspicions import suspicions
@@ -143,10 +143,10 @@ def to_text(verdict: Verdict) -> str:
         for what, found in list(places.items())[:SHOWN]:
             more = f" and {len(found) - PLACES} more places" if len(found) > PLACES else ""
             where = f" [{', '.join(found[:PLACES])}{more}]" if found[0] else ""
-            lines.append(f"  {title}{what}{where}")
+            lines.append(f"  {title}{short(what)}{short(where)}")
         if len(places) > SHOWN:
             lines.append(f"  {title}and {len(places) - SHOWN} more (--json lists all)")
-    lines += [f"  note: {note}" for note in verdict.notes]
+    lines += [f"  note: {short(note)}" for note in verdict.notes]
     return "\n".join([*lines, f"  next: {verdict.next_step}"])
 
 

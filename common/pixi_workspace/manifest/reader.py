@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,9 @@ from pixi_workspace.specs import version_spec
 
 # The Pixi that this agrees with; `requires-pixi` is compared with it, whatever Pixi is installed.
 PIXI_VERSION = "0.77.0"
+MOST_PLATFORMS = 200
+MOST_ROWS = 200_000  # features and dependencies of every environment on every platform
+MOST_UNKNOWN = 20  # keys that a note names
 MOST_STEPS = 200_000  # of following groups of requirements; they take half a second
 SECTIONS = ("workspace", "project", "package")
 ROOT_KEYS = (
@@ -114,6 +118,14 @@ def load(path: Path) -> Manifest:
 
     A manifest for a later Pixi of the same series is read by the rules that are known here, with a note.
     """
+    try:
+        return _load(path)
+    except (ValueError, RecursionError) as error:  # files of other people contain things that nobody thought of
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise problem(where=path, expected="a manifest that this check can read", found=found) from error
+
+
+def _load(path: Path) -> Manifest:
     toml, text, notes = parse(path)
     is_pyproject = path.name == "pyproject.toml"
     _require_section(path, text, is_pyproject)
@@ -126,7 +138,7 @@ def load(path: Path) -> Manifest:
         manifest = _read_tables(path, toml, root, prefix, notes)
     words = f"requires-pixi is '{later}', and this check follows the rules of Pixi {PIXI_VERSION}"
     if unknown:
-        words += f"; keys that it does not know: {', '.join(dict.fromkeys(unknown))}"
+        words += f"; keys that it does not know: {', '.join(list(dict.fromkeys(unknown))[:MOST_UNKNOWN])}"
     return replace(manifest, later_pixi=later, notes=(*manifest.notes, words))
 
 
@@ -236,6 +248,7 @@ def _assemble(path: Path, root: dict[str, Any], head: Head, groups: dict, notes:
     for name in groups:
         features.setdefault(name, Feature(name))
     environments = _read_environments(take_table(root, "environments", str(path)), features, head)
+    _check_size(environments, head, path)
     inline = [e.features[0] for e in environments.values() if e.features and e.features[0].inline]
     if any(f.system_requirements for f in features.values()):
         notes.append("[system-requirements] is deprecated: declare the virtual packages on the platforms")
@@ -267,6 +280,19 @@ def _assemble(path: Path, root: dict[str, Any], head: Head, groups: dict, notes:
     return validate_references(manifest)
 
 
+def _check_size(environments: dict[str, Environment], head: Head, path: Path) -> None:
+    """Refuse environments, platforms and dependencies that would take minutes to multiply by one another."""
+    sizes: dict[int, int] = {}
+    for feature in (feature for environment in environments.values() for feature in environment.features):
+        if id(feature) not in sizes:
+            tables = (table for t in feature.targets for table in (*t.dependencies.values(), t.pypi, t.constraints))
+            sizes[id(feature)] = 1 + sum(map(len, tables))
+    total = sum(sizes[id(feature)] for environment in environments.values() for feature in environment.features)
+    if len(head.platforms) > MOST_PLATFORMS or total * len(head.platforms) > MOST_ROWS:
+        expected = f"at most {MOST_PLATFORMS} platforms, and {MOST_ROWS:,} dependencies in all environments together"
+        raise problem(where=path, expected=expected, found="more")
+
+
 def _read_environments(table: dict, features: dict[str, Feature], head: Head) -> dict[str, Environment]:
     found = {} if "default" in table else {"default": Environment("default", (features["default"],))}
     for name, value in table.items():
@@ -285,6 +311,9 @@ def _read_environments(table: dict, features: dict[str, Feature], head: Head) ->
         names, used = names or [], []
         if own:
             used.append(replace(tables.read_feature(name, own, f"environments.{name}", head), inline=True))
+        twice = next((feature for feature, times in Counter(names).items() if times > 1), None)
+        if twice in features:
+            raise problem(where=f"{where} features", expected="every feature once", found=f"'{twice}' twice")
         for feature in names:
             if feature not in features:
                 near = nearest(feature, features)
@@ -293,8 +322,6 @@ def _read_environments(table: dict, features: dict[str, Feature], head: Head) ->
                     expected="features that are defined: " + ", ".join(features),
                     found=f"'{feature}'{near}",
                 )
-            if names.count(feature) > 1:
-                raise problem(where=f"{where} features", expected="every feature once", found=f"'{feature}' twice")
             used.append(features[feature])
         if not take(value, "no-default-feature", bool, where):
             used.append(features["default"])

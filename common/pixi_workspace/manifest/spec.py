@@ -19,7 +19,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from rattler import MatchSpec
 
-from pixi_workspace.manifest.toml import ManifestError, check_keys, problem, take, take_strings, take_url
+from pixi_workspace.manifest.toml import ManifestError, check_keys, is_url, problem, take, take_strings, take_url
 from pixi_workspace.specs import match_spec, version_spec
 
 CONDA_KEYS = (
@@ -102,7 +102,7 @@ class PypiSpec:
 
 def is_archive(location: str) -> bool:
     """Whether a URL or path names a conda package."""
-    return urlsplit(location).path.endswith((".conda", ".tar.bz2"))
+    return location.split("?")[0].split("#")[0].endswith((".conda", ".tar.bz2"))
 
 
 def conda_name(text: str, where: str) -> str:
@@ -387,6 +387,8 @@ def from_requirement(text: Any, where: str) -> PypiSpec:
     url = requirement.url
     if url is None:
         return PypiSpec(version=str(requirement.specifier) or "*", **common)
+    if not is_url(url):
+        raise problem(where=where, expected="an address behind the @", found=f"'{url}'")
     split = urlsplit(url)
     if split.scheme.startswith("git+") or split.path.endswith(".git"):
         base, _, reference = split.path.partition("@")

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import tomli
 
@@ -24,6 +25,7 @@ from pixi_workspace.errors import WorkspaceError
 T = TypeVar("T")
 DEEPEST_NESTING = 64  # the deepest table that Pixi knows is the eighth inside another one
 MOST_COMPARED, LONGEST_COMPARED = 1000, 100  # names, and characters of one, when the nearest name is looked for
+MOST_VALUES = 50_000  # in one file; the largest public manifests have a tenth of this
 COMPARED_SIZE = 2**20  # characters; the second TOML reader, which only finds a note, takes seconds for more
 NOTE_1_1 = (
     "the manifest uses TOML 1.1 (a line break or a trailing comma inside {{ }}, or \\e, \\x in a string): Pixi reads"
@@ -91,8 +93,12 @@ def _in_words(message: str, body: str) -> str:
 def _check_values(tables: dict[str, Any], path: Path) -> None:
     """Refuse dates, integers of more than 64 bits, and tables that are nested too deeply, as Pixi does."""
     level: list[tuple[Any, str]] = [(tables, str(path))]
+    count = 0
     for _ in range(DEEPEST_NESTING):
         below = []
+        count += len(level)
+        if count > MOST_VALUES:
+            raise problem(where=path, expected=f"at most {MOST_VALUES:,} values", found="more")
         for value, where in level:
             if isinstance(value, dict):
                 below += [(inner, f"{where} {key}") for key, inner in value.items()]
@@ -186,4 +192,8 @@ def take_url(table: dict[str, Any], key: str, where: str) -> str | None:
 
 
 def is_url(text: str) -> bool:
+    try:
+        urlsplit(text)
+    except ValueError:  # http://[
+        return False
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) is not None and " " not in text

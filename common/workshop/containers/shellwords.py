@@ -257,7 +257,7 @@ def _executed(script: str, known: Mapping[str, str]) -> Iterator[list[str]]:
     known: the variables, which the caller updates between two commands.
     """
     rest, branch = script, ""
-    while case := _CASE.search(rest):
+    while "esac" in rest and (case := _CASE.search(rest)):
         yield from _executed_lines(rest[: case.start()], known)
         value = expand(case[1].strip("\"'"), known)
         for branch in case[2].split(";;"):
