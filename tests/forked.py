@@ -36,7 +36,7 @@ TORCH_SCRIPT = JAX_SCRIPT.parents[2] / "exercise-2-pytorch-cu12/solution/train.p
 class Process:
     """A process that runs, with the parts of `subprocess.Popen` that tests use; stdout and stderr are texts."""
 
-    def __init__(self, forked: fork_server.ForkedRun) -> None:
+    def __init__(self, forked: fork_server.SupervisedRun) -> None:
         self._forked, self.pid = forked, forked.pid
         self.stdout, self.stderr = (io.TextIOWrapper(pipe, "utf-8") for pipe in (forked.stdout, forked.stderr))
 

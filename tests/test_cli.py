@@ -117,6 +117,7 @@ def test_the_help_imports_nothing_that_takes_time():
         "workshop.errors",
         "workshop.shell",
         "workshop.support",
+        "workshop.support.terminal",
         "workshop.support.text",
     }
     assert not imported & {"numpy", "torch", "rattler", "rich", "dataclasses", "pixi_workspace"}

@@ -17,4 +17,24 @@
 package and import nothing from it.
 """
 
+import os
+import sys
+from types import TracebackType
+
 __version__ = "0.2.0"
+
+_report = sys.excepthook
+
+
+def _report_unless_interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Replaces Python's report of Ctrl-C, a traceback, by one line and exit code 130: the modules of a command may
+    still be loading.
+    """
+    if not issubclass(kind, KeyboardInterrupt):
+        _report(kind, error, trace)
+        return
+    print("interrupted", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
+sys.excepthook = _report_unless_interrupted

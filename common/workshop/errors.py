@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeGuard
 
 from workshop import shell
+from workshop.support.terminal import one_line, printable_output
 from workshop.support.text import closest_match
 
 LONGEST_PART = 1000  # characters of one part of a message
@@ -63,7 +64,7 @@ def message_of(error: FourParts) -> str:
         f"looked at: {_short(error.looked_at)}\n"
         f"expected:  {_short(error.expected)}\n"
         f"found:     {_short(error.found)}\n"
-        f"next:      {error.next_step}"
+        f"next:      {one_line(error.next_step)}"
     )
 
 
@@ -125,22 +126,23 @@ def errors_as_messages() -> Iterator[None]:
 
     Unexpected errors keep their traceback: they are bugs of ours, and a traceback makes them easy to report.
     """
-    try:
-        yield
-    except KeyboardInterrupt:
-        if _is_first_process():
-            print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of the pipe (such as `head`) has ended. With stderr closed, Python prints no error at exit.
-        sys.stderr.close()
-        sys.exit(1)
-    except Exception as error:
-        message = error if has_four_parts(error) else _as_message(error)
-        if message is None:
-            raise
-        _print_once(message)
-        sys.exit(1)
+    with printable_output():
+        try:
+            yield
+        except KeyboardInterrupt:
+            if _is_first_process():
+                print("interrupted", file=sys.stderr)
+            sys.exit(130)
+        except BrokenPipeError:
+            # The reader of the pipe (such as `head`) has ended. With stderr closed, Python prints no error at exit.
+            sys.stderr.close()
+            sys.exit(1)
+        except Exception as error:
+            message = error if has_four_parts(error) else _as_message(error)
+            if message is None:
+                raise
+            _print_once(message)
+            sys.exit(1)
 
 
 def _as_message(error: Exception) -> WorkshopError | None:
@@ -149,6 +151,13 @@ def _as_message(error: Exception) -> WorkshopError | None:
         return _missing_module(error)
     if isinstance(error, OSError):
         return _system_error(error)
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # of Path.home() and expanduser()
+        return WorkshopError(
+            looked_at="the variable HOME, and the system's list of users",
+            expected="a home folder, for caches and settings",
+            found=str(error),
+            next_step="export HOME=DIR, with a folder in which you can write",
+        )
     # Compared by name, so that neither torch nor jax needs to be imported here.
     kind = type(error).__name__
     if kind == "OutOfMemoryError":

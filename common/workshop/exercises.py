@@ -12,10 +12,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from workshop import shell
 from workshop.errors import WorkshopError
 from workshop.support import files
 
 CACHE_NAME = "reproducible-ml-workflows"  # as in workshop.runs.data
+
+LARGEST = 8 * 2**20  # bytes of exercise.toml and checks.py
+# The tables and entries of exercise.toml that the commands need, with their types.
+REQUIRED = {"title": str, "environments": list, "starter_fails_at": str, "starter": dict}
+REQUIRED_TO_RUN = {
+    "script": str,
+    "arguments": list,
+    "metric": str,
+    "at_least": (int, float),
+}  # in the table check_all, if any
 
 
 def load_module(path: Path, name: str | None = None) -> ModuleType:
@@ -40,8 +51,23 @@ class Exercise:
 
     @cached_property
     def checks(self) -> tuple[Any, ...]:
-        """The checks in its checks.py (`workshop.checking.Check`)."""
-        return tuple(load_module(self.folder / "checks.py", f"checks_of_exercise_{self.number}").CHECKS)
+        """The checks in its checks.py (`workshop.checking.Check`). Raises WorkshopError if that file is broken."""
+        path = self.folder / "checks.py"
+        try:
+            _require_file(path)
+            found = tuple(load_module(path, f"checks_of_exercise_{self.number}").CHECKS)
+            if not found or not all(hasattr(check, "requirement") for check in found):
+                raise TypeError("CHECKS is not a list of Check")
+            return found
+        except ModuleNotFoundError:
+            raise  # of a package that this environment lacks
+        except (Exception, SystemExit) as error:
+            raise WorkshopError(
+                looked_at=path,
+                expected="a Python file with the list CHECKS",
+                found=f"{type(error).__name__}: {error}",
+                next_step=f"git diff -- {shell.quoted(path)}",
+            ) from error
 
 
 def find_all(root: Path) -> list[Exercise]:
@@ -60,16 +86,44 @@ def find_all(root: Path) -> list[Exercise]:
                 next_step=advice,
             )
         try:
-            settings = files.read_toml(path)
+            settings = _read_settings(path)
         except (ValueError, OSError) as error:
             raise WorkshopError(
                 looked_at=path,
                 expected="a TOML file that can be read",
                 found=getattr(error, "strerror", None) or str(error),
-                next_step=f"git diff -- {path}",
+                next_step=f"git diff -- {shell.quoted(path)}",
             ) from error
         exercises.append(Exercise(number, path.parent, settings))
     return sorted(exercises, key=lambda exercise: exercise.number)
+
+
+def _require_file(path: Path) -> None:
+    """Raise ValueError for a pipe or a device, which might never end, for a file of more than LARGEST bytes, and for a
+    link to another kind of file, whose content no message may quote.
+    """
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise ValueError(f"not a file of at most {LARGEST // 2**20} MiB")
+    if path.resolve().suffix != path.suffix:
+        raise ValueError("a link to another kind of file")
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """The content of an exercise.toml. Raises ValueError or OSError if it cannot be used."""
+    _require_file(path)
+    settings = files.read_toml(path)
+    tables = [("", settings, REQUIRED)]
+    if "check_all" in settings:
+        tables.append(("check_all.", settings["check_all"], REQUIRED_TO_RUN))
+    for prefix, table, required in tables:
+        for key, kind in required.items():
+            if not isinstance(table, dict) or not isinstance(table.get(key), kind):
+                raise ValueError(f"no {prefix}{key}, or one of another type")
+    for name, sha256 in settings["starter"].items():
+        parts = name.replace("\\", "/").split("/")
+        if not isinstance(sha256, str) or {"", ".", ".."} & set(parts) or ":" in parts[0]:
+            raise ValueError(f"{name!r} in [starter], which is not a file of the starter")
+    return settings
 
 
 def find(number: int) -> Exercise:
@@ -88,11 +142,12 @@ def find(number: int) -> Exercise:
 
 def root_folder() -> Path:
     """The root of the workshop that contains the current folder, otherwise of the one that contains this file."""
-    for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
+    here = shell.current_folder()
+    for folder in (*([here, *here.parents] if here else []), Path(__file__).resolve().parents[2]):
         if any(folder.glob("exercise-[0-9]*/exercise.toml")):
             return folder
     raise WorkshopError(
-        looked_at=Path.cwd(),
+        looked_at=here or "the current folder, which was removed",
         expected="the workshop's folders exercise-1-... to exercise-5-...",
         found="none",
         next_step="cd to your clone of the workshop",
@@ -108,6 +163,8 @@ def scratch_root() -> Path:
     from platformdirs import user_cache_path
 
     folder = Path(os.environ.get("WORKSHOP_CACHE") or user_cache_path(CACHE_NAME, appauthor=False)) / "scratch"
+    if not folder.is_absolute():  # `~/.cache` where no home folder is known, or a relative path
+        return Path(tempfile.gettempdir())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):

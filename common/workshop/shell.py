@@ -12,12 +12,18 @@ from pathlib import Path
 WINDOWS = os.name == "nt"
 
 
+def current_folder() -> Path | None:
+    """The current folder; None if it has been removed, or replaced by another folder of its name."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
 def relative(path: Path) -> str:
     """The path relative to the current folder; absolute if it is outside."""
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return str(path)
+    here = current_folder()
+    return path.relative_to(here).as_posix() if here and path.is_relative_to(here) else str(path)
 
 
 def word(text: str) -> str:

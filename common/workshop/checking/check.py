@@ -59,7 +59,8 @@ def main(which: str, path: str | None, go_on: bool, as_json: bool, hints: int = 
                     more = "" if hints == len(check.hints) else f"  (more: --hint {hints + 1})"
                     report.print_text(f"\n{str(problem)}{hint_lines}{more}\n")
                 else:
-                    report.print_text(f"          {result.found}")
+                    found = result.found.replace("\n", "\n" + 10 * " ")
+                    report.print_text(f"          {found}")
             if result.status == "fail" and not go_on:
                 break
     finally:

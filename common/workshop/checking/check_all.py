@@ -28,6 +28,7 @@ from workshop.runs.frameworks.device import CPU_BUILD
 from workshop.support.files import list_files, sha256_of
 from workshop.support.hardware import nvidia_smi
 from workshop.support.report import STYLES
+from workshop.support.terminal import printable, unfiltered
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -106,9 +107,11 @@ def collect_rows(exercises: list[Exercise], live: bool) -> list[Row]:
         live_table = None
         try:
             if live:
+                from rich.console import Console
                 from rich.live import Live
 
-                live_table = screen.enter_context(Live(table(), auto_refresh=False, transient=True))
+                console = Console(file=unfiltered(sys.stdout))
+                live_table = screen.enter_context(Live(table(), console=console, auto_refresh=False, transient=True))
             while waiting:
                 finished, waiting = wait(waiting, timeout=0.5 if live else None, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -371,12 +374,18 @@ def show(rows: list[Row], counts: dict[str, int], seconds: float) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = Console(file=unfiltered(sys.stdout))
     table = Table("ex.", "test", "", "found", box=None, pad_edge=False)
     table.add_column("s", justify="right")
     for row in rows:
         word = Text(row.result.status, style=STYLES[row.result.status])
-        table.add_row(str(row.exercise or ""), Text(row.what), word, Text(row.result.found), f"{row.seconds:.1f}")
+        table.add_row(
+            str(row.exercise or ""),
+            Text(printable(row.what)),
+            word,
+            Text(printable(row.result.found)),
+            f"{row.seconds:.1f}",
+        )
     console.print(table)
     for row in rows:
         if row.result.status == "fail":
@@ -385,6 +394,6 @@ def show(rows: list[Row], counts: dict[str, int], seconds: float) -> None:
                 looked_at=result.looked_at, expected=result.expected, found=result.found, next_step=result.next_step
             )
             where = f"exercise {row.exercise}: " if row.exercise else ""
-            console.print(Text(f"\n{where}{row.what}\n{str(problem)}"))
+            console.print(Text(printable(f"\n{where}{row.what}\n{problem}")))
     summary = f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped, in {seconds:.0f} s"
     console.print(f"\n{summary}", highlight=False)

@@ -232,7 +232,7 @@ def _run_in_folder(advice: str, folder: Path) -> str:
 
     `pixi run check` works only in the current folder.
     """
-    here = folder.resolve() == Path.cwd().resolve()
+    here = folder.resolve() == shell.current_folder()
     if here or advice.startswith("pixi run") or not advice.startswith(("pixi ", "git ", "rm ")):
         return advice
     return shell.in_folder(folder, advice)

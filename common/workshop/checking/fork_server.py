@@ -13,6 +13,7 @@ would have to be set for the scripts; and any import error other than an ImportE
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import io
@@ -22,38 +23,89 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workshop.checking.patches import Patch, run_script
+from workshop.checking.patches import FOLDER, Patch, run_script, supervise
 
 FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 MESSAGE_LIMIT = 2**20  # bytes of one request: environment, arguments, patches
+SERVER_SECONDS = 120  # for importing the frameworks, and then for an answer; a server that takes longer is not used
+END_SECONDS = 15  # for the supervisor to end everything that a script started
 
 _servers: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
 _request_lock = threading.Lock()
 
 
-class ForkedRun:
-    """A forked run, with the part of `subprocess.Popen`'s interface that is needed to read and wait."""
+class SupervisedRun:
+    """A run with a supervisor (`patches/supervise.py`), and with the part of `subprocess.Popen`'s interface that is
+    needed to read and wait.
 
-    def __init__(self, pid: int, stdout: int, stderr: int, status: int) -> None:
-        self.pid = pid
-        self.stdout, self.stderr, self._status = (open(pipe, "rb") for pipe in (stdout, stderr, status))
-        os.set_blocking(status, False)
+    pid: of the script. supervisor: of the process that waits for it; `child` if this process started it.
+    """
+
+    def __init__(
+        self, pid: int, supervisor: int, pipes: Sequence[int], child: subprocess.Popen[bytes] | None = None
+    ) -> None:
+        self.pid, self.supervisor, self._child = pid, supervisor, child
+        self.stdout, self.stderr, self._status = (open(pipe, "rb") for pipe in pipes)
+        os.set_blocking(self._status.fileno(), False)
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
-        if self._code is None and not self._status.closed and (text := self._status.read(64)) is not None:
-            self._code = int(text) if text else -signal.SIGKILL  # empty: the process that waits for it was killed
+        """The exit code, negative for a signal; None while it runs, or while anything that it started does."""
+        if self._code is None and not self._status.closed:
+            self._signal(signal.SIGCONT)  # the script may have stopped its supervisor
+            if (text := self._status.read(64)) is not None:
+                self._code = int(text) if text else -signal.SIGKILL  # empty: the supervisor was killed
         return self._code
+
+    def end(self) -> None:
+        """End the script and everything that it started, unless that has happened already."""
+        deadline = time.monotonic() + END_SECONDS
+        if self.poll() is None:
+            self._signal(signal.SIGTERM)
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        if self._code is None:
+            self._signal(signal.SIGKILL)
 
     def close(self) -> None:
         """Close the pipe of the exit code, at the end. The readers of the other two pipes close those."""
         self._status.close()
+        if self._child:
+            self._child.wait()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(OSError):
+            os.kill(self.supervisor, number)
+
+
+def start(command: Sequence[str], folder: Path, environment: dict[str, str], root: Path) -> SupervisedRun:
+    """Run a command in a folder, in a process of its own with a supervisor. root: the folder to remove if this process
+    is killed.
+    """
+    pipes = [os.pipe() for _ in range(3)]
+    stdout, stderr, status = (write for _, write in pipes)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(FOLDER / "supervise.py"), str(status), str(root), *command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=[status],
+            start_new_session=True,  # Ctrl-C is for this process
+        )
+    finally:
+        for _, write in pipes:
+            os.close(write)
+    return SupervisedRun(process.pid, process.pid, [read for read, _ in pipes], process)
 
 
 def fork(
@@ -62,18 +114,23 @@ def fork(
     environment: dict[str, str],
     patches: Sequence[Patch],
     modules: Sequence[str],
-) -> ForkedRun | None:
-    """Run `script` in its folder, in a fork of an interpreter with `modules`; None if this is not possible."""
+    root: Path | None = None,
+) -> SupervisedRun | None:
+    """Run `script` in its folder, in a fork of an interpreter with `modules`; None if this is not possible.
+
+    root: a folder to remove if this process is killed.
+    """
     if sys.platform != "linux":
         return None
     request = {"script": str(script), "arguments": arguments, "environment": environment, "patches": patches}
+    request["root"] = str(root or "")
     message = json.dumps(request).encode("utf-8", "surrogateescape")
     pipes = [os.pipe() for _ in range(3)]
     try:
         with _request_lock:  # the replies come in the order of the requests
-            server = _server(environment, tuple(modules))
-            socket.send_fds(server, [message], [write for _, write in pipes])
-            pid = int(server.recv(64))
+            process, channel = _server(environment, tuple(modules))
+            socket.send_fds(channel, [message], [write for _, write in pipes])
+            pid, supervisor = map(int, _reply(process, channel).split())
     except (OSError, ValueError):  # the server has ended, or the request is too large for one message
         for read, _ in pipes:
             os.close(read)
@@ -81,26 +138,41 @@ def fork(
     finally:
         for _, write in pipes:
             os.close(write)
-    return ForkedRun(pid, *(read for read, _ in pipes))
+    return SupervisedRun(pid, supervisor, [read for read, _ in pipes])
 
 
-def _server(environment: dict[str, str], modules: tuple[str, ...]) -> socket.socket:
-    """The channel to the server with these modules, which is started on first use."""
+def _reply(process: subprocess.Popen[bytes], channel: socket.socket) -> bytes:
+    """The server's answer. Kills a server that gives none; then, and for ever after, the channel is closed."""
+    deadline = time.monotonic() + SERVER_SECONDS
+    while time.monotonic() < deadline:
+        process.send_signal(signal.SIGCONT)  # a script may have stopped it
+        try:
+            return channel.recv(64)
+        except TimeoutError:
+            continue
+    process.kill()
+    raise TimeoutError
+
+
+def _server(environment: dict[str, str], modules: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """The server with these modules, which is started on first use, and the channel to it."""
     key = (environment["PYTHONPATH"], *modules)
     if key not in _servers:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "workshop.checking.fork_server", str(theirs.fileno()), *modules],
-                env=environment,
+                # MPLBACKEND may be wrong, and then Matplotlib cannot be imported.
+                env={key: value for key, value in environment.items() if key != "MPLBACKEND"},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        ours.settimeout(1)
         _servers[key] = process, ours
-    return _servers[key][1]
+    return _servers[key]
 
 
 def serve(channel: socket.socket, modules: Sequence[str]) -> None:
@@ -116,32 +188,35 @@ def serve(channel: socket.socket, modules: Sequence[str]) -> None:
     while True:
         message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 3)
         if not message:
-            return
+            os._exit(0)  # at once, since a framework's threads can delay the end of an interpreter
         if os.fork() == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _handle_request(channel, json.loads(message), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
 def _handle_request(channel: socket.socket, request: dict[str, Any], stdout: int, stderr: int, status: int) -> NoReturn:
-    """In a fork of the server: fork again for the script, send its process id, wait for it, write its exit code."""
-    run_script.end_with_parent()
-    pid = os.fork()
-    if pid:
+    """In a fork of the server, which becomes the supervisor of the script."""
+
+    def report(pid: int) -> None:
         os.close(stdout)
         os.close(stderr)
-        channel.send(str(pid).encode())
+        with contextlib.suppress(OSError):  # the check was killed: the supervisor notices that next
+            channel.send(f"{pid} {os.getpid()}".encode())
         channel.close()
-        _, wait_status = os.waitpid(pid, 0)
-        os.write(status, str(os.waitstatus_to_exitcode(wait_status)).encode())
-        os._exit(0)
-    os.setsid()
+
+    os.setsid()  # a signal to the server's group is not for the supervisor
+    supervise.supervise(lambda: _run(channel, request, stdout, stderr), status, request["root"], report)
+
+
+def _run(channel: socket.socket, request: dict[str, Any], stdout: int, stderr: int) -> NoReturn:
+    """In the process of the script."""
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
-    for descriptor in (stdout, stderr, status):
+    for descriptor in (stdout, stderr):
         os.close(descriptor)
     channel.close()
+    tempfile.tempdir = None  # the server may have looked it up
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(os.path.dirname(request["script"]))

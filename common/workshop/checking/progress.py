@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -20,8 +21,10 @@ from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
 from workshop.support import report
 from workshop.support.files import list_files, sha256_of, write_atomic
+from workshop.support.terminal import one_line
 
 VERSION = 1
+LARGE = 64 * 2**20  # bytes from which a file counts by its size and time: no exercise has such a file
 # The entry of a check that has not run yet.
 EMPTY_ENTRY = {"status": "not asked", "content": "", "hints": 0, "asked_since_hint": True}
 STATUSES = ("ok", "fail", "skip", "not asked")
@@ -37,9 +40,11 @@ def content_hash(exercise: Exercise) -> str:
     files = list_files(exercise.folder / "starter") | {"../checks.py": exercise.folder / "checks.py"}
     for name, path in sorted(files.items()):
         try:
-            digest.update(f"{name}\0{sha256_of(path)}\n".encode())
+            status = path.stat()
+            large = f"{status.st_size} bytes, {status.st_mtime_ns}" if status.st_size > LARGE else None
+            digest.update(os.fsencode(f"{name}\0{large or sha256_of(path)}\n"))
         except OSError:
-            digest.update(f"{name}\0unreadable\n".encode())
+            digest.update(os.fsencode(f"{name}\0unreadable\n"))
     return digest.hexdigest()
 
 
@@ -130,7 +135,8 @@ def show(as_json: bool) -> int:
     for exercise, now in rows:
         passed = sum(status == "ok" for status in now.values())
         line = "".join(marks[status] for status in now.values())
-        report.print_text(f"{exercise.number}  {line:<{longest}}  {passed} of {len(now)}  {exercise.settings['title']}")
+        title = one_line(exercise.settings["title"])
+        report.print_text(f"{exercise.number}  {line:<{longest}}  {passed} of {len(now)}  {title}")
     report.print_text("\n+ passes   x fails   s skipped   ? edited since: check again   . not checked yet")
     return 0
 

@@ -1,7 +1,8 @@
 """Run a learner's script in a copy of its folder, in a separate process, with limits.
 
 People who learn write scripts that loop, print without end or remove their own folder. Such a script is stopped, a
-message explains what it did, and it never reaches the learner's own files.
+message explains what it did, and the learner's own files stay as they are (`originals.py`). Everything that it leaves
+behind ends with it: processes, temporary files, the copy.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workshop import exercises, shell
-from workshop.checking import fork_server
+from workshop.checking import fork_server, originals
 from workshop.checking.patches import Patch, arguments_for
 from workshop.errors import WorkshopError
 from workshop.support import timeouts
-from workshop.support.files import IGNORED_FOLDERS
+from workshop.support.files import IGNORED_FOLDERS, remove_folder
 
 TIME_LIMIT = 300  # seconds after which a script counts as endless
 OUTPUT_LIMIT = 20 * 2**20  # bytes that a script may print; the exercises' scripts print a few hundred
@@ -30,7 +31,8 @@ OUTPUT_LIMIT = 20 * 2**20  # bytes that a script may print; the exercises' scrip
 COPIED_BYTES, COPIED_FILES = 50 * 2**20, 1000
 READ = 2**16
 
-_running: set[int] = set()  # process groups, for `stop_all`
+Process = fork_server.SupervisedRun | subprocess.Popen[bytes]
+_running: list[Process] = []  # for `stop_all`
 
 
 def run(
@@ -49,19 +51,28 @@ def run(
     that has already imported them (`workshop.checking.fork_server`, on Linux). Raises WorkshopError if the script runs
     longer than `limit` seconds (default TIME_LIMIT), prints more than OUTPUT_LIMIT, or removes files from its folder.
     """
-    with _working_copy(script) as copy:
+    if script.is_symlink() and script.resolve().suffix != ".py":
+        raise WorkshopError(
+            looked_at=script,
+            expected="a Python script",
+            found="a link to another kind of file, which is not run",
+            next_step=f"replace {shell.relative(script)} by a script",
+        )
+    with originals.protected(script), _working_copy(script) as (copy, root):
+        (root / "tmp").mkdir()
+        environment = environment | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(root / "tmp"))
         process = None
         if modules and not interpreter:
-            process = fork_server.fork(copy, arguments, environment, patches, modules)
+            process = fork_server.fork(copy, arguments, environment, patches, modules, root)
         if process is None:
-            process = _start(copy, arguments, environment, patches, interpreter)
-        _running.add(process.pid)
+            process = _start(copy, root, arguments, environment, patches, interpreter)
+        _running.append(process)
         try:
             code, stdout, stderr = _wait_for(process, script, limit or TIME_LIMIT)
         finally:
-            timeouts.kill_group(process.pid)  # and children that it left behind
-            _running.discard(process.pid)
-            if isinstance(process, fork_server.ForkedRun):
+            _end(process)
+            _running.remove(process)
+            if isinstance(process, fork_server.SupervisedRun):
                 process.close()
     stdout, stderr = (text.replace(str(copy.parent), str(script.parent)) for text in (stdout, stderr))
     return subprocess.CompletedProcess([str(script), *arguments], code, stdout, stderr)
@@ -69,30 +80,38 @@ def run(
 
 def stop_all() -> None:
     """Kill all running scripts, after Ctrl-C. Threads that wait for them then continue."""
-    for pid in list(_running):
-        timeouts.kill_group(pid)
+    for process in list(_running):
+        _end(process)
+
+
+def _end(process: Process) -> None:
+    """End a script and everything that it started (where there is no supervisor: what is in its process group)."""
+    if isinstance(process, fork_server.SupervisedRun):
+        process.end()
+    else:
+        timeouts.kill_group(process.pid)
 
 
 @contextmanager
-def _working_copy(script: Path) -> Iterator[Path]:
-    """A copy of the script in a copy of its folder, inside a copy of the exercise's folder, next to `common/`.
+def _working_copy(script: Path) -> Iterator[tuple[Path, Path]]:
+    """A copy of the script in a copy of its folder, next to a copy of `common/`, and the folder of everything.
 
     Raises WorkshopError at the end if the script has removed files from the copy: outside it would remove yours.
     """
     folder = script.parent.absolute()
-    root = exercises.scratch_root()  # which no system cleans up
-    with tempfile.TemporaryDirectory(prefix="workshop-copy-", dir=root, ignore_cleanup_errors=True) as temporary:
-        root = Path(temporary).resolve()
+    scratch = exercises.scratch_root()  # which no system cleans up
+    root = Path(tempfile.mkdtemp(prefix="workshop-copy-", dir=scratch)).resolve()
+    try:
         target = root / (folder.parent.name or "exercise") / (folder.name or "starter")
         target.mkdir(parents=True)
         shutil.copy2(script, target)
         names = [script.name, *_copy_files(folder, target)]
-        try:
-            (root / "common").symlink_to(Path(__file__).resolve().parents[2])
-        except OSError:
-            pass  # few users may create links on Windows; PYTHONPATH contains common/ as well
-        yield target / script.name
+        if not (root / "common").exists():  # a copy, since a script could write through a link
+            _copy_files(Path(__file__).resolve().parents[2], root / "common")
+        yield target / script.name, root
         removed = sorted({name for name in names if not os.path.lexists(target / name)})
+    finally:
+        remove_folder(root)
     if removed:
         raise WorkshopError(
             looked_at=f"a copy of the folder of {shell.relative(script)} after the script ran",
@@ -107,18 +126,23 @@ def _copy_files(folder: Path, target: Path) -> list[str]:
 
     Links become copies of their targets, since a script that writes through a link would change the original.
     """
-    names, bytes_left, visited = [], COPIED_BYTES, set()
-    for base, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)
-        if (
-            real := os.path.realpath(base)
-        ) in visited:  # a link to a folder that was already copied, or to a parent of it
-            folders.clear()
+    names, bytes_left, visited, waiting = [], COPIED_BYTES, set(), [folder]
+    while waiting and len(names) < COPIED_FILES:
+        base = waiting.pop()
+        real = os.path.realpath(base)
+        if real in visited:  # a link to a folder that was already copied, or to a parent of it
             continue
         visited.add(real)
-        subfolder = target / os.path.relpath(base, folder)
-        for name in sorted(files):
-            path = Path(base, name)
+        try:
+            found = sorted(os.listdir(base))
+        except OSError:
+            continue
+        waiting += [
+            base / name for name in reversed(found) if name not in IGNORED_FOLDERS and os.path.isdir(base / name)
+        ]
+        subfolder = target / base.relative_to(folder)
+        for name in found:
+            path = base / name
             try:
                 if len(names) >= COPIED_FILES or not path.is_file() or path.stat().st_size > bytes_left:
                     continue
@@ -128,22 +152,24 @@ def _copy_files(folder: Path, target: Path) -> list[str]:
             except OSError:
                 continue  # it cannot be read, or has just been removed
             names.append(os.path.relpath(subfolder / name, target))
-        if len(names) >= COPIED_FILES:
-            break
     return names
 
 
 def _start(
     script: Path,
+    root: Path,
     arguments: Sequence[str],
     environment: dict[str, str],
     patches: Sequence[Patch],
     interpreter: Sequence[str],
-) -> subprocess.Popen[bytes]:
+) -> Process:
     # Without patches, `pixi run` gets no JSON: its shell would read the brackets as a pattern.
     start = arguments_for(patches) if patches or not interpreter else []
+    command = [*(interpreter or [sys.executable]), *start, str(script), *arguments]
+    if sys.platform == "linux":
+        return fork_server.start(command, script.parent, environment, root)
     return subprocess.Popen(
-        [*(interpreter or [sys.executable]), *start, str(script), *arguments],
+        command,
         cwd=script.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -153,9 +179,7 @@ def _start(
     )
 
 
-def _wait_for(
-    process: subprocess.Popen[bytes] | fork_server.ForkedRun, script: Path, limit: float
-) -> tuple[int, str, str]:
+def _wait_for(process: Process, script: Path, limit: float) -> tuple[int, str, str]:
     """Wait for the process and read its output, within the limits. Returns exit code, stdout and stderr."""
     texts: tuple[list[bytes], list[bytes]] = ([], [])
     bytes_left = [OUTPUT_LIMIT]
@@ -179,7 +203,7 @@ def _wait_for(
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
     if code is None or bytes_left[0] < 0:  # or it ended because its pipe was closed
-        timeouts.kill_group(process.pid)
+        _end(process)
         if bytes_left[0] < 0:
             raise WorkshopError(
                 looked_at=f"what {shell.relative(script)} prints",

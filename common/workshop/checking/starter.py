@@ -7,6 +7,7 @@ this also works after you have committed your changes.
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import os
 import shutil
@@ -19,7 +20,8 @@ from workshop import exercises, shell
 from workshop.checking import progress
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
-from workshop.support.files import list_files, sha256_of, write_atomic
+from workshop.support.files import list_files, open_regular, sha256_of
+from workshop.support.terminal import one_line, printable, unfiltered
 
 
 def is_as_shipped(exercise: Exercise) -> bool:
@@ -67,8 +69,8 @@ def _versions(folder: Path, name: str) -> Iterator[bytes]:
 def reset(number: int, yes: bool) -> int:
     """Restore the starter as it was shipped, after a copy of its files; return the exit code.
 
-    The copy is complete before the first file changes, and each file is replaced in one step. If this is killed,
-    nothing is lost, and the same command continues. Raises WorkshopError if confirmation is needed and there is no
+    The copy is complete before the first file changes, and each file moves into it before the shipped one takes its
+    place. If this is killed, or a file is saved meanwhile, nothing is lost, and the same command continues. Raises WorkshopError if confirmation is needed and there is no
     terminal.
     """
     exercise = exercises.find(number)
@@ -77,8 +79,9 @@ def reset(number: int, yes: bool) -> int:
         print(f"{shell.relative(folder)} is as it was shipped: nothing to do")
         return 0
     content, current = shipped_files(exercise), list_files(folder)
-    differ = [name for name, path in current.items() if content.get(name) != _read_bytes(path)]
-    print(f"to be restored in {shell.relative(folder)}: {', '.join(differ + sorted(content.keys() - current.keys()))}")
+    differ = [name for name, path in current.items() if name not in content or content[name] != _read_bytes(path)]
+    names = ", ".join(differ + sorted(content.keys() - current.keys()))
+    print(f"to be restored in {shell.relative(folder)}: {one_line(names)}")
     if not yes:
         if not sys.stdin.isatty():
             raise WorkshopError(
@@ -94,23 +97,64 @@ def reset(number: int, yes: bool) -> int:
         if answer.strip().lower() not in ("y", "yes"):
             print("nothing was changed")
             return 1
+    backup = _back_up(exercise, current)
     if current:
-        print(f"your version: {shell.relative(_back_up(exercise, current))}")
+        print(f"your version: {shell.relative(backup)}")
+    if folder.is_symlink():
+        _set_aside(folder, backup / folder.name)
+    for name in differ:
+        _set_aside(folder / name, backup / name)
     for name, text in content.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / name, text)
-        if text.startswith(b"#!") and name.endswith((".sh", ".py")) and not (folder / name).stat().st_mode & 0o100:
-            (folder / name).chmod(0o755)  # executable, as in git
-    for name in current.keys() - content.keys():
-        (folder / name).unlink(missing_ok=True)
-    print(f"{shell.relative(folder)} is as it was shipped")
+        _restore(folder, name, text, backup)
+    if is_as_shipped(exercise):
+        print(f"{shell.relative(folder)} is as it was shipped")
+    else:
+        print(f"{shell.relative(folder)} is as it was shipped, except for what was saved there in the meantime")
     return 0
+
+
+def _restore(folder: Path, name: str, content: bytes, backup: Path) -> None:
+    """Write one file of the shipped starter. Whatever is in its way, such as a link, moves into the copy."""
+    path = folder / name
+    for place in (folder, *(folder / parent for parent in reversed(path.relative_to(folder).parents[:-1]))):
+        if place.is_symlink() or not place.is_dir():
+            _set_aside(place, backup / place.relative_to(folder.parent))
+            place.mkdir(parents=True)
+    while path.is_symlink() or _read_bytes(path) != content:
+        _set_aside(path, backup / name)
+        try:
+            with open(path, "xb") as file:
+                file.write(content)
+        except FileExistsError:  # it was saved at this moment
+            continue
+    if content.startswith(b"#!") and name.endswith((".sh", ".py")) and not path.stat().st_mode & 0o100:
+        path.chmod(0o755)  # executable, as in git
+
+
+def _set_aside(path: Path, kept: Path) -> None:
+    """Move a file into the copy of the learner's version, in one step, so that the copy contains its last save."""
+    if not os.path.lexists(path):
+        return
+    number, target = 1, kept
+    while target.is_dir() or (path.is_dir() and os.path.lexists(target)):
+        number += 1
+        target = kept.with_name(f"{kept.name}-{number}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(path, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        aside = path.with_name(f".{path.name}.{os.getpid()}")  # .workshop is on another disk
+        os.replace(path, aside)
+        shutil.move(aside, target)
 
 
 def _read_bytes(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
-    except OSError:  # a broken link, a socket
+        with open_regular(path) as file:
+            return file.read()
+    except OSError:  # a broken link, a folder, a pipe
         return None
 
 
@@ -122,9 +166,11 @@ def _back_up(exercise: Exercise, files: dict[str, Path]) -> Path:
     while (final := backups / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
     partial = final.with_name(f"{final.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
     for name, path in files.items():
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, partial / name, follow_symlinks=False)
+        if path.is_symlink() or path.is_file():  # else a pipe or a socket, or it has just been removed
+            shutil.copy2(path, partial / name, follow_symlinks=False)
     os.rename(partial, final)
     return final
 
@@ -140,13 +186,15 @@ def diff(number: int, spoil: bool) -> int:
             next_step=f"workshop check {number}  # or: workshop diff {number} --spoil",
         )
     mine, solution = list_files(exercise.folder / "starter"), list_files(exercise.folder / "solution")
+    root = exercise.folder.parent.resolve()
+    mine = {name: path for name, path in mine.items() if path.is_file() and path.resolve().is_relative_to(root)}
     same = True
     for name in sorted(mine.keys() & solution.keys()):
         if name.endswith(".lock"):
             continue  # thousands of lines that no person has written
         texts = _read_lines(mine[name]), _read_lines(solution[name])
         for line in difflib.unified_diff(*texts, fromfile=f"starter/{name}", tofile=f"solution/{name}", lineterm=""):
-            print(_coloured(line))
+            print(_coloured(printable(line)), file=unfiltered(sys.stdout))
             same = False
     if same:
         print("no difference")

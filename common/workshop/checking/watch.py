@@ -10,7 +10,9 @@ from typing import NoReturn
 
 from workshop import exercises
 from workshop.checking import check
+from workshop.errors import has_four_parts, message_of
 from workshop.support.files import list_files
+from workshop.support.terminal import unfiltered
 
 # Seconds between two looks at the files: file events do not work on network disks and in containers.
 POLL_INTERVAL = 0.5
@@ -35,10 +37,15 @@ def main(number: int) -> NoReturn:
     while True:
         before_save = _snapshot(folder)
         if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-            print("\x1b[2J\x1b[3J\x1b[H", end="")
+            print("\x1b[2J\x1b[3J\x1b[H", end="", file=unfiltered(sys.stdout))
         else:
             print(f"--- {time.strftime('%H:%M:%S')}")
-        check.main(str(number), None, go_on=False, as_json=False)
+        try:
+            check.main(str(number), None, go_on=False, as_json=False)
+        except Exception as error:  # a folder that has just been removed may come back
+            if not (has_four_parts(error) or isinstance(error, OSError)):
+                raise
+            print(message_of(error) if has_four_parts(error) else f"found: {error}", file=sys.stderr)
         print(f"watching {folder.name}/ of exercise {number}; press Ctrl-C to stop", flush=True)
         while _snapshot(folder) == before_save:
             time.sleep(POLL_INTERVAL)

@@ -14,7 +14,10 @@
 PyTorch or JAX is imported only when a script requests its device. No file here reads a Pixi workspace.
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+from workshop.runs import stopping
 
 if TYPE_CHECKING:
     from workshop.runs.entry import main
@@ -23,6 +26,18 @@ if TYPE_CHECKING:
     from workshop.runs.training import Training
 
 __all__ = ["CudaGraph", "Run", "Training", "main"]
+
+
+def _is_imported_by_script() -> bool:
+    """Whether a script imports this package itself: not another module, a notebook or an interactive session."""
+    frame = sys._getframe(1)
+    while frame and frame.f_globals.get("__name__", "").startswith(("importlib.", __name__)):
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == "__main__" and "__file__" in frame.f_globals
+
+
+if _is_imported_by_script():  # importing a framework, which takes seconds, may follow
+    stopping.exit_on_ctrl_c()
 
 
 def __getattr__(name: str) -> Any:

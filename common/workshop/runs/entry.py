@@ -21,7 +21,7 @@ def main(
     *,
     exercise: str,
     script: str,
-    description: str,
+    description: str | None,
     epochs: int | dict[str, int] | None = None,
     seed: int = 0,
     add_options: Callable[[argparse.ArgumentParser], None] | None = None,
@@ -31,11 +31,18 @@ def main(
     """Read the command line, call `function` with its run, and turn errors into one message and an exit code.
 
     epochs: their number, or the default for each data set; makes the run a `Training`. seed: the default seed.
+    description: the script's docstring; None under `python -OO`, which removes it.
     parents: exercises whose runs this script continues; its first argument is then such a run. add_options: adds the
     script's own options. distributed: torchrun may start several processes.
     Exit codes: 0; 1 for a problem; 85 after a signal to stop, with a checkpoint; 130 after Ctrl-C.
     """
-    with errors.errors_as_messages(), ExitStack() as stack:
+    folder = None
+
+    def clean_up() -> None:
+        if folder:
+            record.abandon(folder)
+
+    with stopping.clean_up_on_ctrl_c(clean_up), errors.errors_as_messages(), ExitStack() as stack:
         arguments = options.read(description, epochs is not None, parents, add_options, seed)
         if not distributed and processes.is_distributed():
             raise WorkshopError(

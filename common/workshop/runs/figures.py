@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workshop.support.drawing import import_matplotlib
 from workshop.support.files import write_atomic
 
 BLUE, ORANGE, GREY = "#0b5fa5", "#c2410c", "#6b7280"  # distinguishable in print and for colour-blind readers
@@ -84,6 +85,7 @@ def _figure(
     All sizes are in inches; gap: between the columns. With given margins no layout engine is needed, which would take
     as long as the drawing itself.
     """
+    import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -32,7 +32,7 @@ def whole_number(option: str, smallest: int) -> Callable[[str], int]:
 
 
 def read(
-    description: str,
+    description: str | None,
     training: bool,
     parents: tuple[str, ...] = (),
     add_options: Callable[[argparse.ArgumentParser], None] | None = None,
@@ -44,7 +44,7 @@ def read(
     uses that run's data and (without training) its seed. add_options: adds the script's own options. seed: the default
     seed, for the help.
     """
-    parser = Parser(description=description.splitlines()[0], allow_abbrev=False)
+    parser = Parser(description=(description or "").partition("\n")[0], allow_abbrev=False)
     if parents:
         kinds = " or ".join(name.split("-")[1] for name in parents)
         parser.add_argument("run", nargs="?", metavar="RUN", help=f"a run of exercise {kinds} (default: the newest)")

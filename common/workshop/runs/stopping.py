@@ -1,4 +1,5 @@
 """Stopping when a job system sends a signal: the current epoch is finished, its checkpoint written, exit code 85.
+Ctrl-C ends a script at once, with exit code 130.
 
 Slurm and HTCondor announce the end of a job by a signal, some time before they kill it. A training handles it like
 this:
@@ -11,9 +12,11 @@ this:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +29,49 @@ SIGNALS = ("SIGTERM", "SIGUSR1")
 # Seconds in which further signals count as the same request: the training may receive a signal twice, from the job
 # system and from the job script.
 SAME_REQUEST_SECONDS = 1.0
+
+
+_clean_ups: list[Callable[[], None]] = []  # what to do before Ctrl-C ends this process
+
+
+def exit_on_ctrl_c() -> None:
+    """From now on, Ctrl-C ends this process at once with one line and exit code 130, after the clean-ups.
+
+    KeyboardInterrupt would pass through a framework whose threads go on computing: that ends in a crash, in a traceback
+    of a callback, or nowhere. Does nothing in threads, and where Ctrl-C is ignored or handled by the script itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)
+
+
+def _exit(*_: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # This may interrupt any line, also one that prints: a clean-up that fails must not keep the process alive.
+    for clean_up in reversed(_clean_ups):
+        with contextlib.suppress(Exception):
+            clean_up()
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # only the first process of torchrun prints
+        # On a terminal, first end the line of a progress bar and show the cursor, which the bar hides.
+        os.write(2, b"\r\x1b[K\x1b[?25h" * os.isatty(2) + b"interrupted\n")
+    os._exit(130)
+
+
+@contextmanager
+def clean_up_on_ctrl_c(clean_up: Callable[[], None]) -> Iterator[None]:
+    """In the block, Ctrl-C ends this process as after `exit_on_ctrl_c`, and calls `clean_up` before."""
+    before = signal.getsignal(signal.SIGINT)
+    exit_on_ctrl_c()
+    _clean_ups.append(clean_up)
+    try:
+        yield
+    finally:
+        _clean_ups.remove(clean_up)
+        if before is signal.default_int_handler and signal.getsignal(signal.SIGINT) is _exit:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -60,14 +106,15 @@ def catch_signals() -> Iterator[Callable[[], str | None]]:
 
 
 def ignore_signals() -> None:
-    """Ignore requests to stop until the process ends: the rest takes less time than stopping.
+    """Ignore requests to stop and Ctrl-C until the process ends: the rest takes less time than stopping.
 
     Call this before a run is moved to its final path, since a finished run must not end with exit code 85. Signals that
-    `catch_signals` does not handle keep their effect.
+    this module does not handle keep their effect.
     """
-    for name in SIGNALS:
+    for name in (*SIGNALS, "SIGINT"):
         number = getattr(signal, name, None)
-        if number and signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
+        not_ours = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler, None)
+        if number and signal.getsignal(number) not in not_ours:
             signal.signal(number, signal.SIG_IGN)
 
 

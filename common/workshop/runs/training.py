@@ -17,6 +17,7 @@ from workshop.runs import data, figures, options, stopping, weights
 from workshop.runs.frameworks import processes
 from workshop.runs.records import parent, record
 from workshop.runs.run import BaseRun
+from workshop.support.terminal import unfiltered
 
 
 class Training(BaseRun):
@@ -254,5 +255,5 @@ def _with_progress(batches: Iterable[Any], quiet: bool) -> Iterator[Any]:
 
     quiet = quiet or not sys.stderr.isatty()
     # While the bar is shown, rich prints everything on stderr. It must not break a command that people paste.
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(file=unfiltered(sys.stderr), soft_wrap=True)
     yield from track(batches, "training", console=console, transient=True, disable=quiet)

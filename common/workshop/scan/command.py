@@ -31,6 +31,7 @@ from workshop.runs.records import record
 from workshop.scan import fitting, journal, published
 from workshop.support.files import write_atomic
 from workshop.support.hardware import cpu_name
+from workshop.support.terminal import unfiltered
 
 SEED = 20
 EXERCISE = "exercise-1-scipy"
@@ -286,4 +287,4 @@ def show_progress(n: int, total: int) -> None:
     if sys.stderr.isatty():
         filled = 40 * n // total
         end = "\n" if n == total else ""
-        print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {n}/{total}", end=end, file=sys.stderr, flush=True)
+        print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {n}/{total}", end=end, file=unfiltered(sys.stderr), flush=True)

@@ -10,10 +10,12 @@ import hashlib
 import os
 import re
 import stat
+import sys
 import tempfile
 import tomllib
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 # Folders that contain no work of a person: environments, caches, results.
 IGNORED_FOLDERS = (".git", ".pixi", ".venv", "__pycache__", ".pytest_cache", "results")
@@ -116,17 +118,64 @@ def _umask() -> int:
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
+    """sha256 of a file's bytes, in hexadecimal. Raises OSError if it cannot be read or is not a regular file."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read its bytes. Raises OSError for a pipe, a socket or a device, which might never end."""
+    # Opening a pipe waits for its other end, without this flag.
+    file = open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    try:
+        _check(os.fstat(file.fileno()), path, sys.maxsize)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
 def list_files(folder: Path) -> dict[str, Path]:
-    """The files of a folder by their relative path, without IGNORED_FOLDERS. Links are not followed."""
-    files = {}
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)
-        for name in sorted(names):
-            path = Path(base, name)
-            files[path.relative_to(folder).as_posix()] = path
+    """The files of a folder by their relative path, without IGNORED_FOLDERS. Links are not followed.
+
+    Folders that cannot be read, or whose path is too long for the system, are left out.
+    """
+    files, waiting = {}, [""]
+    while waiting:  # a loop, since Python 3.11's os.walk calls itself for each folder inside another
+        base = waiting.pop()
+        try:
+            entries = sorted(os.scandir(os.path.join(folder, base)), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        files |= {base + entry.name: folder / base / entry.name for entry in entries if not os.path.isdir(entry.path)}
+        folders = [e.name for e in entries if e.is_dir(follow_symlinks=False) and e.name not in IGNORED_FOLDERS]
+        waiting += [f"{base}{name}/" for name in reversed(folders)]
     return files
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, however many folders lie inside one another, and even if its owner may not write in them.
+
+    Python 3.11's shutil.rmtree gives up after a thousand. Whatever cannot be removed stays, without an error.
+    """
+    waiting, number = [folder], 0
+    while waiting:
+        current = waiting.pop()
+        with suppress(OSError):
+            os.chmod(current, 0o700)
+        with suppress(OSError):
+            for entry in list(os.scandir(current)):
+                with suppress(OSError):
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.path)
+                    elif current == folder:
+                        waiting.append(Path(entry.path))
+                    else:  # first move it up, so that paths stay short
+                        number += 1
+                        waiting.append(folder / f".removed-{number}")
+                        os.rename(entry.path, waiting[-1])
+        if current != folder:
+            with suppress(OSError):
+                os.rmdir(current)
+    with suppress(OSError):
+        os.rmdir(folder)

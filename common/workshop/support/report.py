@@ -7,6 +7,8 @@ import shutil
 import sys
 import textwrap
 
+from workshop.support.terminal import printable, unfiltered
+
 COLOURS = {"ok": "green", "note": "yellow", "skip": "yellow", "ODD": "red", "fail": "red"}
 STYLES = {"ok": "green", "fail": "bold red", "skip": "yellow"}  # for the status of a check
 PIPED_WIDTH = 80  # columns when the output does not go to a terminal
@@ -27,20 +29,24 @@ def wrap_beside(head: str, text: str, indent: int) -> list[str]:
 
 def print_lines(lines: list[str]) -> None:
     """Print lines. On a terminal, a first word that is in COLOURS gets its colour."""
-    encoding = sys.stdout.encoding or "ascii"
-    lines = [line.encode(encoding, "replace").decode(encoding) for line in lines]
     try:
         from rich.console import Console
         from rich.text import Text
     except ModuleNotFoundError:  # the doctor also runs where nothing is installed yet
         print("\n".join(lines))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    for line in lines:
+    console = Console(file=unfiltered(sys.stdout), highlight=False, soft_wrap=True)
+    for line in map(_encodable, lines):
         parts = re.match(r"( *)(\S*)(.*)", line)
         assert parts is not None  # each of the three may be empty
         before, word, after = parts.groups()
         console.print(Text.assemble(before, (word, COLOURS.get(word, "")), after))
+
+
+def _encodable(text: str) -> str:
+    """Printable text, with `?` for the letters that the terminal's encoding lacks."""
+    encoding = sys.stdout.encoding or "ascii"
+    return printable(text).encode(encoding, "replace").decode(encoding)
 
 
 # The beginning of a line, beside which its text is wrapped.
@@ -54,15 +60,14 @@ def print_text(text: str) -> None:
 
     A line with a command to type next is bold and never wrapped, so that it can be copied.
     """
-    encoding = sys.stdout.encoding or "ascii"
-    text = text.encode(encoding, "replace").decode(encoding)
+    text = _encodable(text)
     if not sys.stdout.isatty():
         print(text, flush=True)
         return
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(file=unfiltered(sys.stdout), highlight=False, soft_wrap=True)
     for line in text.split("\n"):
         if command := re.match(r"(next: +)(.*)", line):
             console.print(Text.assemble(command[1], (command[2], "bold")))

@@ -1,9 +1,10 @@
 """Files that run in the interpreter of a learner's script, before the script does.
 
-run_script.py                 runs the patches named on its command line, then the script
+supervise.py             runs a program and ends everything that it leaves behind
+run_script.py            runs the patches named on its command line, then the script
 simulated_gpu_torch.py   a GPU that is only simulated, for PyTorch; simulated_gpu_jax.py: for JAX
-changed_test_set.py        the data set has other test images and labels
-fixed_experiment.py        all generators of NumPy start from one seed
+changed_test_set.py      the data set has other test images and labels
+fixed_experiment.py      all generators of NumPy start from one seed
 same_order.py            the images are visited in the same order for every seed
 count_network_calls.py   counts how often Python calls a network of Flax
 record_donations.py      records how many arrays the compiled functions of JAX donate

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import runpy
-import signal
 import sys
 import types
 from collections.abc import Sequence
 from typing import Any
 
-PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
-
-
-def end_with_parent() -> None:
-    """Make the kernel kill this process when its parent ends, even by `kill -9` (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
 
 def run(patches: Sequence[tuple[str, dict[str, Any]]], script: str, arguments: Sequence[str]) -> None:
-    """Run `script` in this interpreter as `python script` would, after the `install` of each patch.
-
-    An endless script must not outlive the check, so it ends with its parent.
-    """
-    end_with_parent()
+    """Run `script` in this interpreter as `python script` would, after the `install` of each patch."""
     sys.argv = [script, *arguments]
     sys.path[0] = os.path.dirname(script)
     for path, settings in patches:

@@ -7,6 +7,7 @@ the CPU without notice.
 from __future__ import annotations
 
 import os
+import re
 
 from workshop.errors import WorkshopError
 
@@ -33,14 +34,18 @@ def validate_name(name: str, source: str = "--device") -> str:
     return name
 
 
-def torchrun_number(variable: str, default: int = 0) -> int:
-    """The number in a variable of torchrun such as RANK or LOCAL_RANK; `default` without torchrun."""
+def torchrun_number(variable: str, default: int = 0, largest: int = 2**31 - 1) -> int:
+    """The number in a variable of torchrun such as RANK or LOCAL_RANK; `default` without torchrun.
+
+    Raises WorkshopError if it is not a whole number from 0 (for a number of processes: from 1) to `largest`.
+    """
     text = os.environ.get(variable, str(default))
-    if not text.isdecimal():
+    smallest = 1 if variable.endswith("SIZE") else 0
+    if not re.fullmatch("[0-9]{1,10}", text) or not smallest <= int(text) <= largest:
         raise WorkshopError(
             looked_at=f"the variable {variable}",
-            expected="a number, set by torchrun",
-            found=repr(text),
+            expected=f"a number from {smallest} to {largest}, set by torchrun",
+            found=repr(text[:80]),
             next_step=f"unset {variable}",
         )
     return int(text)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from workshop.errors import WorkshopError
 from workshop.runs.frameworks.device import torchrun_number
 
 
@@ -23,7 +24,18 @@ def by_torchrun() -> bool:
 def rank() -> int:
     """The rank of this process among those of torchrun; 0 if torchrun started no group, whatever RANK is."""
     number = torchrun_number("RANK")  # always read, so that an invalid RANK is reported
-    return number if is_distributed() else 0
+    if not is_distributed() and not by_torchrun():
+        return 0
+    if "MASTER_PORT" not in os.environ:
+        raise WorkshopError(
+            looked_at="the variables of torchrun",
+            expected="MASTER_PORT, besides RANK, WORLD_SIZE and MASTER_ADDR",
+            found="no MASTER_PORT",
+            next_step="unset RANK WORLD_SIZE MASTER_ADDR  # or start the script with torchrun",
+        )
+    torchrun_number("MASTER_PORT", largest=65535)
+    torchrun_number("RANK", largest=torchrun_number("WORLD_SIZE", 1) - 1)
+    return number
 
 
 @contextmanager
@@ -46,7 +58,15 @@ def process_group(requested: str) -> Iterator[tuple[int, int]]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        except (RuntimeError, ValueError, OSError) as error:  # no such host, a port that is in use, a missing process
+            raise WorkshopError(
+                looked_at=f"the group of processes at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}",
+                expected=f"{torchrun_number('WORLD_SIZE', 1)} processes that reach each other there",
+                found=(str(error).splitlines() or [type(error).__name__])[0][:200],
+                next_step="start all processes with one command of torchrun",
+            ) from error
         yield dist.get_rank(), dist.get_world_size()
     finally:
         if dist.is_initialized():

@@ -93,7 +93,8 @@ def describe(run: dict[str, Any], content: bytes, sources: Iterable[dict[str, An
         add(f"#package-{name}", "SoftwareApplication", name=name, softwareVersion=version)
     for name, value in run["variables"].items():
         add(f"#variable-{name}", "PropertyValue", name=name, value=value)
-    return json.dumps(crate.metadata.generate(), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(crate.metadata.generate(), indent=2, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()  # for names that are not UTF-8
 
 
 def _empty_crate() -> ROCrate:
@@ -112,7 +113,7 @@ def _empty_crate() -> ROCrate:
 
 def _identifier(file: dict[str, Any]) -> str:
     """A file's path as a URI, as RO-Crate requires: a space becomes %20."""
-    return quote(file["path"])
+    return quote(file["path"], errors="surrogateescape")
 
 
 def _references(identifiers: Iterable[str]) -> dict[str, str] | list[dict[str, str]]:

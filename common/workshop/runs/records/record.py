@@ -8,6 +8,7 @@ with its sha256. A crash, Ctrl-C or `kill -9` leaves the `.partial` folder, whic
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -28,6 +29,8 @@ SCHEMA = "reproducible-ml-workflows/run/1"
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = ".lock"
+COMPLETE = ".complete"  # in `<run>.partial/`: the finished run, until it is moved to its final path
+LOCK_SECONDS = 2  # for the lock of a process that only looks at a folder, or that has just been killed
 DESCRIPTIONS = ("run.json", "ro-crate-metadata.json")
 NAME_ANOTHER_FOLDER = "choose another folder with --output"
 
@@ -76,6 +79,9 @@ def start(exercise: str, script: str, output: str | None, seed: int, resume: boo
         folder = _partial(final)
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock_folder(folder)
+        if resume and not (folder / CHECKPOINT).exists():
+            raise FileNotFoundError(errno.ENOENT, "another process has just finished this run", str(folder))
+        _take_apart(folder)
         for file in folder.iterdir():  # left behind by a process that was killed
             if file.name in DESCRIPTIONS or (file.name.startswith(".") and file.name.endswith(".part")):
                 file.unlink()
@@ -201,12 +207,16 @@ def _require_free(final: Path, folder: Path, resume: bool, script: Path) -> None
 
 def _newest_interrupted(runs: Path, script: Path) -> tuple[Path, Any]:
     """The newest folder in `runs` with a checkpoint that no other process is using, and its lock."""
-    interrupted = [path for path in runs.glob("*.partial") if (path / CHECKPOINT).exists()]
+    interrupted = [path for path in runs.glob("*.partial") if (path / CHECKPOINT).exists() and not _is_left_over(path)]
     for folder in sorted(interrupted, key=lambda p: (p / CHECKPOINT).stat().st_mtime, reverse=True):
         try:
             lock = _lock_folder(folder)
         except WorkshopError:
             continue
+        if not (folder / CHECKPOINT).exists():  # another process has just finished it
+            lock.release()
+            continue
+        _take_apart(folder)
         print(f"continuing {shell.relative(folder)}", file=sys.stderr)
         return folder, lock
     found = "only runs that other processes are using" if interrupted else "none"
@@ -218,13 +228,29 @@ def _newest_interrupted(runs: Path, script: Path) -> tuple[Path, Any]:
     )
 
 
+def _is_left_over(folder: Path) -> bool:
+    """Whether the run of a `.partial` folder is finished: its process was killed before it could remove the folder."""
+    if not (folder.with_suffix("") / "run.json").exists():
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _take_apart(folder: Path) -> None:
+    """Undo what a process did that was killed while it finished the run: its files return to the `.partial` folder."""
+    if (folder / COMPLETE).is_dir():
+        for path in (folder / COMPLETE).iterdir():
+            os.replace(path, folder / path.name)
+        (folder / COMPLETE).rmdir()
+
+
 def _lock_folder(folder: Path) -> Any:
     """Lock the folder for this process. filelock does this on every system."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         found, advice = "another process is using it", "wait for that process, or use another --output"
         raise WorkshopError(
@@ -299,17 +325,23 @@ def finish(run: Folder, packages: tuple[str, ...], **content: Any) -> Path:
             looked_at="the results of this run", expected="finite numbers", found=found, next_step=advice
         ) from error
     stopping.ignore_signals()
+    content_of_run = text.encode(
+        "utf-8", "backslashreplace"
+    )  # in JSON, the name of a file that is not UTF-8 stays the same
     # run.json comes last: if it exists, so does everything else.
-    write_atomic(run.folder / "ro-crate-metadata.json", crate.describe(document, text.encode()).encode())
-    write_atomic(run.folder / "run.json", text.encode())
-    if os.name == "nt":  # Windows cannot rename a folder that contains an open file
-        run.lock.release()
+    write_atomic(run.folder / "ro-crate-metadata.json", crate.describe(document, content_of_run).encode())
+    write_atomic(run.folder / "run.json", content_of_run)
+    # A killed run needs its checkpoint to continue, and a finished one must not contain it. So one rename separates them.
+    complete = run.folder / COMPLETE
+    complete.mkdir()
+    for path in run.folder.iterdir():
+        if path.name not in (CHECKPOINT, LOCK, COMPLETE):
+            os.replace(path, complete / path.name)
     if run.final.exists():
         run.final.rmdir()  # empty; not every system replaces it on rename
-    os.rename(run.folder, run.final)
+    os.rename(complete, run.final)
     run.lock.release()
-    for name in (CHECKPOINT, LOCK):  # not before the rename: a killed run needs them to continue
-        (run.final / name).unlink(missing_ok=True)
+    shutil.rmtree(run.folder, ignore_errors=True)
     return run.final
 
 

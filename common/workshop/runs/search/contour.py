@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workshop.support.drawing import import_matplotlib
 from workshop.support.files import write_atomic
 
 LEVEL = 0.05  # excluded at 95 % confidence: CLs below this
@@ -19,6 +20,7 @@ def triangulate(x: np.ndarray, y: np.ndarray):
     """Delaunay triangles of the points (n,), with both axes scaled to the same length; None if the points do not span a
     plane.
     """
+    import_matplotlib()
     from matplotlib.tri import Triangulation
     from scipy.spatial import Delaunay, QhullError
 
@@ -107,6 +109,7 @@ def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> l
 
 def _figure(width: float, height: float):
     """Canvas and axes without pyplot, which needs no window system and saves the import of pyplot."""
+    import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

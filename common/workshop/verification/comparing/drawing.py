@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from workshop.errors import WorkshopError
+from workshop.support.drawing import import_matplotlib
 from workshop.support.files import write_atomic
 
 WIDTH, HEIGHT = 4.8, 3.2  # inches of one figure in the picture
@@ -19,6 +20,7 @@ def draw(target: Path, folders: tuple[Path, Path], titles: tuple[str, str]) -> l
 
     Columns: the first run, the second, and the pixels that differ in red. Raises WorkshopError if neither has a figure.
     """
+    import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -46,6 +48,7 @@ def draw(target: Path, folders: tuple[Path, Path], titles: tuple[str, str]) -> l
 
 def pixels(path: Path) -> np.ndarray | None:
     """A PNG as RGB, shape (height, width, 3), values from 0 to 1; None if there is none, or it cannot be read."""
+    import_matplotlib()
     import matplotlib.image
 
     try:
