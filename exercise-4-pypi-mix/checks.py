@@ -380,7 +380,9 @@ def shift_logits(run: Path, target: Path, relative: float) -> Path:
 def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
     if missing := checks.problem_with_script(workspace, "predict.py"):
         return missing
-    trainer = Workspace(ROOT / "exercise-2-pytorch-cu12" / "solution", workspace.scratch)
+    # A project that `workshop new` made has its own script to train; the records of its runs are its own.
+    own = (workspace.folder / "train.py").is_file() and workspace.package != "workshop"
+    trainer = workspace if own else Workspace(ROOT / "exercise-2-pytorch-cu12" / "solution", workspace.scratch)
     trained, here = workspace.scratch / "trained", workspace.scratch / "here"
     advice = shell.script(workspace.folder / "predict.py", "RUN", "--compare", "OTHER")
     for script, run in (

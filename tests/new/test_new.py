@@ -15,6 +15,7 @@ from conftest import ROOT
 
 import pixi_workspace
 from workshop import cli
+from workshop.checking.checks import Workspace, requires_gpu
 from workshop.containers import check as container_check
 from workshop.errors import WorkshopError
 from workshop.jobs import batch_files, rehearsal
@@ -295,3 +296,18 @@ def test_both_commands_work_in_a_fresh_environment(number, project, tmp_path):
             text=True,
         )
         assert refused.returncode == 1 and "MY_DIGITS_DEVICE=cuda" in refused.stderr, refused.stderr
+
+
+def test_the_checks_use_the_names_of_a_project(project):
+    own = Workspace(project(2), scratch=project(2))
+    assert (own.package, own.device_variable) == ("my_digits", "MY_DIGITS_DEVICE")
+    assert requires_gpu(own, "cuda12") and not requires_gpu(own, "cpu")
+    tutorial = Workspace(ROOT / "exercise-2-pytorch-cu12/solution", scratch=project(2))
+    assert (tutorial.package, tutorial.device_variable) == ("workshop", "WORKSHOP_DEVICE")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_project_passes_the_checks_of_its_exercise(number, project, capsys):
+    assert cli.main(["check", str(number), str(project(number))]) == 0, capsys.readouterr().out
+    assert "0 failed, 0 skipped" in capsys.readouterr().out

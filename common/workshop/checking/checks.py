@@ -25,8 +25,8 @@ from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform
 from workshop import exercises, shell
 from workshop.checking import preload, scripts
-from workshop.checking.patches import Patch
-from workshop.checking.steps import blame, copied_lock, lines, tasks
+from workshop.checking.patches import Patch, patch
+from workshop.checking.steps import blame, copied_lock, lines, own_package, tasks
 from workshop.checking.steps.blame import Fault
 from workshop.checking.steps.blame import Part as Part  # for checks.py of the exercises
 from workshop.errors import WorkshopError
@@ -91,6 +91,16 @@ class Workspace:
     faults: list[Fault] = field(default_factory=list)
 
     @cached_property
+    def package(self) -> str:
+        """The package that the scripts import: `workshop`, or that of a project that `workshop new` made."""
+        return own_package.package_of(self.folder)
+
+    @property
+    def device_variable(self) -> str:
+        """WORKSHOP_DEVICE, or its name in a project that `workshop new` made."""
+        return own_package.variable("WORKSHOP_DEVICE", self.package)
+
+    @cached_property
     def manifest(self) -> manifests.Manifest:
         return manifests.load(manifests.find(self.folder))
 
@@ -119,6 +129,9 @@ class Workspace:
         instead of a fork of one that has already imported the frameworks. interpreter, limit: as in `scripts.run`.
         """
         common = str(Path(__file__).resolve().parents[2])
+        if self.package != own_package.TUTORIAL:
+            variables = {own_package.variable(name, self.package): value for name, value in variables.items()}
+            patches = [patch("own_package", package=self.package), *patches] if patches else patches
         defaults = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
         defaults |= preload.variables()
         paths = os.pathsep.join(filter(None, [common, variables.get("PYTHONPATH")]))
@@ -251,20 +264,22 @@ def declared_cuda(platform: Platform) -> str | None:
 
 def device_set_by(workspace: Workspace, features: Iterable[Feature]) -> str | None:
     """What activating some features sets WORKSHOP_DEVICE to, by a table or by a script; None if it does not set it."""
+    variable = workspace.device_variable
+    assigned = re.compile(ASSIGNED.format(variable), re.IGNORECASE)
     found = None
     for target in (target for feature in reversed(list(features)) for target in feature.targets):
-        found = target.activation_env.get("WORKSHOP_DEVICE", found)
+        found = target.activation_env.get(variable, found)
         for name in target.activation_scripts:
             path = workspace.manifest.path.parent / name
             text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
             for line in text.splitlines():
-                if match := ASSIGNED_DEVICE.match(line):
+                if match := assigned.match(line):
                     found = match[1]
     return found
 
 
 # In a script of bash, of PowerShell or of cmd.
-ASSIGNED_DEVICE = re.compile(r"""\s*(?:export\s+|set\s+|\$env:)?WORKSHOP_DEVICE\s*=\s*["']?(\w+)""", re.IGNORECASE)
+ASSIGNED = r"""\s*(?:export\s+|set\s+|\$env:)?{}\s*=\s*["']?(\w+)"""
 
 
 def requires_gpu(workspace: Workspace, environment: str) -> bool:

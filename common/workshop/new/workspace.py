@@ -13,11 +13,16 @@ from workshop.new.recipe import Names, Recipe
 
 # What PyPI calls packages of conda-forge that have another name there.
 ON_PYPI = {"matplotlib-base": "matplotlib", "pytorch-cpu": "torch", "pytorch": "torch"}
-TEST_TASK = """
-[tasks.test]
-cmd = "python -m pytest"
+TEST_TASK = """cmd = "python -m pytest"
 description = "Test the project: two short runs give the same result, and every run has a complete record"
-default-environment = "@cpu@"
+"""
+TEST_FEATURE = f"""[feature.test.dependencies]
+pytest = ">=8"
+
+[feature.test.tasks.test]
+{TEST_TASK}
+# One solve group: the tests run with the same packages as the scripts.
+[environments]
 """
 TRAIN_TASK = """
 [tasks.train]
@@ -34,24 +39,22 @@ def task_of(recipe: Recipe) -> str:
 
 
 def manifest(recipe: Recipe, names: Names) -> str:
-    """The text of pixi.toml: the solution's, without the path to common/, with pytest and with tasks for both commands."""
+    """The text of pixi.toml: the solution's, without the path to common/, with an environment and a task for tests."""
     path = recipe.solution / "pixi.toml"
     text = path.read_text(encoding="utf-8")
     task = task_of(recipe)
     text = _replace(r'(?m)^name = ".*"$', 'name = "@project@"', text)
     text = _replace(r"that the shared code in common/ imports", "that the code in @package@/ imports", text)
     text = _replace(r"(?m)^# Make the shared code in common/ importable\.\n(?:\[target\..*\n.+\n\n?)+", "", text)
-    if not re.search(r"(?m)^pytest = ", text):
-        text = _replace(r"(?m)^(\[dependencies\]\n(?:.+\n)+)", r'\1pytest = ">=8"\n', text)
+    if "tasks.test]\n" in text:
+        text = _replace(r"(?m)(?<=tasks\.test\]\n)(?:.+\n)+", TEST_TASK, text)
+    else:
+        group = f'solve-group = "{recipe.cpu}" }}'
+        both = rf'{recipe.cpu} = {{ features = [\1], {group}\ntest = {{ features = [\1, "test"], {group}'
+        text = _replace(r"(?m)^\[environments\]\n", TEST_FEATURE, text)
+        text = _replace(rf"(?m)^{recipe.cpu} = \[(.+)\]$", both, text)
     if f"[tasks.{task}]" not in text:
         text += TRAIN_TASK
-    if found := re.search(r"(?m)^\[[\w.-]*tasks\.test\]\n", text):
-        head, body = text[: found.end()], text[found.end() :]
-        text = head + _replace(
-            r'\Acmd = "(.*) \S+\.py"\n.*\n', r'cmd = "\1"\n' + TEST_TASK.splitlines()[3] + "\n", body
-        )
-    else:
-        text += TEST_TASK
     source = path.relative_to(recipe.root).as_posix()
     return wording.rewrite(text, source, names, {"@cpu@": recipe.cpu, "@script@": recipe.scripts[0].name})
 
