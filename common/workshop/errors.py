@@ -64,15 +64,15 @@ def message_of(error: FourParts) -> str:
         f"looked at: {_short(error.looked_at)}\n"
         f"expected:  {_short(error.expected)}\n"
         f"found:     {_short(error.found)}\n"
-        f"next:      {one_line(error.next_step)}"
+        f"next:      {_short(error.next_step, 4 * LONGEST_PART)}"
     )
 
 
-def _short(text: str) -> str:
+def _short(text: str, longest: int = LONGEST_PART) -> str:
     """The text on one line, cut in the middle if it is very long."""
-    if len(text) > LONGEST_PART:
-        text = f"{text[: LONGEST_PART // 2]} ... {text[-LONGEST_PART // 2 :]}"
-    return " ".join(text.splitlines())
+    if len(text) > longest:
+        text = f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+    return one_line(text)
 
 
 class Parser(argparse.ArgumentParser):

@@ -135,6 +135,9 @@ def rehearse(
     calls, copy = stage / "stand-ins" / "calls", stage / "slurm_script"
     content = files.read_bytes(script)
     for path, text in ((calls, b""), (copy, content)):  # an earlier script may have made something else of it
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.write_bytes(text)
     _make_images(stage / "clone", content.decode("utf-8", "replace"))
