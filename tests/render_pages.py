@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(?ms)^(<!-- lines of (?P<file>\S+?)(?:: (?P<selections>.+?))? -->\n).*?^<!-- end -->$")
-LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "bash", ".sbatch": "bash"}
+LANGUAGES = {"": "dockerfile", ".py": "python", ".toml": "toml", ".sh": "bash", ".sbatch": "bash"}
 
 
 def pages() -> list[Path]:
