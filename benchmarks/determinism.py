@@ -1,8 +1,9 @@
 """What changes the bits of a result, and what does not? Each exercise again and again, with one change at a time.
 
     python benchmarks/determinism.py                        # every exercise, 20 kills each: half an hour on two cores
-    python benchmarks/determinism.py --exercise 1           # one of them
+    python benchmarks/determinism.py --exercise 5 --together    # one of them, and what must not change a byte at once
     python benchmarks/determinism.py --output benchmarks/determinism.json
+    python benchmarks/determinism.py --table benchmarks/determinism.json   # the table of docs/determinism.md
 
 Compared are the outputs that run.json lists, byte for byte. First what must not change a byte: another run, another
 virtual environment, clock, locale, and so on (UNCHANGED), and a kill at a random moment after which the run is resumed.
@@ -265,6 +266,8 @@ def one_core(session: Session) -> Where:
     return Where(process=(("preexec_fn", lambda: os.sched_setaffinity(0, {core})),))
 
 
+IN_A_FORK = "in a fork"
+TOGETHER = "all of these at once"
 UNCHANGED: dict[str, Callable[[Session], Where]] = {
     "another run": lambda session: Where(),
     "a third run": lambda session: Where(),
@@ -281,6 +284,11 @@ UNCHANGED: dict[str, Callable[[Session], Where]] = {
     "the user": user,
     "one core": one_core,
 }
+
+
+def together(wheres: dict[str, Where | str]) -> dict[str, Where | str]:
+    """All changes in one run, which shows as much if nothing changes a byte; and the other runs in forks."""
+    return {change: IN_A_FORK for change in list(wheres)[:4]} | {TOGETHER: combined(wheres)}
 
 
 def combined(wheres: dict[str, Where | str]) -> Where:
@@ -365,7 +373,11 @@ def measure(session: Session, subject: Subject, wheres: dict[str, Where | str], 
     first = session.run(subject)
     seconds, expected = time.monotonic() - start, outputs_of(first)
     for change, where in wheres.items():
-        if isinstance(where, str):
+        if where == IN_A_FORK:
+            other = session.folder()
+            session.complete(subject, session.words(subject, Where(), other))
+            yield {**head, "change": change, "must_not": True, "same_bytes": outputs_of(other) == expected}
+        elif isinstance(where, str):
             yield {**head, "change": change, "skipped": where}
         else:
             other = session.run(subject, where)
@@ -437,24 +449,55 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     number = options.whole_number
     parser.add_argument("--exercise", type=number("--exercise", 1), metavar="N", help="only this exercise")
+    parser.add_argument(
+        "--together", action="store_true", help="what must not change a byte in one run, which is faster"
+    )
     parser.add_argument("--kills", type=number("--kills", 0), default=20, metavar="N", help="of each (default 20)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing, print the rows of this file")
     arguments = parser.parse_args()
+    if arguments.table:
+        print("\n".join(table(json.loads(arguments.table.read_text(encoding="utf-8"))["rows"])))
+        return 0
     rows = []
     with tempfile.TemporaryDirectory(prefix="workshop-determinism-") as folder:
         session = Session(Path(folder))
         wheres = surroundings(session)
+        wheres = together(wheres) if arguments.together else wheres
         for subject in SUBJECTS:
             if arguments.exercise in (None, subject.exercise):
                 for row in measure(session, subject, wheres, arguments.kills):
                     rows.append(row)
                     print(line_of(row), flush=True)
+                    if arguments.output:  # after each row: all of them take half an hour
+                        write(arguments.output, rows)
     wrong = [row for row in rows if row.get("must_not") and not row["same_bytes"]]
-    if arguments.output:
-        machine = {"cpu": cpu_name(), "glibc": glibc(), "numpy_cpu": numpy_without_its_fastest()}
-        document = {"what": __doc__.splitlines()[0], "machine": machine, "rows": rows}
-        files.write_atomic(arguments.output, (json.dumps(document, indent=1) + "\n").encode())
     return 1 if wrong else 0
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    machine = {"cpu": cpu_name(), "glibc": glibc(), "numpy_cpu": numpy_without_its_fastest()}
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    head = f' "what": {json.dumps(__doc__.splitlines()[0])},\n "machine": {json.dumps(machine)},\n'
+    files.write_atomic(path, f'{{\n{head} "rows": [\n{lines}\n ]\n}}\n'.encode())
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """What may change the bits, as a table in Markdown: a row for each change, a column for each subject."""
+    names = [f"{subject.exercise} {subject.name}" for subject in SUBJECTS]
+    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for change in dict.fromkeys(row["change"] for row in rows if row.get("must_not") is False):
+        cells = {f"{row['exercise']} {row['what']}": row for row in rows if row["change"] == change}
+        lines.append(f"| {change} | " + " | ".join(_cell(cells.get(name)) for name in names) + " |")
+    return lines
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    """The largest effect on the numbers of the outputs; `same` for the same bytes."""
+    if row is None:
+        return ""
+    numbers = [value for name, value in row["effect"].items() if name == "cls" or name.endswith(".safetensors")]
+    return "same" if row["same_bytes"] else f"{max(numbers):.0e}"
 
 
 def line_of(row: dict[str, Any]) -> str:

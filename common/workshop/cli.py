@@ -1,7 +1,7 @@
 """The command `workshop`: a table of commands, each with its arguments and the function that does the work.
 
-Exit codes: 0 yes, 1 no (or a problem that the message explains), 130 after Ctrl-C, 85 after a signal that stopped a
-training in a container. A function is imported when its command runs, so that `workshop --help` is fast.
+Exit codes: 0 yes, 1 no (or a problem that the message explains), 2 if `verify` or `audit` cannot decide, 130 after
+Ctrl-C, 85 after a signal that stopped a training in a container. A function is imported when its command runs, so that `workshop --help` is fast.
 """
 
 from __future__ import annotations

@@ -98,23 +98,32 @@ def test_the_verdict_names_the_likely_cause(measured, one_epoch, tmp_path):
     assert any("two threads changed x" in line for line in verify.lines_of(answer))
 
 
-def test_the_figures_of_two_runs_in_one_picture(one_epoch, tmp_path, capsys):
+def test_the_figures_of_two_runs_in_one_picture(tmp_path):
+    """Same, changed, and in one run alone; equal runs give equal files."""
     import matplotlib.image
 
-    other = shutil.copytree(one_epoch, tmp_path / "other")
-    pixels = np.array(matplotlib.image.imread(one_epoch / "confusion_matrix.png"))
-    pixels[:100] = 0
-    matplotlib.image.imsave(other / "confusion_matrix.png", pixels)
-    (other / "learning_curve.png").unlink()
-    target = tmp_path / "both.png"
-    beside.main(str(one_epoch), str(other), str(target), as_json=False)
-    assert str(target) in capsys.readouterr().out
+    white, changed = np.ones((12, 16, 3)), np.ones((12, 16, 3))
+    changed[:6] = 0.2
+    figures = {"a": {"same": white, "changed": white, "alone": white}, "b": {"same": white, "changed": changed}}
+    for run, images in figures.items():
+        (tmp_path / run).mkdir()
+        for name, pixels in images.items():
+            matplotlib.image.imsave(tmp_path / run / f"{name}.png", pixels)
+    target, folders = tmp_path / "both.png", (tmp_path / "a", tmp_path / "b")
+    assert drawing.draw(target, folders, ("A", "B")) == ["alone.png", "changed.png", "same.png"]
     first = target.read_bytes()
-    assert drawing.draw(target, (one_epoch, other), ("A", "B")) == ["confusion_matrix.png", "learning_curve.png"]
+    drawing.draw(target, folders, ("A", "B"))
     assert target.read_bytes() == first
-    picture = matplotlib.image.imread(target)[..., :3]
-    red = np.isclose(picture, drawing.RED, atol=0.01).all(axis=2)
-    assert red[:, 2 * picture.shape[1] // 3 :].any() and not red[:, : picture.shape[1] // 3].any()
+    red = np.isclose(matplotlib.image.imread(target)[..., :3], drawing.RED, atol=0.01).all(axis=2)
+    rows, columns = np.nonzero(red)
+    height, width = red.shape
+    assert rows.min() > height / 3 and rows.max() < 2 * height / 3 and columns.min() > 2 * width / 3
+
+
+def test_compare_names_the_file_with_the_figures(one_epoch, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(drawing, "draw", lambda target, folders, titles: target.write_bytes(b""))
+    assert beside.main(str(one_epoch), str(one_epoch), str(tmp_path / "both.png"), as_json=False) == 0
+    assert str(tmp_path / "both.png") in capsys.readouterr().out and (tmp_path / "both.png").exists()
 
 
 def test_no_figures_to_draw(tmp_path):
