@@ -157,6 +157,12 @@ def has_environments(workspace: Workspace) -> Result:
 def problem_with_pair(workspace: Workspace, work: str, test: str) -> tuple[str, str, str] | None:
     """What is wrong with an environment to work in and one to test in: looked at, expected, found; None if nothing is."""
     environments, manifest = workspace.manifest.environments, workspace.manifest
+    if test == "default":
+        return (
+            "the environment default",
+            "no pytest in it, since it is what everybody gets",
+            f"pytest, but not in {work}",
+        )
     for platform in platforms_of(manifest, environments[work].features):
         if missing := checks.missing_for_script(workspace, work, platform, SCRIPT, NEEDED):
             return f"the environment {work}", f"the packages that {SCRIPT} needs", f"no {', '.join(missing)}"
@@ -174,7 +180,15 @@ def problem_with_pair(workspace: Workspace, work: str, test: str) -> tuple[str, 
 
 
 def has_task(workspace: Workspace) -> Result:
-    return checks.has_task_running(workspace, ("exclusion", "scan"), "1.4")
+    work, test = ({pair[n] for pair in work_and_test_environments(workspace)} for n in (0, 1))
+
+    def unsuitable(environment: str, is_default: bool) -> str | None:
+        only_for_tests = environment in test - work
+        return (
+            f"it exists only in {environment}, and not in {', '.join(work)}, where you work" if only_for_tests else None
+        )
+
+    return checks.has_task_running(workspace, ("exclusion", "scan"), "1.4", unsuitable)
 
 
 def is_locked(workspace: Workspace) -> Result:

@@ -237,8 +237,9 @@ def has_task(workspace: Workspace) -> Result:
     def unsuitable(environment: str, is_default: bool) -> str | None:
         if environment not in gpu | cpu and gpu | cpu:
             return f"it would run in the environment {environment}, which has no PyTorch"
-        if is_default and environment in gpu - cpu and cpu:
-            return f"its default-environment {environment} is for a GPU, so it stops on every laptop"
+        if environment in gpu - cpu and cpu:
+            how = "its default-environment" if is_default else "the only environment that contains it,"
+            return f"{how} {environment} is for a GPU, so it stops on every laptop"
         return None
 
     return checks.has_task_running(workspace, ("train",), "2.4", unsuitable)

@@ -159,6 +159,16 @@ def elsewhere(workspace: Workspace) -> str:
     return ""
 
 
+def environments_with_another_jax(workspace: Workspace) -> set[str]:
+    """The environments with a JAX that is not for CUDA 11.8, on a platform without CUDA."""
+    return {
+        environment.name
+        for environment in workspace.manifest.environments.values()
+        for platform in platforms_of(workspace.manifest, environment.features)
+        if not declared_cuda(platform) and "jax" in conda_specs(workspace.manifest, environment.name, platform)
+    }
+
+
 def python_tables(workspace: Workspace, environment: str) -> str:
     """The features of an environment that constrain Python, each with its constraint."""
     found = []
@@ -189,7 +199,7 @@ def has_environment(workspace: Workspace) -> Result:
             next_step=advice,
         )
     frozen = {name for name, _ in pairs}
-    if wrong := checks.misnamed_environment(workspace, frozen, ()):
+    if wrong := checks.misnamed_environment(workspace, frozen, environments_with_another_jax(workspace)):
         return fail(
             looked_at=where,
             expected="environments with the packages that their names promise",

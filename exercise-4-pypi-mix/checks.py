@@ -13,11 +13,13 @@ from pixi_workspace import manifest as manifests
 from pixi_workspace.errors import WorkspaceError
 from pixi_workspace.fit import suspicions
 from pixi_workspace.lock import DEFAULT_INDEX, LockedPackage
+from pixi_workspace.manifest import CondaSpec
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform
 from workshop import shell
 from workshop.checking import checks, trainings
 from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
+from workshop.checking.steps.constraints import admits_any
 from workshop.runs.records import crate
 from workshop.support.files import sha256_of
 from workshop.support.text import closest_match
@@ -37,6 +39,7 @@ INDEXES: dict[str, tuple[str, str | None]] = {
     "cu129": ("2.8.0", None),
     "cu130": ("2.9.0", None),
 }
+SYMPY = {"2.5": "1.13.1", "2.6": "1.13.1"}  # which sympy a release of torch requires, if it requires exactly one
 # torchvision 0.21 belongs to torch 2.6, 0.22 to 2.7, and so on; the patch releases agree as well, since torch 2.1.
 FIRST_MINOR_OF_TORCHVISION = 15
 CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "pytorch-gpu": "torch"}
@@ -131,8 +134,31 @@ def has_cuda_index(workspace: Workspace) -> Result:
                 found=problem,
                 next_step=advice,
             )
+        other = declared.get("torchvision", declared[""])[0]
+        requested = manifests.pypi_specs(workspace.manifest, name, platform)
+        if "torchvision" in requested and other.rstrip("/") != url.rstrip("/"):
+            return fail(
+                looked_at=f"{at}: the index of torchvision in {name}",
+                expected="the index of torch, since the two were compiled together",
+                found=f"{other}, and {url} for torch",
+                next_step=advice,
+            )
         variants[name] = index_variant(url) or url
+    with_cpu = [e for e in workspace.manifest.environments if requests_pytorch(workspace, e)]
+    if wrong := checks.misnamed_environment(workspace, variants, with_cpu):
+        return fail(
+            looked_at=f"{workspace.at('environments')}: [environments]",
+            expected="environments with the packages that their names promise",
+            found=wrong,
+            next_step="give each of these environments its own features again",
+        )
     return ok(", ".join(f"{name}: {variant}" for name, variant in variants.items()))
+
+
+def requests_pytorch(workspace: Workspace, environment: str) -> bool:
+    """Whether an environment requests PyTorch for the CPU from conda-forge."""
+    platforms = platforms_of(workspace.manifest, workspace.manifest.environments[environment].features)
+    return any("pytorch-cpu" in manifests.conda_specs(workspace.manifest, environment, p) for p in platforms)
 
 
 def place_of_options(workspace: Workspace, environment: str) -> str:
@@ -184,6 +210,14 @@ def is_pinned(workspace: Workspace) -> Result:
     for name, platform in pairs:
         specs = manifests.pypi_specs(workspace.manifest, name, platform)
         pins: dict[str, Version] = {}
+        conda = manifests.conda_specs(workspace.manifest, name, platform)
+        if "torchvision" not in specs and "torchvision" not in conda:
+            return fail(
+                looked_at=f"{place_of_wheel(workspace, name, 'torch')}: the wheels of {name}",
+                expected="torchvision beside torch",
+                found="not requested",
+                next_step=advice,
+            )
         for package in WHEELS:
             for spec in specs.get(package, []):
                 version = pinned_version(spec)
@@ -244,6 +278,8 @@ def has_one_source_each(workspace: Workspace) -> Result:
                 found=f"{found} from conda-forge, which depends on pytorch",
                 next_step=edit(workspace, "4.3"),
             )
+        if problem := problem_with_sympy(workspace, name, conda, wheels):
+            return problem
         for package in ("python", "numpy"):
             if package not in conda:
                 return fail(
@@ -253,6 +289,27 @@ def has_one_source_each(workspace: Workspace) -> Result:
                     next_step=edit(workspace, "4.3"),
                 )
     return ok("no package is requested from both sources")
+
+
+def problem_with_sympy(
+    workspace: Workspace, name: str, conda: dict[str, list[CondaSpec]], wheels: dict[str, list[manifests.PypiSpec]]
+) -> Result | None:
+    """The failed result if the sympy of conda-forge may be another one than torch requires: it is solved first."""
+    pins = [version for spec in wheels["torch"] if (version := pinned_version(spec))]
+    required = next((SYMPY[text] for pin in pins if (text := f"{pin.major}.{pin.minor}") in SYMPY), None)
+    if required is None or "sympy" not in conda:
+        return None
+    others = [version for version in ("1.12", "1.13.0", "1.13.2", "1.13.3", "1.14.0") if version != required]
+    if not admits_any(conda["sympy"], others) and admits_any(conda["sympy"], [required]):
+        return None
+    features = [f.name for f in workspace.manifest.environments[name].features]
+    table = ("feature", features[0], "dependencies") if features[0] != "default" else ("dependencies",)
+    return fail(
+        looked_at=f"{workspace.at(*table, 'sympy')}: sympy in {name}",
+        expected=f"exactly {required}, which torch {pins[0]} requires: Pixi solves the conda packages first",
+        found=" and ".join(map(str, conda["sympy"])),
+        next_step=edit(workspace, "4.3"),
+    )
 
 
 def pypi_names(package: LockedPackage) -> set[str]:
@@ -304,6 +361,14 @@ def is_locked(workspace: Workspace) -> Result:
                 expected="a wheel for CUDA",
                 found=str(wheels["torch"].version),
                 next_step=edit(workspace, "4.1"),
+            )
+        locals_of = {name: str(wheels[name].version).partition("+")[2] for name in WHEELS if name in wheels}
+        if len(set(locals_of.values())) > 1:
+            return fail(
+                looked_at=f"torch and torchvision in {where}",
+                expected="the same variant of both",
+                found=" and ".join(f"{name} {wheels[name].version}" for name in locals_of),
+                next_step="rm pixi.lock && pixi lock",
             )
         declared = declared_indexes(workspace, name, platform)
         known = {url.rstrip("/") for urls in declared.values() for url in urls}

@@ -132,6 +132,18 @@ MISTAKES = {
             ("pixi.toml", GROUP, GROUP.replace('"default"', '"test"')),
         ],
     ),
+    "the two exchanged": (
+        "1.3",
+        "pytest, but not in test",
+        [
+            (
+                "pixi.toml",
+                'default = { solve-group = "default" }',
+                'default = { features = ["test"], solve-group = "g" }',
+            ),
+            ("pixi.toml", GROUP, 'test = { solve-group = "g" }'),
+        ],
+    ),
     "nothing to work with": (
         "1.3",
         "no scipy, matplotlib, jsonpatch",
@@ -200,6 +212,11 @@ MISTAKES = {
         "1.4",
         "it is in the feature spare, which no environment contains",
         [("pixi.toml", "[tasks.limits]", "[feature.spare.tasks.limits]")],
+    ),
+    "a task in the feature for tests": (
+        "1.4",
+        "it exists only in test, and not in default, where you work",
+        [("pixi.toml", "[tasks.limits]", "[feature.test.tasks.limits]")],
     ),
     "a task that its default environment does not have": (
         "1.4",
@@ -398,9 +415,6 @@ ALTERNATIVES = {
         )
     ],
     "a list of words": [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = ["python", "-B", "exclusion.py"]')],
-    "a task of the test environment, which contains everything": [
-        ("pixi.toml", "[tasks.limits]", "[feature.test.tasks.limits]")
-    ],
     "the module of a profiler": [("pixi.toml", '"python exclusion.py"', '"python -m cProfile -o out exclusion.py"')],
     "a script by its folder": [
         ("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python ./exclusion.py"\ncwd = "."')

@@ -88,6 +88,11 @@ MISTAKES = {
         "workshop_device, which no script reads",
         [("pixi.toml", 'WORKSHOP_DEVICE = "cuda"', 'workshop_device = "cuda"')],
     ),
+    "WORKSHOP_DEVICE on one system": (
+        "2.2",
+        "the variable is not set on win-64-cuda12",
+        [("pixi.toml", "[feature.cuda12.activation.env]", "[feature.cuda12.target.unix.activation.env]")],
+    ),
     "WORKSHOP_DEVICE of another value": (
         "2.2",
         'WORKSHOP_DEVICE = "gpu"',
@@ -166,6 +171,14 @@ MISTAKES = {
         "2.4",
         "is for a GPU, so it stops on every laptop",
         [("pixi.toml", 'default-environment = "cpu"', 'default-environment = "cuda12"')],
+    ),
+    "a task of the environment for the GPU": (
+        "2.4",
+        "the only environment that contains it, cuda12 is for a GPU",
+        [
+            ("pixi.toml", "[tasks.train]", "[feature.cuda12.tasks.train]"),
+            ("pixi.toml", 'default-environment = "cpu"\n', ""),
+        ],
     ),
     "a task in a feature that the environment lacks": (
         "2.4",
@@ -434,8 +447,21 @@ ALTERNATIVES = {
         ("pixi.toml", "[feature.cuda12.activation.env]", "[feature.gpu-only.activation.env]"),
         ("pixi.toml", 'cuda12 = ["cuda12"]', 'cuda12 = ["cuda12", "gpu-only"]'),
     ],
-    "the variable for each platform": [
-        ("pixi.toml", "[feature.cuda12.activation.env]", "[feature.cuda12.target.unix.activation.env]")
+    "the variable for each system": [
+        (
+            "pixi.toml",
+            "[feature.cuda12.activation.env]",
+            '[feature.cuda12.target.win.activation.env]\nWORKSHOP_DEVICE = "cuda"\n\n'
+            "[feature.cuda12.target.unix.activation.env]",
+        )
+    ],
+    "the variable by a script": [
+        (
+            "pixi.toml",
+            '[feature.cuda12.activation.env]\nWORKSHOP_DEVICE = "cuda"',
+            '[feature.cuda12.activation]\nscripts = ["gpu.sh"]',
+        ),
+        lambda folder: (folder / "gpu.sh").write_text("# for a GPU\nexport WORKSHOP_DEVICE=cuda\n"),
     ],
     "no default environment": [("pixi.toml", 'default-environment = "cpu"\n', "")],
     "a task as one line": [

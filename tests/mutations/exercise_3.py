@@ -147,6 +147,11 @@ MISTAKES = {
         "3.11.* in the feature cuda118 and >=3.12 in [dependencies]",
         [("pixi.toml", 'python = ">=3.11,<3.14"', 'python = ">=3.12"')],
     ),
+    "the environments for JAX exchanged": (
+        "3.3",
+        "cuda118-jax contains the packages for a CPU",
+        [("pixi.toml", 'jax = ["jax"]\ncuda118-jax = ["cuda118"]', 'jax = ["cuda118"]\ncuda118-jax = ["jax"]')],
+    ),
     "an environment named after the other": (
         "3.3",
         "cpu contains the packages for a GPU",

@@ -53,10 +53,27 @@ MISTAKES = {
         "searches these first",
         [("pixi.toml", INDEX, f'{INDEX}\nextra-index-urls = ["https://example.org/simple"]')],
     ),
+    "torchvision from another index": (
+        "4.1",
+        "https://download.pytorch.org/whl/cpu, and https://download.pytorch.org/whl/cu124 for torch",
+        [
+            (
+                "pixi.toml",
+                'torchvision = "==0.21.0"',
+                'torchvision = { version = "==0.21.0", index = "https://download.pytorch.org/whl/cpu" }',
+            )
+        ],
+    ),
+    "the environments exchanged": (
+        "4.1",
+        "cpu contains the packages for a GPU",
+        [("pixi.toml", 'cpu = ["cpu"]\npypi-mixed = ["pypi-mixed"]', 'cpu = ["pypi-mixed"]\npypi-mixed = ["cpu"]')],
+    ),
     "no index": ("4.1", "none: torch comes from", [("pixi.toml", f"[feature.pypi-mixed.pypi-options]\n{INDEX}\n", "")]),
     "a star for a pin": ("4.2", "torch in pypi-mixed", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "*"')]),
     "a range for a pin": ("4.2", ">=0.21", [("pixi.toml", 'torchvision = "==0.21.0"', 'torchvision = ">=0.21"')]),
     "a star in a pin": ("4.2", "==2.6.*", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.*"')]),
+    "no torchvision": ("4.2", "torchvision beside torch", [("pixi.toml", 'torchvision = "==0.21.0"\n', "")]),
     "a torchvision for another torch": (
         "4.2",
         "torchvision 0.20.1, which was compiled for another torch than 2.6.0",
@@ -108,6 +125,8 @@ MISTAKES = {
             ("pixi.toml", 'torchvision = "==0.21.0"\n', ""),
         ],
     ),
+    "any sympy": ("4.3", "exactly 1.13.1", [("pixi.toml", 'sympy = "==1.13.1"', 'sympy = "*"')]),
+    "a newer sympy": ("4.3", "sympy >=1.13.1", [("pixi.toml", 'sympy = "==1.13.1"', 'sympy = ">=1.13.1"')]),
     "numpy from PyPI": (
         "4.3",
         "numpy from conda-forge",
@@ -116,7 +135,12 @@ MISTAKES = {
             ("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0"\nnumpy = ">=1.26"'),
         ],
     ),
-    "a stale lock": ("4.4", "==1.13.3", [("pixi.toml", 'sympy = "==1.13.1"', 'sympy = "==1.13.3"')]),
+    "a stale lock": ("4.4", "networkx >=99", [("pixi.toml", 'networkx = ">=3.2"', 'networkx = ">=99"')]),
+    "a torchvision for the CPU locked": (
+        "4.4",
+        "0.21.0+cpu",
+        [lambda folder: replace_in_lock(folder, "version: 0.21.0+cu124", "version: 0.21.0+cpu")],
+    ),
     "a wheel without a hash": (
         "4.4",
         "any file of that name would be accepted",

@@ -22,7 +22,7 @@ from pixi_workspace.errors import WorkspaceError
 from pixi_workspace.fit import lockcheck
 from pixi_workspace.manifest.model import Feature
 from pixi_workspace.manifest.platforms import platforms_of
-from pixi_workspace.platforms import Platform
+from pixi_workspace.platforms import Platform, selector_matches
 from workshop import exercises, shell
 from workshop.checking import preload, scripts
 from workshop.checking.patches import Patch, patch
@@ -262,12 +262,17 @@ def declared_cuda(platform: Platform) -> str | None:
     return platform.version_of("__cuda")
 
 
-def device_set_by(workspace: Workspace, features: Iterable[Feature]) -> str | None:
-    """What activating some features sets WORKSHOP_DEVICE to, by a table or by a script; None if it does not set it."""
+def device_set_by(workspace: Workspace, features: Iterable[Feature], platform: Platform | None = None) -> str | None:
+    """What activating some features sets WORKSHOP_DEVICE to, by a table or by a script; None if it does not set it.
+
+    platform: where; None: on any platform.
+    """
     variable = workspace.device_variable
     assigned = re.compile(ASSIGNED.format(variable), re.IGNORECASE)
     found = None
     for target in (target for feature in reversed(list(features)) for target in feature.targets):
+        if target.selector and platform is not None and not selector_matches(target.selector, platform):
+            continue
         found = target.activation_env.get(variable, found)
         for name in target.activation_scripts:
             path = workspace.manifest.path.parent / name
@@ -283,38 +288,41 @@ ASSIGNED = r"""\s*(?:export\s+|set\s+|\$env:)?{}\s*=\s*["']?(\w+)"""
 
 
 def requires_gpu(workspace: Workspace, environment: str) -> bool:
-    """Whether activating the environment sets WORKSHOP_DEVICE=cuda."""
+    """Whether activating the environment sets WORKSHOP_DEVICE=cuda, on any platform."""
     return device_set_by(workspace, workspace.manifest.environments[environment].features) == "cuda"
 
 
 def problem_with_device(workspace: Workspace, feature: Feature, number: str) -> Result | None:
-    """The failed result unless activating the feature for the GPU sets WORKSHOP_DEVICE to cuda; number: of the step.
+    """The failed result unless activating the feature for the GPU names the GPU as device; number: of the step.
 
     Another feature may do it, if every environment with the first one has the other one as well.
     """
-    manifest = workspace.manifest
+    manifest, variable = workspace.manifest, workspace.device_variable
     users = [e for e in manifest.environments.values() if feature.name in {f.name for f in e.features}]
     groups = [e.features for e in users] or [(feature,)]
-    values = [device_set_by(workspace, features) for features in groups]
+    places = [(features, platform) for features in groups for platform in platforms_of(manifest, features)]
+    values = [device_set_by(workspace, features, platform) for features, platform in places]
     if all(value == "cuda" for value in values):
         return None
-    value = next(value for value in values if value != "cuda")
+    value, platform = next((v, p) for v, (_, p) in zip(values, places, strict=True) if v != "cuda")
     variables = [name for f in (feature, manifest.features["default"]) for t in f.targets for name in t.activation_env]
-    near = closest_match("WORKSHOP_DEVICE", [name.upper() for name in variables if name != "WORKSHOP_DEVICE"], 0.8)
+    near = closest_match(variable, [name.upper() for name in variables if name != variable], 0.8)
     misspelt = next((name for name in variables if name.upper() == near), None)
     holders = dict.fromkeys(f.name for f in all_features(workspace) if device_set_by(workspace, [f]) == "cuda")
     found = "the variable is not set, so a training that finds no GPU would use the CPU without a word"
     path: tuple[str, ...] = ("feature", feature.name)
-    if value is not None:
-        found = f'WORKSHOP_DEVICE = "{value}", which is not the name of a GPU'
-        path = ("feature", feature.name, "activation", "env", "WORKSHOP_DEVICE")
+    if value is None and "cuda" in values:
+        found = f"the variable is not set on {platform.name}"
+    elif value is not None:
+        found = f'{variable} = "{value}", which is not the name of a GPU'
+        path = ("feature", feature.name, "activation", "env", variable)
     elif misspelt:
         found, path = f"{misspelt}, which no script reads", ("feature", feature.name, "activation", "env", misspelt)
     elif holders:
         found += f"; only {', '.join(holders)} sets it"
     return fail(
         looked_at=f"{workspace.at(*path)}: the activation of the feature {feature.name}",
-        expected="WORKSHOP_DEVICE set to cuda, which tells the script that the environment is for a GPU",
+        expected=f"{variable} set to cuda, which tells the script that the environment is for a GPU",
         found=found,
         next_step=edit(workspace, number),
     )
