@@ -20,7 +20,6 @@ from workshop import shell
 from workshop.checking import checks, trainings
 from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
 from workshop.checking.steps.constraints import admits_any
-from workshop.runs.records import crate
 from workshop.support.files import sha256_of
 from workshop.support.text import closest_match
 
@@ -436,9 +435,13 @@ def shift_logits(run: Path, target: Path, relative: float) -> Path:
     for output in document["outputs"]:
         if output["path"] == path.name:
             output |= {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-    content = json.dumps(document).encode()
-    (target / "run.json").write_bytes(content)
-    (target / "ro-crate-metadata.json").write_text(crate.describe(document, content), encoding="utf-8")
+    (target / "run.json").write_text(json.dumps(document), encoding="utf-8")
+    crate = json.loads((target / "ro-crate-metadata.json").read_text(encoding="utf-8"))
+    for entity in crate["@graph"]:
+        for name in ("run.json", path.name):
+            if entity["@id"] == name:
+                entity["sha256"] = sha256_of(target / name)
+    (target / "ro-crate-metadata.json").write_text(json.dumps(crate), encoding="utf-8")
     return target
 
 

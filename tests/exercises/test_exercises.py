@@ -35,7 +35,8 @@ def test_it_has_all_files_and_settings(exercise):
     for name in ("README.md", "exercise.toml", "checks.py", "pytest.ini", *its_own):
         assert (exercise.folder / name).is_file(), name
     common = {"title", "goal", "minutes", "environments", "tasks", "starter_fails_at", "download_mib", "starter"}
-    assert common | {"image" if "image" in exercise.settings else "check_all"} == set(exercise.settings)
+    its_own = {"image"} if "image" in exercise.settings else {"check_all", "new"}
+    assert common | its_own == set(exercise.settings)
 
 
 def test_environments_and_tasks_of_exercise_toml_exist(exercise):

@@ -24,10 +24,11 @@ def main(folder: str, number: int, name: str | None) -> int:
     names = recipe.names_for(target.name if name is None else name, chosen, option)
     write(target, chosen, names)
     task = workspace.task_of(chosen)
-    where = shell.relative(target)
-    print(f"{where}: {names.project}, with the code of exercise {number} in the package {names.package}")
-    print(f"next:      cd {shell.quoted(target)}, then with Pixi: pixi run {task}, pixi run test")
-    print(f"           or as its README.md says with Python alone: python {chosen.scripts[0].name}, pytest")
+    print(
+        f"{shell.relative(target)}: the project {names.project}, from exercise {number}; its package is {names.package}"
+    )
+    print(f"next:      cd {shell.quoted(target)}")
+    print(f"           pixi run {task}  # then: pixi run test; README.md there lists the commands without Pixi")
     return 0
 
 
