@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-LONGEST_PART = 1000  # characters; whoever reads a message does not read a list of ten thousand features
+LONGEST_PART = 1000  # characters; nobody reads a list of ten thousand features
 
 
 class WorkspaceError(Exception):
