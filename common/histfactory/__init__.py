@@ -16,8 +16,8 @@ For example:
         print(model.names, limits.cls_obs)
 
 `Scan` uses the likelihood with its gradient (likelihood.py, interpolation.py), the minimisers (minimise.py) and the
-search for further minima (folds.py). asymptotics.py and upper_limits.py turn the results into limits. Patches require
-the package jsonpatch, as they do in pyhf.
+searches for further minima (starts.py, folds.py). `limits/` turns the results into limits. Patches require the package
+jsonpatch, as they do in pyhf.
 """
 
 from histfactory.compiling import compile_models

@@ -99,7 +99,7 @@ def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> Fit
         # Most starts lead back to the known minimum. They are dropped on the way, and `newton` is not used.
         previous = Fit(fits.theta, fits.value, np.full(len(fits.value), CONVERGED))
         new = fit_batch(likelihood, start_rows, starts, len(origin) + origin, previous)
-        remaining = _keep_lower(likelihood, rows, fits, new, origin)
+        remaining = keep_lower(likelihood, rows, fits, new, origin)
         if not len(remaining):
             break
     return fits
@@ -130,12 +130,9 @@ def _mirror_images(theta: Array, remaining: Index, alphas: Index, column: Index)
     return np.hstack([starts, together]), np.concatenate([origin, remaining[several]])
 
 
-def _keep_lower(likelihood: Likelihood, rows: Rows, fits: Fit, new: Fit, origin: Index) -> Index:
+def keep_lower(likelihood: Likelihood, rows: Rows, fits: Fit, new: Fit, origin: Index) -> Index:
     """Replace each fit by the lowest new one that started from it, if that is lower; return the rows replaced."""
-    padded = at_least_two(np.arange(len(origin)))
-    allowed = likelihood.expects_no_negative_counts(rows.take(origin[padded]), np.take(new.theta, padded, 1))[
-        : len(origin)
-    ]
+    allowed = likelihood.expects_no_negative_counts(rows.take(origin), new.theta)
     value = np.where(new.converged & allowed, new.value, np.inf)
     better = []
     for r in np.unique(origin):

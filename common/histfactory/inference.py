@@ -1,6 +1,6 @@
 """Asymptotic CLs of many hypotheses at once: profile likelihood fits, q-tilde, and the two p-values of CLs.
 
-`asymptotics` contains the formulas for CLs, and `upper_limits` finds the mu at which CLs reaches a level.
+`limits` contains the formulas for CLs, and finds the mu at which CLs reaches a level.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from histfactory.asymptotics import asymptotic_cls, q_tilde, tail_arguments
 from histfactory.folds import search_across_folds
-from histfactory.likelihood import TINY, Likelihood, Rows, at_least_two, saturated_log_likelihood
-from histfactory.minimise import REASONS, Fit, finish_with_newton, fit, fit_batch
+from histfactory.likelihood import TINY, Likelihood, Rows, saturated_log_likelihood
+from histfactory.limits import Fits, asymptotic_cls, q_tilde, tail_arguments, upper_limits
+from histfactory.minimise import REASONS, Fit, fit
 from histfactory.model import Array, Index, Mask, Model
-from histfactory.upper_limits import Fits, upper_limits
+from histfactory.starts import asimov_rows, background_start, lowest_from, null_fit, other_minima, with_mu
 
-START_DISTANCE = 8.0  # expected squared distance of a random start, in standard deviations of the alphas
 NUMBERS_PER_CHUNK = 480_000  # rows times numbers per row: the arrays fit the cache, and memory stays constant
 
 
@@ -35,6 +34,7 @@ class Limits:
     q_asimov: Array  # (H,) q-tilde of the Asimov data
     nll: Array  # (H, 3) -log L + log L(saturated) at mu = 0, at the tested mu, and at mu_hat
     reason: NDArray[np.object_]  # (H,) texts: which fits did not converge, and why; empty if all did
+    several: Mask  # (H,) whether the fits have several minima, and it is uncertain that the lowest was found
     upper_limit: Array  # (H, 6) on mu: observed, then expected as in cls_exp; NaN if not requested or not found
 
     def p_values(self) -> tuple[Array, Array]:
@@ -55,6 +55,7 @@ class Scan:
         self.model = model
         self.likelihood = Likelihood(model)
         self.start = background_start(self.likelihood)  # (P,) the start of every hypothesis
+        self.others = other_minima(self.likelihood, self.start)  # (P, M) further starts
 
     def chunks(self, hypotheses: Sequence[int] | None = None) -> Iterator[Index]:
         """The given hypotheses (default: all) in chunks whose arrays fit the processor's caches.
@@ -75,7 +76,7 @@ class Scan:
         `Limits.converged` is False for fits that did not converge; their numbers mean nothing.
         """
         parts = [
-            limits_of_chunk(self.likelihood, chunk, mu, self.start, upper_limit_level)
+            limits_of_chunk(self.likelihood, chunk, mu, self.start, self.others, upper_limit_level)
             for chunk in self.chunks(hypotheses)
         ]
         return Limits(*(np.concatenate([vars(part)[name] for part in parts]) for name in Limits.__dataclass_fields__))
@@ -88,37 +89,14 @@ def chunk_size(model: Model) -> int:
     return int(np.clip(NUMBERS_PER_CHUNK // numbers, 8, 256))
 
 
-@np.errstate(all="ignore")
-def background_start(likelihood: Likelihood) -> Array:
-    """The best background-only parameters (P,) of the model's first hypothesis, a start for the fits of all hypotheses.
-
-    All other fits build on this one, and there are local minima, so it is the best of eight starts. The seven random
-    ones have a distance of a few standard deviations from the first, however many parameters there are: if each of a
-    hundred parameters changed by one standard deviation, the counts would be wrong by orders of magnitude. Starts that
-    cannot win are dropped on the way.
-    """
-    model = likelihood.model
-    rows = Rows(model, np.zeros(8, np.intp))
-    theta = np.repeat(model.init[:1].T, 8, 1)
-    width = min(1.0, np.sqrt(START_DISTANCE / max(model.n_alpha, 1)))
-    spread = np.where(np.arange(len(theta)) < model.n_alpha, width, 0.1 * width)[:, None] * rows.free
-    theta[:, 1:] += spread[:, 1:] * np.random.default_rng(0).normal(size=(len(theta), 7))
-    theta = np.where(rows.free > 0, np.clip(theta, rows.lower, rows.upper), theta)
-    theta[model.poi] = 0
-    rows.free[model.poi] = 0
-    result = fit_batch(likelihood, rows, theta, np.array([-1] + [0] * 7))
-    value = np.where(likelihood.expects_no_negative_counts(rows, result.theta), result.value, np.inf)
-    best = int(np.argmin(value))
-    if not np.isfinite(value[best]):
-        best = 0
-    if not result.converged[best]:
-        finish_with_newton(likelihood, rows, result, best)
-    return result.theta[:, best]
-
-
 @np.errstate(all="ignore")  # a fit that fails gets a reason instead
 def limits_of_chunk(
-    likelihood: Likelihood, hypotheses: Index, mu: float, start: Array, upper_limit_level: float | None = None
+    likelihood: Likelihood,
+    hypotheses: Index,
+    mu: float,
+    start: Array,
+    others: Array,
+    upper_limit_level: float | None = None,
 ) -> Limits:
     """The limits of some hypotheses from four fits each: mu = 0, the tested mu, free mu, and the tested mu on Asimov data."""
     model = likelihood.model
@@ -126,10 +104,9 @@ def limits_of_chunk(
     mu_fixed = mu_free.take(np.arange(len(hypotheses)))
     mu_fixed.free[model.poi] = 0
     init = np.ascontiguousarray(model.init[hypotheses].T)
-    initial = np.where(model.fixed[hypotheses].T, init, start[:, None])
-    null = search_across_folds(likelihood, mu_fixed, fit(likelihood, mu_fixed, with_mu(model, initial, 0.0)))
-    asimov = _asimov(likelihood, mu_fixed, null.theta)
-    tested, tested_asimov, best = _fits_at_mu(likelihood, mu_fixed, asimov, mu_free, null, init, mu)
+    null, several = null_fit(likelihood, hypotheses, start, others)
+    asimov = asimov_rows(likelihood, mu_fixed, null.theta)
+    (tested, tested_asimov, best), also = _fits_at_mu(likelihood, mu_fixed, asimov, mu_free, null, init, mu, others)
     lower = null.value < best.value  # mu_hat is at its bound
     best.replace(lower, null.take(np.flatnonzero(lower)))
 
@@ -155,6 +132,7 @@ def limits_of_chunk(
         q_asimov=q_asimov,
         nll=np.stack([null.value, tested.value, best.value], 1),
         reason=reason,
+        several=several | also,
         upper_limit=upper,
     )
 
@@ -165,7 +143,7 @@ def _reasons(
     """Which of the named fits of each hypothesis did not converge, and why (H,)."""
     reason = np.full(len(fits[0].value), "", object)
     for name, some_rows, some_fits in zip(names, rows, fits, strict=True):
-        allowed = _allowed(likelihood, some_rows, some_fits.theta)
+        allowed = likelihood.expects_no_negative_counts(some_rows, some_fits.theta)
         for i in np.flatnonzero(~(some_fits.converged & allowed)):
             why = REASONS.get(int(some_fits.status[i]), "")
             if not np.isfinite(some_fits.value[i]):
@@ -179,37 +157,20 @@ def _reasons(
     return reason
 
 
-def _allowed(likelihood: Likelihood, rows: Rows, theta: Array) -> Mask:
-    """Whether no bin expects a negative count, (R,)."""
-    n = theta.shape[1]
-    padded = at_least_two(np.arange(n))
-    return likelihood.expects_no_negative_counts(rows.take(padded), np.take(theta, padded, 1))[:n]
-
-
-def with_mu(model: Model, theta: Array, mu: float) -> Array:
-    theta = theta.copy()
-    theta[model.poi] = mu
-    return theta
-
-
-def _asimov(likelihood: Likelihood, mu_fixed: Rows, theta: Array) -> Rows:
-    """Rows with the Asimov data: the counts and auxiliary data expected at theta (P, R), the background-only fit."""
-    n = theta.shape[1]
-    asimov, theta = mu_fixed.take(np.arange(n)), likelihood.avoid_zero(theta.copy())
-    padded = at_least_two(np.arange(n))
-    with np.errstate(all="ignore"):
-        expected = likelihood.expected(mu_fixed.take(padded), np.take(theta, padded, 1))[:, :n]
-        asimov.data = np.maximum(expected, 0.0)
-    asimov.auxdata = np.where(asimov.tau > 0, asimov.tau * theta, theta)
-    return asimov
-
-
 def _fits_at_mu(
-    likelihood: Likelihood, mu_fixed: Rows, asimov: Rows, mu_free: Rows, null: Fit, init: Array, mu: float
-) -> tuple[Fit, Fit, Fit]:
+    likelihood: Likelihood,
+    mu_fixed: Rows,
+    asimov: Rows,
+    mu_free: Rows,
+    null: Fit,
+    init: Array,
+    mu: float,
+    others: Array,
+) -> tuple[tuple[Fit, Fit, Fit], Mask]:
     """The fits at mu to the data and to the Asimov data, and the fit with mu free, in one batch.
 
-    Each starts from the background-only fit; those at mu also start from the initial values.
+    Each starts from the background-only fit; those at mu also start from the initial values. The mask (R,) is True if
+    one of them found several minima.
     """
     model, n = likelihood.model, init.shape[1]
     from_init, from_null, i = with_mu(model, init, mu), with_mu(model, null.theta, mu), np.arange(n)
@@ -217,15 +178,17 @@ def _fits_at_mu(
     no_rival = np.full(n, -1)
     rival = np.concatenate([no_rival, i, no_rival, 2 * n + i, no_rival])
     fits = fit(likelihood, all_rows, np.hstack([from_null, from_init, from_null, from_init, null.theta]), rival)
-    allowed = _allowed(likelihood, all_rows, fits.theta)
+    allowed = likelihood.expects_no_negative_counts(all_rows, fits.theta)
     lowest = fits.lowest([np.r_[i, 2 * n + i, 4 * n + i], np.r_[n + i, 3 * n + i, 4 * n + i]], allowed)
-    lowest = search_across_folds(likelihood, Rows.join([mu_fixed, asimov, mu_free]), lowest)
+    three_rows = Rows.join([mu_fixed, asimov, mu_free])
+    lowest = search_across_folds(likelihood, three_rows, lowest)
+    lowest, several = lowest_from(likelihood, three_rows, lowest, others)
     tested, tested_asimov, best = (lowest.take(part * n + i) for part in range(3))
     # If the result of one fit has a lower value in another fit than that fit's own result, start again from it.
     tested = _improve(likelihood, mu_fixed, tested, with_mu(model, best.theta, mu))
     tested_asimov = _improve(likelihood, asimov, tested_asimov, tested.theta)
     best = _improve(likelihood, mu_free, best, tested.theta)
-    return tested, tested_asimov, best
+    return (tested, tested_asimov, best), several.reshape(3, n).any(0)
 
 
 def _improve(likelihood: Likelihood, rows: Rows, current: Fit, theta: Array) -> Fit:

@@ -374,8 +374,10 @@ class Likelihood:
 
         In bins without observed events, log L = -nu even for nu < 0 (as in pyhf), so a minimiser can run off to there.
         """
+        padded = at_least_two(np.arange(theta.shape[1]))
         with np.errstate(all="ignore"):
-            return np.logical_and.reduce(self.expected(rows, theta) >= -ROUNDING)
+            expected = self.expected(rows.take(padded), np.take(theta, padded, 1))
+        return np.logical_and.reduce(expected >= -ROUNDING)[: theta.shape[1]]
 
     def __call__(self, rows: Rows, theta: Array) -> Point:
         """Value, gradient and Jacobian at theta (P, R)."""

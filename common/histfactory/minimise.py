@@ -37,18 +37,18 @@ SMALL_FACTOR = 1e-3  # smaller factors may approach zero, so they change linearl
 BOUND_TOLERANCE = 1e-8  # relative distance at which a parameter counts as at its bound
 
 
-CONVERGED, TOO_MANY_STEPS, NOT_FINITE, STUCK, NEGATIVE_COUNT = range(5)  # how a fit ended
+# How a fit ended. The last two: `fit_batch` dropped it, because it approached the minimum of its rival, or a higher one.
+CONVERGED, TOO_MANY_STEPS, NOT_FINITE, STUCK, SAME, HIGHER = range(6)
 REASONS = {  # in messages, after the name of the fit
     TOO_MANY_STEPS: f"-log L still decreases after {NEWTON_STEPS} steps",
     NOT_FINITE: "the second derivatives of log L are not finite",
     STUCK: "no step decreases -log L although its slope is not zero",
-    NEGATIVE_COUNT: "the minimum is where a bin expects a negative count",
 }
 
 
 @dataclass
 class Fit:
-    """The results of one fit per row. value: -log L + log L(saturated), infinite for a row that was dropped."""
+    """The results of one fit per row. value: -log L + log L(saturated), infinite for a row that was dropped as the same."""
 
     theta: Array  # (P, R)
     value: Array  # (R,)
@@ -79,7 +79,8 @@ class Fit:
 def fit(likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = None) -> Fit:
     """Minimise each row from its start (P, R) within its bounds. rival: as in `fit_batch`."""
     result = fit_batch(likelihood, rows, start, rival)
-    for i in np.flatnonzero(~result.converged & np.isfinite(result.value)):
+    dropped = (result.status == SAME) | (result.status == HIGHER)
+    for i in np.flatnonzero(~result.converged & ~dropped & np.isfinite(result.value)):
         finish_with_newton(likelihood, rows, result, int(i))
     return result
 
@@ -116,9 +117,12 @@ def fit_batch(
         result.status[batch.index[finished]] = CONVERGED
         keep = ~finished
         if competition is not None:
-            dropped = competition.dropped(batch.index, batch.theta, batch.point.value, predicted_decrease, finished)
-            result.value[batch.index[dropped]] = np.inf
-            keep &= ~dropped
+            same, higher = competition.dropped(
+                batch.index, batch.theta, batch.point.value, predicted_decrease, finished
+            )
+            result.status[batch.index[higher]], result.status[batch.index[same]] = HIGHER, SAME
+            result.value[batch.index[same]] = np.inf
+            keep &= ~(same | higher)
         if not keep.any():
             return result
         if not keep.all():
@@ -316,7 +320,9 @@ class _Competition:
             )
             self.ended = np.concatenate([self.ended, np.ones(len(previous.value), bool)])
 
-    def dropped(self, index: Index, theta: Array, value: Array, predicted_decrease: Array, finished: Mask) -> Mask:
+    def dropped(
+        self, index: Index, theta: Array, value: Array, predicted_decrease: Array, finished: Mask
+    ) -> tuple[Mask, Mask]:
         """Rows that approach their rival's minimum, and rows whose rival has finished with a value they cannot reach."""
         self.theta[:, index], self.value[index] = theta, value
         self.ended[index[finished]] = True
@@ -327,10 +333,11 @@ class _Competition:
             & (predicted_decrease < 1e-2)
             & (value - 2 * predicted_decrease > self.value[rival] + 1e-6)
         )
-        dropped = ~finished & (rival >= 0) & (same | lost)
+        candidates = ~finished & (rival >= 0)
+        dropped = candidates & (same | lost)
         self.value[index[dropped]] = np.inf
         self.ended[index[dropped]] = True
-        return dropped
+        return candidates & same, dropped & ~same
 
 
 class _GaussNewton:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from histfactory.asymptotics import N_SIGMA, asymptotic_cls, q_tilde
 from histfactory.likelihood import Likelihood, Rows
+from histfactory.limits.asymptotics import N_SIGMA, asymptotic_cls, q_tilde
 from histfactory.minimise import Fit, fit
 from histfactory.model import Array, Index
 
