@@ -122,7 +122,9 @@ def limits_of_chunk(
     if upper_limit_level is not None:
         good = np.flatnonzero((reason == "") & ~no_signal)
         fits = Fits(*(fits.take(good) for fits in (null, tested, best, tested_asimov)))
-        upper[good] = upper_limits(likelihood, mu_fixed.take(good), asimov.take(good), fits, mu, upper_limit_level)
+        upper[good] = upper_limits(
+            likelihood, mu_fixed.take(good), asimov.take(good), fits, mu, upper_limit_level, others
+        )
     return Limits(
         cls_obs=observed,
         cls_exp=expected,

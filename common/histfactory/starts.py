@@ -30,7 +30,7 @@ DISTINCT = 1e-3  # in log L: minima that differ by less are the same, or do not 
 WORST = 10.0  # in log L: higher minima are not worth a start
 SMALL_CHANGE = 0.2  # of a parameter
 BETWEEN = (0.4, 0.6, 0.8)  # where a barrier is looked for
-BARRIER = 1.3  # in a parabola, -log L at the end is 1 / 0.8^2 = 1.56 times as high as in between
+BARRIER = 1.4  # in a parabola, -log L at the end is 1 / 0.8^2 = 1.56 times as high as in between
 APART = 0.5  # in some parameter: starts that are closer lead to the same minimum
 
 
@@ -132,12 +132,12 @@ def _exploring_starts(model: Model, rows: Rows, theta: Array, rng: np.random.Gen
     center = np.where(many.precision > 0, many.auxdata, 1.0)
     random = np.clip(center + spread * rng.normal(size=(p, len(origin))), many.lower, many.upper)
     starts, origins = [np.where(many.free > 0, random, np.take(theta, origin, 1))], [origin]
-    unconstrained = (rows.free * (rows.precision == 0) * (rows.tau == 0))[model.n_alpha : model.n_shared].any(1)
-    for factor in (model.n_alpha + np.flatnonzero(unconstrained))[:MOST_FACTORS]:
-        if factor != model.poi:
-            at_bound = theta.copy()
-            at_bound[factor] = np.where(rows.free[factor] > 0, rows.lower[factor], theta[factor])
-            starts, origins = [*starts, at_bound], [*origins, np.arange(n)]
+    unconstrained = (rows.free * (rows.precision == 0) * (rows.tau == 0) > 0).any(1)
+    unconstrained[: model.n_alpha] = unconstrained[model.n_shared :] = unconstrained[model.poi] = False
+    for factor in np.flatnonzero(unconstrained)[:MOST_FACTORS]:
+        at_bound = theta.copy()
+        at_bound[factor] = np.where(rows.free[factor] > 0, rows.lower[factor], theta[factor])
+        starts, origins = [*starts, at_bound], [*origins, np.arange(n)]
     return np.hstack(starts), np.concatenate(origins)
 
 
@@ -180,8 +180,7 @@ def lowest_from(likelihood: Likelihood, rows: Rows, fits: Fit, others: Array) ->
     if m == 0:
         return fits, np.zeros(n, bool)
     origin = np.repeat(np.arange(n), m)
-    many_rows = rows.take(origin)
-    known = np.take(fits.theta, origin, 1)
+    many_rows, known = rows.take(origin), np.take(fits.theta, origin, 1)
     starts = np.clip(known + np.tile(others, n), many_rows.lower, many_rows.upper)
     starts = np.where(many_rows.free > 0, starts, known)
     promising = np.flatnonzero(_has_barrier(likelihood, many_rows, known, starts, fits.value[origin]))

@@ -16,6 +16,7 @@ from histfactory.likelihood import Likelihood, Rows
 from histfactory.limits.asymptotics import N_SIGMA, asymptotic_cls, q_tilde
 from histfactory.minimise import Fit, fit
 from histfactory.model import Array, Index
+from histfactory.starts import lowest_from
 
 TOLERANCE = 1e-4  # of a limit, relative: the last secant step is at most this long
 MAX_EVALUATIONS = 40
@@ -65,11 +66,14 @@ class _Searches:
         self.previous_mu[i], self.previous_w[i], self.mu[i] = mu, w, new
 
 
-def upper_limits(likelihood: Likelihood, rows: Rows, asimov: Rows, fits: Fits, mu: float, level: float) -> Array:
+def upper_limits(
+    likelihood: Likelihood, rows: Rows, asimov: Rows, fits: Fits, mu: float, level: float, others: Array
+) -> Array:
     """The upper limits on mu of R hypotheses, (R, 6): observed, then expected at -2..+2 sigma.
 
     rows, asimov: with the data and with the Asimov data, mu fixed. fits: at the signal strength mu, where the search
-    starts. A limit is NaN if CLs is above the level up to the upper bound of mu, or if a fit does not converge.
+    starts. others: as in `lowest_from`. A limit is NaN if CLs is above the level up to the upper bound of mu, or if a
+    fit does not converge.
     """
     poi, n = likelihood.model.poi, len(fits.null.value)
     if n == 0:
@@ -88,6 +92,7 @@ def upper_limits(likelihood: Likelihood, rows: Rows, asimov: Rows, fits: Fits, m
         starts[poi] = other_starts[poi] = np.r_[searches.mu[i], searches.mu[observed]]
         both_rows = Rows.join([asimov.take(h), rows.take(h_observed)])
         lowest = fit_from_both(likelihood, both_rows, starts, other_starts)
+        lowest = lowest_from(likelihood, both_rows, lowest, others)[0]
         theta[1][:, i], theta[0][:, observed] = lowest.theta[:, : len(i)], lowest.theta[:, len(i) :]
         q_asimov, q = np.maximum(2 * lowest.value[: len(i)], 0.0), np.zeros(len(i))
         is_observed = searches.curve[i] == 0

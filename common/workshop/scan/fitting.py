@@ -51,6 +51,8 @@ def entry_of(model: Model, limits: Limits, i: int, h: int, upper_limit: bool) ->
             "q_asimov": float(limits.q_asimov[i]),
             "log_l": dict(zip(("at_0", "at_mu", "at_mu_hat"), log_l, strict=True)),
         }
+        if limits.several[i]:
+            entry["minimum"] = "several found"
     else:
         entry["reason"] = limits.reason[i]
     if not model.has_signal[h]:
