@@ -10,7 +10,7 @@ from workshop.audit.findings import CONTAINER, ERROR, HADOLINT, NOTE, WARNING, F
 from workshop.containers import check
 from workshop.errors import WorkshopError
 from workshop.support import rules
-from workshop.support.files import list_files
+from workshop.support.files import list_files, read_text
 
 # The rules of `container-check` that are less severe here than there. The first are about the size of an image. With the
 # others the image holds the locked environment, but its programs may not find it.
@@ -39,7 +39,7 @@ def container_files(root: Path) -> list[Path]:
     """The container files under `root` that name Pixi and whose nearest manifest lies in `root`."""
     found = []
     for path in list_files(root).values():
-        if check.is_container_file(path) and not path.is_symlink() and b"pixi" in path.read_bytes():
+        if check.is_container_file(path) and not path.is_symlink() and "pixi" in _text(path):
             nearest = next(folder for folder in path.parents if folder == root or _has_manifest(folder))
             found += [path] if nearest == root else []
     return found
@@ -47,7 +47,15 @@ def container_files(root: Path) -> list[Path]:
 
 def _has_manifest(folder: Path) -> bool:
     project = folder / "pyproject.toml"
-    return (folder / "pixi.toml").is_file() or (project.is_file() and b"[tool.pixi" in project.read_bytes())
+    return (folder / "pixi.toml").is_file() or ("[tool.pixi" in _text(project))
+
+
+def _text(path: Path) -> str:
+    """The text of a file; empty if it cannot be read."""
+    try:
+        return read_text(path)
+    except OSError:
+        return ""
 
 
 def container_findings(path: Path) -> list[Finding]:

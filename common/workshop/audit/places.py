@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from workshop.support.files import LARGE, read_text
+
 
 def line_in_message(text: str) -> int | None:
     """The line that a message names: `(at line 3, column 5)`, or `Dockerfile, line 12: RUN`."""
@@ -72,7 +74,7 @@ def _entries(manifest: Path) -> list[tuple[int, str, str]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return read_text(path, LARGE).splitlines()
     except OSError:
         return []
 

@@ -30,7 +30,7 @@ from workshop.checking.steps import blame, copied_lock, lines, own_package, task
 from workshop.checking.steps.blame import Fault
 from workshop.checking.steps.blame import Part as Part  # for checks.py of the exercises
 from workshop.errors import WorkshopError
-from workshop.support.files import list_files
+from workshop.support.files import is_safe_file, list_files, read_text
 from workshop.support.text import closest_match
 
 PIXI_LIMIT = 60  # seconds for `pixi lock --check`, which takes one second if it downloads nothing
@@ -146,7 +146,7 @@ class Workspace:
     def at(self, *path: str) -> str:
         """The place of a table or a key in the manifest, as `pixi.toml, line 12`; only the file if it is not there."""
         name = self.manifest.path.name
-        number = lines.line_of(self.manifest.path.read_text(encoding="utf-8"), path)
+        number = lines.line_of(read_text(self.manifest.path), path)
         return f"{name}, line {number}" if number else name
 
 
@@ -229,7 +229,7 @@ def _unreadable_manifest(
 ) -> tuple[Result, str | None]:
     """The result for a manifest that cannot be read, with the line, and the number of the step that edits this line."""
     path = manifests.find(workspace.folder)
-    text = path.read_bytes().decode("utf-8", errors="replace")
+    text = read_text(path)
     keys, number = blame.path_of_manifest_error(error.looked_at, error.found, text)
     looked_at = error.looked_at
     if number is not None and not looked_at.endswith(path.name):
@@ -276,7 +276,7 @@ def device_set_by(workspace: Workspace, features: Iterable[Feature], platform: P
         found = target.activation_env.get(variable, found)
         for name in target.activation_scripts:
             path = workspace.manifest.path.parent / name
-            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+            text = read_text(path) if is_safe_file(path) else ""
             for line in text.splitlines():
                 if match := assigned.match(line):
                     found = match[1]

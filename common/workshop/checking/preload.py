@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from workshop.errors import WorkshopError
+from workshop.support.files import read_text
 from workshop.support.hardware import cpu_name
 
 # Modules to import before an interpreter is forked for a script that uses a framework.
@@ -37,10 +38,10 @@ CACHE_LIMIT = 64 * 2**20  # bytes; one script compiles about 0.2 MiB
 def modules_for(script: Path) -> tuple[str, ...]:
     """The modules to import once for several runs of a script: those of the framework that it imports."""
     try:
-        text = script.read_text(encoding="utf-8", errors="replace")
+        text = read_text(script)
     except OSError:
         return ()
-    named = [name for name in FRAMEWORK_MODULES if re.search(rf"^\s*(import|from) {name}\b", text, re.MULTILINE)]
+    named = [name for name in FRAMEWORK_MODULES if re.search(rf"^[ \t]*(import|from) {name}\b", text, re.MULTILINE)]
     heavy = [module for name in named for module in FRAMEWORK_MODULES[name]] if named else WITHOUT_FRAMEWORK
     return (*FOR_EVERY_RUN, *heavy)
 

@@ -20,7 +20,7 @@ from workshop.checking.checks import Check, Result
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
 from workshop.support import report
-from workshop.support.files import list_files, sha256_of, write_atomic
+from workshop.support.files import list_files, read_bytes, sha256_of, write_atomic
 from workshop.support.terminal import one_line
 
 VERSION = 1
@@ -63,7 +63,7 @@ def _read(exercise: Exercise) -> dict[str, dict[str, Any]]:
     """The entries by number of the check. Damaged ones are dropped, with one note."""
     path = _file(exercise)
     try:
-        stored = json.loads(path.read_bytes())
+        stored = json.loads(read_bytes(path))
         entries = stored["checks"] if stored["version"] == VERSION else {}
         valid = {number: entry for number, entry in entries.items() if _is_valid(entry)}
         damaged = len(valid) < len(entries)

@@ -20,7 +20,7 @@ from workshop import exercises, shell
 from workshop.checking import progress
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
-from workshop.support.files import list_files, open_regular, sha256_of
+from workshop.support.files import list_files, open_regular, read_text, sha256_of
 from workshop.support.terminal import one_line, printable, unfiltered
 
 
@@ -202,7 +202,7 @@ def diff(number: int, spoil: bool) -> int:
 
 
 def _read_lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return read_text(path).splitlines()
 
 
 def _coloured(line: str) -> str:

@@ -12,7 +12,7 @@ from workshop import shell
 from workshop.checking.checks import Result, Workspace, fail, ok, skip
 from workshop.checking.patches import Patch, patch
 from workshop.errors import WorkshopError
-from workshop.support.files import sha256_of
+from workshop.support.files import read_bytes, sha256_of
 from workshop.support.timeouts import failure_reason, missing_module
 
 # Modules whose absence is not the script's fault: not every environment has every framework.
@@ -163,7 +163,7 @@ def problem_with_weights(folder: Path, sha256: str) -> Result | None:
 def read_record(folder: Path) -> dict[str, Any]:
     """The run.json of a run that a check has just made. Raises WorkshopError if it is missing or cannot be read."""
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        record = json.loads(read_bytes(folder / "run.json"))
         for output in record["outputs"]:
             if not (isinstance(output["path"], str) and isinstance(output["sha256"], str)):
                 raise TypeError("an output without path and sha256")

@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 # Folders that contain no work of a person: environments, caches, results.
 IGNORED_FOLDERS = (".git", ".pixi", ".venv", "__pycache__", ".pytest_cache", "results")
 
-
 SMALL = 8 * 2**20  # bytes: manifests, container files, job files, records
 LARGE = 256 * 2**20  # likelihoods
 TOML_SIZE = 2**20  # Python's own reader takes a second for each MiB
@@ -40,18 +39,16 @@ def read_bytes(path: Path, limit: int = SMALL) -> bytes:
     Raises OSError with the reason in its `strerror`: for a pipe or a device, which might never end, for a larger file,
     and for one that cannot be read.
     """
-    try:
-        _check(os.stat(path), path, limit)
-        # It may have been replaced in the meantime: a pipe must not block this process.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except ValueError as error:  # a zero byte in the name
-        raise OSError(errno.EINVAL, str(error), str(path)) from error
-    with open(handle, "rb") as file:
-        _check(os.fstat(handle), path, limit)
+    with open_regular(path, limit) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise _too_large(path, limit)
     return content
+
+
+def read_text(path: Path, limit: int = SMALL) -> str:
+    """The text of a file, with a question mark in a box for bytes that are not UTF-8. Raises OSError as `read_bytes`."""
+    return read_bytes(path, limit).decode("utf-8", "replace")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -123,12 +120,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read its bytes. Raises OSError for a pipe, a socket or a device, which might never end."""
-    # Opening a pipe waits for its other end, without this flag.
-    file = open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+def open_regular(path: Path, limit: int = sys.maxsize) -> BinaryIO:
+    """Open a file to read its bytes.
+
+    Raises OSError for a pipe, a socket or a device, which might never end, and for a file of more than `limit` bytes.
+    """
     try:
-        _check(os.fstat(file.fileno()), path, sys.maxsize)
+        _check(os.stat(path), path, limit)
+        # It may have been replaced in the meantime: opening a pipe waits for its other end, without this flag.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a zero byte in the name
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+    file = open(handle, "rb")
+    try:
+        _check(os.fstat(handle), path, limit)
     except OSError:
         file.close()
         raise

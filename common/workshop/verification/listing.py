@@ -10,7 +10,7 @@ from workshop import shell
 from workshop.exercises import root_folder
 from workshop.runs import data
 from workshop.runs.records import provenance, record
-from workshop.support.files import sha256_of, write_atomic
+from workshop.support.files import read_bytes, sha256_of, write_atomic
 from workshop.support.report import print_lines
 
 VERDICTS = "verdicts"  # folder in the cache
@@ -51,16 +51,16 @@ def verdict_about(folder: Path) -> dict[str, str] | None:
     """The last verdict of `workshop verify` about this run, and when; None if there is none, or run.json has changed."""
     try:
         path = data.cache_folder() / VERDICTS / f"{sha256_of(folder / 'run.json')}.json"
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_bytes(path))
         return {"verdict": str(found["verdict"]), "when": str(found["when"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def _described(folder: Path) -> dict[str, Any]:
     known: dict[str, Any] = {"exercise": folder.parent.name, "run": str(folder), "ended": ""}
     try:
-        run = json.loads((folder / "run.json").read_bytes())
+        run = json.loads(read_bytes(folder / "run.json"))
         metrics = {metric["name"]: metric["value"] for metric in run["metrics"]}
         return known | {
             "state": "finished",

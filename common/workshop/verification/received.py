@@ -16,7 +16,7 @@ from typing import Any
 
 from workshop.errors import WorkshopError
 from workshop.runs.records import crate, record
-from workshop.support.files import sha256_of
+from workshop.support.files import read_bytes, sha256_of
 
 LARGEST_ARCHIVE = 2 * 2**30  # bytes, unpacked: many times what a run of these exercises writes
 MOST_FILES = 10_000  # in an archive
@@ -52,7 +52,7 @@ def opened(path: Path) -> Iterator[Path]:
         yield path.parent
         return
     expected = "the folder of a finished run, or a zip that `workshop pack` made"
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):
         found = "neither folder nor zip" if path.exists() else "no such file or folder"
         raise WorkshopError(looked_at=path, expected=expected, found=found, next_step="workshop runs")
     with tempfile.TemporaryDirectory(prefix="workshop-verify-") as temporary:
@@ -123,7 +123,7 @@ def _record_bytes(path: Path) -> bytes:
         elif path.stat().st_size > LARGEST_RECORD:
             found = f"{path.stat().st_size / 2**20:,.0f} MiB"
         else:
-            return path.read_bytes()
+            return read_bytes(path, LARGEST_RECORD)
     except OSError as error:
         found = error.strerror or str(error)
     expected = "the folder of a finished run, with the file run.json"
@@ -139,10 +139,11 @@ def _file_problems(folder: Path, document: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: the record names a file outside the folder of the run"
         elif path.is_symlink() or not path.is_file():
             yield f"{name}: missing"
+        elif path.stat().st_size != output["bytes"]:
+            size = f"{path.stat().st_size} bytes, recorded {output['bytes']}"
+            yield f"{name}: {size}: changed after the run"
         elif (found := sha256_of(path)) != output["sha256"]:
             yield f"{name}: sha256 {found[:16]}..., recorded {output['sha256'][:16]}...: changed after the run"
-        elif path.stat().st_size != output["bytes"]:
-            yield f"{name}: {path.stat().st_size} bytes, recorded {output['bytes']}"
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         described = name in recorded or name in record.DESCRIPTIONS or name.startswith((f"{SOURCES}/", f"{PARENT}/"))
@@ -154,11 +155,14 @@ def _crate_problems(folder: Path, document: dict[str, Any], content: bytes) -> I
     """One line where ro-crate-metadata.json does not describe this record."""
     name = "ro-crate-metadata.json"
     try:
-        text = (folder / name).read_bytes()
+        text = read_bytes(folder / name, LARGEST_RECORD)
         graph = json.loads(text)["@graph"]
         hashes = {entity["@id"]: entity.get("sha256") for entity in graph}
-    except OSError:
+    except FileNotFoundError:
         yield f"{name}: missing"
+        return
+    except OSError as error:
+        yield f"{name}: {error.strerror}"
         return
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         yield f"{name}: not a crate of this workshop: damaged, or written by another tool"

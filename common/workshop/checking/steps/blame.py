@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from workshop.checking.steps import lines
+from workshop.support.files import is_safe_file, read_text
 from workshop.support.timeouts import failure_reason
 
 
@@ -73,9 +74,9 @@ def owner_of_text(parts: Sequence[tuple[str, Part]], folder: Path, looked_at: st
     place = re.search(r"([\w.-]+), line (\d+)", looked_at)
     if reported := SHELL_ERROR.search(found):
         place = reported
-    if place is None or not (folder / place[1]).is_file():
+    if place is None or not is_safe_file(folder / place[1]):
         return None
-    text = (folder / place[1]).read_text(encoding="utf-8", errors="replace").splitlines()
+    text = read_text(folder / place[1]).splitlines()
     last = int(place[2])
     first = max(0, last - (NEARBY if reported else 1))
     for line in reversed(text[first:last]):
@@ -107,7 +108,7 @@ def fault_of(script: Path, run: subprocess.CompletedProcess[str]) -> Fault | Non
         return None
     named = re.findall(rf'File "[^"\n]*{re.escape(script.name)}", line (\d+)', stderr)
     try:
-        source = script.read_text(encoding="utf-8", errors="replace").splitlines()
+        source = read_text(script).splitlines()
     except OSError:
         return None
     if not named or not 0 < int(named[-1]) <= len(source):

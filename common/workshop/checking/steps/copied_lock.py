@@ -15,12 +15,13 @@ from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import identity, parse_locked
 from workshop import exercises
 from workshop.errors import WorkshopError
+from workshop.support.files import LARGE, read_bytes
 
 
 def origin_of(path: Path) -> Path | None:
     """The solution of which a lock is a copy, byte for byte; None if it is another lock, or is in that solution."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, LARGE)
         found = exercises.find_all(exercises.root_folder())
     except (OSError, WorkshopError):
         return None

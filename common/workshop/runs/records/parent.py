@@ -15,7 +15,7 @@ from workshop.errors import WorkshopError
 from workshop.runs import data, weights
 from workshop.runs.data import Dataset
 from workshop.runs.records import record
-from workshop.support.files import sha256_of
+from workshop.support.files import read_bytes, sha256_of
 
 WEIGHTS = "weights.safetensors"
 TRAIN_COMMAND = "pixi run train-torch -- --data digits"  # makes a run that others can continue
@@ -118,9 +118,9 @@ def read(path: str | Path, again: str) -> Parent:
         raise WorkshopError(looked_at=folder, expected=expected, found=found, next_step=again)
     edited = f"{again}  # and do not change the folder of a run"
     try:
-        content = record_path.read_bytes()
+        content = read_bytes(record_path)
         document = json.loads(content)
-        crate = json.loads((folder / "ro-crate-metadata.json").read_bytes())
+        crate = json.loads(read_bytes(folder / "ro-crate-metadata.json"))
         expected_sha256 = next(entity for entity in crate["@graph"] if entity["@id"] == "run.json")["sha256"]
         if wrong := next((key for key, kind in REQUIRED_FIELDS.items() if not isinstance(document[key], kind)), None):
             raise ValueError(f"{wrong} has the wrong type")
@@ -183,8 +183,8 @@ def newest(results: Path, exercises: tuple[str, ...], again: str) -> Path:
 def _ended(folder: Path) -> str:
     """When a run ended, by its own record: a copy of a run is not newer than the run."""
     try:
-        return str(json.loads((folder / "run.json").read_bytes())["ended"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(read_bytes(folder / "run.json"))["ended"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""  # `read` reports what is wrong with it
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from workshop.shell import git, relative
-from workshop.support.files import sha256_of
+from workshop.support.files import read_text, sha256_of
 from workshop.support.hardware import cpu_name, nvidia_smi, subdir
 
 # Prefixes of variables that can change the results: threads, algorithms of libraries, choice of the GPU.
@@ -266,7 +266,7 @@ def _count(text: str) -> int:
 def _job_ad(path: str | None) -> dict[str, str]:
     """The job's ClassAd, which HTCondor writes as lines `Name = value`; empty if it cannot be read."""
     try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if path else []
+        lines = read_text(Path(path)).splitlines() if path else []
     except OSError:
         return {}
     pairs = (line.split(" = ", 1) for line in lines if " = " in line)

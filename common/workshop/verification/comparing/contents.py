@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workshop.runs.search import CLS_REASON, CLS_TOLERANCE
-from workshop.support.files import sha256_of
+from workshop.support.files import LARGE, read_bytes, sha256_of
 from workshop.verification.comparing.row import Row
 
 LIMITS, LOGITS = "limits.json", "logits.safetensors"
@@ -27,7 +27,7 @@ def rows(folder: Path, other: Path, record: dict[str, Any]) -> Iterator[Row]:
 
 def _limits(path: Path, other: Path, record: dict[str, Any]) -> Row:
     """CLs of every hypothesis, within CLS_TOLERANCE. Hypotheses and converged fits have to be the same."""
-    first, second = (json.loads(each.read_bytes())["hypotheses"] for each in (path, other))
+    first, second = (json.loads(read_bytes(each, LARGE))["hypotheses"] for each in (path, other))
     label = "CLs of limits.json"
     heads = [[(h["name"], h["labels"], h["converged"]) for h in hypotheses] for hypotheses in (first, second)]
     if heads[0] != heads[1]:
