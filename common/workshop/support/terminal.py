@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -49,12 +50,27 @@ class PrintableStream:
 @contextmanager
 def printable_output() -> Iterator[None]:
     """In the block, everything that Python writes to stdout and stderr is printable."""
+    _open_closed_streams()
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (stream and PrintableStream(unfiltered(stream)) for stream in before)  # type: ignore
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def _open_closed_streams() -> None:
+    """Send to nowhere what is written to a standard stream that was closed, as in `workshop doctor >&-`.
+
+    Otherwise the next file that is opened gets its number, and programs that are started write into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))
 
 
 def unfiltered(stream: TextIO) -> TextIO:
