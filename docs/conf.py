@@ -28,3 +28,4 @@ html_math_renderer = "mathml"
 html_extra_path = ["root"]
 html_show_sphinx = False
 html_copy_source = False
+copybutton_selector = "div:not(.highlight-diff) > div.highlight pre"  # the lines of a solution begin with a plus
