@@ -234,15 +234,11 @@ MISTAKES = {
     ),
     "nothing is donated": (
         "3.7",
-        "0 arrays are donated",
+        "donated arrays: 0",
         [("train.py", "jax.jit(train_step, donate_argnums=0)", "jax.jit(train_step)")],
     ),
-    "only the batch is donated": (
-        "3.7",
-        "1 arrays are donated",
-        [("train.py", "donate_argnums=0", "donate_argnums=3")],
-    ),
-    "the images are donated": ("3.7", "been deleted", [("train.py", "donate_argnums=0", "donate_argnums=1")]),
+    "only the batch is donated": ("3.7", "donated arrays: 1", [("train.py", "donate_argnums=0", "donate_argnums=3")]),
+    "the images are donated": ("3.7", "donated arrays: 1", [("train.py", "donate_argnums=0", "donate_argnums=1")]),
     "not compiled": ("3.7", "47 calls", [("train.py", "jax.jit(train_step, donate_argnums=0)", "train_step")]),
 }
 

@@ -492,13 +492,16 @@ def problem_with_lock(workspace: Workspace) -> Result | None:
     """
     verdict = workspace.verdict
     path = workspace.manifest.path.with_name("pixi.lock")
+    shown_path = shell.relative(path)
     if verdict.verdict == "up-to-date":
         problem = stale_according_to_pixi(workspace)
-        return fail(looked_at=path, expected="up-to-date", found=problem, next_step="pixi lock") if problem else None
+        return (
+            fail(looked_at=shown_path, expected="up-to-date", found=problem, next_step="pixi lock") if problem else None
+        )
     found = verdict.verdict
     if copied := copied_lock.explain(workspace.manifest, path):
         return fail(
-            looked_at=path,
+            looked_at=shown_path,
             expected="a lock for the environments and platforms of your manifest",
             found=copied,
             next_step="change these in your manifest, or write a lock of your own: pixi lock",
@@ -511,7 +514,7 @@ def problem_with_lock(workspace: Workspace) -> Result | None:
     if shown:
         more = f"; and {len(places) - SHOWN} more, which workshop lock-check lists" if len(places) > SHOWN else ""
         found += f": {'; '.join(shown)}{more}"
-    return fail(looked_at=path, expected="up-to-date", found=found, next_step=verdict.next_step)
+    return fail(looked_at=shown_path, expected="up-to-date", found=found, next_step=verdict.next_step)
 
 
 PIXI_STALE = "lock file not up-to-date with the workspace"  # Pixi 0.77's words
