@@ -377,7 +377,7 @@ def is_compiled(workspace: Workspace) -> Result:
         return fail(
             looked_at="train.py, the compiled step",
             expected="it donates its old state, so that the new one reuses the memory",
-            found=f"donated arrays: {donated}; the state contains {WEIGHTS} arrays of weights, and the optimizer's",
+            found=f"{donated} {'array is' if donated == 1 else 'arrays are'} donated; the state contains {WEIGHTS} arrays of weights, and the optimizer's",
             next_step=edit(workspace, "3.7", "train.py"),
         )
     return ok(

@@ -50,6 +50,17 @@ MISTAKES = {
             ("pixi.toml", '["linux-64", "linux-aarch64", "osx-arm64", "win-64"]', '["linux-64-cuda12"]'),
         ],
     ),
+    "a platform of a feature that is misspelt": (
+        "2.2",
+        "pixi.toml, line ",
+        [("pixi.toml", 'platforms = ["linux-64-cuda12", ', 'platforms = ["linux-64-cuda21", ')],
+    ),
+    "broken TOML in the platforms": ("2.1", "pixi.toml, line ", [("pixi.toml", 'cuda = "12.0" },', 'cuda = 12.0" },')]),
+    "broken TOML in a feature": (
+        "2.2",
+        "pixi.toml, line ",
+        [("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = >=2.10,<3"')],
+    ),
     "no GPU feature": (
         "2.2",
         "only PyTorch for the CPU, in cpu",

@@ -32,6 +32,12 @@ def change_a_locked_package(folder):
 
 # What learners do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
+    "broken TOML in a feature": ("3.2", "pixi.toml, line ", [("pixi.toml", FROZEN, FROZEN.replace(" }", ""))]),
+    "broken TOML in the line for Python": (
+        "3.3",
+        "pixi.toml, line ",
+        [("pixi.toml", 'python = ">=3.11,<3.14"', 'python = >=3.11,<3.14"')],
+    ),
     "no platform": (
         "3.1",
         "win-64-cuda12 (cuda 12.0), linux-64,",
@@ -234,11 +240,11 @@ MISTAKES = {
     ),
     "nothing is donated": (
         "3.7",
-        "donated arrays: 0",
+        "0 arrays are donated",
         [("train.py", "jax.jit(train_step, donate_argnums=0)", "jax.jit(train_step)")],
     ),
-    "only the batch is donated": ("3.7", "donated arrays: 1", [("train.py", "donate_argnums=0", "donate_argnums=3")]),
-    "the images are donated": ("3.7", "donated arrays: 1", [("train.py", "donate_argnums=0", "donate_argnums=1")]),
+    "only the batch is donated": ("3.7", "1 array is donated", [("train.py", "donate_argnums=0", "donate_argnums=3")]),
+    "the images are donated": ("3.7", "1 array is donated", [("train.py", "donate_argnums=0", "donate_argnums=1")]),
     "not compiled": ("3.7", "47 calls", [("train.py", "jax.jit(train_step, donate_argnums=0)", "train_step")]),
 }
 

@@ -70,6 +70,12 @@ MISTAKES = {
         [("pixi.toml", 'cpu = ["cpu"]\npypi-mixed = ["pypi-mixed"]', 'cpu = ["pypi-mixed"]\npypi-mixed = ["cpu"]')],
     ),
     "no index": ("4.1", "none: torch comes from", [("pixi.toml", f"[feature.pypi-mixed.pypi-options]\n{INDEX}\n", "")]),
+    "broken TOML in the pins": ("4.2", "pixi.toml, line ", [("pixi.toml", 'torch = "==2.6.0"', "torch = ==2.6.0")]),
+    "a constraint that is not one of PyPI": (
+        "4.2",
+        "pixi.toml, line ",
+        [("pixi.toml", 'torch = "==2.6.0"', 'torch = "2.6.0"')],
+    ),
     "a star for a pin": ("4.2", "torch in pypi-mixed", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "*"')]),
     "a range for a pin": ("4.2", ">=0.21", [("pixi.toml", 'torchvision = "==0.21.0"', 'torchvision = ">=0.21"')]),
     "a star in a pin": ("4.2", "==2.6.*", [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.*"')]),

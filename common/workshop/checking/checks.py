@@ -459,12 +459,15 @@ def missing_for_script(
     """
     if not (workspace.folder / script).is_file():
         return []
+    missing = tasks.missing_packages(workspace.manifest, environment, platform, needed)
+    if not missing:
+        return []
     try:
         locked = workspace.lock.environments[environment].packages[platform.name]
     except (OSError, KeyError, WorkspaceError):
         locked = ()
     names = {package.name for package in locked}
-    return tasks.missing_packages(workspace.manifest, environment, platform, needed, names)
+    return [name for name in missing if not names & set(needed[name])]
 
 
 def misnamed_environment(workspace: Workspace, for_gpu: Iterable[str], for_cpu: Iterable[str]) -> str | None:

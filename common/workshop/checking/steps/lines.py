@@ -62,8 +62,8 @@ def path_in(where: str) -> tuple[str, ...]:
     """The path that a message names as `[feature.test.dependencies] pytest`, `[environments] test features` and so on."""
     if match := re.search(r"\[([^\]\s]+)\]\s*([\w .-]*)", where):
         path = (*parts_of(match[1]), *match[2].split())
-    elif match := re.match(r"platforms of (?:feature|environment) '([^']+)'", where):
-        path = ("feature", match[1], "platforms")
+    elif match := re.match(r"platforms of (feature|environment) '([^']+)'", where):
+        path = ("feature" if match[1] == "feature" else "environments", match[2], "platforms")
     else:
         path = ()
     return path[2:] if path[:2] == ("tool", "pixi") else path

@@ -223,13 +223,12 @@ def _module(name: str) -> tuple[str, str]:
 
 
 def missing_packages(
-    manifest: Manifest, environment: str, platform: Platform, needed: dict[str, tuple[str, ...]], locked: set[str]
+    manifest: Manifest, environment: str, platform: Platform, needed: dict[str, tuple[str, ...]]
 ) -> list[str]:
-    """Which packages a script needs that an environment lacks on a platform.
+    """Which packages a script needs that an environment does not request on a platform.
 
-    needed: by the name to show, the packages of which one is enough. locked: the names in the lock, which also contains
-    packages that nobody requested.
+    needed: by the name to show, the packages of which one is enough.
     """
-    requested = {*manifests.conda_specs(manifest, environment, platform)} | locked
+    requested = {*manifests.conda_specs(manifest, environment, platform)}
     requested |= {*manifests.pypi_specs(manifest, environment, platform)}
     return [name for name, either in needed.items() if not requested & set(either)]
