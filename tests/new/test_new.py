@@ -251,7 +251,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(workspace, "write_lock", full)
     (tmp_path / "there").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(WorkshopError, match="No space left on device"):
         command.main(str(tmp_path / "there"), 2, "my-digits")
     assert [path.name for path in tmp_path.iterdir()] == ["there"] and not list((tmp_path / "there").iterdir())
 

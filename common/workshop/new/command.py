@@ -56,9 +56,10 @@ def require_free(folder: str, chosen: Recipe) -> Path:
 
 
 def write(target: Path, chosen: Recipe, names: Names) -> None:
-    """Write all files into a folder beside `target`, and rename it at the end."""
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    """Write all files into a folder beside `target`, and rename it at the end. Raises WorkshopError if it cannot."""
+    temporary = target
     try:
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         for path, content in files.project(chosen, names).items():
             (temporary / path).parent.mkdir(parents=True, exist_ok=True)
             (temporary / path).write_bytes(content)
@@ -71,5 +72,13 @@ def write(target: Path, chosen: Recipe, names: Names) -> None:
         if target.exists():
             target.rmdir()  # empty; not every system replaces it on rename
         temporary.rename(target)
+    except OSError as error:
+        raise WorkshopError(
+            looked_at=error.filename or target.parent,
+            expected="a folder in which you can write, on a disk with free space",
+            found=error.strerror or str(error),
+            next_step=f"workshop new DIR --from {chosen.exercise.number}, with another folder",
+        ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary != target:
+            shutil.rmtree(temporary, ignore_errors=True)
