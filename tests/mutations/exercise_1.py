@@ -185,12 +185,12 @@ MISTAKES = {
     ),
     "a script that is not there": (
         "1.4",
-        "exclusion.py, but exclusion.py; a task runs in the manifest's folder",
+        "exclusion.py (the workspace contains exclusion.py; a task runs in the folder of the manifest",
         [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python starter/exclusion.py"')],
     ),
     "a script without its ending": (
         "1.4",
-        "but exclusion.py",
+        "the workspace contains exclusion.py",
         [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python exclusion"')],
     ),
     "a folder that is not there": (

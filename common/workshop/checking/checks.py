@@ -370,7 +370,7 @@ def has_task_running(
             candidates.append((task, feature, problem))
     expected = f"a task that runs {scripts[0]}.py with Python"
     if not candidates:
-        shown = ", ".join(f"{task.name}: {task.cmd}" for task, _ in defined) or "no task"
+        shown = ", ".join(f"{task.name}: {task.cmd or 'only other tasks'}" for task, _ in defined) or "no task"
         where = f"{workspace.at('tasks', defined[0][0].name if defined else '')}: tasks"
         return fail(looked_at=where, expected=expected, found=shown, next_step=edit(workspace, number))
     problems = []
@@ -409,9 +409,8 @@ def _problem_with_file(workspace: Workspace, started: list[tasks.Started], scrip
         return None
     path = started[0].path
     assert path is not None
-    return (
-        f"there is no file {shell.relative(path)}, but {present[0]}; a task runs in the manifest's folder or in `cwd`"
-    )
+    where = f"the workspace contains {present[0]}; a task runs in the folder of the manifest, or in its `cwd`"
+    return f"there is no file {shell.relative(path)} ({where})"
 
 
 def _problem_with_place(
