@@ -6,7 +6,7 @@ modules.py    the modules of common/ that the scripts import, found by following
 wording.py    the words that change: names everywhere, and sentences about the tutorial in single files
 workspace.py  pixi.toml, pixi.lock and requirements.txt
 files.py      every file of the project, by its path
-templates/    README.md and the tests of a project
+templates/    README.md, the tests and git's settings of a project, and jobs for a script that does not train
 
 Scripts and modules are copied as they are in the repository, so that a project contains the code that its tests test.
 """

@@ -10,30 +10,6 @@ from workshop.new import modules, wording, workspace
 from workshop.new.recipe import Names, Recipe
 
 TEMPLATES = Path(__file__).with_name("templates")
-IGNORED = """.pixi/
-.venv/
-results/
-__pycache__/
-*.py[cod]
-.pytest_cache/
-# what jobs leave beside the results
-slurm-*.log
-htcondor-*.log
-htcondor-*.out
-htcondor-*.err
-*.sif
-environment.tar
-"""
-ATTRIBUTES = """# The same bytes on every system: run records contain the sha256 of scripts.
-* text=auto eol=lf
-
-# Written by `pixi lock`: git never merges it line by line, and reviews fold it away.
-pixi.lock merge=binary linguist-language=YAML linguist-generated=true -diff
-"""
-PYTEST = """[pytest]
-testpaths = tests
-pythonpath = .
-"""
 PACKAGE = '''"""The code that the scripts of @project@ import: runs, their records, and what these need."""
 
 __version__ = "0.1.0"
@@ -44,9 +20,7 @@ def project(recipe: Recipe, names: Names) -> dict[str, bytes]:
     """The files of the project by their relative path, without pixi.lock and requirements.txt."""
     texts = {
         "pixi.toml": workspace.manifest(recipe, names),
-        ".gitignore": IGNORED,
-        ".gitattributes": ATTRIBUTES,
-        "pytest.ini": PYTEST,
+        **{path: template(path.removeprefix(".")) for path in (".gitignore", ".gitattributes", "pytest.ini")},
         "LICENSE": (recipe.root / "LICENSE").read_text(encoding="utf-8"),
         **scripts(recipe, names),
         **package(recipe, names),
@@ -56,6 +30,11 @@ def project(recipe: Recipe, names: Names) -> dict[str, bytes]:
         "README.md": readme(recipe, names),
     }
     return {path: text.encode() for path, text in texts.items()}
+
+
+def template(name: str) -> str:
+    """The text of a file in templates/."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def scripts(recipe: Recipe, names: Names) -> dict[str, str]:
@@ -80,11 +59,9 @@ def package(recipe: Recipe, names: Names) -> dict[str, str]:
 
 def tests(recipe: Recipe, names: Names) -> dict[str, str]:
     """The tests of the exercise, and one that runs the first script twice."""
-    template = TEMPLATES / ("test_training.py" if trains(recipe) else "test_script.py")
-    text = template.read_text(encoding="utf-8").replace("SCRIPT_NAME", recipe.scripts[0].name)
-    return {f"tests/{path.name}": _rewritten(path, recipe, names) for path in recipe.tests} | {
-        f"tests/{template.name}": text
-    }
+    name = "test_training.py" if trains(recipe) else "test_script.py"
+    copied = {f"tests/{path.name}": _rewritten(path, recipe, names) for path in recipe.tests}
+    return copied | {f"tests/{name}": template(name).replace("SCRIPT_NAME", recipe.scripts[0].name)}
 
 
 def image(recipe: Recipe, names: Names) -> dict[str, str]:
@@ -107,8 +84,7 @@ def jobs(recipe: Recipe, names: Names) -> dict[str, str]:
 
 def readme(recipe: Recipe, names: Names) -> str:
     """The README, one screen."""
-    text = (TEMPLATES / "README.md").read_text(encoding="utf-8")
-    task, own = workspace.task_of(recipe), wording.fill("`@package@/`", names)
+    task = workspace.task_of(recipe)
     on_gpu = f"\nOn a machine with an NVIDIA GPU, type `pixi run -e {recipe.gpu} {task}`.\n" if recipe.gpu else ""
     resume = "If a training is interrupted, the same command with `--resume` continues it.\n" if trains(recipe) else ""
     has_library = "histfactory" in modules.reached(recipe.scripts, recipe.root / "common")
@@ -117,10 +93,10 @@ def readme(recipe: Recipe, names: Names) -> str:
         "@task@": task,
         "@gpu-line@": on_gpu,
         "@resume@": resume,
-        "@library@": f"; `{own[1:-1]}histfactory/` does the fits" if has_library else "",
+        "@library@": "; `@package@/histfactory/` does the fits" if has_library else "",
         "@scripts@": ", ".join(f"`{path.name}`" for path in recipe.scripts),
     }
-    return wording.fill(text, names, values)
+    return wording.fill(template("README.md"), names, values)
 
 
 def trains(recipe: Recipe) -> bool:
