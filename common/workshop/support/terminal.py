@@ -60,7 +60,7 @@ def printable_output() -> Iterator[None]:
 
 
 def _open_closed_streams() -> None:
-    """Send to nowhere what is written to a standard stream that was closed, as in `workshop doctor >&-`.
+    """Send to nowhere what is written to a standard stream that was closed, as in `python train.py >&-`.
 
     Otherwise the next file that is opened gets its number, and programs that are started write into that file.
     """
