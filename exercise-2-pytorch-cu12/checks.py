@@ -153,11 +153,14 @@ def problem_with_bounds(workspace: Workspace, feature: Feature) -> Result | None
 
 
 def problem_with_platforms(workspace: Workspace, features: list[Feature]) -> Result | None:
-    """The failed result if a platform without CUDA is in none of the features with PyTorch for the CPU."""
+    """The failed result if some platforms without CUDA are in none of the features with PyTorch for the CPU.
+
+    If they are for no such platform at all, step 2.3 has no environment for the CPU, and says so.
+    """
     manifest = workspace.manifest
     plain = [p for p in manifest.platforms if not declared_cuda(p) and p.subdir in CPU_SUBDIRS]
     missing = [p.name for p in plain if not any(manifest.supports(feature, p) for feature in features)]
-    if not missing:
+    if not missing or len(missing) == len(plain):
         return None
     feature = features[0]
     return fail(

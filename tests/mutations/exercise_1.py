@@ -59,6 +59,22 @@ MISTAKES = {
         "did you mean [feature.test.dependencies]",
         [("pixi.toml", "[feature.test", "[features.test")],
     ),
+    "a table that is misspelt": (
+        "1.3",
+        "did you mean 'environments'",
+        [("pixi.toml", "[environments]", "[enviroments]")],
+    ),
+    "a table of tasks that is misspelt": (
+        "1.4",
+        "did you mean 'tasks'",
+        [("pixi.toml", "[tasks.limits]", "[task.limits]")],
+    ),
+    "platforms that are misspelt": (
+        "1.1",
+        "did you mean 'platforms'",
+        [("pixi.toml", "platforms = [", "platform = [")],
+    ),
+    "a list that is not closed": ("1.1", "pixi.toml, line 9: platforms", [("pixi.toml", '"win-64"]', '"win-64"')]),
     "a feature that does not exist": (
         "1.3",
         "did you mean 'test'",

@@ -289,7 +289,7 @@ MISTAKES = {
         "merge markers",
         [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")],
     ),
-    "broken TOML": ("2.1", "Illegal character", [("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cpu]')]),
+    "broken TOML": ("2.3", "Illegal character", [("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cpu]')]),
     "silent fall-back to the CPU": (
         "2.6",
         "trained on the CPU",

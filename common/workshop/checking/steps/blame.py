@@ -91,13 +91,19 @@ def path_of_manifest_error(looked_at: str, found: str, text: str) -> tuple[tuple
     if match := re.search(r"\(at line (\d+)|, line (\d+)", found):
         number = int(match[1] or match[2])
         paths = lines.paths_of(text)
-        return (paths[number - 1] if 0 < number <= len(paths) else ()), number
+        path = paths[number - 1] if 0 < number <= len(paths) else ()
+        if "Unclosed" in found:  # TOML notices it only where something else begins
+            number = lines.line_of(text, path) or number
+        return path, number
     path = lines.path_in(looked_at)
     if match := re.search(r"unknown key '([^']+)'", found):
         path = (*path, match[1])
     number = lines.line_of(text, path)
+    # What was meant belongs to a step, what is misspelt to none.
     if match := re.search(r"did you mean \[([\w.*-]+)\]", found):
-        path = lines.parts_of(match[1])  # the table that was meant belongs to a step, the misspelt one to none
+        path = lines.parts_of(match[1])
+    elif path and (match := re.search(r"did you mean '([\w.-]+)'", found)):
+        path = (*path[:-1], match[1])
     return path, number
 
 
