@@ -8,10 +8,11 @@ the observed counts of one experiment, lets the library `histfactory` fit all hy
 into CLs, and writes limits and contour as a run. `workshop scan` does the same for any pyhf workspace.
 """
 
+from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+
 import numpy as np
 
 import histfactory
-from workshop import runs
 from workshop.runs import search
 
 EXERCISE = "exercise-1-scipy"

@@ -13,12 +13,12 @@ interrupted run that you continue with --resume.
 import os
 from collections.abc import Callable
 
+from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
-
-from workshop import runs
 
 EXERCISE = "exercise-2-pytorch-cu12"
 EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}

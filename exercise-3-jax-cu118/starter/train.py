@@ -14,13 +14,13 @@ weights, byte for byte. Runs on two stacks begin with the same weights, and PyTo
 import os
 from functools import partial
 
+from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-
-from workshop import runs
 
 EXERCISE = "exercise-3-jax-cu118"
 EPOCHS = {"digits": 12, "digits-60k": 3, "mnist": 5, "fashion-mnist": 5}

@@ -7,13 +7,14 @@ The network recognizes upright digits; after one epoch it recognizes turned ones
 trace the last weights back to the first seed.
 """
 
+from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+
 import torch
 import torch.nn.functional as F
 from predict import EXERCISE, TRAINERS, logits_of, make_deterministic, to_input, trained_network
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from workshop import runs
 from workshop.runs.data import TURNED
 
 BATCH_SIZE = 128

@@ -11,11 +11,12 @@ processes, the result is the same, byte for byte. Only the first process prints 
 import sys
 from pathlib import Path
 
+from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from workshop import runs
 from workshop.errors import WorkshopError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "exercise-2-pytorch-cu12" / "solution"))

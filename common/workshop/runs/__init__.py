@@ -6,7 +6,8 @@
 
     data.py         the data sets: the same bytes on every machine
     options.py      the command line; stopping.py: signals
-    weights.py      tensors in a file with a checksum; figures.py: loss curve, confusion matrix
+    weights.py      tensors in a file with a checksum; checkpoint.py: reading one of them to resume a run
+    figures.py      loss curve, confusion matrix
     frameworks/     PyTorch and JAX: device, state, flags; several processes
     records/        the folder of a run: `<run>.partial/` until it is complete, run.json, the crate; parent runs
     search/         a small search for a new particle, and its limits
@@ -31,7 +32,7 @@ __all__ = ["CudaGraph", "Run", "Training", "main"]
 def _is_imported_by_script() -> bool:
     """Whether a script imports this package itself: not another module, a notebook or an interactive session."""
     frame = sys._getframe(1)
-    while frame and frame.f_globals.get("__name__", "").startswith(("importlib.", __name__)):
+    while frame and frame.f_globals.get("__name__", "").startswith(("importlib.", "_frozen_importlib", __name__)):
         frame = frame.f_back
     return frame is not None and frame.f_globals.get("__name__") == "__main__" and "__file__" in frame.f_globals
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from workshop import shell
-from workshop.errors import WorkshopError
-from workshop.runs import data, figures, options, stopping, weights
+from workshop.runs import checkpoint, data, figures, options, stopping, weights
 from workshop.runs.frameworks import processes
 from workshop.runs.records import parent, record
 from workshop.runs.run import BaseRun
@@ -40,7 +39,7 @@ class Training(BaseRun):
         seed: int = 0,
     ) -> None:
         self.rank, self.world, self._stop_signal = rank, world, stop_signal
-        self._checkpoint = _load_checkpoint(folder) if getattr(arguments, "resume", False) else None
+        self._checkpoint = checkpoint.load(folder) if getattr(arguments, "resume", False) else None
         options.fill_in(arguments, self._checkpoint and self._checkpoint[1], epochs, seed)
         super().__init__(exercise, arguments, folder, source)
         self.data_name: str = source.record["dataset"]["name"] if source else arguments.data
@@ -71,8 +70,8 @@ class Training(BaseRun):
         from workshop.runs.frameworks import on_jax
 
         self._framework, self._state = on_jax, (state,)
-        if checkpoint := self._load_state(on_jax.arrays(state["params"]), on_jax.device_of(state)):
-            self._state = (on_jax.restored(self.folder / record.CHECKPOINT, checkpoint[0], state),)
+        if saved := self._load_state(on_jax.arrays(state["params"]), on_jax.device_of(state)):
+            self._state = (on_jax.restored(self.folder / record.CHECKPOINT, saved[0], state),)
         return self._state[0]
 
     def epochs(self, network: Any = None, optimizer: Any = None, schedule: Any = None) -> Iterator[int]:
@@ -85,8 +84,9 @@ class Training(BaseRun):
             from workshop.runs.frameworks import on_torch
 
             self._framework, self._state = on_torch, (network, optimizer, schedule)
-            if checkpoint := self._load_state(on_torch.arrays(network), on_torch.device_of(network)):
-                on_torch.restore(*checkpoint, *self._state)
+            if saved := self._load_state(on_torch.arrays(network), on_torch.device_of(network)):
+                with checkpoint.errors_as_refusal(self._folder):
+                    on_torch.restore(*saved, *self._state)
         self._print_heading()
         for epoch in range(self._epoch, self.n_epochs):
             stopping.stop_if(processes.broadcast_from_first(self._stop_signal()), epoch, self.n_epochs)
@@ -201,14 +201,8 @@ class Training(BaseRun):
         if self.rank == 0:
             start_over = f"rm -r {shell.quoted(self.folder)}  # or resume it with the original options"
             options.require_match(self.folder / record.CHECKPOINT, table, self._resume_conditions, start_over)
-        missing = {"losses", "confusion"} - arrays.keys()
-        if missing:
-            raise WorkshopError(
-                looked_at=self.folder / record.CHECKPOINT,
-                expected="a checkpoint that this workshop wrote",
-                found=f"none of its arrays is called {min(missing)}",
-                next_step=f"rm -r {shell.quoted(self.folder)}",
-            )
+        if self.rank == 0:
+            checkpoint.require_progress(self.folder / record.CHECKPOINT, arrays, table, self.n_epochs)
         self._losses, self._confusion = arrays.pop("losses"), arrays.pop("confusion")
         self._epoch, self._accuracies = table["done"], table["accuracies"]
         self._resumed = [*table["resumed"], table["done"]]
@@ -225,27 +219,6 @@ class Training(BaseRun):
         )
         for line in self._framework.version_lines(self._device):
             print(line, flush=True)
-
-
-def _load_checkpoint(folder: record.Folder | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and metadata of the checkpoint. The first process, which has the folder, reads it and sends it to the
-    others.
-
-    Raises WorkshopError in every process if it cannot be read.
-    """
-    checkpoint = problem = None
-    if folder is not None:
-        path = folder.folder / record.CHECKPOINT
-        try:
-            checkpoint = weights.load(
-                path, f"rm -r {shell.quoted(path.parent)}  # this checkpoint cannot be used: start over"
-            )
-        except WorkshopError as error:
-            problem = error
-    checkpoint, problem = processes.broadcast_from_first((checkpoint, problem))
-    if problem:
-        raise problem
-    return checkpoint
 
 
 def _with_progress(batches: Iterable[Any], quiet: bool) -> Iterator[Any]:

@@ -1,7 +1,8 @@
 """Tensors in a safetensors file with a checksum: weights and checkpoints of both frameworks.
 
 The format contains only arrays and metadata, no code (loading a pickle would run the code in it). It has no checksum of
-its own, so the sha256 of the content is stored in the metadata and compared when the file is read.
+its own, so the sha256 of the content is stored in the metadata and compared when the file is read. In a checkpoint, whose
+metadata decide how the training continues, it covers them too.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from workshop.errors import WorkshopError
-from workshop.support.files import write_atomic
+from workshop.support.files import open_regular, write_atomic
+
+CHECKSUM, CHECKSUM_OF_ALL = "content_sha256", "tensors_and_metadata_sha256"  # their names in the metadata
+EPOCHS_DONE = "done"  # an entry that only checkpoints have
 
 
-def content_sha256(tensors: dict[str, np.ndarray]) -> str:
-    """sha256 over names, shapes, types and bytes, in the order of the names."""
+def content_sha256(tensors: dict[str, np.ndarray], table: dict[str, str] | None = None) -> str:
+    """sha256 over names, shapes, types and bytes, in the order of the names; then over the entries of a table."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         array = np.asarray(tensors[name], order="C")
         digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
         digest.update(array.tobytes())
+    for item in sorted((table or {}).items()):
+        digest.update(json.dumps(item).encode())
     return digest.hexdigest()
 
 
@@ -55,7 +61,11 @@ def save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, object]
                 found="NaN or infinite values: the training diverged",
                 next_step=advice,
             )
-    table = {key: json.dumps(value) for key, value in metadata.items()} | {"content_sha256": content_sha256(tensors)}
+    table = {key: json.dumps(value) for key, value in metadata.items()}
+    if EPOCHS_DONE in table:
+        table[CHECKSUM_OF_ALL] = content_sha256(tensors, table)
+    else:
+        table[CHECKSUM] = content_sha256(tensors)
     # Sorted, so that two equal runs write equal bytes.
     content = to_bytes(
         {n: np.asarray(tensors[n], order="C") for n in sorted(tensors)}, metadata=dict(sorted(table.items()))
@@ -81,6 +91,7 @@ def load(path: Path, next_step: str) -> tuple[dict[str, np.ndarray], dict[str, o
 
     expected = "a complete safetensors file written by this workshop"
     try:
+        open_regular(path).close()  # opening a pipe would wait for ever
         with safe_open(path, framework="numpy") as file:
             table = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -89,12 +100,14 @@ def load(path: Path, next_step: str) -> tuple[dict[str, np.ndarray], dict[str, o
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         found = f"a file that cannot be read: truncated, or of another kind ({error})"
         raise WorkshopError(looked_at=path, expected=expected, found=found, next_step=next_step) from error
-    stored = table.pop("content_sha256", None)
-    found = content_sha256(tensors)
+    of_tensors, of_all = table.pop(CHECKSUM, None), table.pop(CHECKSUM_OF_ALL, None)
+    stored = of_all if EPOCHS_DONE in table else of_tensors
+    found = content_sha256(tensors, table if EPOCHS_DONE in table else None)
     if stored is None:
-        raise WorkshopError(
-            looked_at=path, expected=expected, found="no checksum, so another program wrote it", next_step=next_step
-        )
+        reason = "no checksum, so another program wrote it"
+        if of_tensors:
+            reason = "a checkpoint of an earlier version, whose checksum leaves out its epochs, seed and accuracies"
+        raise WorkshopError(looked_at=path, expected=expected, found=reason, next_step=next_step)
     if stored != found:
         raise WorkshopError(
             looked_at=path,
@@ -112,7 +125,6 @@ def load(path: Path, next_step: str) -> tuple[dict[str, np.ndarray], dict[str, o
             )
     try:
         return tensors, {key: json.loads(value) for key, value in table.items()}
-    except ValueError as error:
-        raise WorkshopError(
-            looked_at=path, expected=expected, found=f"metadata that are not JSON ({error})", next_step=next_step
-        ) from error
+    except (ValueError, RecursionError) as error:
+        found = f"metadata that are not JSON ({str(error)[:100]})"
+        raise WorkshopError(looked_at=path, expected=expected, found=found, next_step=next_step) from error

@@ -270,7 +270,7 @@ def fit(
         def executor_for(scans: list[Scan], n: int) -> Executor | None:
             if args.workers == 1:
                 return None
-            return ProcessPoolExecutor(min(args.workers, n), initializer=fitting.set_scans, initargs=(scans,))
+            return ProcessPoolExecutor(min(args.workers, n), initializer=fitting.start_worker, initargs=(scans,))
 
         try:
             scans, missing = [Scan(model) for model in models], selected - entries.keys()

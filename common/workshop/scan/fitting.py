@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -26,8 +31,21 @@ _scans: list[Scan] = []
 
 
 def set_scans(scans: list[Scan]) -> None:
-    """Set the scans of this process; the initializer of worker processes."""
+    """Set the scans of this process."""
     _scans[:] = scans
+
+
+def start_worker(scans: list[Scan]) -> None:
+    """The initializer of worker processes. A worker ends with the process that started it, however that ends."""
+    set_scans(scans)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def fit_chunk(scan_index: int, members: list[int], mu: float, upper_limit: bool = False) -> list[Entry]:
@@ -96,12 +114,18 @@ def fit_all(
             return
         unfinished = []
         with executor:
-            futures = {executor.submit(fit_chunk, *chunk, *settings): chunk for chunk in chunks}
-            for future in as_completed(futures):
-                try:
-                    report(future.result())
-                except BrokenProcessPool:
-                    unfinished.append(futures[future])
+            try:
+                futures = {executor.submit(fit_chunk, *chunk, *settings): chunk for chunk in chunks}
+                for future in as_completed(futures):
+                    try:
+                        report(future.result())
+                    except BrokenProcessPool:
+                        unfinished.append(futures[future])
+            except KeyboardInterrupt:  # do not wait for the fits that are running
+                executor.shutdown(wait=False, cancel_futures=True)
+                for worker in multiprocessing.active_children():
+                    worker.terminate()
+                raise
         if unfinished and attempt + 1 < ATTEMPTS:
             print(f"\na worker process died; fitting {len(unfinished)} chunks again", file=sys.stderr)
         chunks = unfinished
