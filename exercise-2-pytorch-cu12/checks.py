@@ -201,14 +201,14 @@ def has_environments(workspace: Workspace) -> Result:
     if wrong := next((name for name, _ in cpu if requires_gpu(workspace, name)), None):
         return fail(
             looked_at=f"the environment {wrong}",
-            expected="no WORKSHOP_DEVICE, since the environment is for the CPU",
-            found='activation sets WORKSHOP_DEVICE = "cuda": a training would stop on every laptop',
+            expected=f"no {workspace.device_variable}, since the environment is for the CPU",
+            found=f'activation sets {workspace.device_variable} = "cuda": a training would stop on every laptop',
             next_step="move that line into the table of the feature for the GPU",
         )
     if wrong := next((name for name, _ in gpu if not requires_gpu(workspace, name)), None):
         return fail(
             looked_at=f"the environment {wrong}",
-            expected="WORKSHOP_DEVICE set to cuda by its activation",
+            expected=f"{workspace.device_variable} set to cuda by its activation",
             found=f"{checks.device_set_by(workspace, workspace.manifest.environments[wrong].features) or 'not set'}",
             next_step=edit(workspace, "2.2"),
         )
@@ -285,7 +285,7 @@ SIMULATIONS = {
 
 def insists_on_device(workspace: Workspace) -> Result:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
-    advice = f"WORKSHOP_DEVICE=cuda {script}  # after you edited the lines of TODO(2.6)"
+    advice = f"{workspace.device_variable}=cuda {script}  # after you edited the lines of TODO(2.6)"
     if result := checks.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
         workspace, advice
     ):

@@ -226,7 +226,7 @@ def has_environment(workspace: Workspace) -> Result:
     if not requires_gpu(workspace, name):
         return fail(
             looked_at=f"{workspace.at('environments', name)}: the environment {name}",
-            expected="WORKSHOP_DEVICE set to cuda by its activation",
+            expected=f"{workspace.device_variable} set to cuda by its activation",
             found=f"{checks.device_set_by(workspace, workspace.manifest.environments[name].features) or 'not set'}",
             next_step=edit(workspace, "3.2"),
         )
@@ -321,7 +321,7 @@ def is_locked(workspace: Workspace) -> Result:
 
 def insists_on_device(workspace: Workspace) -> Result:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
-    advice = f"WORKSHOP_DEVICE=cuda {script}  # after you edited the lines of TODO(3.5)"
+    advice = f"{workspace.device_variable}=cuda {script}  # after you edited the lines of TODO(3.5)"
     if result := checks.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
         workspace, advice
     ):

@@ -38,7 +38,7 @@ def problem_with_gpu_request(workspace: Workspace, advice: str) -> Result | None
     run = workspace.run("train.py", *QUICK, "--output", str(folder), WORKSHOP_DEVICE="cuda")
     if module := missing_framework(run):
         return skip(f"{module} is not in this environment")
-    looked_at = "train.py with WORKSHOP_DEVICE=cuda"
+    looked_at = f"train.py with {workspace.device_variable}=cuda"
     if run.returncode == 0:
         if read_record(folder)["device"].get("type") == "cuda":
             return None
