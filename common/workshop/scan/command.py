@@ -218,7 +218,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         journal_path.unlink(missing_ok=True)
     files = f"{folder}/limits.json" + (", contour.png" if has_contour else "")
-    print(f"{len(entries)} hypotheses, {n_excluded} excluded at 95 % CL: {files}")
+    counted = "1 hypothesis" if len(entries) == 1 else f"{len(entries)} hypotheses"
+    print(f"{counted}, {n_excluded} excluded at 95 % CL: {files}")
     print(
         f"read and compiled {compile_time - start_time:.2f} s, fits {fit_time - compile_time:.2f} s, "
         f"figure and record {time.perf_counter() - fit_time:.2f} s"
