@@ -121,10 +121,7 @@ recipe takes 38 s; on jax 0.4.27 in 5.2 s instead of 58 s (medians of 5, one cor
         ("the newest run of exercise 2 or 3", "the newest run of train.py"),
         ("half of exercise 2's, so", "half of that in train.py, so"),
     ),
-    "exercise-1-scipy/solution/exclusion.py": (
-        (" `workshop scan` does the same for any pyhf workspace.", ""),
-        ("import histfactory\nfrom workshop import runs\n", "from workshop import histfactory, runs\n"),
-    ),
+    "exercise-1-scipy/solution/exclusion.py": ((" `workshop scan` does the same for any pyhf workspace.", ""),),
     f"{IMAGE_FOLDER}/Dockerfile": (
         ("the training script of exercise 2.", "@script@."),
         (
