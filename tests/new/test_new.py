@@ -25,7 +25,7 @@ from workshop.new import command, modules, recipe, wording, workspace
 NUMBERS = (1, 2, 3, 4)
 # Words that only the tutorial uses. LICENSE and README.md name the authors of the code.
 OF_THE_TUTORIAL = re.compile(
-    r"workshop|exercise|tutorial|learner|starter|solution/|TODO|reproducible-ml|\bcommon/|check-all|"
+    r"workshop|exercise|tutorial|learner|starter|solution/|TODO|reproducible-ml|benchmarks/|\bcommon/|check-all|"
     r"\bstep \d\.\d|@[a-z-]+@|SCRIPT_NAME",
     re.IGNORECASE,
 )
