@@ -35,11 +35,11 @@ def build_findings(manifest: Manifest, envs: list[PlatformEnvironment]) -> Itera
             fix = fix.format(package=package, subdir=env.platform.subdir, major=major)
             fix += "" if rule == "much-older" else "; then: pixi lock"
             yield finding(rule, *_place(manifest, env, package), oddity, fix, here)
-        archives = dict(needs.source_archives(env, envs))
+        archives = {package.url: why for package, why in needs.source_archives(env, envs)}
         for package in env.packages:
             where = partial(_place, manifest, env, package.name)
-            if package in archives or (package.kind == "pypi" and package.url.startswith("git+")):
-                origin = archives.get(package, f"it comes from {package.url}")
+            if package.url in archives or (package.kind == "pypi" and package.url.startswith("git+")):
+                origin = archives.get(package.url, f"it comes from {package.url}")
                 reason = f"{package} is built from its sources, with tools that the lock does not hold: {origin}"
                 fix = f"require a release with a wheel, or use the conda package: pixi add {package.name}"
                 yield finding("built-on-installation", *where(), reason, fix, here)

@@ -228,8 +228,12 @@ def _unreadable_manifest(
     error: WorkspaceError, workspace: Workspace, parts: list[tuple[str, Part]]
 ) -> tuple[Result, str | None]:
     """The result for a manifest that cannot be read, with the line, and the number of the step that edits this line."""
-    path = manifests.find(workspace.folder)
-    text = read_text(path)
+    try:
+        path = manifests.find(workspace.folder)
+        text = read_text(path)
+    except (WorkspaceError, OSError):  # it is no file
+        message = {part: getattr(error, part) for part in ("looked_at", "expected", "found", "next_step")}
+        return fail(**message), None
     keys, number = blame.path_of_manifest_error(error.looked_at, error.found, text)
     looked_at = error.looked_at
     if number is not None and not looked_at.endswith(path.name):

@@ -20,6 +20,7 @@ from workshop.errors import WorkshopError, message_of
 from workshop.support import files
 from workshop.support.rules import ADVICE, ERROR, Finding
 
+MOST_PRINTED = 50  # findings about a file, and as many messages of hadolint
 STARTER = "exercise-5-container/starter"
 # Every rule, in the order of the report.
 RULES = (
@@ -147,14 +148,17 @@ def hadolint(file: Path) -> list[dict[str, object]] | str:
 
 def print_report(file: Path, findings: list[Finding], messages: list[dict[str, object]] | str) -> None:
     print(f"{shell.relative(file.resolve())}")
-    for finding in findings:
+    for finding in findings[:MOST_PRINTED]:
         message = message_of(finding)
         print(f"\n{finding.level}  {finding.name}\n{message}")
     if isinstance(messages, str):
         print(f"\nhadolint: {messages}" if not file.suffix == ".def" else "")
-    for entry in messages if isinstance(messages, list) else []:
+    for entry in messages[:MOST_PRINTED] if isinstance(messages, list) else []:
         print(f"\nhadolint {entry['code']} ({entry['level']}), line {entry['line']}: {entry['message']}")
     advice = sum(finding.level == ADVICE for finding in findings)
+    left_out = sum(max(0, len(some) - MOST_PRINTED) for some in (findings, messages) if isinstance(some, list))
+    if left_out:
+        print(f"\nand {left_out:,} more (--json lists all)")
     if findings or messages:
         print()
     print(f"errors: {n_errors(findings, messages)}, advice: {advice}\n")

@@ -96,7 +96,7 @@ def read(folder: Path) -> Received:
     except (ValueError, RecursionError) as error:
         found = f"no JSON that can be read: {error}"
         raise WorkshopError(looked_at=path, expected="the record of a run", found=found, next_step=edited) from error
-    name, version = str(document.get("schema")), record.SCHEMA.rpartition("/")
+    name, version = str(document.get("schema"))[:200], record.SCHEMA.rpartition("/")
     newer = re.fullmatch(re.escape(version[0]) + r"/(\d{1,9})", name)
     if newer and int(newer[1]) > int(version[2]):
         raise CannotTell(
