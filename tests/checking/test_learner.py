@@ -168,6 +168,16 @@ def test_progress_follows_the_files(clone):
     assert plain.startswith("2  ++++x..  4 of 7") and "\x1b" not in plain
 
 
+def test_one_check_is_run_by_its_number(clone, refused):
+    solve(clone, "pixi.toml")
+    done = workshop(clone, "check", "2.4")
+    assert done.returncode == 0 and done.stdout.startswith("ok   2.4") and "2.1" not in done.stdout, done.stdout
+    assert status(clone)["2.4"] == "ok" and status(clone)["2.1"] == "not asked"
+    assert "fail 2.5" in workshop(clone, "check", "2.5").stdout
+    refused(workshop(clone, "check", "2.9"), "one of 2.1, 2.2")
+    refused(workshop(clone, "check", "2.x"))
+
+
 def test_changed_checks_are_run_again(clone):
     solve(clone, "pixi.toml")
     workshop(clone, "check", "2")
