@@ -30,7 +30,7 @@ from workshop.checking.steps import blame, copied_lock, lines, own_package, task
 from workshop.checking.steps.blame import Fault
 from workshop.checking.steps.blame import Part as Part  # for checks.py of the exercises
 from workshop.errors import WorkshopError
-from workshop.support.files import is_safe_file, list_files, read_text
+from workshop.support.files import is_safe_file, read_text
 from workshop.support.text import closest_match
 
 PIXI_LIMIT = 60  # seconds for `pixi lock --check`, which takes one second if it downloads nothing
@@ -370,7 +370,7 @@ def has_task_running(
     for task, feature in defined:
         started = [script for script in tasks.started_by(task, root) if script.name in scripts or "{{" in script.name]
         if started:
-            problem = _problem_with_folder(task, root) or _problem_with_file(workspace, started, scripts)
+            problem = tasks.problem_with_folder(task, root) or tasks.problem_with_file(started, scripts, root)
             candidates.append((task, feature, problem))
     expected = f"a task that runs {scripts[0]}.py with Python"
     if not candidates:
@@ -382,7 +382,7 @@ def has_task_running(
         variants = [(task, feature) for task, feature, problem in candidates if task.name == name and problem is None]
         problem = next((problem for task, _, problem in candidates if task.name == name), None)
         if variants:
-            problem = _problem_with_place(manifest, variants, {task.name for task, _ in defined}, unsuitable)
+            problem = tasks.problem_with_place(manifest, variants, {task.name for task, _ in defined}, unsuitable)
             if problem is None:
                 return ok(f"{name}: {variants[0][0].cmd}")
         problems.append((name, problem))
@@ -395,62 +395,6 @@ def has_task_running(
         found=f"{task.cmd}: {problem}",
         next_step=edit(workspace, number),
     )
-
-
-def _problem_with_folder(task: manifests.Task, root: Path) -> str | None:
-    """Why a task cannot start in its folder."""
-    folder = tasks.folder_of(task, root)
-    return None if folder is None or folder.is_dir() else f"there is no folder {task.table['cwd']} beside {root.name}/"
-
-
-def _problem_with_file(workspace: Workspace, started: list[tasks.Started], scripts: tuple[str, ...]) -> str | None:
-    """Why a task cannot start its script: no such file. A folder may have a manifest only, without any such script."""
-    if any(script.path is None or script.path.is_file() for script in started):
-        return None
-    root = workspace.manifest.path.parent
-    present = [name for name in list_files(root) if Path(name).name.removesuffix(".py") in scripts]
-    if not present:
-        return None
-    path = started[0].path
-    assert path is not None
-    where = f"the workspace contains {present[0]}; a task runs in the folder of the manifest, or in its `cwd`"
-    return f"there is no file {shell.relative(path)} ({where})"
-
-
-def _problem_with_place(
-    manifest: manifests.Manifest,
-    variants: list[tuple[manifests.Task, str]],
-    known: set[str],
-    unsuitable: Callable[[str, bool], str | None],
-) -> str | None:
-    """Why a task can run in no environment; None if it can run in one, on all of its platforms.
-
-    variants: the definitions of the task, for example one for each system, each with its feature. known: all tasks.
-    """
-    task, feature = variants[0]
-    default = task.default_environment
-    if default is not None and default not in manifest.environments:
-        return f"its default-environment {default} does not exist"
-    if missing := [name for name in tasks.required_tasks(task) if "{{" not in name and name not in known]:
-        return f"it depends on the task {missing[0]}, which does not exist"
-    places: dict[str, list[str]] = {}  # environments, each with the platforms on which the task is visible
-    for place in tasks.visible_tasks(manifest):
-        if any(place.task is variant for variant, _ in variants):
-            places.setdefault(place.environment, []).extend(place.platforms)
-    if not places and default is not None:
-        return f"it is in the feature {feature}, which its default-environment {default} does not contain"
-    if not places:
-        return f"it is in the feature {feature}, which no environment contains"
-    reasons = []
-    for name, found in places.items():
-        everywhere = [platform.name for platform in platforms_of(manifest, manifest.environments[name].features)]
-        if without := [platform for platform in everywhere if platform not in found]:
-            reasons.append(f"it exists only on {', '.join(found)}, not on {', '.join(without)}")
-        elif reason := unsuitable(name, default is not None):
-            reasons.append(reason)
-        else:
-            return None
-    return reasons[0]
 
 
 def missing_for_script(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,8 @@ from pixi_workspace import manifest as manifests
 from pixi_workspace.manifest import Environment, Manifest, Task
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, selector_matches
+from workshop import shell
+from workshop.support.files import list_files
 
 PYTHON = re.compile(r"(i?python|pythonw)[\d.]*(\.exe)?")
 # Options of Python with a value that may be a separate word, and those with which it starts no script.
@@ -220,6 +222,62 @@ def _file(word: str) -> tuple[str, str]:
 
 def _module(name: str) -> tuple[str, str]:
     return name.rsplit(".", 1)[-1], f"{name.replace('.', '/')}.py"
+
+
+def problem_with_folder(task: Task, root: Path) -> str | None:
+    """Why a task cannot start in its folder."""
+    folder = folder_of(task, root)
+    return (
+        None
+        if folder is None or folder.is_dir()
+        else f"there is no folder {task.table['cwd']} in the folder of the manifest"
+    )
+
+
+def problem_with_file(started: list[Started], scripts: tuple[str, ...], root: Path) -> str | None:
+    """Why a task cannot start its script: no such file. A folder may have a manifest only, without any such script."""
+    if any(script.path is None or script.path.is_file() for script in started):
+        return None
+    present = [name for name in list_files(root) if Path(name).name.removesuffix(".py") in scripts]
+    if not present:
+        return None
+    path = started[0].path
+    assert path is not None
+    where = f"the workspace contains {present[0]}; a task runs in the folder of the manifest, or in its `cwd`"
+    return f"there is no file {shell.relative(path)} ({where})"
+
+
+def problem_with_place(
+    manifest: Manifest, variants: list[tuple[Task, str]], known: set[str], unsuitable: Callable[[str, bool], str | None]
+) -> str | None:
+    """Why a task can run in no environment; None if it can run in one, on all of its platforms.
+
+    variants: the definitions of the task, for example one for each system, each with its feature. known: all tasks.
+    """
+    task, feature = variants[0]
+    default = task.default_environment
+    if default is not None and default not in manifest.environments:
+        return f"its default-environment {default} does not exist"
+    if missing := [name for name in required_tasks(task) if "{{" not in name and name not in known]:
+        return f"it depends on the task {missing[0]}, which does not exist"
+    places: dict[str, list[str]] = {}  # environments, each with the platforms on which the task is visible
+    for place in visible_tasks(manifest):
+        if any(place.task is variant for variant, _ in variants):
+            places.setdefault(place.environment, []).extend(place.platforms)
+    if not places and default is not None:
+        return f"it is in the feature {feature}, which its default-environment {default} does not contain"
+    if not places:
+        return f"it is in the feature {feature}, which no environment contains"
+    reasons = []
+    for name, found in places.items():
+        everywhere = [platform.name for platform in platforms_of(manifest, manifest.environments[name].features)]
+        if without := [platform for platform in everywhere if platform not in found]:
+            reasons.append(f"it exists only on {', '.join(found)}, not on {', '.join(without)}")
+        elif reason := unsuitable(name, default is not None):
+            reasons.append(reason)
+        else:
+            return None
+    return reasons[0]
 
 
 def missing_packages(
