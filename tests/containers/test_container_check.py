@@ -393,6 +393,14 @@ def test_definitions_are_parsed_as_spython_parses_them(tmp_path):
             assert theirs.install[: len(lines)] == lines
 
 
+def test_stages_and_sections_of_a_definition_know_their_lines():
+    lines = (SOLUTION / "apptainer.def").read_text().splitlines()
+    stages = apptainer.read(SOLUTION / "apptainer.def")
+    assert stages and all(lines[stage.line - 1].startswith("Bootstrap:") for stage in stages)
+    sections = [section for stage in stages for section in stage.sections]
+    assert sections and all(lines[section.line - 1].startswith(f"%{section.name}") for section in sections)
+
+
 # ---------------------------------------------------------------- the command
 
 

@@ -554,6 +554,15 @@ def test_gpus_as_nvidia_smi_lists_them(tool):
     assert all(" " <= letter <= "~" for letter in mine.gpus[0]["gpu"])
 
 
+def test_the_gpu_is_described_with_what_is_known(tool):
+    tool("nvidia-smi", SMI)
+    known = next(row for row in machine.rows(machine.inspect_machine(5)) if row.subject == "GPU")
+    assert known.found == "2 x NVIDIA H200, compute capability 9.0"
+    tool("nvidia-smi", 'case "$1" in *compute_cap*) exit 2;; *) echo "450.80.02, Tesla, K80";; esac')
+    old = next(row for row in machine.rows(machine.inspect_machine(5)) if row.subject == "GPU")
+    assert old.found == "Tesla, K80, compute capability not known"
+
+
 LIBCUDA = """
 #include <unistd.h>
 int cuInit(unsigned flags) { HANG; return 0; }
