@@ -20,6 +20,7 @@ extensions = ["myst_parser", "sphinx_copybutton", "generated", "mathml"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nitpicky = True
+smartquotes = False  # it would make one dash of the two in --option
 suppress_warnings = ["misc.highlighting_failure"]  # a page shows parts of TOML files, which alone are not TOML
 
 html_theme = "furo"
