@@ -83,7 +83,10 @@ def test_every_import_is_in_the_project_or_in_its_requirements(number, project):
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("my_digits"):
                 base = folder.joinpath(*node.module.split("."))
-                assert base.with_suffix(".py").is_file() or (base / "__init__.py").is_file(), node.module
+                source = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+                for alias in node.names:
+                    is_module = (base / f"{alias.name}.py").is_file() or (base / alias.name).is_dir()
+                    assert is_module or re.search(rf"\b{alias.name}\b", source.read_text(encoding="utf-8")), alias.name
         assert set(modules.roots_at_the_top(path)) <= available | optional, path
 
 
@@ -229,17 +232,18 @@ def test_impossible_folders(tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").touch()
     (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("workshop.exercises.root_folder", lambda: ROOT)
     for folder, found in {
         "full": "a folder with notes.txt in it",
         "file": "a file of that name",
         "missing/there": "no such folder",
+        ".": "the current folder",
         str(ROOT / "there"): "inside the clone",
         str(ROOT / "exercise-1-scipy/mine"): "inside the clone",
         "zero\0byte": "null",
     }.items():
-        monkeypatch.chdir(tmp_path)
         with pytest.raises(WorkshopError, match=found) as refused:
-            monkeypatch.setattr("workshop.exercises.root_folder", lambda: ROOT)
             command.main(folder, 2, "my-digits")
         assert refused.value.next_step.endswith("my-project --from 2")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]

@@ -44,6 +44,8 @@ def require_free(folder: str, chosen: Recipe) -> Path:
         target = Path(folder).expanduser().resolve()
         if target.is_relative_to(chosen.root.resolve()):
             raise refuse(target, "a folder inside the clone, whose git would take it for a part of the tutorial")
+        if target == Path.cwd():
+            raise refuse(target, "the current folder, which the new one would replace")
         if target.is_dir() and (inside := sorted(path.name for path in target.iterdir())):
             raise refuse(target, f"a folder with {inside[0]} in it")
         if target.exists() and not target.is_dir():
