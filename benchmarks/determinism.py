@@ -70,7 +70,7 @@ SUBJECTS = (
     Subject(2, "training", "exercise-2-pytorch-cu12/solution/train.py", TRAINING, "torch"),
     Subject(3, "training", "exercise-3-jax-cu118/solution/train.py", TRAINING, "jax"),
     Subject(4, "prediction", "exercise-4-pypi-mix/solution/predict.py", (PARENT, "--device", "cpu"), "torch"),
-    Subject(4, "fine-tuning", "exercise-4-pypi-mix/solution/finetune.py", (PARENT, *TRAINING[2:]), "torch"),
+    Subject(4, "fine-tuning", "exercise-4-pypi-mix/solution/finetune.py", (PARENT, *TRAINING[4:]), "torch"),
     Subject(5, "two processes", "exercise-5-container/solution/train_distributed.py", TRAINING, "torch", 2),
 )
 
