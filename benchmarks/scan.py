@@ -2,6 +2,7 @@
 
     python benchmarks/scan.py                    # about ten minutes on one core, most of it for pyhf
     python benchmarks/scan.py --short            # one hypothesis with pyhf and one run of ours, as a trial of this script
+    python benchmarks/scan.py --peer-only        # ours and evermore on the generated search, in seconds, nothing else
     python benchmarks/scan.py --references tests/histfactory/scan_1Lbb_pyhf.json --backend jax   # the tests' references
 
 Inputs: ATLAS 1Lbb (125 patches), if the folder ../shared/data/1Lbb or --shared contains it; and a synthetic search with
@@ -12,7 +13,9 @@ hypotheses from the whole set. The time for all hypotheses is extrapolated and m
 construction of pyhf's model, and also our reading and compiling, which is printed separately. Ours: all hypotheses, the
 median of --n runs. Both use one process and one thread. If --prototypes contains the two prototypes with which the
 goals were set, they take turns with ours on the same inputs, so the ratio does not depend on the machine. On 1Lbb, all
-hypotheses are compared with pyhf's stored limits, and the whole command is timed. The last rows give the time per
+hypotheses are compared with pyhf's stored limits, and the whole command is timed. If evermore and optimistix are
+installed (PyPI; they need JAX), both scan exercise 1's generated search: cold, in a new process, and warm, which is with
+everything compiled for evermore, and without the search for other minima, made once for each model, for ours. The last rows give the time per
 hypothesis for 125 to 10,000 hypotheses, and the memory.
 """
 
@@ -356,6 +359,59 @@ def measure_cost_here(n_hypotheses: int) -> dict:
     }
 
 
+OURS_COLD = """
+import json, sys, time
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from histfactory import Scan, compile_models, read_hypotheses
+from workshop.runs import search
+[model] = compile_models(read_hypotheses(*search.generate(np.random.default_rng(20)))[1])
+scan, seconds = Scan(model), []
+for _ in range(6):
+    start_time = time.perf_counter()
+    limits = scan.limits()
+    seconds.append(time.perf_counter() - start_time)
+cls = np.column_stack([limits.cls_obs, limits.cls_exp]).tolist()
+print(json.dumps({"first_s": seconds[0], "later_s": seconds[1:], "cls": cls}))
+"""
+
+
+def against_evermore(n: int) -> dict | None:
+    """Ours and evermore on the generated search: n new processes each, in turns; None if evermore is not installed."""
+    if not {"evermore", "optimistix"} <= versions(("evermore", "optimistix")).keys():
+        print("evermore: skipped, install evermore and optimistix from PyPI to compare with them")
+        return None
+    commands = {
+        "evermore": [sys.executable, str(ROOT / "benchmarks/scan_evermore.py")],
+        "ours": [sys.executable, "-c", OURS_COLD, str(ROOT / "common")],
+    }
+    row: dict = {name: {"cold_s": [], "warm_s": []} for name in commands}
+    cls = {}
+    for _ in range(n):
+        for name, command in commands.items():
+            start_time = time.perf_counter()
+            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            measured = json.loads(printed)
+            # Without the later scans, which only measure the warm time.
+            cold = time.perf_counter() - start_time - sum(measured["later_s"])
+            row[name]["cold_s"].append(cold)
+            row[name]["warm_s"] += measured["later_s"]
+            cls[name] = np.array(measured["cls"])
+    row["largest_difference_of_cls"] = float(np.abs(cls["ours"] - cls["evermore"]).max())
+    row |= versions(("evermore", "optimistix", "jax"))
+    for when in ("cold_s", "warm_s"):
+        ours, theirs = row["ours"][when], row["evermore"][when]
+        ratio = statistics.median(theirs) / statistics.median(ours)
+        print(
+            f"generated search, {when[:4]}: ours {spread(ours)} s, evermore {spread(theirs)} s, {ratio:.1f} times ours",
+            flush=True,
+        )
+    print(
+        f"  CLs differ by {row['largest_difference_of_cls']:.1e} at most (evermore interpolates normsys as Combine does)"
+    )
+    return row
+
+
 def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
 
@@ -369,6 +425,7 @@ def main() -> int:
     parser.add_argument("--pyhf", type=int, default=3, metavar="N", help="hypotheses that pyhf is timed on (default 3)")
     parser.add_argument("--slow", action="store_true", help="time pyhf's NumPy backend on 200 bins too (many minutes)")
     parser.add_argument("--short", action="store_true", help="one run of ours, one hypothesis for pyhf, 10 bins only")
+    parser.add_argument("--peer-only", action="store_true", help="only compare ours with evermore")
     parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks/scan.json", help="JSON")
     parser.add_argument(
         "--references", type=Path, metavar="FILE", help="write pyhf's limits of 1Lbb there, nothing else"
@@ -379,6 +436,9 @@ def main() -> int:
     published = args.shared / "data" / "1Lbb"
     if args.references:
         write_references(args.references, published, args.backend)
+        return 0
+    if args.peer_only:
+        against_evermore(1 if args.short else 3)
         return 0
     n, n_pyhf = (1, 1) if args.short else (args.n, args.pyhf)
     backends = ["numpy"] + ["jax"] * ("jax" in versions(("jax",)))
@@ -403,6 +463,7 @@ def main() -> int:
         "inputs": rows,
         "skipped": [] if len(rows) > 3 else ["1Lbb"],
         "cost": costs,
+        "evermore": None if args.short else against_evermore(3),
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomic(args.output, (json.dumps(result, indent=1) + "\n").encode())

@@ -55,7 +55,7 @@ class Scan:
         self.model = model
         self.likelihood = Likelihood(model)
         self.start = background_start(self.likelihood)  # (P,) the start of every hypothesis
-        self.others = other_minima(self.likelihood, self.start)  # (P, M) further starts
+        self.others = other_minima(self.likelihood, self.start, chunk_size(model))  # (P, M) further starts
 
     def chunks(self, hypotheses: Sequence[int] | None = None) -> Iterator[Index]:
         """The given hypotheses (default: all) in chunks whose arrays fit the processor's caches.

@@ -24,7 +24,6 @@ START_DISTANCE = 8.0  # expected squared distance of a random start, in standard
 QUANTILES = (0.3, 0.5, 0.65, 0.8, 0.9, 1.0)  # hypotheses whose fits are explored, by the strength of their signal
 RANDOM_STARTS = 4  # of each of their fits
 MOST_FACTORS = 6  # normalisations that start at their lower bound
-BATCH = 16  # random starts at once, so that the arrays of large models fit the cache
 MOST_MINIMA = 8
 DISTINCT = 1e-3  # in log L: minima that differ by less are the same, or do not matter
 WORST = 10.0  # in log L: higher minima are not worth a start
@@ -90,10 +89,11 @@ def asimov_rows(likelihood: Likelihood, mu_fixed: Rows, theta: Array) -> Rows:
     return asimov
 
 
-def other_minima(likelihood: Likelihood, start: Array) -> Array:
+def other_minima(likelihood: Likelihood, start: Array, n_rows: int) -> Array:
     """Parameters (P, M) at other minima than those that the fits find from start (P,); M is 0 for most models.
 
-    They come from random starts of the fits of a few hypotheses: see the description of this module.
+    They come from random starts of the fits of a few hypotheses: see the description of this module. n_rows: fits at
+    once; the result does not depend on it.
     """
     model, rng = likelihood.model, np.random.default_rng(0)
     order = np.argsort(_strength(model), kind="stable")
@@ -110,7 +110,7 @@ def other_minima(likelihood: Likelihood, start: Array) -> Array:
         usual = fit(likelihood, rows, usual_start)
         starts, origin = _exploring_starts(model, rows, usual.theta, rng)
         many_rows, known = rows.take(origin), usual.take(origin)
-        fits = _fit_in_parts(likelihood, many_rows, starts, known)
+        fits = _fit_in_parts(likelihood, many_rows, starts, known, n_rows)
         difference = fits.value - known.value
         ended = fits.converged | (fits.status == HIGHER)
         good = ended & likelihood.expects_no_negative_counts(many_rows, fits.theta)
@@ -150,11 +150,11 @@ def _strength(model: Model) -> Array:
     return (signal**2 / (model.data + 1)).sum(1)
 
 
-def _fit_in_parts(likelihood: Likelihood, rows: Rows, start: Array, known: Fit) -> Fit:
-    """`fit_batch` of rows whose usual fits are known, in parts whose arrays fit the cache."""
+def _fit_in_parts(likelihood: Likelihood, rows: Rows, start: Array, known: Fit, n_rows: int) -> Fit:
+    """`fit_batch` of rows whose usual fits are known, n_rows at once."""
     parts = []
-    for first in range(0, start.shape[1], BATCH):
-        i = np.arange(first, min(first + BATCH, start.shape[1]))
+    for first in range(0, start.shape[1], n_rows):
+        i = np.arange(first, min(first + n_rows, start.shape[1]))
         previous, rival = known.take(i), len(i) + np.arange(len(i))
         parts.append(fit_batch(likelihood, rows.take(i), np.take(start, i, 1), rival, previous))
     value, status = (np.concatenate([getattr(part, name) for part in parts]) for name in ("value", "status"))
