@@ -398,7 +398,7 @@ def against_evermore(n: int) -> dict | None:
             row[name]["warm_s"] += measured["later_s"]
             cls[name] = np.array(measured["cls"])
     row["largest_difference_of_cls"] = float(np.abs(cls["ours"] - cls["evermore"]).max())
-    row |= versions(("evermore", "optimistix", "jax"))
+    row["versions"] = versions(("evermore", "optimistix", "jax"))
     for when in ("cold_s", "warm_s"):
         ours, theirs = row["ours"][when], row["evermore"][when]
         ratio = statistics.median(theirs) / statistics.median(ours)

@@ -17,7 +17,7 @@ from histfactory.likelihood import TINY, Likelihood, Rows, saturated_log_likelih
 from histfactory.limits import Fits, asymptotic_cls, q_tilde, tail_arguments, upper_limits
 from histfactory.minimise import REASONS, Fit, fit
 from histfactory.model import Array, Index, Mask, Model
-from histfactory.starts import asimov_rows, background_start, lowest_from, null_fit, other_minima, with_mu
+from histfactory.starts import asimov_rows, background_start, lowest_from, null_fit, other_minima, restart, with_mu
 
 NUMBERS_PER_CHUNK = 480_000  # rows times numbers per row: the arrays fit the cache, and memory stays constant
 
@@ -185,6 +185,7 @@ def _fits_at_mu(
     three_rows = Rows.join([mu_fixed, asimov, mu_free])
     lowest = search_across_folds(likelihood, three_rows, lowest)
     lowest, several = lowest_from(likelihood, three_rows, lowest, others)
+    lowest = restart(likelihood, three_rows, lowest, np.tile(several.reshape(3, n).any(0), 3))
     tested, tested_asimov, best = (lowest.take(part * n + i) for part in range(3))
     # If the result of one fit has a lower value in another fit than that fit's own result, start again from it.
     tested = _improve(likelihood, mu_fixed, tested, with_mu(model, best.theta, mu))

@@ -3,9 +3,10 @@
 All fits of a hypothesis build on the background-only fit, and each can end in a minimum that is not the lowest: a
 parameter that explains an excess takes the place of the signal, a normalisation goes to zero while others rise. Such
 minima belong to the background model, so they are nearly the same for all its hypotheses. `other_minima` searches for
-them once for each model, with random starts of the fits of the hypothesis with the strongest signal and of the one in
-the middle. If it finds any, every fit of every hypothesis is repeated from each (`lowest_from`). A model with a single
-minimum thus costs only the random starts.
+them once for each model, with a few random starts of the fits of some hypotheses. If it finds any, every fit of every
+hypothesis is repeated from each (`lowest_from`), unless -log L rises on the way there as it would around a single
+minimum. If a hypothesis turns out to have several minima, its fits are repeated from random starts (`restart`). A model
+with a single minimum thus costs only the few starts of `other_minima`.
 
 The result is the lowest minimum found, without a proof that there is no lower one; `Limits.several` marks hypotheses
 for which there is doubt.
@@ -17,12 +18,14 @@ import numpy as np
 
 from histfactory.folds import keep_lower, search_across_folds
 from histfactory.likelihood import Likelihood, Rows, at_least_two
-from histfactory.minimise import HIGHER, Fit, finish_with_newton, fit, fit_batch
+from histfactory.minimise import HIGHER, TOO_MANY_STEPS, Fit, finish_with_newton, fit, fit_batch
 from histfactory.model import Array, Index, Mask, Model
 
 START_DISTANCE = 8.0  # expected squared distance of a random start, in standard deviations of the alphas
-QUANTILES = (0.3, 0.5, 0.65, 0.8, 0.9, 1.0)  # hypotheses whose fits are explored, by the strength of their signal
+QUANTILES = (0.5, 0.9, 1.0)  # hypotheses whose fits are explored, by the strength of their signal
 RANDOM_STARTS = 4  # of each of their fits
+RESTARTS = 16  # of the fits of a hypothesis that has several minima
+PROMISING, MAY_FALL = 4, 5.0  # starts of each fit that `newton` continues, and how far above the minimum they may be
 MOST_FACTORS = 6  # normalisations that start at their lower bound
 MOST_MINIMA = 8
 DISTINCT = 1e-3  # in log L: minima that differ by less are the same, or do not matter
@@ -194,6 +197,30 @@ def lowest_from(likelihood: Likelihood, rows: Rows, fits: Fit, others: Array) ->
     several = np.zeros(n, bool)
     several[origin[apart | (new.status == HIGHER)]] = True
     return fits, several
+
+
+def restart(likelihood: Likelihood, rows: Rows, fits: Fit, doubtful: Mask) -> Fit:
+    """Each doubtful fit (R,), or a lower one from RESTARTS random starts, which are the same for every hypothesis."""
+    i = np.flatnonzero(doubtful)
+    if not len(i):
+        return fits
+    fits, p = fits.take(np.arange(len(fits.value))), len(fits.theta)
+    drawn = np.random.default_rng(1).normal(size=(p, RESTARTS))
+    drawn *= np.where(np.arange(p)[:, None] < likelihood.model.n_alpha, np.resize([1.0, 0.4], RESTARTS), 0.3)
+    origin = np.repeat(i, RESTARTS)
+    many_rows, known = rows.take(origin), np.take(fits.theta, origin, 1)
+    center = np.where(many_rows.precision > 0, many_rows.auxdata, 1.0)
+    starts = np.clip(center + np.tile(drawn, len(i)), many_rows.lower, many_rows.upper)
+    starts = np.where(many_rows.free > 0, starts, known)
+    new = fit_batch(likelihood, many_rows, starts, len(origin) + origin, fits)
+    # Of the starts that need more steps, only the most promising ones of each fit get them.
+    rise = np.where(new.status == TOO_MANY_STEPS, new.value - fits.value[origin], np.inf).reshape(len(i), RESTARTS)
+    for r, k in np.argwhere((rise.argsort(1).argsort(1) < PROMISING) & (rise < MAY_FALL)):
+        finish_with_newton(likelihood, many_rows, new, int(r) * RESTARTS + int(k))
+    lower = keep_lower(likelihood, rows, fits, new, origin)
+    if len(lower):
+        fits.replace(lower, search_across_folds(likelihood, rows.take(lower), fits.take(lower)))
+    return fits
 
 
 def _has_barrier(likelihood: Likelihood, rows: Rows, theta: Array, other: Array, value: Array) -> Mask:
