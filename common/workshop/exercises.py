@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +18,7 @@ from workshop import shell
 from workshop.errors import WorkshopError
 from workshop.support import files
 
+LEFT_BEHIND = 2 * 86400  # seconds after which no check can still use its folder
 CACHE_NAME = "reproducible-ml-workflows"  # as in workshop.runs.data
 
 LARGEST = 8 * 2**20  # bytes of exercise.toml and checks.py
@@ -158,7 +161,7 @@ def scratch_root() -> Path:
     """The folder for files of running checks: `scratch` in the cache of the workshop ($WORKSHOP_CACHE, or the user's).
 
     A system cleans up its folder for temporary files from time to time, also in the middle of a check. That folder is
-    used only if the cache cannot be written.
+    used only if the cache cannot be written. What a check that was killed has left here is removed after two days.
     """
     from platformdirs import user_cache_path
 
@@ -168,6 +171,9 @@ def scratch_root() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
+            for path in folder.iterdir():
+                if time.time() - path.stat().st_mtime > LEFT_BEHIND:
+                    shutil.rmtree(path, ignore_errors=True)
             return folder
     except OSError:
         pass

@@ -1,6 +1,7 @@
 """The step to which a faulty line belongs, the line of a table, what a task would start, and a check that is disturbed."""
 
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -198,6 +199,12 @@ def test_scratch_folders_are_where_nothing_else_cleans_up(tmp_path, monkeypatch)
     monkeypatch.setenv("WORKSHOP_CACHE", str(tmp_path / "cache"))
     folder = checks.new_scratch_folder()
     assert folder.is_dir() and folder.parent == tmp_path / "cache" / "scratch"
+    old, kept = folder.parent / "old", folder.parent / "kept"
+    for left in (old, kept):
+        (left / "inside").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    exercises.scratch_root()
+    assert kept.is_dir() and not old.exists()
     monkeypatch.setenv("WORKSHOP_CACHE", str(tmp_path / "file" / "cache"))
     (tmp_path / "file").write_text("a file where a folder belongs")
     assert exercises.scratch_root().is_dir()
