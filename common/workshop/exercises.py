@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -165,16 +164,15 @@ def scratch_root() -> Path:
     """
     from platformdirs import user_cache_path
 
-    folder = Path(os.environ.get("WORKSHOP_CACHE") or user_cache_path(CACHE_NAME, appauthor=False)) / "scratch"
-    if not folder.is_absolute():  # `~/.cache` where no home folder is known, or a relative path
-        return Path(tempfile.gettempdir())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            for path in folder.iterdir():
-                if time.time() - path.stat().st_mtime > LEFT_BEHIND:
-                    shutil.rmtree(path, ignore_errors=True)
-            return folder
-    except OSError:
+        folder = Path(os.environ.get("WORKSHOP_CACHE") or user_cache_path(CACHE_NAME, appauthor=False)) / "scratch"
+        if folder.is_absolute():  # older releases of platformdirs return `~/.cache` where no home folder is known
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                for path in folder.iterdir():
+                    if time.time() - path.stat().st_mtime > LEFT_BEHIND:
+                        files.remove_folder(path)
+                return folder
+    except (OSError, RuntimeError):
         pass
     return Path(tempfile.gettempdir())

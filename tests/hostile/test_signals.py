@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import attack
 import learner
@@ -109,16 +108,17 @@ def start(words, cwd, **variables):
 
 def interrupt(process, times=1):
     """Send Ctrl-C when the process has printed `ready`; returns what it printed on stderr."""
-    for line in process.stdout:
-        if line.startswith("ready"):
-            break
-    for _ in range(times):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.01)
     try:
+        for line in process.stdout:
+            if line.startswith("ready"):
+                break
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.01)
         _, err = process.communicate(timeout=30)
     finally:
-        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     return err
 
 
@@ -239,14 +239,22 @@ def test_the_workers_of_a_scan_end_with_it(tmp_path, number):
     (tmp_path / "scan.py").write_text(SCAN)
     process = start(["scan.py", pids, tmp_path / "run"], tmp_path)
     deadline = time.monotonic() + 60
-    while len(pids.read_text().split()) < 2:
-        assert time.monotonic() < deadline and process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    try:
+        while not pids.read_text():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        process.wait(timeout=30)
+        while not all(ended(pid) for pid in pids.read_text().split()):
+            assert time.monotonic() < deadline, "a worker runs on"
+            time.sleep(0.05)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        for pid in pids.read_text().split():
+            if not ended(pid):
+                os.kill(int(pid), signal.SIGKILL)
+        _, err = process.communicate()
     if number == signal.SIGINT:
         assert (process.returncode, err) == (130, "interrupted\n")
-    while not all(ended(pid) for pid in pids.read_text().split()):
-        assert time.monotonic() < deadline, "a worker runs on"
-        time.sleep(0.05)
-    assert Path(tmp_path / "run").exists() is False
+    assert not (tmp_path / "run").exists()

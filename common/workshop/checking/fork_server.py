@@ -175,6 +175,14 @@ def _server(environment: dict[str, str], modules: tuple[str, ...]) -> tuple[subp
     return _servers[key]
 
 
+@atexit.register
+def _end_servers() -> None:
+    for process, channel in _servers.values():
+        channel.close()
+        process.kill()
+        process.wait()
+
+
 def serve(channel: socket.socket, modules: Sequence[str]) -> None:
     """Import the modules, then fork for each request until the channel is closed."""
     for module in modules:
