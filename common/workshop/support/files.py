@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 import stat
@@ -15,7 +16,7 @@ import tempfile
 import tomllib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 # Folders that contain no work of a person: environments, caches, results.
 IGNORED_FOLDERS = (".git", ".pixi", ".venv", "__pycache__", ".pytest_cache", "results")
@@ -120,7 +121,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_regular(path: Path, limit: int = sys.maxsize) -> BinaryIO:
+def open_regular(path: Path, limit: int = sys.maxsize) -> io.BufferedReader:
     """Open a file to read its bytes.
 
     Raises OSError for a pipe, a socket or a device, which might never end, and for a file of more than `limit` bytes.
