@@ -155,8 +155,7 @@ def read_patched(
                     found="a patch set",
                     next_step=f"--patchset {file_name}",
                 )
-            _check_operations(checker, operations, "")
-            patched = _patched(patched, operations, file_name, budget)
+            patched = _patched(patched, _check_operations(checker, operations, ""), file_name, budget)
         checker = Checker(
             f"{workspace_name} with {' and '.join(patches)}", f"python -m json.tool {workspace_name} | less"
         )
@@ -262,7 +261,7 @@ def _check_patchset(
             found="a plain JSON patch (RFC 6902), which is a list of operations",
             next_step=f"--patch {checker.document_name}",
         )
-    checker.keys(patchset, "", {"metadata", "patches", "version"})
+    patchset = checker.keys(patchset, "", {"metadata", "patches", "version"})
     checker.version(patchset, "patch set")
     metadata = checker.with_keys(patchset["metadata"], "/metadata", ("labels", "digests"))
     labels = checker.array(metadata["labels"], "/metadata/labels", "texts")
@@ -316,12 +315,15 @@ def _check_patch(checker: Checker, patch: Any, path: str, n_labels: int) -> None
     _check_operations(checker, patch["patch"], f"{path}/patch")
 
 
-def _check_operations(checker: Checker, operations: Any, path: str) -> None:
-    for j, operation in enumerate(checker.array(operations, path, "operations", empty=True)):
+def _check_operations(checker: Checker, operations: Any, path: str) -> list[dict]:
+    """The operations, if they have the form of RFC 6902."""
+    checked = checker.array(operations, path, "operations", empty=True)
+    for j, operation in enumerate(checked):
         if not isinstance(operation, dict) or not all(isinstance(operation.get(k), str) for k in ("op", "path")):
             raise checker.error(f"{path}/{j}", "an RFC 6902 operation with op and path", operation)
         if not isinstance(operation.get("from", ""), str):
             raise checker.error(f"{path}/{j}/from", "a path", operation["from"])
+    return checked
 
 
 class CopyBudget:

@@ -98,7 +98,7 @@ def fit_all(
     If a worker process is killed, a new executor gets the unfinished chunks. Raises WorkshopError after ATTEMPTS.
     """
     names = set(names)
-    settings = (mu, upper_limit) if upper_limit else (mu,)
+    settings: tuple[Any, ...] = (mu, True) if upper_limit else (mu,)
     chunks: list[Chunk] = []
     for scan_index, scan in enumerate(scans):
         members = [h for h, name in enumerate(scan.model.names) if name in names]
