@@ -7,6 +7,11 @@ Each signal is a sample in some bins of the signal regions (channels with SR in 
 to five standard deviations of the background, a normsys of 10 %, and the measurement's luminosity. A restart is the
 same fit from parameters drawn at random: 1 or 0.4 standard deviations around their initial values. A fit *misses* the
 lowest minimum if a restart is lower by more than MISSED. A hypothesis is *wrong* if one of its four fits misses it.
+
+Measured with 40 signals and 12 restarts on background-only workspaces from SModelS's database: without the search of
+`starts.py`, 5 of 40 were wrong on ATLAS-SUSY-2018-04, with it none. None were wrong on 2018-31 (A and B) and on 2019-09
+(on-shell). The sleptons of 2018-16 have so many folds that a few hypotheses stay wrong; all 40 are marked with
+`several_found`.
 """
 
 from __future__ import annotations
