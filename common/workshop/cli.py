@@ -107,7 +107,7 @@ COMMANDS = {
         (flag("--offline", "contact no server"), JSON),
     ),
     "check": Command(
-        "check your starter of an exercise: workshop check 2, or only one check: workshop check 2.7",
+        "check your starter of an exercise: workshop check 2, or only one check: workshop check 2.7; runs its script",
         "workshop.checking.check:main",
         (
             argument(
