@@ -8,8 +8,8 @@ hypothesis is repeated from each (`lowest_from`), unless -log L rises on the way
 minimum. If a hypothesis turns out to have several minima, its fits are repeated from random starts (`restart`). A model
 with a single minimum thus costs only the few starts of `other_minima`.
 
-The result is the lowest minimum found, without a proof that there is no lower one; `Limits.several` marks hypotheses
-for which there is doubt.
+The result is the lowest minimum found, without a proof that there is no lower one. `Limits.several` marks hypotheses
+for which this search found several; `benchmarks/minima.py` measures how often a lower one exists all the same.
 """
 
 from __future__ import annotations
