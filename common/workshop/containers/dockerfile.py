@@ -141,7 +141,7 @@ class Stage:
 
     def lineage(self) -> list[Stage]:
         """This stage and the stages that it starts from, the earliest first."""
-        stages = [self]
+        stages: list[Stage] = [self]
         while stages[-1].parent is not None:
             stages.append(stages[-1].parent)
         return stages[::-1]
