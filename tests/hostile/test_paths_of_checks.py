@@ -1,4 +1,4 @@
-"""`check N PATH` on a workspace in which a file is no file: each ends with a result, and nothing hangs."""
+"""`check N PATH` on a workspace in which something else has the name of a file: each ends with a result, and nothing hangs."""
 
 import shutil
 

@@ -231,7 +231,7 @@ def _unreadable_manifest(
     try:
         path = manifests.find(workspace.folder)
         text = read_text(path)
-    except (WorkspaceError, OSError):  # it is no file
+    except (WorkspaceError, OSError):  # not a file, or not a readable one
         message = {part: getattr(error, part) for part in ("looked_at", "expected", "found", "next_step")}
         return fail(**message), None
     keys, number = blame.path_of_manifest_error(error.looked_at, error.found, text)
