@@ -23,12 +23,16 @@ from pixi_workspace.pypi_index import DEFAULT_INDEX as DEFAULT_INDEX  # where th
 NEWEST_VERSION = 7  # the lock format of Pixi 0.77
 # The time that libyaml takes grows with the square of the depth, and rattler crashes at 100,000 round brackets.
 DEEPEST_NESTING = 500
-MOST_ENTRIES = 400_000  # lines, commas or brackets: reading as many takes four seconds and 400 MiB
+MOST_ENTRIES = 250_000  # lines and commas, or brackets: reading as many takes three seconds and 300 MiB
 _BRACKET = re.compile(r"[\[\]{}()]|\\(?:x|u00|U000000)28")
 
 
 class LockError(WorkspaceError):
     """The lock cannot be read; Pixi stops here as well."""
+
+
+class LockTooLarge(LockError):
+    """A lock that would take too long, or too much memory, to read here. Pixi may accept it."""
 
 
 class LockTooNew(LockError):
@@ -125,8 +129,15 @@ def read(path: Path) -> Lock:
         raise _unreadable(path, f"bytes that are no text (not UTF-8, at byte {error.start})") from error
     stated = re.search(r"""^(?:\{\s*)?["']?version["']?[ \t]*:[ \t]*(\d{1,9})\b""", text, re.MULTILINE)
     version = int(stated[1]) if stated else NEWEST_VERSION
-    if problem := _too_much(text):
-        raise _unreadable(path, problem)
+    if sum(map(text.count, "\n,")) > MOST_ENTRIES or sum(map(text.count, "[]{}()\\")) > MOST_ENTRIES:
+        raise LockTooLarge(
+            looked_at=path,
+            expected=f"at most {MOST_ENTRIES:,} lines and commas, or brackets",
+            found="more, which would take too long to read",
+            next_step="pixi lock --check",
+        )
+    if _is_too_deep(text):
+        raise _unreadable(path, f"brackets that are nested more than {DEEPEST_NESTING:,} deep")
     try:
         parsed = LockFile.from_path(path)  # first, because it limits nesting and aliases as well
         entries = read_entries(text)
@@ -162,16 +173,13 @@ def read(path: Path) -> Lock:
     return Lock(path, version, found_platforms, environments, entries.sources, entries.run_exports)
 
 
-def _too_much(text: str) -> str | None:
-    """What no lock contains and what would take too long, or too much memory, to read; None if there is nothing."""
-    if sum(map(text.count, "\n,")) > MOST_ENTRIES or sum(map(text.count, "[]{}()\\")) > MOST_ENTRIES:
-        return f"more than {MOST_ENTRIES:,} lines, commas or brackets"
+def _is_too_deep(text: str) -> bool:
     depth = 0
     for bracket in _BRACKET.finditer(text):
         depth = max(0, depth - 1) if bracket[0] in "]})" else depth + 1
         if depth > DEEPEST_NESTING:
-            return f"brackets that are nested more than {DEEPEST_NESTING:,} deep"
-    return None
+            return True
+    return False
 
 
 def _unreadable(path: Path, reason: str, text: str = "") -> LockError:

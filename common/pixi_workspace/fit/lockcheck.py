@@ -26,7 +26,7 @@ from pixi_workspace.errors import WorkspaceError, short
 from pixi_workspace.fit import newer_pixi, satisfy
 from pixi_workspace.fit.satisfy_environment import Reason
 from pixi_workspace.fit.suspicions import suspicions
-from pixi_workspace.lock import LockError, LockTooNew
+from pixi_workspace.lock import LockError, LockTooLarge, LockTooNew
 from pixi_workspace.manifest import PIXI_VERSION, ManifestError, PixiTooOld
 
 SHOWN = 20  # reasons in the text; --json has all of them
@@ -73,6 +73,8 @@ def judge(path: Path | str) -> Verdict:
         lock = locks.align(locks.read(lock_path), manifest.platforms)
     except LockTooNew as error:  # Pixi goes on as if there were no lock
         return _by_newer_pixi(manifest_path, manifest.notes) or refused("out-of-date", error)
+    except LockTooLarge as error:
+        return refused("cannot-tell", error)
     except LockError as error:
         return refused("lock-error", error)
     try:

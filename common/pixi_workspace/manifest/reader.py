@@ -44,7 +44,7 @@ from pixi_workspace.specs import version_spec
 # The Pixi that this agrees with; `requires-pixi` is compared with it, whatever Pixi is installed.
 PIXI_VERSION = "0.77.0"
 MOST_PLATFORMS = 200
-MOST_ROWS = 200_000  # features and dependencies of every environment on every platform
+MOST_ROWS = 400_000  # features and dependencies of every environment on every platform
 MOST_UNKNOWN = 20  # keys that a note names
 MOST_STEPS = 200_000  # of following groups of requirements; they take half a second
 SECTIONS = ("workspace", "project", "package")

@@ -202,7 +202,7 @@ def pixi_calls(script: str, values: Mapping[str, str]) -> list[PixiCall]:
     return _pixi_calls(script, tuple(values.items())) if "pixi" in script or "$" in script else []
 
 
-@lru_cache(maxsize=256)  # several rules need the same calls
+@lru_cache(maxsize=2048)  # several rules need the same calls
 def _pixi_calls(script: str, values: tuple[tuple[str, str], ...]) -> list[PixiCall]:
     calls, folder = [], ""
     for variables, words in commands(script, dict(values)):
