@@ -153,6 +153,19 @@ def test_every_replaced_sentence_is_of_a_file_that_is_copied():
     assert set(wording.SENTENCES) | set(wording.WITHOUT_GPU) <= sources
 
 
+@pytest.mark.parametrize(
+    ("docstring", "kept"),
+    [
+        ('"""A.\n\nB: benchmarks/x.py\nprints it.\n\nC.\n"""\nx = 1\n', '"""A.\n\nC.\n"""\nx = 1\n'),
+        ('"""A.\n\nB.\n\nC (benchmarks/x.json).\n"""\n', '"""A.\n\nB.\n"""\n'),
+        ('"""A.\n\nB (benchmarks/x.json).\n"""\n', '"""A."""\n'),
+        ('"""A.\n\nB.\n"""\n\n"""benchmarks/"""\n', '"""A.\n\nB.\n"""\n\n"""benchmarks/"""\n'),
+    ],
+)
+def test_a_measured_paragraph_is_left_out(docstring, kept):
+    assert wording.without_measurements(docstring) == kept
+
+
 # ---------------------------------------------------------------- its jobs
 
 

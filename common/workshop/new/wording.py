@@ -234,12 +234,13 @@ def rewrite(
 
 
 def without_measurements(text: str) -> str:
-    """A script without the paragraphs of its docstring that state what a program in benchmarks/ measured."""
-    docstring = re.match(r'"""[\s\S]*?"""', text)
-    if docstring is None:
+    """A file without the paragraphs of its docstring that state what a program in benchmarks/ measured."""
+    docstring = re.match(r'"""([\s\S]*?)\s*"""', text)
+    if docstring is None or "benchmarks/" not in docstring[1]:
         return text
-    paragraphs = [part for part in docstring[0].split("\n\n") if "benchmarks/" not in part]
-    return "\n\n".join(paragraphs) + text[docstring.end() :]
+    paragraphs = [part for part in docstring[1].split("\n\n") if "benchmarks/" not in part]
+    end = '\n"""' if len(paragraphs) > 1 else '"""'
+    return '"""' + "\n\n".join(paragraphs) + end + text[docstring.end() :]
 
 
 def fill(text: str, names: Names, replacements: Mapping[str, str] | None = None) -> str:
