@@ -633,7 +633,7 @@ def recorded(command, tmp_path_factory):
     """The folder of a run that is like the one of an image."""
     run = tmp_path_factory.mktemp("recorded") / "run"
     script = "exercise-2-pytorch-cu12/solution/train.py"
-    done = command(script, "--data", "digits", "--device", "cpu", "--epochs", "6", "--output", run)
+    done = command(script, "--data", "digits", "--device", "cpu", "--epochs", "3", "--output", run)
     assert done.returncode == 0, done.stderr
     return run
 

@@ -70,6 +70,7 @@ def test_the_stand_in_fails_like_a_cuda_build(command, tmp_path):
     assert done.returncode == 1 and "Found no NVIDIA driver" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_the_stand_in_for_the_plugin_fails_like_the_plugin(command, tmp_path):
     """JAX logs a traceback and uses the processor; `on_jax` hides the traceback."""
     pytest.importorskip("jax")

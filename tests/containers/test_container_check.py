@@ -73,6 +73,7 @@ def failed_checks(folder, text, name="Containerfile"):
     return [(check.number, answer) for check, answer in results if answer.status != "ok"]
 
 
+@pytest.mark.slow
 def test_other_correct_files_pass(clone):
     ours = (SOLUTION / "Dockerfile").read_text()
     other = OTHER.format(a="0" * 64).replace("example.org/small@", "example.org/small:1@")
@@ -574,7 +575,7 @@ MALFORMED = (
 )
 
 
-@pytest.mark.parametrize("combined", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("combined", [0, pytest.param(20, marks=pytest.mark.slow)])
 def test_malformed_arguments_cause_no_traceback(tmp_path, combined):
     """Every instruction, with arguments that people leave out, mistype or write in the wrong form."""
     (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["linux-64"]\n')

@@ -641,7 +641,7 @@ def running(found) -> set[str]:
     return {name for name, (good, _) in found.items() if good}
 
 
-ALWAYS = {"default", "dev", "cpu", "cpu-jax"}
+ALWAYS = {"default", "dev", "docs", "cpu", "cpu-jax"}
 
 
 @pytest.mark.parametrize(
@@ -652,7 +652,7 @@ ALWAYS = {"default", "dev", "cpu", "cpu-jax"}
         (a_machine(__cuda="12.0"), ALWAYS | {"cuda12", "cuda12-torch", "cuda118-jax", "pypi-mixed"}),
         (a_machine(__cuda="11.8"), ALWAYS | {"cuda118-jax"}),
         (a_machine(__cuda="11.4"), ALWAYS),
-        (a_machine(__glibc="2.17"), {"default"}),
+        (a_machine(__glibc="2.17"), {"default", "docs"}),
         (a_machine("linux-aarch64"), ALWAYS),
         (a_machine("osx-arm64"), ALWAYS),
         (a_machine("win-64"), ALWAYS),

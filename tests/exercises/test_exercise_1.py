@@ -76,12 +76,14 @@ def test_a_group_of_one_environment_fails(written_by_pixi, tmp_path, name):
     assert "test is alone in its group" in found["1.3"].found
 
 
+@pytest.mark.slow
 def test_another_way_to_write_the_formula_passes(learner, tmp_path, forks_alone):
     learner("exclusion.py", "p_signal / (1 - p_background)", "np.exp(np.log(p_signal) - np.log1p(-p_background))")
     learner("exclusion.py", "np.random.default_rng(seed)", "np.random.Generator(np.random.PCG64(seed))")
     assert {answer.status for answer in answers(EXERCISE, learner.folder, tmp_path, SCRIPT).values()} == {"ok"}
 
 
+@pytest.mark.slow
 def test_the_formula_is_checked_for_any_use_of_the_seed(learner, tmp_path, forks_alone):
     """Another experiment from the same seed is correct; only 1.6 reports an unseeded one."""
     learner("exclusion.py", "default_rng(seed)", "default_rng([seed, 125])")

@@ -266,6 +266,7 @@ def large_workspace(seed: int, n_channels: int, n_alphas: int) -> dict:
     return json.loads(json.dumps(document))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LARGE_CASES)
 def test_cls_of_large_workspaces(case: str) -> None:
     document = large_workspace(*LARGE_CASES[case])

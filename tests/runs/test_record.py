@@ -236,7 +236,8 @@ def test_the_commit_is_that_of_the_scripts_own_checkout(tmp_path, script):
     assert provenance.origin(Path(script))["git"]["dirty"] is False
 
 
-def test_resume_continues_the_newest_run_that_is_not_in_use(tmp_path, script, capsys):
+def test_resume_continues_the_newest_run_that_is_not_in_use(tmp_path, script, capsys, monkeypatch):
+    monkeypatch.setattr(record, "LOCK_SECONDS", 0.05)
     runs = [record.start("exercise-0", script, None, seed=seed) for seed in range(3)]
     for age, run in enumerate(runs):
         (run.folder / record.CHECKPOINT).write_bytes(b"")
