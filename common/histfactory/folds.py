@@ -21,7 +21,7 @@ Limits of the search. It considers one parameter with the others at their fitted
 appears only when other parameters change as well. Two constants limit the time if nearly every parameter has a fold:
 for each fit, the search crosses only the MAX_FOLDS deepest folds, each alone and all together but not every subset; and
 it stops after MAX_ROUNDS rounds even if the last one still found a lower minimum. The result is the lowest minimum
-found, without a proof that there is no lower one.
+found, without a proof that there is no lower one; a mask marks the fits for which one of the two constants applied.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import numpy as np
 from histfactory.interpolation import code4p_weight, powers_of
 from histfactory.likelihood import Likelihood, Rows, at_least_two, ratio_or_zero
 from histfactory.minimise import CONVERGED, Fit, fit_batch
-from histfactory.model import Array, Index
+from histfactory.model import Array, Index, Mask
 
 CURVATURE_AT_ZERO = 15 / 4  # v'' at zero
 MAX_FOLDS = 12  # of one fit: only the deepest are crossed
@@ -80,17 +80,21 @@ def _odd_and_even_parts(likelihood: Likelihood, rows: Rows, theta: Array, v: Arr
     return nu, odd.reshape(b, k, n_rows), even.reshape(b, k, n_rows)
 
 
-def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> Fit:
-    """The fit of each row, or a lower one that was found on the other side of a fold."""
+def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> tuple[Fit, Mask]:
+    """The fit of each row, or a lower one that was found on the other side of a fold.
+
+    The mask (R,) is True if the search was cut short: by MAX_FOLDS, or by MAX_ROUNDS while it still found lower minima.
+    """
     fits = initial.take(np.arange(len(initial.value)))
-    remaining = np.arange(len(fits.value))
+    remaining, cut_short = np.arange(len(fits.value)), np.zeros(len(fits.value), bool)
     if likelihood.model.n_alpha == 0:
-        return fits
+        return fits, cut_short
     for _ in range(MAX_ROUNDS):
         padded = remaining[at_least_two(np.arange(len(remaining)))]
         depth = fold_depth(likelihood, rows.take(padded), np.take(fits.theta, padded, 1))[:, : len(remaining)]
         deepest = np.sort(depth, axis=0)[-min(MAX_FOLDS, len(depth)) :]
         alphas, column = np.nonzero((depth > 0) & (depth >= deepest[0]))
+        cut_short[remaining[(depth > 0).sum(0) > MAX_FOLDS]] = True
         if not len(alphas):
             break
         starts, origin = _mirror_images(fits.theta, remaining, alphas, column)
@@ -102,7 +106,9 @@ def search_across_folds(likelihood: Likelihood, rows: Rows, initial: Fit) -> Fit
         remaining = keep_lower(likelihood, rows, fits, new, origin)
         if not len(remaining):
             break
-    return fits
+    else:
+        cut_short[remaining] = True
+    return fits, cut_short
 
 
 def _mirror_images(theta: Array, remaining: Index, alphas: Index, column: Index) -> tuple[Array, Index]:

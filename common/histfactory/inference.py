@@ -172,7 +172,7 @@ def _fits_at_mu(
     """The fits at mu to the data and to the Asimov data, and the fit with mu free, in one batch.
 
     Each starts from the background-only fit; those at mu also start from the initial values. The mask (R,) is True if
-    one of them found several minima.
+    one of them found several minima, or if the search for others was cut short.
     """
     model, n = likelihood.model, init.shape[1]
     from_init, from_null, i = with_mu(model, init, mu), with_mu(model, null.theta, mu), np.arange(n)
@@ -183,7 +183,7 @@ def _fits_at_mu(
     allowed = likelihood.expects_no_negative_counts(all_rows, fits.theta)
     lowest = fits.lowest([np.r_[i, 2 * n + i, 4 * n + i], np.r_[n + i, 3 * n + i, 4 * n + i]], allowed)
     three_rows = Rows.join([mu_fixed, asimov, mu_free])
-    lowest = search_across_folds(likelihood, three_rows, lowest)
+    lowest, cut_short = search_across_folds(likelihood, three_rows, lowest)
     lowest, several = lowest_from(likelihood, three_rows, lowest, others)
     lowest = restart(likelihood, three_rows, lowest, np.tile(several.reshape(3, n).any(0), 3))
     tested, tested_asimov, best = (lowest.take(part * n + i) for part in range(3))
@@ -191,7 +191,7 @@ def _fits_at_mu(
     tested = _improve(likelihood, mu_fixed, tested, with_mu(model, best.theta, mu))
     tested_asimov = _improve(likelihood, asimov, tested_asimov, tested.theta)
     best = _improve(likelihood, mu_free, best, tested.theta)
-    return (tested, tested_asimov, best), several.reshape(3, n).any(0)
+    return (tested, tested_asimov, best), (several | cut_short).reshape(3, n).any(0)
 
 
 def _improve(likelihood: Likelihood, rows: Rows, current: Fit, theta: Array) -> Fit:

@@ -65,13 +65,17 @@ def background_start(likelihood: Likelihood) -> Array:
 
 
 def null_fit(likelihood: Likelihood, hypotheses: Index, start: Array, others: Array) -> tuple[Fit, Mask]:
-    """The background-only fit of each hypothesis from start (P,), and from `others` as in `lowest_from`."""
+    """The background-only fit of each hypothesis from start (P,), and from `others` as in `lowest_from`.
+
+    The mask (R,) is True if it is uncertain that this minimum is the lowest.
+    """
     model = likelihood.model
     rows = Rows(model, hypotheses)
     rows.free[model.poi] = 0
     initial = np.where(model.fixed[hypotheses].T, model.init[hypotheses].T, start[:, None])
-    fits = search_across_folds(likelihood, rows, fit(likelihood, rows, with_mu(model, initial, 0.0)))
-    return lowest_from(likelihood, rows, fits, others)
+    fits, cut_short = search_across_folds(likelihood, rows, fit(likelihood, rows, with_mu(model, initial, 0.0)))
+    fits, several = lowest_from(likelihood, rows, fits, others)
+    return fits, several | cut_short
 
 
 def with_mu(model: Model, theta: Array, mu: float) -> Array:
@@ -219,7 +223,7 @@ def restart(likelihood: Likelihood, rows: Rows, fits: Fit, doubtful: Mask) -> Fi
         finish_with_newton(likelihood, many_rows, new, int(r) * RESTARTS + int(k))
     lower = keep_lower(likelihood, rows, fits, new, origin)
     if len(lower):
-        fits.replace(lower, search_across_folds(likelihood, rows.take(lower), fits.take(lower)))
+        fits.replace(lower, search_across_folds(likelihood, rows.take(lower), fits.take(lower))[0])
     return fits
 
 
