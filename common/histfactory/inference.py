@@ -185,13 +185,14 @@ def _fits_at_mu(
     three_rows = Rows.join([mu_fixed, asimov, mu_free])
     lowest, cut_short = search_across_folds(likelihood, three_rows, lowest)
     lowest, several = lowest_from(likelihood, three_rows, lowest, others)
-    lowest = restart(likelihood, three_rows, lowest, np.tile(several.reshape(3, n).any(0), 3))
+    several = (several | cut_short).reshape(3, n).any(0)
+    lowest = restart(likelihood, three_rows, lowest, np.tile(several, 3))
     tested, tested_asimov, best = (lowest.take(part * n + i) for part in range(3))
     # If the result of one fit has a lower value in another fit than that fit's own result, start again from it.
     tested = _improve(likelihood, mu_fixed, tested, with_mu(model, best.theta, mu))
     tested_asimov = _improve(likelihood, asimov, tested_asimov, tested.theta)
     best = _improve(likelihood, mu_free, best, tested.theta)
-    return (tested, tested_asimov, best), (several | cut_short).reshape(3, n).any(0)
+    return (tested, tested_asimov, best), several
 
 
 def _improve(likelihood: Likelihood, rows: Rows, current: Fit, theta: Array) -> Fit:

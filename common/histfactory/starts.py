@@ -5,8 +5,8 @@ parameter that explains an excess takes the place of the signal, a normalisation
 minima belong to the background model, so they are nearly the same for all its hypotheses. `other_minima` searches for
 them once for each model, with a few random starts of the fits of some hypotheses. If it finds any, every fit of every
 hypothesis is repeated from each (`lowest_from`), unless -log L rises on the way there as it would around a single
-minimum. If a hypothesis turns out to have several minima, its fits are repeated from random starts (`restart`). A model
-with a single minimum thus costs only the few starts of `other_minima`.
+minimum. If a hypothesis turns out to have several minima, or more folds than `folds.py` crosses, its fits are repeated
+from random starts (`restart`). A model with a single minimum thus costs only the few starts of `other_minima`.
 
 The result is the lowest minimum found, without a proof that there is no lower one. `Limits.several` marks hypotheses
 for which this search found several; `benchmarks/minima.py` measures how often a lower one exists all the same.

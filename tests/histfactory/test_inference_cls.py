@@ -27,7 +27,7 @@ from scipy.stats import norm
 from test_histfactory_oracle import compiled, pyhf, pyhf_model_and_data, random_theta, random_workspace, to_pyhf
 
 import histfactory
-from histfactory import inference
+from histfactory import folds, inference
 from histfactory.likelihood import log_likelihood
 from histfactory.workspace import apply_patch
 from workshop.runs import search
@@ -158,6 +158,15 @@ def test_bits_do_not_depend_on_chunks(case: str, monkeypatch: pytest.MonkeyPatch
             parts = histfactory.Scan(model).limits(hypotheses=some, upper_limit_level=0.05)
             for name in ("cls_obs", "cls_exp", "mu_hat", "q", "nll", "upper_limit"):
                 np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_a_search_that_is_cut_short_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folds that nobody crossed may hide a lower minimum."""
+    model, *_ = histfactory.compile_models(hypotheses_of("random"))
+    scan, some = histfactory.Scan(model), [0, 1]
+    assert not scan.limits(hypotheses=some).several.any()
+    monkeypatch.setattr(folds, "MAX_ROUNDS", 0)
+    assert scan.limits(hypotheses=some).several.all()
 
 
 def test_counting_experiment_by_hand() -> None:
