@@ -121,7 +121,7 @@ print(on_jax.describe(gpu)["name"], jax.devices() == [gpu], jax.devices("gpu") =
 """
 
 
-@pytest.mark.parametrize("moved", [True, False])
+@pytest.mark.parametrize("moved", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_arrays_of_jax_are_moved_or_not(run, build, moved):
     done = run("jax", build, ARRAYS, moved=moved)
     assert done.stdout.split() == ["simulated", "False", "True", str(moved)], done.stderr

@@ -337,6 +337,7 @@ def test_without_a_run_the_newest_one_is_taken(command, refused, one_epoch, from
     assert list((tmp_path / "results" / "exercise-4-pypi-mix").iterdir())
 
 
+@pytest.mark.slow
 def test_finetuning_is_reproducible_and_its_run_can_be_continued(command, one_epoch, tmp_path):
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
         done = command(FINETUNE, one_epoch, "--device", "cpu", "--seed", seed, "--output", tmp_path / name)

@@ -89,14 +89,14 @@ def compare(model, h: int, limits: inference.Limits, cls: list[float], nll: list
         assert (minima < np.array(nll) - 1e-6).any(), (minima, nll)
 
 
-@pytest.mark.parametrize("seed", [0, 5, 1000, 1004])
+@pytest.mark.parametrize("seed", [0, pytest.param(5, marks=pytest.mark.slow), 1000, 1004])
 def test_cls_against_pyhf(seed: int) -> None:
     document = random_workspace(seed, hard=seed >= 1000)
     model = compiled(document)
     agree_or_lower(model, 0, histfactory.Scan(model).limits(), document, live=True)
 
 
-@pytest.mark.parametrize("seed", RANDOM)
+@pytest.mark.parametrize("seed", [*RANDOM[:40], *(pytest.param(seed, marks=pytest.mark.slow) for seed in RANDOM[40:])])
 def test_cls_of_random_workspaces(seed: int) -> None:
     document = random_workspace(seed, hard=seed >= 1000)
     model = compiled(document)
@@ -147,7 +147,7 @@ def hypotheses_of(case: str):
     return histfactory.read_hypotheses(document, patchset_of(document, patches_of(document)))[1]
 
 
-@pytest.mark.parametrize("case", ["example", "random"])
+@pytest.mark.parametrize("case", ["example", pytest.param("random", marks=pytest.mark.slow)])
 def test_bits_do_not_depend_on_chunks(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for model in histfactory.compile_models(hypotheses_of(case)):
         monkeypatch.undo()
