@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -40,7 +41,9 @@ def pytest_addoption(parser):
 
 
 def pytest_sessionstart(session):
-    """Everything that a test starts ends with the test's process, even if that is killed."""
+    """Everything that a test starts ends with the test's process, even if that is killed, and hears Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so a shell starts what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     only_hands_out = session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput")
     if not only_hands_out and not session.config.option.collectonly:
         reaper.start()
