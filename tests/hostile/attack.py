@@ -75,13 +75,15 @@ def start(*words, cwd=ROOT, interpreter=("-m", "workshop"), stdin=subprocess.DEV
         process = subprocess.Popen(
             line, cwd=cwd, env=environment, stdin=stdin, stdout=out, stderr=err, start_new_session=True
         )
-        usage, hung = _wait(process)
+        usage, seen, hung = _wait(process)
         out.seek(0), err.seek(0)
         done = Done(
             words, process.returncode, *(file.read().decode("utf-8", "backslashreplace") for file in (out, err))
         )
     if usage is not None:
         done.seconds, done.memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _UNIT
+        if done.memory <= _peak():  # it begins with the peak of the process that started it, which is this one
+            done.memory = seen
     assert not hung, f"did not end within {HANGS_AFTER} s: {words}\n{done.stderr[-2000:]}"
     return _within_limits(done)
 
@@ -212,23 +214,26 @@ _LIMITED = [sys.executable, "-I", "-S", "-c", _LIMIT] if resource else []
 
 
 def _wait(process: subprocess.Popen) -> tuple:
-    """Wait for a process: what it used (None on Windows), and whether it had to be killed."""
+    """Wait for a process: what it used (None on Windows), its peak of memory as Linux shows it, and whether it was killed."""
     if not hasattr(os, "wait4"):
         try:
             process.wait(HANGS_AFTER)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            return None, True
-        return None, False
-    deadline, hung = time.monotonic() + HANGS_AFTER, False
+            return None, 0, True
+        return None, 0, False
+    deadline, hung, seen = time.monotonic() + HANGS_AFTER, False, 0
     while True:
+        with contextlib.suppress(OSError, IndexError, ValueError):  # not on macOS, and not when it has just ended
+            text = Path(f"/proc/{process.pid}/status").read_text()
+            seen = max(seen, int(text.partition("VmHWM:")[2].split()[0]) * 1024)
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)  # whatever it left behind
-            return usage, hung
+            return usage, seen, hung
         if not hung and time.monotonic() > deadline:
             hung = True
             with contextlib.suppress(OSError):

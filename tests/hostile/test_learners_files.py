@@ -275,9 +275,9 @@ CHECK = "import sys\nfrom workshop import cli\nfrom workshop.checking import che
 
 @linux
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"])
 @pytest.mark.parametrize("left", ["nothing", "a daemon", "a stopped parent of a running child"])
-def test_a_check_that_is_stopped_leaves_nothing_behind(root, number, left, monkeypatch):
+def test_a_check_that_is_stopped_leaves_nothing_behind(root, name, left, monkeypatch):
     """Neither the script, nor what it started, nor the copy of its folder."""
     pids, scratch = root / "pids", root / "scratch"
     pids.touch()
@@ -296,9 +296,9 @@ def test_a_check_that_is_stopped_leaves_nothing_behind(root, number, left, monke
     )
     expected = {"nothing": 1, "a daemon": 2}.get(left, 3)
     _until(lambda: len(pids.read_text().split()) == expected)
-    process.send_signal(number)
+    process.send_signal(signal.Signals[name])
     _, err = process.communicate(timeout=60)
-    if number == signal.SIGINT:
+    if name == "SIGINT":
         assert (process.returncode, err) == (130, "interrupted\n")
     _until(lambda: all(ended(pid) for pid in pids.read_text().split()))
     _until(lambda: not list(scratch.glob("scratch/workshop-copy-*")))

@@ -232,8 +232,8 @@ def ended(pid):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda n: n.name)
-def test_the_workers_of_a_scan_end_with_it(tmp_path, number):
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"])
+def test_the_workers_of_a_scan_end_with_it(tmp_path, name):
     pids = tmp_path / "pids"
     pids.touch()
     (tmp_path / "scan.py").write_text(SCAN)
@@ -243,7 +243,7 @@ def test_the_workers_of_a_scan_end_with_it(tmp_path, number):
         while not pids.read_text():
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
-        process.send_signal(number)
+        process.send_signal(signal.Signals[name])
         process.wait(timeout=30)
         while not all(ended(pid) for pid in pids.read_text().split()):
             assert time.monotonic() < deadline, "a worker runs on"
@@ -255,6 +255,6 @@ def test_the_workers_of_a_scan_end_with_it(tmp_path, number):
             if not ended(pid):
                 os.kill(int(pid), signal.SIGKILL)
         _, err = process.communicate()
-    if number == signal.SIGINT:
+    if name == "SIGINT":
         assert (process.returncode, err) == (130, "interrupted\n")
     assert not (tmp_path / "run").exists()

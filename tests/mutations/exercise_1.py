@@ -312,17 +312,17 @@ MISTAKES = {
     ),
     "a mistake in the line of a later step": (
         "1.7",
-        "exclusion.py, line 35: return p_signal / (1 - p_backgruond)",
+        "exclusion.py, line 36: return p_signal / (1 - p_backgruond)",
         [("exclusion.py", "(1 - p_background)", "(1 - p_backgruond)")],
     ),
     "a line of a later step that is not finished": (
         "1.7",
-        "exclusion.py, line 35",
+        "exclusion.py, line 36",
         [("exclusion.py", "return p_signal / (1 - p_background)", "return p_signal / (1 - p_background")],
     ),
     "a mistake in the line of this step": (
         "1.6",
-        "exclusion.py, line 25",
+        "exclusion.py, line 26",
         [("exclusion.py", "default_rng(seed)", "default_rng(sead)")],
     ),
     "a script that does nothing": ("1.6", "no run.json", [("exclusion.py", MAIN, "    pass\n")]),
