@@ -18,9 +18,8 @@ installed (PyPI; they need JAX), both scan exercise 1's generated search: cold, 
 everything compiled for evermore, and without the search for other minima, made once for each model, for ours. The last rows give the time per
 hypothesis for 125 to 10,000 hypotheses, and the memory.
 
-Measured against evermore 0.4.1 with optimistix 0.1.0 on one core of a busy machine (--peer-only --short): cold, ours
-needs 2.8 s and evermore 51 s, most of it for compiling; warm, the two are equally fast (0.06 to 0.10 s and 0.04 to
-0.09 s). CLs differ by 7e-4 at most.
+Measured against evermore 0.4.1 with optimistix 0.1.0 on one core (scan.json, medians of 5): cold, ours needs 0.72 s and
+evermore 11.5 s, most of it for compiling; warm, 0.021 s and 0.028 s. CLs differ by 7e-4 at most.
 """
 
 from __future__ import annotations
