@@ -28,7 +28,7 @@ def workshop_commands() -> str:
     for name, parser in parsers.items():
         usage = parser.format_usage().removeprefix("usage: ").strip()
         parts.append(f"## `workshop {name}`\n\n{_sentence(parser.description or '')}\n\n```text\n{usage}\n```")
-        rows = [(_names(action), action.help % vars(action) if action.help else "") for action in _arguments(parser)]
+        rows = [(_names(action), action.help % vars(action) if action.help else "") for action in parser.arguments]
         if rows:
             parts.append(table(("argument", "meaning"), rows))
     return "\n\n".join(parts)
@@ -51,10 +51,6 @@ def downloads() -> str:
         for name, mib in e.settings["download_mib"].items()
     ]
     return table(("exercise", "environment", "download"), rows)
-
-
-def _arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    return [a for a in parser._actions if not isinstance(a, argparse._HelpAction)]
 
 
 def _names(action: argparse.Action) -> str:

@@ -3,9 +3,10 @@
 from docutils import nodes
 from docutils.utils.math import latex2mathml
 from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
 
 
-def visit_math(translator: nodes.NodeVisitor, node: nodes.math | nodes.math_block) -> None:
+def visit_math(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
     translator.body.append(latex2mathml.tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block)))
     raise nodes.SkipNode
 

@@ -8,7 +8,7 @@ the observed counts of one experiment, lets the library `histfactory` fit all hy
 into CLs, and writes limits and contour as a run. `workshop scan` does the same for any pyhf workspace.
 """
 
-from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+from workshop import runs  # first, so that Ctrl-C ends with one line during the slow imports below
 
 import numpy as np
 

@@ -13,7 +13,7 @@ interrupted run that you continue with --resume.
 import os
 from collections.abc import Callable
 
-from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+from workshop import runs  # first, so that Ctrl-C ends with one line during the slow imports below
 
 import torch
 import torch.nn.functional as F

@@ -14,7 +14,7 @@ weights, byte for byte. Runs on two stacks begin with the same weights, and PyTo
 import os
 from functools import partial
 
-from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+from workshop import runs  # first, so that Ctrl-C ends with one line during the slow imports below
 
 import flax.linen as nn
 import jax

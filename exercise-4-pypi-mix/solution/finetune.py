@@ -7,7 +7,7 @@ The network recognizes upright digits; after one epoch it recognizes turned ones
 trace the last weights back to the first seed.
 """
 
-from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+from workshop import runs  # first, so that Ctrl-C ends with one line during the slow imports below
 
 import torch
 import torch.nn.functional as F

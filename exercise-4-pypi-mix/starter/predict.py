@@ -10,7 +10,7 @@ If the difference is larger, the exit code is 1.
 
 import os
 
-from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+from workshop import runs  # first, so that Ctrl-C ends with one line during the slow imports below
 
 import numpy as np
 import torch

@@ -11,7 +11,7 @@ processes, the result is the same, byte for byte. Only the first process prints 
 import sys
 from pathlib import Path
 
-from workshop import runs  # isort: skip  (first, since the next imports take seconds: Ctrl-C then ends with one line)
+from workshop import runs  # first, so that Ctrl-C ends with one line during the slow imports below
 
 import torch
 import torch.distributed as dist

@@ -441,7 +441,7 @@ def test_a_damaged_line_of_the_journal_is_ignored(tmp_path: Path) -> None:
 def test_files_that_would_never_end_are_refused(tmp_path: Path, message_of_command) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     assert "a pipe" in message_of_command("--workspace", str(tmp_path / "pipe.json"))
-    with pytest.raises(WorkshopError, match="not a regular file"):
+    with pytest.raises(WorkshopError, match="a named pipe, not a file"):
         journal.read(tmp_path / "pipe.json", "KEY")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from workshop.support.files import LARGE, read_text
 
 
@@ -22,9 +24,9 @@ def line_of_url(lock: Path, url: str) -> int:
 
 def line_of_dependency(manifest: Path, package: str, features: tuple[str, ...] = ()) -> int | None:
     """The line that requires a package, in a table of one of `features` if there is one; None without such a line."""
-    wanted, found = _normal(package), []
+    wanted, found = canonicalize_name(package), []
     for number, table, key in _entries(manifest):
-        if "dependencies" in table and _normal(key) == wanted:
+        if "dependencies" in table and canonicalize_name(key) == wanted:
             found.append((not any(f"feature.{name}." in f"{table}." for name in features), number))
     in_list = re.compile(rf"^\s*[\"']{re.escape(package)}\b", re.IGNORECASE)  # `dependencies = [...]` of pyproject.toml
     found += [(True, number) for number, line in enumerate(_lines(manifest), 1) if in_list.match(line)]
@@ -77,7 +79,3 @@ def _lines(path: Path) -> list[str]:
         return read_text(path, LARGE).splitlines()
     except OSError:
         return []
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

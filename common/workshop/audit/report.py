@@ -94,10 +94,11 @@ def audit(path: Path, ignore: tuple[str, ...] = ()) -> Audit:
             found.append(finding("builds-undecided", verdict.lock, 1, reason, error.next_step))
     for file in container_files(verdict.manifest.parent.resolve()):
         found += container_findings(file)
-    kept = [each for each in together(found) if each.rule not in ignore]
+    all_findings = together(found)
+    kept = [each for each in all_findings if each.rule not in ignore]
     kept.sort(key=lambda each: (LEVELS.index(each.level), str(each.path), each.line, each.rule))
     machines = tuple(_machine(env, kept) for env in envs)
-    return Audit(verdict.manifest, verdict.lock, machines, tuple(kept), len(together(found)) - len(kept))
+    return Audit(verdict.manifest, verdict.lock, machines, tuple(kept), len(all_findings) - len(kept))
 
 
 def _machines_of(manifest: pixi_workspace.Manifest) -> list[PlatformEnvironment]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -173,20 +174,28 @@ def _closing_parenthesis(script: str, position: int) -> int:
     return -1
 
 
-def _simple_commands(script: str) -> list[list[str]]:
+def split_commands(script: str) -> Iterator[tuple[list[str], str]]:
+    """The simple commands of a script, each with the sign that follows it. Raises ValueError at an unclosed quote."""
     text = re.sub(r"\\\n", " ", script).replace("\n", " ; ")
     lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|()")
     lexer.whitespace_split, lexer.commenters = True, ""
-    words: list[list[str]] = [[]]
+    words: list[str] = []
+    for token in lexer:
+        if token and set(token) <= set(";&|()"):
+            if words:
+                yield words, token
+            words = []
+        else:
+            words.append(token)
+    if words:
+        yield words, ""
+
+
+def _simple_commands(script: str) -> list[list[str]]:
     try:
-        for token in lexer:
-            if token and set(token) <= set(";&|()"):
-                words.append([])
-            else:
-                words[-1].append(token)
+        found = [words for words, _ in split_commands(script)]
     except ValueError:  # an unclosed quote: split as well as possible
-        words = [part.split() for part in re.split(r"[;&|\n]+", script)]
-    found = [part for part in words if part]
+        found = [words for part in re.split(r"[;&|\n]+", script) if (words := part.split())]
     if len(found) > MOST_COMMANDS:
         raise WorkshopError(
             looked_at=f"a script that begins with {_MARK.sub('$(...)', ' '.join(found[0]))[:60]}",
@@ -318,23 +327,9 @@ def _is_met(words: list[str], known: Mapping[str, str]) -> bool:
 
 
 def _commands_with_signs(script: str) -> Iterator[tuple[list[str], str]]:
-    """The simple commands of a script, each with the sign that follows it."""
-    text = re.sub(r"\\\n", " ", script).replace("\n", " ; ")
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|()")
-    lexer.whitespace_split, lexer.commenters = True, ""
-    words: list[str] = []
-    try:
-        for token in lexer:
-            if token and set(token) <= set(";&|()"):
-                if words:
-                    yield words, token
-                words = []
-            else:
-                words.append(token)
-    except ValueError:
-        return  # an unclosed quote
-    if words:
-        yield words, ""
+    """As `split_commands`, and nothing more after an unclosed quote."""
+    with suppress(ValueError):
+        yield from split_commands(script)
 
 
 def _calls_of(words: list[str], variables: dict[str, str], folder: str) -> list[PixiCall]:

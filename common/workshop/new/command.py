@@ -11,6 +11,7 @@ from workshop import shell
 from workshop.errors import WorkshopError
 from workshop.new import files, recipe, workspace
 from workshop.new.recipe import Names, Recipe
+from workshop.support.files import umask
 
 
 def main(folder: str, number: int, name: str | None) -> int:
@@ -68,9 +69,7 @@ def write(target: Path, chosen: Recipe, names: Names) -> None:
         workspace.write_lock(temporary, chosen)
         for script in temporary.rglob("*.sh"):
             script.chmod(script.stat().st_mode | 0o111)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o777 & ~mask)  # mkdtemp creates folders that only their owner can read
+        temporary.chmod(0o777 & ~umask())  # mkdtemp creates folders that only their owner can read
         if target.exists():
             target.rmdir()  # empty; not every system replaces it on rename
         temporary.rename(target)

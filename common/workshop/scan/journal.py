@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import stat
 from pathlib import Path
 from typing import Any
 
 from workshop.errors import WorkshopError
+from workshop.support.files import LARGE, read_bytes
 
 Entry = dict[str, Any]  # an entry of limits.json, without labels
-LARGEST = 256 << 20  # bytes; a line has at most a few hundred
 CLS_KEYS, LIMIT_KEYS = ("cls_obs", "cls_exp"), ("upper_limit_obs", "upper_limit_exp")
 LOG_L_KEYS = {"at_0", "at_mu", "at_mu_hat"}
 TEXT_KEYS = {"reason", "note", "minimum"}
@@ -33,20 +32,20 @@ def _checksum(text: str, key: str) -> str:
 
 
 def read(path: Path, key: str) -> dict[str, Entry]:
-    """The valid entries of a journal by name. Raises WorkshopError if `path` is not a regular file."""
+    """The valid entries of a journal by name. Raises WorkshopError if `path` cannot be read."""
     entries: dict[str, Entry] = {}
     try:
-        mode, size = path.stat().st_mode, path.stat().st_size
+        content = read_bytes(path, LARGE)  # a line has at most a few hundred bytes
     except FileNotFoundError:
         return entries
-    if not stat.S_ISREG(mode) or size > LARGEST:
+    except OSError as error:
         raise WorkshopError(
             looked_at=path,
             expected="the journal of an interrupted scan",
-            found="something that is not a regular file" if size <= LARGEST else f"a file of {size:,} bytes",
+            found=error.strerror or str(error),
             next_step="remove it, and run the same command again",
-        )
-    for line in path.read_bytes().splitlines():
+        ) from error
+    for line in content.splitlines():
         try:
             checksum, _, text = line.decode("ascii").partition(" ")
             if checksum == _checksum(text, key):

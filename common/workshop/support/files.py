@@ -1,6 +1,7 @@
 """Files: read only if they are regular and not too large, written atomically, identified by their sha256.
 
-The functions for reading are the same as in pixi_workspace/files.py. Images contain only one of the two packages.
+pixi_workspace/files.py has functions of the same names, since each of the two packages is used without the other: an
+image contains only this one.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp creates files that only their owner can read
+        os.chmod(temporary, 0o666 & ~umask())  # mkstemp creates files that only their owner can read
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
@@ -109,7 +110,8 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
         raise
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

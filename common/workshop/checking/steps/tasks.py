@@ -7,7 +7,6 @@ variable or with an argument.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from pixi_workspace.manifest import Environment, Manifest, Task
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, selector_matches
 from workshop import shell
+from workshop.containers.shellwords import split_commands
 from workshop.support.files import list_files
 
 PYTHON = re.compile(r"(i?python|pythonw)[\d.]*(\.exe)?")
@@ -145,15 +145,8 @@ def _is_open(word: str) -> bool:
 def _commands(script: str) -> Iterator[list[str]]:
     """The simple commands of a script, without the assignments before them; none if a quote is not closed."""
     kept = re.sub(r"\{\{\s*(.*?)\s*\}\}", lambda match: "{{" + match[1].replace(" ", "") + "}}", script)
-    lexer = shlex.shlex(kept.replace("\n", " ; "), posix=True, punctuation_chars=";&|()")
-    lexer.whitespace_split, lexer.commenters = True, ""
-    words: list[list[str]] = [[]]
     try:
-        for token in lexer:
-            if token and set(token) <= set(";&|()"):
-                words.append([])
-            else:
-                words[-1].append(token)
+        words = [words for words, _ in split_commands(kept)]
     except ValueError:
         return
     for command in words:
