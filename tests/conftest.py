@@ -41,9 +41,13 @@ def pytest_addoption(parser):
 
 
 def pytest_sessionstart(session):
-    """Everything that a test starts ends with the test's process, even if that is killed, and hears Ctrl-C."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so a shell starts what runs in the background
+    """Everything that a test starts ends with the test's process, even if that is killed, and hears signals."""
+    # A shell has what it starts in the background ignore Ctrl-C, and nohup has it ignore SIGHUP. Processes inherit that,
+    # but not a handler.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     only_hands_out = session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput")
     if not only_hands_out and not session.config.option.collectonly:
         reaper.start()
