@@ -54,7 +54,7 @@ def summary(
         "locked": bool(env.packages),
         "builds": [
             {"name": p.name, "version": p.version, "build": p.build or None, "kind": p.kind, "variant": kind}
-            for p, kind in needs.variants(env)
+            for p, kind in env.variants
         ],
         "platform_cuda": env.platform.version_of("__cuda"),
         "cuda_version": needs.toolkit(env),

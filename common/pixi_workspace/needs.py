@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 from rattler import Version
 
@@ -95,6 +96,28 @@ class PlatformEnvironment:
     platform: Platform
     packages: tuple[LockedPackage, ...]
     required: frozenset[str] = frozenset()
+
+    @cached_property
+    def variants(self) -> list[tuple[LockedPackage, str]]:
+        """The packages that are built for the CPU or for a CUDA, and for which; frameworks first.
+
+        A wheel of torch or JAX without it in its version is for the CUDA whose libraries are installed with it.
+        """
+        names = [package.name.lower() for package in self.packages if package.kind == "pypi"]
+        beside = {
+            "torch": any(name.startswith("nvidia-cuda-runtime") for name in names),
+            "jaxlib": any(re.match(r"jax-cuda\d+-p", name) for name in names),
+        }
+        found = []
+        for package in self.packages:
+            kind = variant(package)
+            if kind is None and package.kind == "pypi" and package.name in beside:
+                kind = f"cuda {toolkit(self) or ''}".strip() if beside[package.name] else "cpu"
+            if kind is None and depends_on_cuda(package):
+                kind = f"cuda {toolkit(self) or ''}".strip()
+            if kind:
+                found.append((package, kind))
+        return sorted(found, key=lambda pair: (pair[0].name not in FRAMEWORKS, pair[0].name))
 
 
 @dataclass(frozen=True)
@@ -233,28 +256,6 @@ def depends_on_cuda(package: LockedPackage) -> bool:
     return any(text.split(" ")[0] in ("cuda-version", "__cuda", "cudatoolkit") for text in package.depends)
 
 
-def variants(env: PlatformEnvironment) -> list[tuple[LockedPackage, str]]:
-    """The packages that are built for the CPU or for a CUDA, and for which; frameworks first.
-
-    A wheel of torch or JAX without it in its version is for the CUDA whose libraries are installed with it.
-    """
-    names = [package.name.lower() for package in env.packages if package.kind == "pypi"]
-    beside = {
-        "torch": any(name.startswith("nvidia-cuda-runtime") for name in names),
-        "jaxlib": any(re.match(r"jax-cuda\d+-p", name) for name in names),
-    }
-    found = []
-    for package in env.packages:
-        kind = variant(package)
-        if kind is None and package.kind == "pypi" and package.name in beside:
-            kind = f"cuda {toolkit(env) or ''}".strip() if beside[package.name] else "cpu"
-        if kind is None and depends_on_cuda(package):
-            kind = f"cuda {toolkit(env) or ''}".strip()
-        if kind:
-            found.append((package, kind))
-    return sorted(found, key=lambda pair: (pair[0].name not in FRAMEWORKS, pair[0].name))
-
-
 def toolkit(env: PlatformEnvironment) -> str | None:
     """The CUDA that is locked, as in `12.9`: by conda's cuda-version or cudatoolkit, else by NVIDIA's wheels."""
     held = {package.name.lower(): package.version or "" for package in env.packages}
@@ -267,7 +268,7 @@ def toolkit(env: PlatformEnvironment) -> str | None:
 
 def built_for(env: PlatformEnvironment) -> str | None:
     """The CUDA that the environment computes with, `12.9`; None if nothing in it is built for CUDA."""
-    kinds = [kind for _, kind in variants(env) if kind.startswith("cuda")]
+    kinds = [kind for _, kind in env.variants if kind.startswith("cuda")]
     if not kinds:
         return None
     versions = [kind.partition(" ")[2] for kind in kinds if " " in kind]
@@ -286,7 +287,7 @@ def oddities(env: PlatformEnvironment, beside: Iterable[PlatformEnvironment] = (
     beside: the same environment on other platforms.
     """
     found = []
-    kinds = variants(env)
+    kinds = env.variants
     frameworks = {str(package): kind for package, kind in kinds if package.name in FRAMEWORKS}
     cuda = env.platform.version_of("__cuda")
     with_cuda = [package for package, kind in kinds if kind.startswith("cuda")]

@@ -80,7 +80,7 @@ def _of_platform(env: PlatformEnvironment, envs: list[PlatformEnvironment]) -> l
     head = f"  {name}" if name.startswith(env.platform.subdir) else f"  {name} ({env.platform.subdir})"
     if not env.packages:
         return report.wrap_beside(head, "nothing is locked; next: pixi lock", INDENT)
-    kinds = needs.variants(env)
+    kinds = env.variants
     builds: dict[str, list[str]] = {}
     for package, kind in kinds:
         if not package.name.endswith(("-cpu", "-gpu")):  # packages without content that choose a build

@@ -151,10 +151,10 @@ def test_any_build_and_version_has_a_variant_or_none(build, version, kind):
 def test_wheels_without_cuda_in_their_version_are_known_by_what_is_beside_them():
     plain = wheel("torch", "2.13.0")
     runtime = wheel("nvidia-cuda-runtime-cu12", "12.4.127")
-    assert needs.variants(env(plain, runtime)) == [(plain, "cuda 12.4")]
-    assert needs.variants(env(plain)) == [(plain, "cpu")]
+    assert env(plain, runtime).variants == [(plain, "cuda 12.4")]
+    assert env(plain).variants == [(plain, "cpu")]
     jaxlib = wheel("jaxlib", "0.10.2")
-    assert needs.variants(env(jaxlib, wheel("jax-cuda12-plugin", "0.10.2")))[0][1].startswith("cuda")
+    assert env(jaxlib, wheel("jax-cuda12-plugin", "0.10.2")).variants[0][1].startswith("cuda")
 
 
 # ---------------------------------------------------------------- what a machine has to have
@@ -283,7 +283,7 @@ def test_a_package_from_conda_and_as_a_wheel(held, wheel_of_it, twice):
     ],
 )
 def test_what_needs_cuda_without_the_word_in_its_build(package, kind):
-    found = dict((p.name, k) for p, k in needs.variants(env(package, conda("cuda-version", "13.0"))))
+    found = dict((p.name, k) for p, k in env(package, conda("cuda-version", "13.0")).variants)
     assert found.get(package.name) == kind
 
 
