@@ -15,13 +15,16 @@ version = release = workshop.__version__
 
 # The source folder is the root of the repository, so that links between its files are links between pages.
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/*.md", "exercise-*/README.md", "tests/mutations/SURVIVORS.md"]
+include_patterns = ["*.md", "docs/*.md", "docs/*/*.md", "exercise-*/README.md", "tests/mutations/SURVIVORS.md"]
 extensions = ["myst_parser", "sphinx_copybutton", "generated", "mathml"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nitpicky = True
 smartquotes = False  # it would make one dash of the two in --option
-suppress_warnings = ["misc.highlighting_failure"]  # a page shows parts of TOML files, which alone are not TOML
+suppress_warnings = [
+    "misc.highlighting_failure",  # a page shows parts of TOML files, which alone are not TOML
+    "toc.empty_glob",
+]
 
 html_theme = "furo"
 html_title = project

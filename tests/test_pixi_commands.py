@@ -57,7 +57,7 @@ def commands_in(path: Path) -> Iterator[tuple[Path | None, list[str]]]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         text = render_pages.BLOCK.sub("", text)  # lines of files that are read themselves
-        for block in re.findall(r"(?sm)^```\w*\n(.*?)^```$", text):
+        for block in re.findall(r"(?sm)^```[^`\n]*\n(.*?)^```$", text):
             folder = ROOT
             for line in block.replace("\\\n", " ").splitlines():
                 if moved := re.match(r"cd (\S+)", line):
@@ -257,7 +257,7 @@ def test_a_wrong_command_is_found(command, problem):
 
 PAGE = """\
 Type `pixi lock --check`, or
-```bash
+```bash pixi
 cd exercise-1-scipy/starter
 pixi run limits   # then: pixi run -e test python x.py
 ```
