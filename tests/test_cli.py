@@ -43,6 +43,7 @@ def test_every_function_takes_the_arguments_of_its_command(name):
     [
         ("check 2 --all there", {"which": "2", "path": "there", "go_on": True}),
         ("check 2.7 there", {"which": "2.7", "path": "there"}),
+        ("check 5b", {"which": "5b", "path": None}),
         ("check --json 2 --hint 3 there", {"which": "2", "path": "there", "hints": 3, "as_json": True}),
         ("check 2", {"path": None, "hints": 1}),
         ("lock-check --json there", {"path": "there", "as_json": True}),

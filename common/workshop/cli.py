@@ -38,8 +38,8 @@ def exercise_number(word: str) -> int:
 
 
 def exercise_or_check(word: str) -> str:
-    """The number of an exercise, as `exercise_number`, or of one of its checks, such as `2.7`."""
-    return word if re.fullmatch(r"\d{1,4}\.\d{1,4}", word) else str(exercise_number(word))
+    """The number of an exercise, as `exercise_number`, of one of its checks (`2.7`), or of a part (`5b`)."""
+    return word if re.fullmatch(r"\d{1,4}(\.\d{1,4}|[a-z])", word) else str(exercise_number(word))
 
 
 Argument = tuple[tuple[str, ...], dict[str, Any]]  # what argparse's `add_argument` takes: names and settings
@@ -111,7 +111,10 @@ COMMANDS = {
         "workshop.checking.check:main",
         (
             argument(
-                "which", type=exercise_or_check, metavar="N[.k]", help="number of the exercise, or of one of its checks"
+                "which",
+                type=exercise_or_check,
+                metavar="N[.k]",
+                help="an exercise (2), one of its checks (2.7) or a part (5b)",
             ),
             path("path", nargs="?", metavar="PATH", help="a workspace of your own (default: the starter)"),
             flag("--all", "continue after the first failure", dest="go_on"),
@@ -123,7 +126,7 @@ COMMANDS = {
         "print a hint for the first check that does not pass: workshop hint 2, or 2.4",
         "workshop.checking.progress:hint",
         (
-            argument("which", metavar="N[.k]", help="number of the exercise, or of one of its checks"),
+            argument("which", metavar="N[.k]", help="an exercise (2), one of its checks (2.7) or a part (5b)"),
             argument(
                 "--level", type=int, choices=(1, 2, 3), help="up to this hint (default: one more after each check)"
             ),

@@ -71,6 +71,23 @@ class Exercise:
                 next_step=f"git diff -- {shell.quoted(path)}",
             ) from error
 
+    def checks_of(self, which: str) -> tuple[Any, ...]:
+        """The checks that `which` names: all (`5`), those of a part of the exercise (`5b`), or one (`5.7`).
+
+        Raises WorkshopError if there is no such check or part.
+        """
+        parts: dict[str, dict[str, Any]] = self.settings.get("parts", {})
+        listed = parts[which]["checks"] if which in parts else [which]
+        chosen = tuple(check for check in self.checks if which == str(self.number) or check.number in listed)
+        if not chosen:
+            raise WorkshopError(
+                looked_at="the number of the check",
+                expected=f"one of {', '.join([*parts, *(check.number for check in self.checks)])}",
+                found=which,
+                next_step=f"workshop check {self.number}",
+            )
+        return chosen
+
 
 def find_all(root: Path) -> list[Exercise]:
     """All exercises, in the order of their numbers."""

@@ -12,6 +12,7 @@ from pixi_workspace.fit import lockcheck
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import exercises
 from workshop.checking import checks, starter
+from workshop.errors import WorkshopError
 from workshop.support.files import sha256_of
 
 EXERCISES = exercises.find_all(ROOT)
@@ -35,7 +36,7 @@ def test_it_has_all_files_and_settings(exercise):
     for name in ("README.md", "exercise.toml", "checks.py", "pytest.ini", *its_own):
         assert (exercise.folder / name).is_file(), name
     common = {"title", "goal", "minutes", "environments", "tasks", "starter_fails_at", "download_mib", "starter"}
-    its_own = {"image"} if "image" in exercise.settings else {"check_all", "new"}
+    its_own = {"image", "parts"} if "image" in exercise.settings else {"check_all", "new"}
     assert common | its_own == set(exercise.settings)
 
 
@@ -145,6 +146,17 @@ def test_the_sizes_in_exercise_toml_are_those_of_the_lock(exercise, whole):
             else "linux-64"
         )
         assert said == round(sum(p.size or 0 for p in packages[platform]) / 2**20), name
+
+
+def test_the_parts_of_an_exercise_contain_each_check_once(exercise):
+    """In the order of the checks, and each part can be named alone, as in `workshop check 5b`."""
+    parts = exercise.settings.get("parts", {})
+    listed = [number for part in parts.values() for number in part["checks"]]
+    assert not parts or listed == [check.number for check in exercise.checks]
+    for name, part in parts.items():
+        assert [check.number for check in exercise.checks_of(name)] == part["checks"]
+    with pytest.raises(WorkshopError, match="workshop check"):
+        exercise.checks_of(f"{exercise.number}z")
 
 
 def test_a_shipped_starter_fails_every_check(exercise, tmp_path):

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from string import ascii_lowercase
 
 from workshop import exercises
 from workshop.checking import checks, progress
@@ -17,19 +18,12 @@ from workshop.support import report
 def main(which: str, path: str | None, go_on: bool, as_json: bool, hints: int = 1) -> int:
     """Run the checks of an exercise on its starter, or on the workspace at `path`; return the exit code.
 
-    which: the number of the exercise (`2`), or of the only check to run (`2.7`). hints: how many of the three hints of
+    which: the number of the exercise (`2`), of the only check to run (`2.7`), or of a part (`5b`). hints: how many of the three hints of
     a failed check to print, from a nudge to nearly the answer.
     """
-    number = int(which.partition(".")[0])
+    number = int(which.partition(".")[0].rstrip(ascii_lowercase))
     exercise = exercises.find(number)
-    chosen = tuple(check for check in exercise.checks if which in (str(number), check.number))
-    if not chosen:
-        raise WorkshopError(
-            looked_at="the number of the check",
-            expected=f"one of {', '.join(check.number for check in exercise.checks)}",
-            found=which,
-            next_step=f"workshop check {number}",
-        )
+    chosen = exercise.checks_of(which)
     folder = Path(path) if path else exercise.folder / "starter"
     if folder.is_file():
         folder = folder.parent

@@ -142,52 +142,46 @@ def show(as_json: bool) -> int:
 
 
 def hint(which: str, level: int | None) -> int:
-    """Print a hint for check `which` (`2.4`), or for the first check of exercise `which` (`2`) that fails; returns 0.
+    """Print a hint for check `which` (`2.4`), or for the first check that fails of an exercise or a part; returns 0.
 
+    which: the number of the check (`2.4`), of the exercise (`2`) or of the part (`5b`).
     Each `workshop check` after a hint unlocks the next one; `level` prints up to that hint at once. Raises
     WorkshopError if there is no such exercise or check.
     """
-    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?", which):
+    found = re.fullmatch(r"([0-9]+)(\.[0-9]+|[a-z])?\.?", which)
+    if not found:
         raise WorkshopError(
             looked_at="the number of the exercise",
             expected="2, or 2.4 for one of its checks",
             found=repr(which),
             next_step="workshop hint 2",
         )
-    number, _, check_number = which.partition(".")
-    number = int(number)
+    number, rest = int(found[1]), found[2] or ""
+    which = f"{number}{rest}"
     exercise = exercises.find(number)
+    named = exercise.checks_of(which)
     now = current_status(exercise)
-    chosen = (
-        f"{number}.{check_number}" if check_number else next((n for n, status in now.items() if status != "ok"), None)
-    )
-    if chosen is None:
+    check = named[0] if rest.startswith(".") else next((c for c in named if now[c.number] != "ok"), None)
+    if check is None:
         report.print_text(
-            f"all checks of exercise {number} pass; workshop diff {number} compares your files with the solution"
+            f"all checks of exercise {which} pass; workshop diff {number} compares your files with the solution"
         )
         return 0
-    check = next((c for c in exercise.checks if c.number == chosen), None)
-    if check is None:
-        known = ", ".join(c.number for c in exercise.checks)
-        raise WorkshopError(
-            looked_at="the number of the check",
-            expected=f"one of {known}",
-            found=chosen,
-            next_step=f"workshop hint {number}",
-        )
+    chosen = check.number
     entry = _read(exercise).get(chosen, EMPTY_ENTRY)
     earned = entry["hints"] + (1 if entry["asked_since_hint"] else 0)
     shown = level or max(1, min(earned, len(check.hints)))
     report.print_text(f"{check.number}  {check.requirement}\n")
     for k, text in enumerate(check.hints[:shown], 1):
         report.print_text(f"hint {k}:  {text}")
+    again = which if rest.isalpha() else number
     if shown < len(check.hints):
         report.print_text(
-            f"\nnext:    try it, then workshop check {number}; after that, workshop hint {number} gives the next hint"
+            f"\nnext:    try it, then workshop check {again}; after that, workshop hint {again} gives the next hint"
         )
     else:
         report.print_text(
-            f"\nnext:    workshop check {number}; there are no more hints: workshop diff {number} --spoil shows the solution"
+            f"\nnext:    workshop check {again}; there are no more hints: workshop diff {number} --spoil shows the solution"
         )
 
     def change(entries: dict[str, dict[str, Any]]) -> None:
