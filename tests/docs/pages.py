@@ -43,6 +43,11 @@ def exercise_pages() -> list[Path]:
     return sorted(ROOT.glob("exercise-*/README.md"))
 
 
+def tested_pages() -> list[Path]:
+    """The pages whose blocks are tested."""
+    return book_pages()
+
+
 def name_of(page: Path) -> str:
     """The path of a page in the repository."""
     return page.relative_to(ROOT).as_posix()
@@ -183,3 +188,34 @@ def paragraphs(text: str) -> list[tuple[int, str]]:
 def words(sentence: str) -> int:
     """How many words a sentence has. A sign between spaces is none."""
     return len([word for word in sentence.split() if re.search(r"\w", word)])
+
+
+# ---------------------------------------------------------------- output
+
+VARIES = {  # what differs from machine to machine and from run to run, and what stands for it
+    r"\x1b\[[0-9;]*[A-Za-z]": "",
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|[+-]\d\d:?\d\d)?)?": "DATE",
+    r"\b\d\d:\d\d:\d\d\b": "TIME",
+    r"\b\d+(\.\d+)?\s*(ms|s|min|seconds?|minutes?|h|hours?)\b": "DURATION",
+    r"(?<![\w.])(/[\w.@+-]+){2,}/?": "PATH",
+    r"[ \t]+$": "",
+}
+
+
+def normalized(output: str) -> list[str]:
+    """The lines of what a command printed, without what differs between machines and between runs."""
+    for pattern, name in VARIES.items():
+        output = re.sub(rf"(?m){pattern}", name, output)
+    return output.strip("\n").splitlines()
+
+
+def is_output(recorded: str, printed: str) -> bool:
+    """Whether a page shows what was printed. A line `...` of the page stands for any lines."""
+    parts = [[]]
+    for line in normalized(recorded):
+        if line.strip() == "...":
+            parts.append([])
+        else:
+            parts[-1].append(line)
+    pattern = r"(?:.*\n)*?".join("".join(re.escape(line) + "\n" for line in part) for part in parts)
+    return re.fullmatch(pattern, "".join(line + "\n" for line in normalized(printed))) is not None

@@ -13,8 +13,7 @@ from conftest import ROOT
 
 LONGEST_SENTENCE = 28  # words
 
-BOOK, LESSONS = pages.book_pages(), pages.lesson_pages()
-TESTED = BOOK
+BOOK, LESSONS, TESTED = pages.book_pages(), pages.lesson_pages(), pages.tested_pages()
 
 
 @pytest.mark.parametrize("page", LESSONS, ids=pages.name_of)
@@ -207,3 +206,19 @@ def test_sentences_are_counted():
     text = "# A heading\n\nOne two `pixi run -e x`. Three [four five](x.md#y), (six).\n- seven\n- eight\n\n| a | b c |\n|---|---|\n"
     found = [(line, pages.words(sentence)) for line, sentence in pages.sentences(text)]
     assert found == [(1, 2), (3, 3), (3, 4), (4, 1), (5, 1), (7, 1), (7, 2)]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "printed", "same"),
+    [
+        ("trained in 3.1 s\n", "trained in 12 s  \n", True),
+        ("wrote /home/a/results/run\n", "\x1b[1mwrote\x1b[0m /tmp/clone/results/run\n", True),
+        ("started 2026-11-26T23:59:17Z\n", "started 2027-01-01 00:00:00\n", True),
+        ("a\n...\nd\n", "a\nb\nc\nd\n", True),
+        ("...\nd\n", "d\n", True),
+        ("a\nd\n", "a\nb\nd\n", False),
+        ("accuracy 0.97\n", "accuracy 0.96\n", False),
+    ],
+)
+def test_output_is_compared_without_times_and_paths(recorded, printed, same):
+    assert pages.is_output(recorded, printed) is same
