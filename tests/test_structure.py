@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "workshop.audit": {"workshop", "workshop.support", "workshop.containers", "pixi_workspace"},
     "workshop.verification": {"workshop", "workshop.support", "workshop.runs"},
     "workshop.jobs": {"workshop", "workshop.support"},
+    "workshop.packages": {"workshop", "workshop.support", "pixi_workspace"},
     "workshop.doctor": {"workshop", "workshop.support", "pixi_workspace"},
     "workshop.new": {"workshop", "workshop.support", "pixi_workspace"},  # it copies modules, and imports none of them
 }

@@ -84,6 +84,32 @@ LINUX_DRIVERS = {
 # spot from PTX (for a GPU that is newer than the build, for example) needs a driver of the build's own CUDA.
 MINOR_VERSION_COMPATIBILITY = {"11": "450.80.02", "12": "525.60.13", "13": "580.65.06"}
 
+# The GPUs, by compute capability, for which the compiler of each CUDA writes machine code: "CUDA Toolkit Release
+# Notes", and the installation guide of numba-cuda. A row holds up to the next one.
+COMPUTE_CAPABILITIES = {
+    "11.0": ("3.5", "8.0"),
+    "11.1": ("3.5", "8.6"),
+    "11.8": ("3.5", "9.0"),
+    "12.0": ("5.0", "9.0"),
+    "12.8": ("5.0", "12.0"),
+    "12.9": ("5.0", "12.1"),
+    "13.0": ("7.5", "12.1"),
+}
+GPUS = {
+    "3.5": "K40",
+    "5.2": "GTX 980",
+    "6.0": "P100",
+    "6.1": "GTX 1080",
+    "7.0": "V100",
+    "7.5": "T4, RTX 2080",
+    "8.0": "A100",
+    "8.6": "A10, RTX 3090",
+    "8.9": "L4, RTX 4090",
+    "9.0": "H100, H200",
+    "10.0": "B200",
+    "12.0": "RTX 5090",
+}
+
 
 @dataclass(frozen=True)
 class PlatformEnvironment:
@@ -279,6 +305,12 @@ def driver_for(cuda: str) -> str | None:
     """The oldest Linux driver that supports this CUDA (LINUX_DRIVERS); None for one that is newer than the table."""
     rows = [row for row in LINUX_DRIVERS if Version(row) >= Version(cuda)]
     return LINUX_DRIVERS[min(rows, key=Version)] if rows else None
+
+
+def capabilities_of(cuda: str) -> tuple[str, str] | None:
+    """The lowest and the highest compute capability that this CUDA compiles for; None if it is older than the table."""
+    rows = [row for row in COMPUTE_CAPABILITIES if Version(row) <= Version(cuda)]
+    return COMPUTE_CAPABILITIES[max(rows, key=Version)] if rows else None
 
 
 def oddities(env: PlatformEnvironment, beside: Iterable[PlatformEnvironment] = ()) -> list[str]:

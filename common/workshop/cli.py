@@ -42,6 +42,11 @@ def exercise_or_check(word: str) -> str:
     return word if re.fullmatch(r"\d{1,4}(\.\d{1,4}|[a-z])", word) else str(exercise_number(word))
 
 
+def package_or_path(word: str) -> str:
+    """The name of a package, or the path of one, as `path_from_caller`."""
+    return path_from_caller(word) if word.endswith((".conda", ".tar.bz2")) or "/" in word else word
+
+
 Argument = tuple[tuple[str, ...], dict[str, Any]]  # what argparse's `add_argument` takes: names and settings
 
 
@@ -164,6 +169,23 @@ COMMANDS = {
         "list the builds, drivers and downloads that each environment needs; needs no GPU",
         "workshop.workspaces:environments",
         (WORKSPACE, JSON),
+    ),
+    "drivers": Command(
+        "list the oldest driver and the GPUs of each CUDA version; needs no GPU", "workshop.workspaces:drivers", (JSON,)
+    ),
+    "package": Command(
+        "print what is in a conda package: workshop package numpy, or a .conda or .tar.bz2 file",
+        "workshop.packages.command:main",
+        (
+            argument(
+                "package",
+                type=package_or_path,
+                metavar="NAME",
+                help="a package in Pixi's cache (its name, or NAME-VERSION-BUILD), or a file",
+            ),
+            flag("--locked", "print what the lock of this workspace states about NAME"),
+            JSON,
+        ),
     ),
     "audit": Command(
         "on which machines is a Pixi workspace reproducible, and if not, why? Needs neither Pixi nor a network",

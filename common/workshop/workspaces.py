@@ -1,4 +1,4 @@
-"""The commands about any Pixi workspace: `lock-check`, `environments` and `lock-slice`. The answers are `pixi_workspace`'s."""
+"""The commands about any Pixi workspace: `lock-check`, `environments`, `drivers`, `lock-slice`. The answers are `pixi_workspace`'s."""
 
 from __future__ import annotations
 
@@ -52,6 +52,28 @@ def environments(path: str, as_json: bool) -> int:
     else:
         report.print_lines(report_lines(envs, sizes))
     return 1 if odd else 0
+
+
+def drivers(as_json: bool) -> int:
+    """Print the Linux driver and the compute capabilities of each CUDA, and which GPU has which; 0."""
+    rows = [
+        {"cuda": cuda, "linux_driver": driver, "compute_capabilities": needs.capabilities_of(cuda)}
+        for cuda, driver in needs.LINUX_DRIVERS.items()
+        if cuda in ("11.8", "12.0") or needs.Version(cuda) >= needs.Version("12.4")
+    ]
+    majors = needs.MINOR_VERSION_COMPATIBILITY
+    if as_json:
+        print(json.dumps({"cuda": rows, "oldest_of_major_version": majors, "gpus": needs.GPUS}, indent=2))
+        return 0
+    lines = [f"{'CUDA':7}{'driver for all of it':23}{'driver that runs it':22}compute capability"]
+    for row in rows:
+        low, high = row["compute_capabilities"] or ("?", "?")
+        oldest = majors[row["cuda"].split(".")[0]]
+        lines.append(f"{row['cuda']:7}{row['linux_driver']:23}{oldest:22}{low} to {high}")
+    lines += ["", "GPUs with a compute capability of"]
+    lines += [f"  {capability:5}{names}" for capability, names in needs.GPUS.items()]
+    report.print_lines(lines)
+    return 0
 
 
 def report_lines(envs: list[PlatformEnvironment], sizes: dict[str, int | None]) -> list[str]:

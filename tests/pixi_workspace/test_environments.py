@@ -430,3 +430,14 @@ def test_what_pixi_wrote_is_read(written_by_pixi):
     for lock in written_by_pixi.glob("*/pixi.lock"):
         manifest, found = environments.locked_environments(lock.parent)
         assert {p.environment for p in found} == set(manifest.environments), lock
+
+
+def test_the_table_of_drivers(capsys):
+    from workshop import cli
+
+    assert cli.main(["drivers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "12.9   575.51.03              525.60.13             5.0 to 12.1" in lines and "  9.0  H100, H200" in lines
+    assert cli.main(["drivers", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cuda"][-1]["compute_capabilities"] == ["7.5", "12.1"]
+    assert needs.capabilities_of("10.2") is None and needs.capabilities_of("12.10") == ("5.0", "12.1")
