@@ -11,7 +11,7 @@ from conftest import record_of
 from workshop.errors import WorkshopError
 from workshop.runs.search import CLS_TOLERANCE
 from workshop.verification import beside, received, verify
-from workshop.verification.comparing import causes, contents, drawing
+from workshop.verification.comparing import causes, comparison, contents, drawing
 
 
 def limits(folder, **changed):
@@ -96,6 +96,18 @@ def test_the_verdict_names_the_likely_cause(measured, one_epoch, tmp_path):
     answer = verify.compare(received.read(one_epoch), received.read(folder), [])
     assert answer.verdict == "within tolerance" and "most likely because of device: threads" in answer.reason
     assert any("two threads changed x" in line for line in verify.lines_of(answer))
+
+
+def test_a_flag_of_xla_that_is_stated_twice_is_no_difference(one_epoch, tmp_path):
+    """Exercise 3's script adds its flag to those that it finds, and `verify` sets those that were recorded."""
+    folders = [shutil.copytree(one_epoch, tmp_path / str(times)) for times in (1, 2)]
+    for times, folder in enumerate(folders, 1):
+        rewrite(
+            folder, lambda document, times=times: document["variables"].update(XLA_FLAGS=" ".join(["--a=1"] * times))
+        )
+    assert comparison.differences(*map(received.read, folders)) == []
+    rewrite(folders[1], lambda document: document["variables"].update(XLA_FLAGS="--a=1 --b=2"))
+    assert [row.name for row in comparison.differences(*map(received.read, folders))] == ["variable XLA_FLAGS"]
 
 
 def test_the_figures_of_two_runs_in_one_picture(tmp_path):

@@ -363,3 +363,7 @@ def test_runs_are_listed_newest_first(tmp_path, one_epoch):
     assert [run["run"].rpartition("/")[2] for run in found[:2]] == ["new", "old"]
     assert {run["state"] for run in found[2:]} == {"interrupted", "unreadable"}
     assert found[0]["metrics"]["test_accuracy"] == record_of(one_epoch)["metrics"][0]["value"]
+    assert [run["run"].rpartition("/")[2] for run in listing.runs_in(home) if run["state"] == "finished"] == [
+        "new",
+        "old",
+    ]

@@ -30,9 +30,12 @@ def main(as_json: bool) -> int:
 
 def runs_in(results: Path) -> list[dict[str, Any]]:
     """What is known about each run under `results`, newest first. state: finished, interrupted or unreadable."""
-    found = [_described(path.parent) for path in results.glob("*/*/run.json") if path.parent.suffix != ".partial"]
-    for path in results.glob(f"*/*.partial/{record.CHECKPOINT}"):
-        found.append({"state": "interrupted", "exercise": path.parents[1].name, "run": str(path.parent), "ended": ""})
+    records = [*results.glob("*/*/run.json"), *results.glob("*/run.json")]  # the latter by `--output results/NAME`
+    found = [_described(path.parent) for path in records if path.parent.suffix != ".partial"]
+    checkpoints = [*results.glob(f"*/*.partial/{record.CHECKPOINT}"), *results.glob(f"*.partial/{record.CHECKPOINT}")]
+    for path in checkpoints:
+        exercise = path.parents[1].name if path.parents[1] != results else "(unknown)"
+        found.append({"state": "interrupted", "exercise": exercise, "run": str(path.parent), "ended": ""})
     return sorted(found, key=lambda run: (run["ended"], run["run"]), reverse=True)
 
 

@@ -109,10 +109,15 @@ def _facts(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Row]:
         yield row(f"device: {key}", a["device"].get(key), b["device"].get(key))
     yield row("driver", a["host"]["driver"], b["host"]["driver"])
     for key in sorted(a["determinism"].keys() | b["determinism"].keys()):
-        yield row(f"setting {key}", a["determinism"].get(key), b["determinism"].get(key))
+        yield row(f"setting {key}", *(_flags_once(key, record["determinism"].get(key)) for record in (a, b)))
     for key in sorted(a["variables"].keys() | b["variables"].keys()):
-        yield row(f"variable {key}", a["variables"].get(key), b["variables"].get(key))
+        yield row(f"variable {key}", *(_flags_once(key, record["variables"].get(key)) for record in (a, b)))
     yield row("system", f"{a['host']['arch']}, {a['host']['os']}", f"{b['host']['arch']}, {b['host']['os']}")
+
+
+def _flags_once(name: str, value: Any) -> Any:
+    """XLA's flags without repetitions: a script that adds one adds it again where `verify` sets the recorded value."""
+    return " ".join(dict.fromkeys(value.split())) if name.lower() == "xla_flags" and value else value
 
 
 def arguments_of(record: dict[str, Any]) -> list[str]:
