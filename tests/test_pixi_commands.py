@@ -151,10 +151,12 @@ def problem_with(words: list[str], workspaces: list[manifests.Manifest]) -> str 
             if equals:
                 return f"{word} of {name} takes no value"
             continue
+        allowed = options[word].get("values")
+        if not equals and allowed == ["true", "false"] and (not words or words[0] not in allowed):
+            continue  # --offline is short for --offline=true
         if not equals and not words:
             return f"{word} of {name} takes a value"
         values[word] = value if equals else words.pop(0)
-        allowed = options[word].get("values")
         if allowed and values[word] not in allowed:
             return f"{word} of {name} takes one of {allowed}"
     if not arguments and not values:
@@ -175,7 +177,7 @@ def problem_with_arguments(name: str, arguments: list[str]) -> str | None:
 
 def problem_in_every_workspace(name, values, arguments, workspaces) -> str | None:
     problems = [problem_in(workspace, name, values, arguments) for workspace in workspaces]
-    return None if None in problems else problems[0]
+    return None if None in problems or not problems else problems[0]
 
 
 def problem_in(workspace: manifests.Manifest, name: str, values: dict[str, str], arguments: list[str]) -> str | None:
@@ -214,7 +216,12 @@ def manifest_at(folder: Path) -> manifests.Manifest:
 
 
 def workspaces_of(folder: Path | None, path: Path) -> list[manifests.Manifest]:
-    """Those that a command may be about. In a starter it is the finished one, as its page describes the way there."""
+    """Those that a command may be about. In a starter it is the finished one, as its page describes the way there.
+
+    None for a lesson on Pixi: its reader makes a workspace, whose environments and tasks are in no manifest here.
+    """
+    if path.parent == ROOT / "docs/pixi":
+        return []
     exercise = (folder or path).relative_to(ROOT).parts[:1]
     solution = ROOT.joinpath(*exercise, "solution")
     own = [manifest_at(solution)] if exercise and (solution / "pixi.toml").exists() else []
