@@ -9,7 +9,7 @@ import subprocess
 
 import pages
 import pytest
-from conftest import ROOT
+from conftest import ROOT, module_of
 
 LONGEST_SENTENCE = 28  # words
 
@@ -91,6 +91,13 @@ def test_every_picture_has_a_text(page):
         re.search(r'alt="([^"]*)"', tag)[1] if "alt=" in tag else "" for tag in re.findall(r"<img[^>]*>", text)
     ]
     assert [found for found in alternatives if len(found) < 10] == []
+
+
+def test_the_figures_are_drawn():
+    folder = ROOT / "docs/figures"
+    drawn = module_of(folder / "draw.py").files()
+    committed = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.svg")}
+    assert [name for name in drawn | committed if drawn.get(name) != committed.get(name)] == [], "docs/figures/draw.py"
 
 
 # ---------------------------------------------------------------- the rules find what they are for
