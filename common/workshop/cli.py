@@ -143,7 +143,17 @@ COMMANDS = {
         (JSON,),
     ),
     "watch": Command(
-        "check an exercise again after every save, until Ctrl-C", "workshop.checking.watch:main", (NUMBER,)
+        "check an exercise again after every save, with keys for hints and more; goes on to the next exercise",
+        "workshop.checking.watch:main",
+        (
+            argument(
+                "number",
+                nargs="?",
+                type=exercise_number,
+                metavar="N",
+                help="number of the exercise (default: the first unfinished one)",
+            ),
+        ),
     ),
     "reset": Command(
         "restore a starter as it was shipped, after making a copy of yours",
@@ -335,8 +345,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code. Problems are printed to stderr as messages, not as tracebacks."""
     with errors_as_messages():
         words = sys.argv[1:] if argv is None else argv
+        if not words:
+            return import_module("workshop.checking.progress").home()
         workshop, parsers = build_parsers()
-        if not words or words[0] not in parsers:
+        if words[0] not in parsers:
             workshop.words = list(words)
             workshop.parse_known_args(words[:1])  # prints the help or the version, or raises WorkshopError
         name, own, others = words[0], words[1:], []

@@ -175,7 +175,7 @@ def _is_first_process() -> bool:
 def _print_once(error: FourParts) -> None:
     """Print the message. Other processes of torchrun, which usually have the same problem, print one line each."""
     if _is_first_process():
-        print(message_of(error), file=sys.stderr)
+        print(shell.on_this_route(message_of(error)), file=sys.stderr)
     else:
         # torchrun ends all processes as soon as one has ended: give the first one time to print its message.
         time.sleep(2)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 from string import ascii_lowercase
 
-from workshop import exercises
+from workshop import exercises, shell
 from workshop.checking import checks, progress
 from workshop.checking.checks import Workspace
 from workshop.errors import WorkshopError
@@ -18,9 +19,17 @@ from workshop.support import report
 def main(which: str, path: str | None, go_on: bool, as_json: bool, hints: int = 1) -> int:
     """Run the checks of an exercise on its starter, or on the workspace at `path`; return the exit code.
 
-    which: the number of the exercise (`2`), of the only check to run (`2.7`), or of a part (`5b`). hints: how many of the three hints of
-    a failed check to print, from a nudge to nearly the answer.
+    which: the number of the exercise (`2`), of the only check to run (`2.7`), or of a part (`5b`). hints: how many of
+    the three hints of a failed check to print, from a nudge to nearly the answer.
     """
+    rows = run(which, path, go_on, as_json, hints)
+    return 1 if any(result.status == "fail" for _, result in rows) else 0
+
+
+def run(
+    which: str, path: str | None, go_on: bool, as_json: bool = False, hints: int = 1
+) -> list[tuple[checks.Check, checks.Result]]:
+    """`main`, which prints the results; returns them, in order, up to the first failure unless `go_on`."""
     number = int(which.partition(".")[0].rstrip(ascii_lowercase))
     exercise = exercises.find(number)
     chosen = exercise.checks_of(which)
@@ -36,25 +45,15 @@ def main(which: str, path: str | None, go_on: bool, as_json: bool, hints: int = 
         )
     content = progress.content_hash(exercise)  # before the first check: the files may be edited meanwhile
     workspace = Workspace(folder.resolve())
-    rows = []
+    rows: list[tuple[checks.Check, checks.Result]] = []
     try:
-        for check, result in checks.run_checks(chosen, workspace):
+        results = checks.run_checks(chosen, workspace)
+        for check in chosen:
+            with report.while_running(f"     {check.number}  {check.requirement}", quiet=as_json):
+                _, result = next(results)
             rows.append((check, result))
             if not as_json:
-                report.print_text(f"{result.status:5}{check.number}  {check.requirement}")
-                if result.status == "fail":
-                    problem = WorkshopError(
-                        looked_at=result.looked_at,
-                        expected=result.expected,
-                        found=result.found,
-                        next_step=result.next_step,
-                    )
-                    hint_lines = "".join(f"\nhint:      {hint}" for hint in check.hints[:hints])
-                    more = "" if hints == len(check.hints) else f"  (more: --hint {hints + 1})"
-                    report.print_text(f"\n{str(problem)}{hint_lines}{more}\n")
-                else:
-                    found = result.found.replace("\n", "\n" + 10 * " ")
-                    report.print_text(f"          {found}")
+                _print_result(check, result, workspace.folder, hints)
             if result.status == "fail" and not go_on:
                 break
     finally:
@@ -64,15 +63,39 @@ def main(which: str, path: str | None, go_on: bool, as_json: bool, hints: int = 
     # The manifest has notes only if it could be read; otherwise a check has already reported why not.
     notes = workspace.manifest.notes if "manifest" in vars(workspace) else ()
     counts = {status: sum(result.status == status for _, result in rows) for status in ("ok", "fail", "skip")}
+    left = len(exercise.checks) - len(rows)
     if as_json:
         listed = [{"number": check.number, "says": check.requirement, **asdict(result)} for check, result in rows]
-        left = len(exercise.checks) - len(rows)
         document = {"exercise": number, "counts": counts | {"not asked": left}, "notes": notes, "checks": listed}
         print(json.dumps(document, indent=2))
-    else:
-        for note in notes:
-            report.print_text(f"note: {note}")
-        left = len(exercise.checks) - len(rows)
-        rest = f", {left} not run" if left else ""
-        report.print_text(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
-    return 1 if counts["fail"] else 0
+        return rows
+    for note in notes:
+        report.print_text(f"note: {note}")
+    rest = f", {left} not run" if left else ""
+    report.print_text(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
+    if path is None and counts["ok"] and not counts["fail"] and progress.all_pass(exercise):
+        done = f"exercise {number} is done; workshop diff {number} compares your files with the solution"
+        report.print_text(shell.on_this_route(f"{done}\n{progress.next_step()}"))
+    return rows
+
+
+def _print_result(check: checks.Check, result: checks.Result, folder: Path, hints: int) -> None:
+    report.print_text(f"{result.status:5}{check.number}  {check.requirement}")
+    if result.status != "fail":
+        found = result.found.replace("\n", "\n" + 10 * " ")
+        report.print_text(f"          {found}")
+        return
+    problem = WorkshopError(
+        looked_at=result.looked_at, expected=result.expected, found=result.found, next_step=result.next_step
+    )
+    hint_lines = "".join(f"\nhint:      {hint}" for hint in check.hints[:hints])
+    more = "" if hints == len(check.hints) else f"  (more: --hint {hints + 1})"
+    place = place_of(folder, result.looked_at)
+    report.print_text(shell.on_this_route(f"\n{problem}{hint_lines}{more}\n"), link=place)
+
+
+def place_of(folder: Path, looked_at: str) -> tuple[Path, int] | None:
+    """The file and the line that a result names, as in `pixi.toml, line 12: name = 3`; None if it names no file."""
+    found = re.match(r"([^\s,:]+)(?:, line (\d+))?", looked_at)
+    path = folder / found[1] if found else folder
+    return (path, int(found[2] or 1)) if found and path.is_file() else None

@@ -123,9 +123,47 @@ def all_pass(exercise: Exercise) -> bool:
     return set(current_status(exercise).values()) == {"ok"}
 
 
+def _all() -> list[Exercise]:
+    return exercises.find_all(exercises.root_folder())
+
+
+def first_unfinished() -> Exercise | None:
+    """The first exercise with a check that does not pass with the files as they are now."""
+    return next((exercise for exercise in _all() if not all_pass(exercise)), None)
+
+
+def after(exercise: Exercise) -> Exercise:
+    """The exercise with the next number, or the first one after the last."""
+    found = _all()
+    return next((other for other in found if other.number > exercise.number), found[0])
+
+
+def next_step() -> str:
+    """A line with the command that checks the first unfinished exercise."""
+    exercise = first_unfinished()
+    if exercise is None:
+        return "next:      all exercises are done: workshop new ../my-project --from 2 makes a project of your own"
+    return f"next:      workshop watch {exercise.number}  # {one_line(exercise.settings['title'])}"
+
+
+def summary() -> str:
+    """How many checks of all exercises pass, with a bar."""
+    statuses = [status for exercise in _all() for status in current_status(exercise).values()]
+    passed, room = sum(status == "ok" for status in statuses), 20
+    filled = room * passed // max(len(statuses), 1)
+    return f"{passed} of {len(statuses)} checks pass  [{'#' * filled}{'.' * (room - filled)}]"
+
+
+def home() -> int:
+    """Print what passes in every exercise, and the command to type next; returns 0."""
+    show(as_json=False)
+    report.print_text(shell.on_this_route(f"\n{next_step()}\nall commands: workshop --help"))
+    return 0
+
+
 def show(as_json: bool) -> int:
     """Print what passes in every exercise; returns 0."""
-    rows = [(exercise, current_status(exercise)) for exercise in exercises.find_all(exercises.root_folder())]
+    rows = [(exercise, current_status(exercise)) for exercise in _all()]
     if as_json:
         listed = [{"exercise": e.number, "title": e.settings["title"], "checks": now} for e, now in rows]
         print(json.dumps({"exercises": listed}, indent=2))
@@ -163,9 +201,8 @@ def hint(which: str, level: int | None) -> int:
     now = current_status(exercise)
     check = named[0] if rest.startswith(".") else next((c for c in named if now[c.number] != "ok"), None)
     if check is None:
-        report.print_text(
-            f"all checks of exercise {which} pass; workshop diff {number} compares your files with the solution"
-        )
+        done = f"all checks of exercise {which} pass; workshop diff {number} compares your files with the solution"
+        report.print_text(shell.on_this_route(done))
         return 0
     chosen = check.number
     entry = _read(exercise).get(chosen, EMPTY_ENTRY)
@@ -176,13 +213,10 @@ def hint(which: str, level: int | None) -> int:
         report.print_text(f"hint {k}:  {text}")
     again = which if rest.isalpha() else number
     if shown < len(check.hints):
-        report.print_text(
-            f"\nnext:    try it, then workshop check {again}; after that, workshop hint {again} gives the next hint"
-        )
+        advice = f"try it, then workshop check {again}; after that, workshop hint {again} gives the next hint"
     else:
-        report.print_text(
-            f"\nnext:    workshop check {again}; there are no more hints: workshop diff {number} --spoil shows the solution"
-        )
+        advice = f"workshop check {again}; there are no more hints: workshop diff {number} --spoil shows the solution"
+    report.print_text(shell.on_this_route(f"\nnext:    {advice}"))
 
     def change(entries: dict[str, dict[str, Any]]) -> None:
         known = entries.get(chosen, EMPTY_ENTRY)

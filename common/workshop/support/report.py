@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from workshop.support.terminal import printable, unfiltered
 
@@ -55,10 +59,25 @@ _HEAD = re.compile(
 )
 
 
-def print_text(text: str) -> None:
+@contextmanager
+def while_running(line: str, quiet: bool = False) -> Iterator[None]:
+    """On a terminal, show a line until the work inside is done."""
+    shown = not quiet and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    if shown:
+        text = _encodable(line)[: max(20, shutil.get_terminal_size().columns - 5)]
+        print(f"{text} ...", end="", flush=True, file=unfiltered(sys.stdout))
+    try:
+        yield
+    finally:
+        if shown:
+            print("\r\x1b[2K", end="", flush=True, file=unfiltered(sys.stdout))
+
+
+def print_text(text: str, link: tuple[Path, int] | None = None) -> None:
     """Print text. On a terminal it is coloured, and each line is wrapped beside its head.
 
-    A line with a command to type next is bold and never wrapped, so that it can be copied.
+    A line with a command to type next is bold and never wrapped, so that it can be copied. link: a file and a line that
+    a terminal can open from the text beside `looked at:`.
     """
     text = _encodable(text)
     if not sys.stdout.isatty():
@@ -76,7 +95,8 @@ def print_text(text: str) -> None:
         assert head is not None  # a head may be empty
         first, *more = wrap_beside(head[0].rstrip(), line[head.end() :], head.end())
         word = head[1] or ""
-        console.print(Text.assemble((word, STYLES.get(word, "")), first[len(word) :]))
+        target = f"link {link[0].absolute().as_uri()}#{link[1]}" if link and line.startswith("looked at:") else ""
+        console.print(Text.assemble((word, STYLES.get(word, "")), (first[len(word) :], target)))
         for rest in more:
             console.print(Text(rest))
 

@@ -1,0 +1,183 @@
+"""`workshop watch` with keys, on two exercises whose only check reads a file; and `workshop` without arguments."""
+
+import os
+import sys
+from contextlib import nullcontext
+
+import pytest
+from conftest import ROOT
+
+from workshop import cli, shell
+from workshop.checking import watch
+
+CHECKS = """
+from workshop.checking.checks import Check, fail, ok
+from workshop.errors import WorkshopError
+
+
+def solved(workspace):
+    text = (workspace.folder / "answer.txt").read_text()
+    message = dict(looked_at="answer.txt, line 1", expected="42", found=text, next_step="workshop hint N")
+    return ok(text) if text == "42" else fail(**message)
+
+
+CHECKS = [Check("N.1", "the answer is right", ("a first hint", "a second hint", "a third hint"), solved)]
+"""
+SETTINGS = 'title = "Title N"\nenvironments = ["cpu"]\nstarter_fails_at = "N.1"\n[starter]\n'
+
+
+@pytest.fixture
+def answers(tmp_path, monkeypatch):
+    """Two exercises, 1 and 2; returns the files that hold their answers, by number."""
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    for number in ("1", "2"):
+        folder = tmp_path / f"exercise-{number}-x"
+        (folder / "starter").mkdir(parents=True)
+        (folder / "checks.py").write_text(CHECKS.replace("N", number))
+        (folder / "exercise.toml").write_text(SETTINGS.replace("N", number))
+        found[int(number)] = folder / "starter/answer.txt"
+        found[int(number)].write_text("41")
+    return found
+
+
+@pytest.fixture
+def watching(monkeypatch, capsys):
+    """A function that runs `workshop watch`, types keys and makes saves in turn, and returns what was printed."""
+
+    def run(*steps, words=()):
+        """steps: a key, or a function that saves. The last one is followed by q. A step is made at each wait."""
+        left = [*steps, "q"]
+
+        class Typed:
+            available = True
+            __enter__ = lambda self: self  # noqa: E731
+            __exit__ = lambda self, *_: None  # noqa: E731
+            paused = staticmethod(nullcontext)
+            waiting = False
+
+            def typed(self):
+                if not self.waiting:
+                    return ""
+                step = left.pop(0)
+                if callable(step):
+                    step()
+                self.waiting = not callable(step) and step not in "nc"
+                return "" if callable(step) else step
+
+        def print_footer(*given):
+            footer(*given)
+            given[1].waiting = True
+
+        footer = watch._print_footer
+
+        monkeypatch.setattr(watch, "Keys", Typed)
+        monkeypatch.setattr(watch, "_print_footer", print_footer)
+        for name in ("POLL_INTERVAL", "KEY_INTERVAL", "SETTLE_TIME"):
+            monkeypatch.setattr(watch, name, 0.001)
+        assert cli.main(["watch", *words]) == 0
+        monkeypatch.setattr(watch, "_print_footer", footer)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_it_begins_at_the_first_unfinished_exercise_and_goes_on_by_itself(answers, watching):
+    printed = watching(lambda: answers[1].write_text("42"))
+    first, second = printed.split("going on to exercise 2: Title 2")
+    assert "fail 1.1" in first and "watching starter/ of exercise 1" in first
+    assert "exercise 1 is done; workshop diff 1" in first
+    assert "fail 2.1" in second and "1 of 2 checks pass  [##########..........]" in second
+    assert "fail 2.1" in watching() and "keys: h hint" in watching()
+
+
+def test_after_the_last_one(answers, watching, capsys):
+    answers[1].write_text("42")
+    printed = watching(lambda: answers[2].write_text("42"))
+    assert "exercise 2 is done" in printed and "2 of 2 checks pass" in printed
+    assert cli.main(["watch"]) == 0
+    assert "all exercises are done" in capsys.readouterr().out
+
+
+def test_an_exercise_that_was_done_stays_if_you_name_it(answers, watching):
+    answers[1].write_text("42")
+    assert "fail 2.1" in watching()
+    printed = watching("n", words=["1"])
+    assert printed.index("ok   1.1") < printed.index("watching starter/ of exercise 1") < printed.index("fail 2.1")
+
+
+def test_keys_for_hints_and_the_list(answers, watching):
+    printed = watching("h", "l", "x", "c")
+    assert "hint 1:  a first hint" in printed and printed.count("fail 1.1") == 2
+    assert "1  x  0 of 1  Title 1" in printed
+
+
+def test_a_key_opens_the_file_of_the_problem_in_the_editor(answers, watching, monkeypatch, tmp_path):
+    opened = tmp_path / "opened"
+    editor = tmp_path / "editor.py"
+    editor.write_text(f"import sys\nopen({str(opened)!r}, 'w').write(' '.join(sys.argv[1:]))")
+    monkeypatch.delenv("TERM_PROGRAM", raising=False)
+    monkeypatch.setenv("VISUAL", shell.word(sys.executable) + " " + shell.word(str(editor)))
+    watching("o")
+    assert opened.read_text() == str(answers[1])
+    monkeypatch.setenv("VISUAL", "an-editor-of-nobody")
+    assert "an-editor-of-nobody, which is not installed" in watching("o")
+    monkeypatch.delenv("VISUAL")
+    monkeypatch.delenv("EDITOR", raising=False)
+    assert "no variable VISUAL or EDITOR" in watching("o")
+
+
+def test_without_arguments_you_see_your_progress_and_the_next_command(answers, capsys):
+    assert cli.main([]) == 0
+    printed = capsys.readouterr().out
+    assert "0 of 1  Title 1" in printed and "next:      workshop watch 1  # Title 1" in printed
+
+
+def test_commands_are_those_of_your_route(answers, capsys, monkeypatch):
+    monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "default")
+    monkeypatch.delenv("WORKSHOP_REVISION", raising=False)
+    assert cli.main([]) == 0 and cli.main(["check", "1"]) == 1
+    printed = capsys.readouterr().out
+    assert "next:      pixi run watch 1" in printed and "next:      pixi run hint 1" in printed
+    monkeypatch.delenv("PIXI_ENVIRONMENT_NAME")
+    monkeypatch.setattr(sys, "argv", [str(answers[1].parents[2] / ".venv/bin/workshop")])
+    monkeypatch.setenv("PATH", "")
+    cli.main([])
+    assert "next:      .venv/bin/workshop watch 1" in capsys.readouterr().out
+
+
+def test_every_command_of_the_workshop_is_a_task_or_not():
+    assert set(cli.COMMANDS) - set(shell.TASKS) == {"lock-slice", "completion"}
+    assert not set(shell.TASKS) - set(cli.COMMANDS)
+    tasks = (ROOT / "pixi.toml").read_text()
+    assert all(f"\n[tasks.{name}]\n" in tasks for name in shell.TASKS)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
+def test_in_a_terminal(answers):
+    """Keys without Enter; the line of the running check; a link to the file; the terminal afterwards as before."""
+    import pty
+    import termios
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(PYTHONPATH=str(ROOT / "common"), TERM="xterm-256color", COLUMNS="100")
+        os.execv(sys.executable, [sys.executable, "-m", "workshop", "watch"])
+    seen = ""
+
+    def until(words):
+        nonlocal seen
+        while words not in seen:
+            seen += os.read(terminal, 4096).decode()
+
+    until("q quit")
+    assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+    assert "1.1  the answer is right ..." in seen and f"{answers[1].as_uri()}#1" in seen
+    os.write(terminal, b"\x1b[A")  # an arrow key
+    os.write(terminal, b"h")
+    until("a first hint")
+    answers[1].write_text("42")
+    until("watching starter/ of exercise 2")
+    os.write(terminal, b"q")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
