@@ -387,7 +387,6 @@ def test_the_starter_runs_as_shipped(command, tmp_path):
         ("completion bas", "workshop completion bash"),
         ("frobnicate", "workshop --help"),
         ("check 2 --frobnicate", "workshop check --help"),
-        ("", "workshop --help"),
     ],
 )
 def test_a_command_or_an_option_with_a_typo(command, refused, typed, advice):
