@@ -218,9 +218,9 @@ def manifest_at(folder: Path) -> manifests.Manifest:
 def workspaces_of(folder: Path | None, path: Path) -> list[manifests.Manifest]:
     """Those that a command may be about. In a starter it is the finished one, as its page describes the way there.
 
-    None for a lesson on Pixi: its reader makes a workspace, whose environments and tasks are in no manifest here.
+    None for lessons on Pixi and CUDA: their readers make workspaces, whose environments are in no manifest here.
     """
-    if path.parent == ROOT / "docs/pixi":
+    if path.parent in (ROOT / "docs/pixi", ROOT / "docs/cuda"):
         return []
     exercise = (folder or path).relative_to(ROOT).parts[:1]
     solution = ROOT.joinpath(*exercise, "solution")

@@ -16,6 +16,7 @@ from workshop.support import report
 from workshop.support.files import write_atomic
 
 INDENT = 23  # room for linux-aarch64-cuda12, the longest name of a platform
+OLDEST_CUDA = "11.8"  # in the table of `workshop drivers`: the oldest in use in this workshop
 NOTHING_ODD = "nothing odd: no CPU build on a platform that declares CUDA, and no CUDA build on one that declares none"
 
 
@@ -59,7 +60,7 @@ def drivers(as_json: bool) -> int:
     rows = [
         {"cuda": cuda, "linux_driver": driver, "compute_capabilities": needs.capabilities_of(cuda)}
         for cuda, driver in needs.LINUX_DRIVERS.items()
-        if cuda in ("11.8", "12.0") or needs.Version(cuda) >= needs.Version("12.4")
+        if needs.Version(cuda) >= needs.Version(OLDEST_CUDA)
     ]
     majors = needs.MINOR_VERSION_COMPATIBILITY
     if as_json:

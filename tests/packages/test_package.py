@@ -138,7 +138,7 @@ def test_the_lock_of_this_workspace(capsys, monkeypatch):
     assert [(one.noarch, one.files, one.run_exports) for one in found] == [("generic", None, None)]
     text = " ".join(" ".join(command.lines_about(found[0])).split())
     assert "KiB, at https://conda.anaconda.org/conda-forge/noarch/tzdata-" in text
-    assert "files not in the lock, only in the package itself" in text
+    assert "files and prefix are only in the package itself, not in the lock" in text
     with pytest.raises(WorkshopError, match="next: +workshop package --locked numpy"):
         command.in_lock("nmpy")
 

@@ -18,7 +18,6 @@ from workshop.support.text import closest_match
 
 INDENT = 13  # room for `run-exports`, the longest first word of a line
 SHOWN = 5  # files that are named before `... and N more`
-NOT_HERE = "not in the lock, only in the package itself"
 
 
 def main(package: str, locked: bool, as_json: bool) -> int:
@@ -112,10 +111,13 @@ def lines_about(package: Contents) -> list[str]:
         "noarch": noarch,
         "depends": "; ".join(package.depends) or "nothing",
         "constrains": "; ".join(package.constrains) or "nothing",
-        "run-exports": _run_exports(package),
-        "files": _files(package),
-        "prefix": _prefix(package),
     }
+    if package.files is None:
+        subjects["the rest"] = "run-exports, files and prefix are only in the package itself, not in the lock"
+    else:
+        subjects["run-exports"] = _run_exports(package.run_exports or {})
+        subjects["files"] = _files(package.files, package.links)
+        subjects["prefix"] = _prefix(package.prefix)
     return [line for head, words in subjects.items() for line in report.wrap_beside(head, words, INDENT)]
 
 
@@ -129,31 +131,25 @@ def _archive(package: Contents) -> str:
     return f"{_bytes(package.size)}, a zip of " + ", ".join(f"{n} ({_bytes(size)})" for n, size in package.members)
 
 
-def _run_exports(package: Contents) -> str:
-    if package.run_exports is None:
-        return NOT_HERE
-    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in package.run_exports.items()) or "nothing"
+def _run_exports(exports: dict[str, tuple[str, ...]]) -> str:
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in exports.items()) or "nothing"
 
 
-def _files(package: Contents) -> str:
-    if package.files is None:
-        return NOT_HERE
-    if not package.files:
+def _files(files: dict[str, int], links: int) -> str:
+    if not files:
         return "none: the package consists of its metadata"
-    names = sorted(package.files, key=lambda name: (-(package.files or {})[name], name))
+    names = sorted(files, key=lambda name: (-files[name], name))
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    links = f", {package.links} of them links" if package.links else ""
-    return f"{len(names)}{links}, {_bytes(sum(package.files.values()))}: {', '.join(names[:SHOWN])}{more}"
+    of_these = f", {links} of them links" if links else ""
+    return f"{len(names)}{of_these}, {_bytes(sum(files.values()))}: {', '.join(names[:SHOWN])}{more}"
 
 
-def _prefix(package: Contents) -> str:
-    if package.files is None:
-        return NOT_HERE
-    if not package.prefix:
+def _prefix(prefix: dict[str, str]) -> str:
+    if not prefix:
         return "in no file: each is the same in every environment"
-    kinds = list(package.prefix.values())
+    kinds = list(prefix.values())
     counted = " and ".join(f"{kinds.count(kind)} {kind}" for kind in ("text", "binary") if kind in kinds)
-    named = ", ".join(list(package.prefix)[:SHOWN]) + (" ..." if len(package.prefix) > SHOWN else "")
+    named = ", ".join(list(prefix)[:SHOWN]) + (" ..." if len(prefix) > SHOWN else "")
     return f"in {counted}: Pixi writes the path of the environment into {named}"
 
 
