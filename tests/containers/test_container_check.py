@@ -13,8 +13,9 @@ from mutations import exercise_5
 
 from workshop import exercises
 from workshop.checking import checks
-from workshop.containers import RULES, apptainer, check, dockerfile
+from workshop.containers import RULES, apptainer, check, dockerfile, image_checks, shellwords
 from workshop.errors import WorkshopError
+from workshop.support.files import sha256_of
 
 FOLDER = ROOT / "exercise-5-container"
 SOLUTION = FOLDER / "solution"
@@ -611,3 +612,37 @@ def test_every_rule_is_broken_by_a_test():
     }
     assert broken <= names
     assert names - broken <= {"def-manifest-not-copied", "def-pixi-in-final"}, names - broken
+
+
+def test_a_test_that_cannot_be_decided_counts_as_met():
+    """Of files, for example: what it guards is then checked as well."""
+    for condition in ("[ -f pixi.lock ]", "test -d /cache", "[[ 3 -gt 2 ]]", "[ ! -f pixi.lock ]", "[ a ]"):
+        assert ["export", "A=1"] in shellwords._executed(f"if {condition}; then export A=1; fi", {}), condition
+    assert ["export", "A=1"] not in shellwords._executed("if [ a = b ]; then export A=1; fi", {})
+
+
+def test_the_outputs_of_a_training_in_the_image_are_compared_with_their_record(tmp_path):
+    class Container:
+        results, returncode = tmp_path, 0
+
+        def run(self, *words):
+            return subprocess.CompletedProcess(words, self.returncode, "", "a reason")
+
+    container = Container()
+    assert "a reason" in str(image_checks._training_fails(container))  # it wrote no record
+    (tmp_path / "trial").mkdir()
+    (tmp_path / "trial/weights").write_bytes(b"x")
+    for sha256, problem in ((sha256_of(tmp_path / "trial/weights"), None), ("0" * 64, "differs from the record: weights")):
+        record = {"outputs": [{"path": "weights", "sha256": sha256}]}
+        (tmp_path / "trial/run.json").write_text(json.dumps(record))
+        found = image_checks._training_fails(container)
+        assert found is None if problem is None else problem in str(found)
+    container.returncode = 1
+    assert "a reason" in str(image_checks._training_fails(container))
+
+
+def test_a_dockerfile_that_is_too_long_names_the_line(tmp_path):
+    path = tmp_path / "Dockerfile"
+    text = f"FROM debian:12\n\nRUN true\nRUN {'x' * dockerfile.LONGEST_INSTRUCTION}\n"
+    with pytest.raises(WorkshopError, match="Dockerfile, line 4"):
+        dockerfile.parse(text, path)

@@ -110,6 +110,22 @@ def test_a_flag_of_xla_that_is_stated_twice_is_no_difference(one_epoch, tmp_path
     assert [row.name for row in comparison.differences(*map(received.read, folders))] == ["variable XLA_FLAGS"]
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_metric_that_is_not_finite_is_not_reproduced(one_epoch, tmp_path, value):
+    folder = shutil.copytree(one_epoch, tmp_path / "other")
+    for first, second in ((one_epoch, folder), (folder, one_epoch)):
+        run, other = received.read(first), received.read(second)
+        changed = run if first is folder else other
+        changed.record["metrics"][0]["value"] = value
+        row = comparison.metrics(run, other)[0]
+        assert row.same is False and row.note == "not a finite number"
+
+
+def test_values_are_shortened_for_a_line():
+    assert verify.short(None) == "nothing" and verify.short(3) == "3" and verify.short("") == ""
+    assert verify.short(f"digits {'0a' * 32}") == "digits 0a0a0a0a0a0a..."
+
+
 def test_the_figures_of_two_runs_in_one_picture(tmp_path):
     """Same, changed, and in one run alone; equal runs give equal files."""
     import matplotlib.image
