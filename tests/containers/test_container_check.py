@@ -632,7 +632,10 @@ def test_the_outputs_of_a_training_in_the_image_are_compared_with_their_record(t
     assert "a reason" in str(image_checks._training_fails(container))  # it wrote no record
     (tmp_path / "trial").mkdir()
     (tmp_path / "trial/weights").write_bytes(b"x")
-    for sha256, problem in ((sha256_of(tmp_path / "trial/weights"), None), ("0" * 64, "differs from the record: weights")):
+    for sha256, problem in (
+        (sha256_of(tmp_path / "trial/weights"), None),
+        ("0" * 64, "differs from the record: weights"),
+    ):
         record = {"outputs": [{"path": "weights", "sha256": sha256}]}
         (tmp_path / "trial/run.json").write_text(json.dumps(record))
         found = image_checks._training_fails(container)
