@@ -11,13 +11,13 @@ import workshop
 
 project = "Reproducible machine-learning workflows"
 author = "the authors of the workshop"
-copyright = "the authors of the workshop. Text: CC BY 4.0. Code: BSD-3-Clause"
+copyright = "the authors of the workshop"
 version = release = workshop.__version__
 
 # The source folder is the root of the repository, so that links between its files are links between pages.
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/*.md", "docs/*/*.md", "exercise-*/README.md", "tests/mutations/SURVIVORS.md"]
-extensions = ["myst_parser", "sphinx_copybutton", "generated", "mathml", "themes"]
+extensions = ["myst_parser", "sphinx_copybutton", "generated", "llms", "mathml", "single", "themes"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nitpicky = True
@@ -29,7 +29,8 @@ logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: "gl
 html_theme = "furo"
 html_title = project
 html_math_renderer = "mathml"
-html_extra_path = ["root"]
+html_extra_path = ["root", "LICENSE"]
+templates_path = ["templates"]
 html_show_sphinx = False
 html_copy_source = False
 copybutton_selector = "div:not(.highlight-diff) > div.highlight pre"  # the lines of a solution begin with a plus

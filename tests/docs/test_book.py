@@ -1,5 +1,6 @@
 """The book: it builds without a warning, needs no other host, and quotes messages that the program has."""
 
+import html
 import os
 import re
 import subprocess
@@ -19,9 +20,26 @@ def book(tmp_path_factory) -> Path:
     """The book as HTML, built as `pixi run docs` builds it; every warning is an error."""
     pytest.importorskip("furo", reason="the extra docs is not installed")
     folder = tmp_path_factory.mktemp("book")
-    line = [sys.executable, "-m", "sphinx", "-q", "-W", "-n", "-c", "docs", ".", str(folder)]
-    done = subprocess.run(line, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    trees = str(tmp_path_factory.mktemp("trees"))
+    for builder, output in (("html", folder), ("singlehtml", folder / "single")):
+        line = [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-q",
+            "-W",
+            "-n",
+            "-b",
+            builder,
+            "-d",
+            trees,
+            "-c",
+            "docs",
+            ".",
+            str(output),
+        ]
+        done = subprocess.run(line, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
@@ -53,11 +71,44 @@ def test_every_page_is_complete_without_another_host(book):
 
 @pytest.mark.slow
 def test_every_link_inside_the_book_leads_somewhere(book):
-    for page in book.rglob("*.html"):
-        for tag, attributes in Elements(page).found:
+    """Relative links alone, so the book also works from a folder: every page and every heading that they name exists."""
+    built = {page: Elements(page).found for page in book.rglob("*.html")}
+    names = {page.resolve(): {a["id"] for _, a in found if a.get("id")} for page, found in built.items()}
+    wrong = []
+    for page, found in built.items():
+        for tag, attributes in found:
             target = (attributes.get("href") or "") if tag == "a" else ""
-            if target and not re.match(r"[a-z]+:|#", target):
-                assert (page.parent / target.partition("#")[0].partition("?")[0]).exists(), (page, target)
+            if not target or target == "#" or re.match(r"[a-z]+:", target):
+                continue
+            file, _, heading = target.partition("#")
+            path = (page.parent / file.partition("?")[0]).resolve() if file else page.resolve()
+            if not path.exists() or (heading and heading not in names.get(path, {heading})):
+                wrong.append((page.relative_to(book).as_posix(), target))
+    assert wrong == []
+
+
+@pytest.mark.slow
+def test_one_page_contains_all_others(book):
+    single = (book / "single/index.html").read_text(encoding="utf-8")
+    titles = [re.search(r"(?m)^# (.+)$", page.read_text(encoding="utf-8"))[1] for page in pages.lesson_pages()]
+    assert [title for title in titles if not re.search(r"<h\d>" + re.escape(html.escape(title, False)), single)] == []
+    assert all(f'id="document-{name}/README"' in single for name in ("exercise-1-scipy", "exercise-5-container"))
+
+
+@pytest.mark.slow
+def test_llms_txt_lists_every_page(book):
+    lines = re.findall(r"(?m)^- \[(.+)\]\((.+)\): (.+)$", (book / "llms.txt").read_text(encoding="utf-8"))
+    listed = {target for _, target, _ in lines}
+    expected = {page.relative_to(ROOT).with_suffix(".html").as_posix() for page in PAGES}
+    assert expected - listed == {"docs/index.html"} and all((book / target).exists() for target in listed)
+
+
+@pytest.mark.slow
+def test_every_page_names_its_licences(book):
+    for page in [*book.glob("docs/**/*.html"), book / "single/index.html"]:
+        text = page.read_text(encoding="utf-8")
+        assert 'rel="license"' in text and "BSD-3-Clause" in text, page
+    assert "CC-BY-4.0" in (book / "LICENSE").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -93,6 +144,6 @@ def test_the_messages_of_the_workshop_are_quoted_as_printed():
 
 
 def test_the_glossary_is_sorted():
-    text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8").partition(":::{glossary}")[2]
     terms = [term.strip("`").lower() for term in re.findall(r"(?m)^(?!:::|#|  )(\S.*)$", text)]
     assert len(terms) >= 30 and terms == sorted(terms)
