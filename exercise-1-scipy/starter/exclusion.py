@@ -2,11 +2,14 @@
 
     python exclusion.py             # 125 hypotheses of a generated search
     python exclusion.py --seed 1    # another experiment: other observed counts
+    python exclusion.py --experiment experiment.json    # the experiment that draw.py has written
 
 Each hypothesis is a pair of masses (m1, m2) and predicts how many signal events to expect in each bin. The script draws
 the observed counts of one experiment, lets the library `histfactory` fit all hypotheses to them, turns two p-values
 into CLs, and writes limits and contour as a run. `workshop scan` does the same for any pyhf workspace.
 """
+
+import argparse
 
 from workshop import runs  # first, so that Ctrl-C ends with one line during the slow imports below
 
@@ -34,14 +37,15 @@ def cls_of(p_signal: np.ndarray, p_background: np.ndarray) -> np.ndarray:
     p_signal: the probability, if the signal exists, of data at least as background-like as the observed data.
     p_background: the probability, if it does not, of data at least as signal-like. (Read, J. Phys. G 28 (2002) 2693.)
     """
-    # TODO(1.7): this is p_signal alone. It excludes one in twenty signals by chance, even those that the search cannot
+    # TODO(1.9): this is p_signal alone. It excludes one in twenty signals by chance, even those that the search cannot
     # see. Divide it as in the formula in README.md.
     return p_signal
 
 
 def exclude(run: runs.Run) -> None:
     # The model: expected counts in each bin, as a function of the signal strength and of every uncertainty.
-    workspace, patchset = experiment(run.seed)
+    file = run.arguments.experiment
+    workspace, patchset = search.read_experiment(file, run.seed) if file else experiment(run.seed)
     labels, hypotheses = histfactory.read_hypotheses(workspace, patchset)
     [model] = histfactory.compile_models(hypotheses)
 
@@ -79,5 +83,9 @@ def exclude(run: runs.Run) -> None:
     print(f"{excluded} of {len(entries)} hypotheses are excluded at 95 % CL; the run is in {folder}")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--experiment", metavar="FILE", help="the drawn experiment (default: drawn from the seed)")
+
+
 if __name__ == "__main__":
-    runs.main(exclude, exercise=EXERCISE, script=__file__, description=__doc__, seed=SEED)
+    runs.main(exclude, exercise=EXERCISE, script=__file__, description=__doc__, seed=SEED, add_options=add_options)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 
 from histfactory import digest
+from workshop.errors import WorkshopError
+from workshop.support.files import write_atomic
 
 BINS = 10
 # 125 points in a plane of two masses (GeV): a heavy particle of mass m1 decays to a lighter one of mass m2.
@@ -59,6 +64,32 @@ def generate(rng: np.random.Generator) -> tuple[dict, dict]:
         "digests": {"sha256": digest(workspace, "sha256")},
     }
     return workspace, {"metadata": metadata, "patches": patches, "version": "1.0.0"}
+
+
+def write_experiment(path: str, seed: int, workspace: dict, patchset: dict) -> str:
+    """Write an experiment that was drawn from `seed` as JSON; a sentence about it."""
+    document = {"seed": seed, "workspace": workspace, "patchset": patchset}
+    write_atomic(Path(path), (json.dumps(document) + "\n").encode())
+    counts = ", ".join(f"{count:g}" for count in workspace["observations"][0]["data"])
+    return f"{path}: seed {seed}, observed counts {counts}"
+
+
+def read_experiment(path: str, seed: int) -> tuple[dict, dict]:
+    """Workspace and patch set of a file that `write_experiment` wrote. Raises WorkshopError for another seed's file."""
+    again = f"python draw.py --seed {seed}"
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        found, drawn = document["seed"], (document["workspace"], document["patchset"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise WorkshopError(
+            looked_at=path, expected="an experiment that draw.py wrote", found=reason, next_step=again
+        ) from error
+    if found != seed:
+        raise WorkshopError(
+            looked_at=path, expected=f"an experiment with seed {seed}", found=f"seed {found}", next_step=again
+        )
+    return drawn
 
 
 def _signal(m1: float, m2: float, x: np.ndarray) -> dict:
