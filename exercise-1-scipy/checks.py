@@ -6,27 +6,48 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from pixi_workspace.manifest import conda_specs, pypi_specs
+from pixi_workspace.manifest import Task, conda_specs, pypi_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import shell
 from workshop.checking import checks
 from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
 from workshop.checking.patches import patch
+from workshop.checking.steps import own_package, tasks
 from workshop.checking.steps.constraints import admits_any, releases
-from workshop.checking.trainings import failure_reason, missing_framework, output_sha256, read_record
+from workshop.checking.trainings import (
+    failure_reason,
+    has_run_in_own_environment,
+    missing_framework,
+    output_sha256,
+    read_record,
+)
 
 SCRIPT = "exclusion.py"
-SOLUTION = Path(__file__).resolve().parent / "solution"
+HERE = Path(__file__).resolve().parent
+SOLUTION = HERE / "solution"
 SYSTEMS = {"linux": "linux-64", "osx": "osx-arm64", "win": "win-64"}
 # The same formula on the same p-values: float64 rounding of a few operations on numbers up to 1, with room.
 CLS_TOLERANCE = 1e-9
-PYTEST = releases("8.0", "20.0")  # step 1.2: 8 or newer
+PYTEST = releases("8.0", "20.0")  # step 1.3: 8 or newer
+DRAW = "draw.py"  # the script that draws the experiment, in a task before that of the limits
 # What the script imports, by the packages of which one is enough.
 NEEDED = {"scipy": ("scipy",), "matplotlib": ("matplotlib", "matplotlib-base"), "jsonpatch": ("jsonpatch",)}
 COLUMNS = ("observed", *(f"expected at {n:+d} sigma" for n in range(-2, 3)))
 
 
 def has_platforms(workspace: Workspace) -> Result:
+    folder = workspace.folder
+    if not any((folder / name).exists() for name in ("pixi.toml", "pyproject.toml")):
+        inside = sorted(path for path in folder.glob("*/pixi.toml") if path.is_file())
+        inside += sorted(path for path in folder.glob("*/mine/pixi.toml") if path.is_file())
+        return fail(
+            looked_at=folder,
+            expected="a Pixi workspace: a folder with a pixi.toml",
+            found=(f"only {shell.relative(inside[0])}, a workspace inside it" if inside else "no manifest")
+            if folder.is_dir()
+            else "no such folder",
+            next_step="make it as step 1.1 of README.md describes; workshop hint 1.1 tells you more",
+        )
     subdirs = {p.subdir for p in workspace.manifest.platforms}
     missing = [name for system, name in SYSTEMS.items() if not any(s.startswith(f"{system}-") for s in subdirs)]
     if missing:
@@ -37,6 +58,38 @@ def has_platforms(workspace: Workspace) -> Result:
             next_step=edit(workspace, "1.1"),
         )
     return ok(", ".join(sorted(subdirs)))
+
+
+def has_packages(workspace: Workspace) -> Result:
+    """An environment to work in contains what the script imports, and its activation makes common/ importable."""
+    environments = workspace.manifest.environments
+    to_work = [name for name in environments if not includes_pytest(workspace, name)] or list(environments)
+    problems = [problem for name in to_work if (problem := problem_with_packages(workspace, name))]
+    if len(problems) < len(to_work):
+        return ok(f"{SCRIPT} has all packages that it imports")
+    expected, found = problems[0]
+    return fail(
+        looked_at=f"{workspace.at('dependencies')}: the environment {to_work[0]}",
+        expected=expected,
+        found=found,
+        next_step=edit(workspace, "1.2"),
+    )
+
+
+def problem_with_packages(workspace: Workspace, name: str) -> tuple[str, str] | None:
+    """What an environment lacks for the script: expected, found; None if nothing."""
+    manifest, environment = workspace.manifest, workspace.manifest.environments[name]
+    for platform in platforms_of(manifest, environment.features):
+        if "python" not in conda_specs(manifest, name, platform):
+            return "Python, which runs the script", f"no python on {platform.name}"
+        if missing := checks.missing_for_script(workspace, name, platform, SCRIPT, NEEDED):
+            return f"the packages that {SCRIPT} needs", f"no {', '.join(missing)}"
+    targets = [target for feature in environment.features for target in feature.targets]
+    in_tasks = any("PYTHONPATH" in task.table.get("env", {}) for task, _ in tasks.all_tasks(manifest))
+    set_here = in_tasks or any("PYTHONPATH" in t.activation_env or t.activation_scripts for t in targets)
+    if workspace.package == own_package.TUTORIAL and (workspace.folder / SCRIPT).is_file() and not set_here:
+        return "an activation that sets PYTHONPATH to the folder common/ of the clone", "PYTHONPATH is not set"
+    return None
 
 
 def includes_pytest(workspace: Workspace, environment: str) -> bool:
@@ -67,22 +120,23 @@ def systems_without(workspace: Workspace, subdirs: set[str]) -> list[str]:
     return [p.name for p in workspace.manifest.platforms if p.subdir.split("-")[0] not in systems]
 
 
-def has_test_feature(workspace: Workspace) -> Result:
+def problem_with_test_feature(workspace: Workspace) -> Result | None:
+    """The failed result unless pytest, in a suitable version, is requested for a test environment alone."""
     where = f"the features of {workspace.manifest.path.name}"
     names = features_with_pytest(workspace)
     if not names:
         return fail(
             looked_at=where,
-            expected="a feature with pytest",
-            found=f"{', '.join(workspace.manifest.features)}: none of them contains it",
-            next_step=edit(workspace, "1.2"),
+            expected="an environment with pytest",
+            found=f"{', '.join(workspace.manifest.environments)}: none of them contains it",
+            next_step=edit(workspace, "1.3"),
         )
     if "default" in names:
         return fail(
             looked_at=f"{workspace.at('dependencies', 'pytest')}: [dependencies]",
-            expected="pytest in a feature of its own, which only a test environment uses",
+            expected="pytest in a table of the test environment, or in a feature that only this environment uses",
             found="pytest among the dependencies of every environment",
-            next_step=edit(workspace, "1.2"),
+            next_step=edit(workspace, "1.3"),
         )
     for feature in (f for f in checks.all_features(workspace) if f.name in names):
         for target in feature.targets:
@@ -92,14 +146,14 @@ def has_test_feature(workspace: Workspace) -> Result:
                     looked_at=f"{workspace.at('feature', feature.name, 'dependencies', 'pytest')}: {feature.name}",
                     expected="a version of pytest that is 8 or newer",
                     found=" and ".join(map(str, specs)),
-                    next_step=edit(workspace, "1.2"),
+                    next_step=edit(workspace, "1.3"),
                 )
             if any(not admits_pypi(spec.version) for spec in target.pypi.get("pytest", ())):
                 return fail(
                     looked_at=f"{workspace.at('feature', feature.name, 'pypi-dependencies', 'pytest')}: {feature.name}",
                     expected="a version of pytest that is 8 or newer",
                     found=" and ".join(map(str, target.pypi["pytest"])),
-                    next_step=edit(workspace, "1.2"),
+                    next_step=edit(workspace, "1.3"),
                 )
         supported = {p.subdir for p in workspace.manifest.platforms if workspace.manifest.supports(feature, p)}
         if missing := systems_without(workspace, supported):
@@ -107,9 +161,9 @@ def has_test_feature(workspace: Workspace) -> Result:
                 looked_at=f"{workspace.at('feature', feature.name, 'platforms')}: the platforms of {feature.name}",
                 expected="the systems of the workspace, so that everybody can run the tests",
                 found=f"{', '.join(feature.platforms or ()) or 'none'}; missing: {', '.join(missing)}",
-                next_step=edit(workspace, "1.2"),
+                next_step=edit(workspace, "1.3"),
             )
-    return ok(f"pytest in the feature {names[0]}")
+    return None
 
 
 def admits_pypi(version: str) -> bool:
@@ -130,6 +184,8 @@ def work_and_test_environments(workspace: Workspace) -> list[tuple[str, str]]:
 
 
 def has_environments(workspace: Workspace) -> Result:
+    if problem := problem_with_test_feature(workspace):
+        return problem
     where = f"{workspace.at('environments')}: [environments]"
     environments = workspace.manifest.environments
     found = work_and_test_environments(workspace)
@@ -163,9 +219,6 @@ def problem_with_pair(workspace: Workspace, work: str, test: str) -> tuple[str, 
             "no pytest in it, since it is what everybody gets",
             f"pytest, but not in {work}",
         )
-    for platform in platforms_of(manifest, environments[work].features):
-        if missing := checks.missing_for_script(workspace, work, platform, SCRIPT, NEEDED):
-            return f"the environment {work}", f"the packages that {SCRIPT} needs", f"no {', '.join(missing)}"
     here, there = ({p.subdir for p in platforms_of(manifest, environments[name].features)} for name in (work, test))
     systems = {subdir.split("-")[0] for subdir in there}
     if missing := sorted(subdir for subdir in here if subdir.split("-")[0] not in systems):
@@ -188,7 +241,40 @@ def has_task(workspace: Workspace) -> Result:
             f"it exists only in {environment}, and not in {', '.join(work)}, where you work" if only_for_tests else None
         )
 
-    return checks.has_task_running(workspace, ("exclusion", "scan"), "1.4", unsuitable)
+    result = checks.has_task_running(workspace, ("exclusion", "scan"), "1.4", unsuitable)
+    return problem_with_order(workspace) or result if result.status == "ok" else result
+
+
+def problem_with_order(workspace: Workspace) -> Result | None:
+    """The failed result unless a task draws the experiment before the task of the limits; None in other workspaces."""
+    root, defined = workspace.manifest.path.parent, tasks.all_tasks(workspace.manifest)
+    if not (root / DRAW).is_file():
+        return None
+    starts = {task.name: {started.name for started in tasks.started_by(task, root)} for task, _ in defined}
+    draws = {name for name, scripts in starts.items() if Path(DRAW).stem in scripts}
+    limits = [task for task, _ in defined if any(s in ("exclusion", "scan") or "{{" in s for s in starts[task.name])]
+    if any({Path(DRAW).stem} & starts[task.name] or draws & set(tasks.required_tasks(task)) for task in limits):
+        return problem_with_outputs(workspace, [task for task, _ in defined if task.name in draws])
+    return fail(
+        looked_at=f"{workspace.at('tasks', limits[0].name)}: the task {limits[0].name}",
+        expected=f"a task that runs {DRAW}, on which this task depends",
+        found=f"depends-on: {', '.join(tasks.required_tasks(limits[0])) or 'nothing'}; "
+        f"tasks that run {DRAW}: {', '.join(sorted(draws)) or 'none'}",
+        next_step=edit(workspace, "1.4"),
+    )
+
+
+def problem_with_outputs(workspace: Workspace, draws: list[Task]) -> Result | None:
+    """The failed result unless the task that draws names what it reads and what it writes."""
+    if any(task.table.get("inputs") and task.table.get("outputs") for task in draws):
+        return None
+    missing = [key for key in ("inputs", "outputs") if not draws[0].table.get(key)]
+    return fail(
+        looked_at=f"{workspace.at('tasks', draws[0].name)}: the task {draws[0].name}",
+        expected="inputs and outputs, so that Pixi skips the task if neither has changed",
+        found=f"no {' and no '.join(missing)}",
+        next_step=edit(workspace, "1.4"),
+    )
 
 
 def is_locked(workspace: Workspace) -> Result:
@@ -213,7 +299,7 @@ def is_locked(workspace: Workspace) -> Result:
                     looked_at=f"pytest in {test} on {platform}, in pixi.lock",
                     expected="8 or newer",
                     found=str(locked),
-                    next_step=edit(workspace, "1.2"),
+                    next_step=edit(workspace, "1.3"),
                 )
     return ok("pixi.lock is up to date, and both environments contain the same builds")
 
@@ -309,9 +395,55 @@ def has_right_limits(workspace: Workspace) -> Result:
                     looked_at=f"CLs of {name}, {what}",
                     expected=f"{reference_value:.4g}",
                     found=f"{value:.4g}",
-                    next_step=f"{edit(workspace, '1.7', SCRIPT)}; `python -m pytest test_exclusion.py` tests it",
+                    next_step=f"{edit(workspace, '1.9', SCRIPT)}; `python -m pytest test_exclusion.py` tests it",
                 )
     return ok(f"CLs of all {len(right)} hypotheses")
+
+
+def is_run(workspace: Workspace) -> Result:
+    return checks.problem_with_script(workspace, SCRIPT) or has_run_in_own_environment(
+        workspace, SCRIPT, HERE.name, "limits"
+    )
+
+
+COMMITTED = ("pixi.toml", "pixi.lock", SCRIPT)  # without one of these, nobody can run the workspace
+
+
+def is_committed(workspace: Workspace) -> Result:
+    """The workspace is a git repository of its own, and its last commit contains manifest, lock and scripts."""
+    folder, name = workspace.folder, workspace.folder.name
+    if missing := checks.problem_with_script(workspace, SCRIPT):
+        return missing
+    top = shell.git(folder, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != folder.resolve():
+        if name == "solution" or workspace.package != own_package.TUTORIAL:
+            return skip("this workspace belongs to another repository, or to none yet")
+        return fail(
+            looked_at=folder,
+            expected="a git repository of its own",
+            found="no repository" if top is None else "a folder of another repository",
+            next_step=f"{shell.in_folder(folder, 'git init')}  # then commit, as step 1.8 of README.md describes",
+        )
+    for file in (workspace.manifest.path.name, *COMMITTED[1:], *([DRAW] if (folder / DRAW).is_file() else [])):
+        committed = shell.git_bytes(folder, "show", f"HEAD:./{file}")
+        found = None
+        if committed is None:
+            found = "not committed"
+        elif lines_of(committed) != lines_of((folder / file).read_bytes()):
+            found = "the committed file differs from the one on disk"
+        if found:
+            return fail(
+                looked_at=f"{file} in the last commit of {name}",
+                expected="the file as it is on disk, so that a clone gives the same result",
+                found=found,
+                next_step=f"git add {file}  # then: git commit",
+            )
+    return ok("manifest, lock and scripts are committed as they are on disk")
+
+
+def lines_of(content: bytes) -> bytes:
+    """The content with the line ends of Unix: git may change them on Windows."""
+    return content.replace(b"\r\n", b"\n")
 
 
 CHECKS = [
@@ -319,45 +451,45 @@ CHECKS = [
         "1.1",
         "the workspace supports Linux, macOS and Windows",
         (
-            "A lock contains packages for the platforms in the manifest and for no others.",
-            "A Mac with an Apple processor is osx-arm64; Windows is win-64.",
-            'platforms = ["linux-64", "linux-aarch64", "osx-arm64", "win-64"]',
+            "`pixi init FOLDER` makes a workspace. Its lock contains packages for the platforms in its manifest alone.",
+            "`pixi init` takes -p once for each platform. A Mac with an Apple processor is osx-arm64; Windows is win-64.",
+            "pixi init exercise-1-scipy/mine -p linux-64 -p linux-aarch64 -p osx-arm64 -p win-64",
         ),
         has_platforms,
         Part(tables=("workspace.platforms",)),
     ),
     Check(
         "1.2",
-        "pytest is in a feature of its own",
+        "the environment contains Python and what the script imports",
         (
-            "A feature is a named set of dependencies that some environments have and others do not.",
-            "[feature.NAME.dependencies] has the same form as [dependencies].",
-            '[feature.test.dependencies], and below it pytest = ">=8"',
+            "Which packages does exclusion.py import, and which does the code in common/ that it uses import?",
+            "`pixi add` takes several packages at once. A variable of the activation tells Python where common/ is.",
+            "pixi add with the packages that step 1.2 lists, and pixi workspace activation env set PYTHONPATH=../../common",
         ),
-        has_test_feature,
-        Part(tables=("feature",)),
+        has_packages,
+        Part(tables=("dependencies", "activation", "target")),
     ),
     Check(
         "1.3",
-        "there is an environment to work in and one to test in, and they are solved together",
+        "a second environment adds pytest, and both are solved together",
         (
             "If two environments are solved separately, they may get two versions of NumPy. How do you make Pixi solve them together?",
-            "An environment can be a table with features and a solve-group. You can write one for `default` as well.",
-            'default = { solve-group = "default" } and test = { features = ["test"], solve-group = "default" }',
+            "An environment can be a table with a solve-group and dependencies. `default` needs the same solve-group.",
+            'default = { solve-group = "default" }, and [environments.test] with solve-group = "default" and a table of dependencies',
         ),
         has_environments,
-        Part(tables=("environments",)),
+        Part(tables=("environments", "feature")),
     ),
     Check(
         "1.4",
-        "a task computes the limits",
+        "a task draws the experiment, and a second one computes the limits after it",
         (
-            "Nobody should have to remember the command.",
-            "The table [tasks.NAME] contains the keys `cmd` and `description`.",
-            '[tasks.limits] cmd = "python exclusion.py", description = "..."',
+            "Nobody should have to remember two commands and their order.",
+            "The table [tasks.NAME] contains `cmd` and `description`, and can contain `args`, `depends-on`, `inputs` and `outputs`.",
+            'experiment: cmd = "python draw.py --seed {{ seed }}", with inputs and outputs; limits: depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]',
         ),
         has_task,
-        Part(tables=("tasks", "feature.*.tasks")),
+        Part(tables=("tasks", "feature.*.tasks", "environments.*.tasks")),
     ),
     Check(
         "1.5",
@@ -368,6 +500,7 @@ CHECKS = [
             "`pixi lock` keeps what still fits, even after you change the solve groups. `pixi update` solves everything again.",
         ),
         is_locked,
+        needs_pixi=True,
     ),
     Check(
         "1.6",
@@ -382,6 +515,27 @@ CHECKS = [
     ),
     Check(
         "1.7",
+        "you ran the limits in your own environment",
+        (
+            "The record run.json names the environment of the run, and the sha256 of its lock. Which lock is that now?",
+            "Start the task with `pixi run` in the folder of your workspace. After every change of the lock, run it again.",
+            "In the folder of your workspace: pixi run limits",
+        ),
+        is_run,
+        needs_pixi=True,
+    ),
+    Check(
+        "1.8",
+        "your workspace is a repository that a colleague can clone",
+        (
+            "What does a colleague need to get the same environment and the same numbers?",
+            "`git init`, `git add` and `git commit`, in the folder of your workspace. Name each file that you add.",
+            "git add pixi.toml pixi.lock .gitignore .gitattributes exclusion.py draw.py test_exclusion.py, then git commit",
+        ),
+        is_committed,
+    ),
+    Check(
+        "1.9",
         "CLs is computed with the right formula",
         (
             "A search that cannot see the signal would still exclude it in one of twenty experiments. How do you prevent that?",

@@ -51,6 +51,11 @@ class Exercise:
     folder: Path
     settings: dict[str, Any]
 
+    @property
+    def workspace(self) -> Path:
+        """The folder in which the learner works: `starter`, unless exercise.toml names one that the learner makes."""
+        return self.folder / self.settings.get("workspace", "starter")
+
     @cached_property
     def checks(self) -> tuple[Any, ...]:
         """The checks in its checks.py (`workshop.checking.Check`). Raises WorkshopError if that file is broken."""
@@ -138,6 +143,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         for key, kind in required.items():
             if not isinstance(table, dict) or not isinstance(table.get(key), kind):
                 raise ValueError(f"no {prefix}{key}, or one of another type")
+    if not re.fullmatch(r"\w+", str(settings.get("workspace", "starter"))):
+        raise ValueError("a workspace that is not the name of a folder")
     for name, sha256 in settings["starter"].items():
         parts = name.replace("\\", "/").split("/")
         if not isinstance(sha256, str) or {"", ".", ".."} & set(parts) or ":" in parts[0]:

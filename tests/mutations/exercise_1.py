@@ -1,13 +1,54 @@
-"""Exercise 1: platforms, features, environments, the lock, the seed, the formula of CLs."""
+"""Exercise 1: platforms, packages, environments, tasks, the lock, the seed, the run, the repository, the formula of CLs."""
 
+import hashlib
+import json
 import re
+import subprocess
 
 import mutations
 
-SCRIPT, ITS_CHECKS = "exclusion.py", ("1.6", "1.7")
+SCRIPT, ITS_CHECKS = "exclusion.py", ("1.6", "1.7", "1.8", "1.9")
 
-MAIN = "    runs.main(exclude, exercise=EXERCISE, script=__file__, description=__doc__, seed=SEED)\n"
+MAIN = "    runs.main(exclude, exercise=EXERCISE, script=__file__, description=__doc__, seed=SEED, add_options=add_options)\n"
+LIMITS = "python exclusion.py --experiment experiment.json --seed {{ seed }}"
 GROUP = 'test = { features = ["test"], solve-group = "default" }'
+# The same workspace with a feature instead of tables of the environment `test`.
+AS_FEATURE = [
+    (
+        "pixi.toml",
+        '[environments.test]\nsolve-group = "default"\n\n[environments.test.dependencies]',
+        "[feature.test.dependencies]",
+    ),
+    ("pixi.toml", "[environments.test.tasks.test]", "[feature.test.tasks.test]"),
+    (
+        "pixi.toml",
+        '[environments]\ndefault = { solve-group = "default" }\n',
+        f'[environments]\ndefault = {{ solve-group = "default" }}\n{GROUP}\n',
+    ),
+]
+
+
+def forget(folder, package):
+    """Take a package out of the lock."""
+    path = folder / "pixi.lock"
+    path.write_text(re.sub(rf"(?m)^ +- conda: \S+/{package}-\S+\n", "", path.read_text()))
+
+
+def record_run(folder, kind, name, lock=None):
+    """A finished run beside the script, as one of `pixi run` leaves it."""
+    lock = lock or hashlib.sha256((folder / "pixi.lock").read_bytes()).hexdigest()
+    environment = {"kind": kind, "name": name, "lock": {"path": "pixi.lock", "sha256": lock}}
+    run = folder / "results" / "exercise-1-scipy" / "earlier"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"environment": environment, "outputs": []}))
+
+
+def commit(folder, *names):
+    """Make the folder a repository with these files in its only commit."""
+    git = ["git", "-C", str(folder), "-c", "user.name=me", "-c", "user.email=me@example.org"]
+    for words in (["init", "-q"], ["add", *names], ["commit", "-q", "-m", "Limits"]):
+        subprocess.run([*git, *words], check=True)
+
 
 # What learners do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
@@ -19,50 +60,50 @@ MISTAKES = {
     "no Windows": ("1.1", "missing, for example: win-64", [("pixi.toml", ', "win-64"', "")]),
     "broken TOML in a table of another step": (
         "1.3",
-        "pixi.toml, line 40: [environments",
-        [("pixi.toml", "[environments]", "[environments")],
+        "pixi.toml, line 44: [environments",
+        [*AS_FEATURE, ("pixi.toml", "[environments]", "[environments")],
     ),
     "broken TOML in the platforms": ("1.1", "pixi.toml, line ", [("pixi.toml", '"osx-arm64", ', '"osx-arm64" ')]),
-    "broken TOML in a feature": ("1.2", "pixi.toml, line 32", [("pixi.toml", 'pytest = ">=8"', "pytest = >=8")]),
+    "broken TOML in a feature": ("1.3", "pixi.toml, line 51", [("pixi.toml", 'pytest = ">=8"', "pytest = >=8")]),
     "broken TOML in a task": (
         "1.4",
         'cmd = python exclusion.py"',
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = python exclusion.py"')],
+        [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = python exclusion.py"')],
     ),
     "a key of a task that is misspelt": (
         "1.4",
         "the unknown key 'command'; did you mean 'cmd'?",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'command = "python exclusion.py"')],
+        [("pixi.toml", 'cmd = "python draw.py', 'command = "python draw.py')],
     ),
     "a key twice": (
-        "1.2",
+        "1.3",
         "pytest is there twice",
         [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=8"\npytest = ">=9"')],
     ),
     "a table twice": (
-        "1.2",
+        "1.3",
         "the table [feature.test.dependencies] is there twice",
-        [("pixi.toml", "[environments]", '[feature.test.dependencies]\nruff = "*"\n\n[environments]')],
+        [*AS_FEATURE, ("pixi.toml", "[environments]", '[feature.test.dependencies]\nruff = "*"\n\n[environments]')],
     ),
     "a package in the feature's own table": (
-        "1.2",
+        "1.3",
         "did you mean [feature.test.dependencies]",
-        [("pixi.toml", "[feature.test.dependencies]", "[feature.test]")],
+        [*AS_FEATURE, ("pixi.toml", "[feature.test.dependencies]", "[feature.test]")],
     ),
     "a feature without the word feature": (
-        "1.2",
+        "1.3",
         "did you mean [feature.test.dependencies]",
-        [("pixi.toml", "[feature.test.dependencies]", "[test.dependencies]")],
+        [*AS_FEATURE, ("pixi.toml", "[feature.test.dependencies]", "[test.dependencies]")],
     ),
     "features for feature": (
-        "1.2",
+        "1.3",
         "did you mean [feature.test.dependencies]",
-        [("pixi.toml", "[feature.test", "[features.test")],
+        [*AS_FEATURE, ("pixi.toml", "[feature.test", "[features.test")],
     ),
     "a table that is misspelt": (
         "1.3",
         "did you mean 'environments'",
-        [("pixi.toml", "[environments]", "[enviroments]")],
+        [*AS_FEATURE, ("pixi.toml", "[environments]", "[enviroments]")],
     ),
     "a table of tasks that is misspelt": (
         "1.4",
@@ -78,59 +119,70 @@ MISTAKES = {
     "a feature that does not exist": (
         "1.3",
         "did you mean 'test'",
-        [("pixi.toml", 'features = ["test"]', 'features = ["tests"]')],
+        [*AS_FEATURE, ("pixi.toml", 'features = ["test"]', 'features = ["tests"]')],
     ),
     "a version that ends in the middle": (
-        "1.2",
+        "1.3",
         "the condition is not complete",
         [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=8,"')],
     ),
-    "no pytest": ("1.2", "default, test: none of them contains it", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
-    "pytest for everybody": (
+    "no scipy": ("1.2", "no scipy", [("pixi.toml", 'scipy = ">=1.15"\n', ""), lambda folder: forget(folder, "scipy")]),
+    "no Python": ("1.2", "no python on", [("pixi.toml", 'python = "3.12.*"\n', "")]),
+    "no way to the shared code": (
         "1.2",
+        "PYTHONPATH is not set",
+        [("pixi.toml", '[activation.env]\nPYTHONPATH = "../../common"\n', "")],
+    ),
+    "no pytest": ("1.3", "default, test: none of them contains it", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
+    "pytest for everybody": (
+        "1.3",
         "pytest among the dependencies of every environment",
         [("pixi.toml", 'filelock = ">=3.16"', 'filelock = ">=3.16"\npytest = ">=8"')],
     ),
     "tests on one system": (
-        "1.2",
+        "1.3",
         "linux-64; missing: osx-arm64, win-64",
         [
+            *AS_FEATURE,
             (
                 "pixi.toml",
                 "[feature.test.dependencies]",
                 '[feature.test]\nplatforms = ["linux-64"]\n\n[feature.test.dependencies]',
-            )
+            ),
         ],
     ),
     "tests without Windows": (
-        "1.2",
+        "1.3",
         "missing: win-64",
         [
+            *AS_FEATURE,
             (
                 "pixi.toml",
                 "[feature.test.dependencies]",
                 '[feature.test]\nplatforms = ["linux-64", "linux-aarch64", "osx-arm64"]\n\n[feature.test.dependencies]',
-            )
+            ),
         ],
     ),
-    "an old pytest": ("1.2", "pytest <8", [("pixi.toml", 'pytest = ">=8"', 'pytest = "<8"')]),
-    "one old pytest": ("1.2", "pytest 7.4.*", [("pixi.toml", 'pytest = ">=8"', 'pytest = "7.4.*"')]),
+    "an old pytest": ("1.3", "pytest <8", [("pixi.toml", 'pytest = ">=8"', 'pytest = "<8"')]),
+    "one old pytest": ("1.3", "pytest 7.4.*", [("pixi.toml", 'pytest = ">=8"', 'pytest = "7.4.*"')]),
     "an old pytest from PyPI": (
-        "1.2",
+        "1.3",
         "pytest <8",
         [
+            *AS_FEATURE,
             (
                 "pixi.toml",
                 '[feature.test.dependencies]\npytest = ">=8"',
                 '[feature.test.pypi-dependencies]\npytest = "<8"',
-            )
+            ),
         ],
     ),
-    "an old pytest among others": ("1.2", "pytest >=6,<8", [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=6,<8"')]),
+    "an old pytest among others": ("1.3", "pytest >=6,<8", [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=6,<8"')]),
     "tests on one system, by another feature": (
         "1.3",
         "linux-64; missing: osx-arm64, win-64",
         [
+            *AS_FEATURE,
             ("pixi.toml", 'features = ["test"]', 'features = ["test", "here"]'),
             ("pixi.toml", "[environments]", '[feature.here]\nplatforms = ["linux-64"]\n\n[environments]'),
         ],
@@ -138,12 +190,13 @@ MISTAKES = {
     "alone in a solve group": (
         "1.3",
         "test is alone in its group",
-        [("pixi.toml", 'default = { solve-group = "default" }\n', "")],
+        [*AS_FEATURE, ("pixi.toml", 'default = { solve-group = "default" }\n', "")],
     ),
     "alone in a group of its own": (
         "1.3",
         "default: none, test: test; test is alone",
         [
+            *AS_FEATURE,
             ("pixi.toml", 'default = { solve-group = "default" }\n', ""),
             ("pixi.toml", GROUP, GROUP.replace('"default"', '"test"')),
         ],
@@ -152,6 +205,7 @@ MISTAKES = {
         "1.3",
         "pytest, but not in test",
         [
+            *AS_FEATURE,
             (
                 "pixi.toml",
                 'default = { solve-group = "default" }',
@@ -161,9 +215,10 @@ MISTAKES = {
         ],
     ),
     "nothing to work with": (
-        "1.3",
-        "no scipy, matplotlib, jsonpatch",
+        "1.2",
+        "no python on linux-64",
         [
+            *AS_FEATURE,
             (
                 "pixi.toml",
                 'default = { solve-group = "default" }\n',
@@ -172,72 +227,73 @@ MISTAKES = {
             ("pixi.lock", "\n  default:\n", "\n  other:\n"),
         ],
     ),
-    "no environment to test in": ("1.3", "default: no such pair", [("pixi.toml", GROUP, "")]),
-    "no solve group": ("1.3", "default: default, test: none", [("pixi.toml", GROUP, 'test = ["test"]')]),
+    "no environment to test in": ("1.3", "default: no such pair", [*AS_FEATURE, ("pixi.toml", GROUP, "")]),
+    "no solve group": ("1.3", "default: default, test: none", [*AS_FEATURE, ("pixi.toml", GROUP, 'test = ["test"]')]),
     "two solve groups": (
         "1.3",
         "default: default, test: other",
-        [("pixi.toml", GROUP, GROUP.replace('"default"', '"other"'))],
+        [*AS_FEATURE, ("pixi.toml", GROUP, GROUP.replace('"default"', '"other"'))],
     ),
     "what is tested is not there where it is tested": (
         "1.3",
         "default, test: no such pair",
-        [("pixi.toml", GROUP, GROUP.replace(" }", ", no-default-feature = true }"))],
+        [*AS_FEATURE, ("pixi.toml", GROUP, GROUP.replace(" }", ", no-default-feature = true }"))],
     ),
     "the two in two groups that are named": (
         "1.3",
         "default: other, test: default",
-        [("pixi.toml", 'default = { solve-group = "default" }', 'default = { solve-group = "other" }')],
+        [*AS_FEATURE, ("pixi.toml", 'default = { solve-group = "default" }', 'default = { solve-group = "other" }')],
     ),
     "a task that only names the script": (
         "1.4",
         "limits: echo exclusion.py",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo exclusion.py"')],
+        [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "echo exclusion.py"')],
     ),
     "a task for another script": (
         "1.4",
         "limits: python other.py",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python other.py"')],
+        [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python other.py"')],
     ),
     "a script that is not there": (
         "1.4",
         "exclusion.py (the workspace contains exclusion.py; a task runs in the folder of the manifest",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python starter/exclusion.py"')],
+        [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python starter/exclusion.py"')],
     ),
     "a script without its ending": (
         "1.4",
         "the workspace contains exclusion.py",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python exclusion"')],
+        [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python exclusion"')],
     ),
     "a folder that is not there": (
         "1.4",
         "there is no folder nowhere",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python exclusion.py"\ncwd = "nowhere"')],
+        [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python exclusion.py"\ncwd = "nowhere"')],
     ),
     "a folder in which the script is not": (
         "1.4",
         "there is no file",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python exclusion.py"\ncwd = ".."')],
+        [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python exclusion.py"\ncwd = ".."')],
     ),
     "a change of folder to nowhere": (
         "1.4",
         "there is no file",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "cd nowhere && python exclusion.py"')],
+        [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "cd nowhere && python exclusion.py"')],
     ),
     "a task in a feature that no environment contains": (
         "1.4",
         "it is in the feature spare, which no environment contains",
-        [("pixi.toml", "[tasks.limits]", "[feature.spare.tasks.limits]")],
+        [*AS_FEATURE, ("pixi.toml", "[tasks.limits]", "[feature.spare.tasks.limits]")],
     ),
     "a task in the feature for tests": (
         "1.4",
         "it exists only in test, and not in default, where you work",
-        [("pixi.toml", "[tasks.limits]", "[feature.test.tasks.limits]")],
+        [*AS_FEATURE, ("pixi.toml", "[tasks.limits]", "[feature.test.tasks.limits]")],
     ),
     "a task that its default environment does not have": (
         "1.4",
         "which its default-environment default does not contain",
         [
+            *AS_FEATURE,
             ("pixi.toml", "[tasks.limits]", "[feature.test.tasks.limits]"),
             ("pixi.toml", '\ndescription = "Limits', '\ndefault-environment = "default"\ndescription = "Limits'),
         ],
@@ -255,17 +311,17 @@ MISTAKES = {
     "a task after one that does not exist": (
         "1.4",
         "it depends on the task prepare, which does not exist",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python exclusion.py"\ndepends-on = ["prepare"]')],
+        [("pixi.toml", 'depends-on = [{ task = "experiment"', 'depends-on = [{ task = "prepare"')],
     ),
     "only the version of Python": (
         "1.4",
         "python -V exclusion.py",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python -V exclusion.py"')],
+        [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python -V exclusion.py"')],
     ),
     "a module that is not there": (
         "1.4",
         "there is no file",
-        [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python -m solution.exclusion"')],
+        [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python -m solution.exclusion"')],
     ),
     "an argument whose default is not there": (
         "1.4",
@@ -273,12 +329,23 @@ MISTAKES = {
         [
             (
                 "pixi.toml",
-                'cmd = "python exclusion.py"',
-                'cmd = "python {{ folder }}/exclusion.py"\nargs = [{ arg = "folder", default = "src" }]',
+                f'{LIMITS}"\nargs = [',
+                'python {{ folder }}/exclusion.py"\nargs = [{ arg = "folder", default = "src" }, ',
             )
         ],
     ),
-    "no task": ("1.4", "limits: echo later", [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "echo later"')]),
+    "limits without an experiment": (
+        "1.4",
+        "depends-on: nothing; tasks that run draw.py: experiment",
+        [("pixi.toml", 'depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]\n', "")],
+    ),
+    "no task that draws": (
+        "1.4",
+        "depends-on: experiment; tasks that run draw.py: none",
+        [("pixi.toml", 'cmd = "python draw.py --seed {{ seed }}"', 'cmd = "echo {{ seed }}"')],
+    ),
+    "a task that always draws": ("1.4", "no outputs", [("pixi.toml", 'outputs = ["experiment.json"]\n', "")]),
+    "no task": ("1.4", "limits: echo later", [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "echo later"')]),
     "what is tested is another build than what is used": (
         "1.5",
         "rich: environments of the solve group 'default' hold different packages",
@@ -292,13 +359,36 @@ MISTAKES = {
     "the solution's lock for other names": (
         "1.5",
         "your manifest has the environment check, the lock does not",
-        [("pixi.toml", GROUP, GROUP.replace("test =", "check ="))],
+        [*AS_FEATURE, ("pixi.toml", GROUP, GROUP.replace("test =", "check ="))],
     ),
     "stale lock": ("1.5", "numpy >=99", [("pixi.toml", 'numpy = ">=1.26"', 'numpy = ">=99"')]),
     "merge markers in the lock": (
         "1.5",
         "merge markers",
         [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")],
+    ),
+    "a run with another lock": (
+        "1.7",
+        "earlier ran in default with another lock (0000",
+        [lambda folder: record_run(folder, "pixi", "default", "0" * 64)],
+    ),
+    "a run in another environment": (
+        "1.7",
+        "earlier ran in work, which is not in your manifest",
+        [lambda folder: record_run(folder, "pixi", "work")],
+    ),
+    "a lock that is not committed": (
+        "1.8",
+        "not committed",
+        [lambda folder: commit(folder, "pixi.toml", "exclusion.py", "draw.py")],
+    ),
+    "a lock that was changed after the commit": (
+        "1.8",
+        "the committed file differs from the one on disk",
+        [
+            lambda folder: commit(folder, "pixi.toml", "pixi.lock", "exclusion.py", "draw.py"),
+            ("pixi.lock", "version: 7\n", "version: 7\n\n"),
+        ],
     ),
     "unseeded": (
         "1.6",
@@ -311,18 +401,18 @@ MISTAKES = {
         [("exclusion.py", "default_rng(seed)", "default_rng(7)")],
     ),
     "a mistake in the line of a later step": (
-        "1.7",
-        "exclusion.py, line 36: return p_signal / (1 - p_backgruond)",
+        "1.9",
+        "exclusion.py, line 39: return p_signal / (1 - p_backgruond)",
         [("exclusion.py", "(1 - p_background)", "(1 - p_backgruond)")],
     ),
     "a line of a later step that is not finished": (
-        "1.7",
-        "exclusion.py, line 36",
+        "1.9",
+        "exclusion.py, line 39",
         [("exclusion.py", "return p_signal / (1 - p_background)", "return p_signal / (1 - p_background")],
     ),
     "a mistake in the line of this step": (
         "1.6",
-        "exclusion.py, line 26",
+        "exclusion.py, line 29",
         [("exclusion.py", "default_rng(seed)", "default_rng(sead)")],
     ),
     "a script that does nothing": ("1.6", "no run.json", [("exclusion.py", MAIN, "    pass\n")]),
@@ -352,7 +442,7 @@ MISTAKES = {
         ],
     ),
     "limits that are no numbers": (
-        "1.7",
+        "1.9",
         "no finite value",
         [
             (
@@ -362,24 +452,24 @@ MISTAKES = {
             )
         ],
     ),
-    "four bands for five": ("1.7", "cls_exp", [("exclusion.py", "cls[h, 1:]", "cls[h, 1:5]")]),
+    "four bands for five": ("1.9", "cls_exp", [("exclusion.py", "cls[h, 1:]", "cls[h, 1:5]")]),
     "no limits": (
         "1.6",
         "the outputs in run.json",
         [("exclusion.py", "excluded, _ = search.write_limits(", "excluded, _ = (lambda *_: (0, False))(")],
     ),
     "CLs+b for CLs": (
-        "1.7",
+        "1.9",
         "CLs of signal_350_0, observed",
         [("exclusion.py", "p_signal / (1 - p_background)", "p_signal")],
     ),
     "divided by the wrong p-value": (
-        "1.7",
+        "1.9",
         "CLs of signal_350_0, observed",
         [("exclusion.py", "/ (1 - p_background)", "/ p_background")],
     ),
     "observed and expected mixed up": (
-        "1.7",
+        "1.9",
         "CLs of signal_350_0, observed",
         [("exclusion.py", "float(cls[h, 0])", "float(cls[h, 3])")],
     ),
@@ -397,12 +487,14 @@ def work_as_default(folder):
 # Other correct answers: manifest and lock, without the script.
 ALTERNATIVES = {
     "other names": [
+        *AS_FEATURE,
         ("pixi.toml", 'default = { solve-group = "default" }\n', ""),
         ("pixi.toml", GROUP, 'work = { solve-group = "g" }\ncheck = { features = ["test"], solve-group = "g" }'),
         ("pixi.lock", "\n  test:\n", "\n  check:\n"),
         work_as_default,
     ],
     "tables": [
+        *AS_FEATURE,
         ("pixi.toml", GROUP, ""),
         (
             "pixi.toml",
@@ -410,19 +502,16 @@ ALTERNATIVES = {
             '[environments.test]\nfeatures = ["test"]\nsolve-group = "default"\n\n[tasks.limits]',
         ),
     ],
-    "an environment with dependencies of its own": [
+    "an environment as one line": [
+        *AS_FEATURE,
         ("pixi.toml", GROUP, 'test = { solve-group = "default", dependencies = { pytest = ">=8" } }'),
         ("pixi.toml", '[feature.test.dependencies]\npytest = ">=8"\n', ""),
         ("pixi.toml", "[feature.test.tasks.test]", "[tasks.test]"),
     ],
-    "a module as a task": [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python -m exclusion && pytest"')],
-    "options of Python": [("pixi.toml", '"python exclusion.py"', '"python -u -W ignore -X dev exclusion.py --seed 1"')],
-    "a task by torchrun": [
-        ("pixi.toml", '"python exclusion.py"', '"torchrun --standalone --nproc-per-node 1 exclusion.py"')
-    ],
-    "a variable and a prefix": [
-        ("pixi.toml", '"python exclusion.py"', '"SEED=1 time python3 $PIXI_PROJECT_ROOT/exclusion.py"')
-    ],
+    "a module as a task": [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python -m exclusion && pytest"')],
+    "options of Python": [("pixi.toml", f'"{LIMITS}"', '"python -u -W ignore -X dev exclusion.py --seed 1"')],
+    "a task by torchrun": [("pixi.toml", f'"{LIMITS}"', '"torchrun --standalone --nproc-per-node 1 exclusion.py"')],
+    "a variable and a prefix": [("pixi.toml", f'"{LIMITS}"', '"SEED=1 time python3 $PIXI_PROJECT_ROOT/exclusion.py"')],
     "a task for each system": [
         (
             "pixi.toml",
@@ -430,19 +519,36 @@ ALTERNATIVES = {
             "[target.win.tasks]\nlimits = 'python ./exclusion.py'\n\n[target.unix.tasks.limits]",
         )
     ],
-    "a list of words": [("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = ["python", "-B", "exclusion.py"]')],
-    "the module of a profiler": [("pixi.toml", '"python exclusion.py"', '"python -m cProfile -o out exclusion.py"')],
-    "a script by its folder": [
-        ("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python ./exclusion.py"\ncwd = "."')
-    ],
+    "a list of words": [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = ["python", "-B", "exclusion.py"]')],
+    "the module of a profiler": [("pixi.toml", f'"{LIMITS}"', '"python -m cProfile -o out exclusion.py"')],
+    "a script by its folder": [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python ./exclusion.py"\ncwd = "."')],
     "a later pytest": [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=8.2,<10"')],
     "any pytest, since the lock has a new one": [("pixi.toml", 'pytest = ">=8"', 'pytest = "*"')],
-    "a task with an argument": [
-        ("pixi.toml", 'cmd = "python exclusion.py"', 'cmd = "python {{ script }}.py"\nargs = ["script"]')
-    ],
+    "a task with an argument": [("pixi.toml", f'{LIMITS}"\nargs = [', 'python {{ script }}.py"\nargs = ["script", ')],
     "a task as one line": [
-        ("pixi.toml", "[tasks.limits]\n", "[tasks]\nfit = "),
-        ("pixi.toml", "fit = cmd = ", "fit = "),
-        ("pixi.toml", 'description = "Limits of', '# "'),
+        ("pixi.toml", "[tasks.limits]\n", "[tasks]\nlimits.cmd = "),
+        ("pixi.toml", "limits.cmd = cmd = ", "limits.cmd = "),
+        ("pixi.toml", '\nargs = [{ arg = "seed", default = "20" }]\ndepends-on', "\nlimits.depends-on"),
+        ("pixi.toml", '\ndescription = "Limits', '\nlimits.description = "Limits'),
     ],
+    "the names of tasks in a list": [
+        ("pixi.toml", 'depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]', 'depends-on = ["experiment"]')
+    ],
+    "one task that draws and fits": [
+        ("pixi.toml", f'"{LIMITS}"', '"python draw.py && python exclusion.py --experiment experiment.json"'),
+        (
+            "pixi.toml",
+            'depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]',
+            'inputs = ["draw.py"]\noutputs = ["experiment.json"]',
+        ),
+    ],
+    "the folder of the clone, for each system": [
+        (
+            "pixi.toml",
+            '[activation.env]\nPYTHONPATH = "../../common"',
+            '[target.unix.activation.env]\nPYTHONPATH = "$PIXI_PROJECT_ROOT/../../common"\n\n'
+            '[target.win.activation.env]\nPYTHONPATH = "%PIXI_PROJECT_ROOT%\\\\..\\\\..\\\\common"',
+        )
+    ],
+    "a feature for the tests": AS_FEATURE,
 }

@@ -143,5 +143,7 @@ class Manifest:
         return platform.name in feature.platforms or platform.subdir in feature.platforms
 
     def tasks(self) -> dict[str, Task]:
-        """All tasks by name, from every feature and target."""
-        return {n: t for f in self.features.values() for target in f.targets for n, t in target.tasks.items()}
+        """All tasks by name, from every feature, every environment with tasks of its own, and every target."""
+        inline = [f for environment in self.environments.values() for f in environment.features if f.inline]
+        features = [*self.features.values(), *inline]
+        return {n: t for f in features for target in f.targets for n, t in target.tasks.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -14,6 +14,12 @@ from workshop.checking import checks, progress
 from workshop.checking.checks import Workspace
 from workshop.errors import WorkshopError
 from workshop.support import report
+
+# The next step after a check that fails, where there is no Pixi. The checks of the script then follow.
+WITHOUT_PIXI = (
+    "only Pixi can write a lock, so choose one of two: install Pixi (https://pixi.sh, one minute), or copy pixi.toml and "
+    "pixi.lock from {}/solution; the checks of the script follow now"
+)
 
 
 def main(which: str, path: str | None, go_on: bool, as_json: bool, hints: int = 1) -> int:
@@ -33,10 +39,10 @@ def run(
     number = int(which.partition(".")[0].rstrip(ascii_lowercase))
     exercise = exercises.find(number)
     chosen = exercise.checks_of(which)
-    folder = Path(path) if path else exercise.folder / "starter"
+    folder = Path(path) if path else exercise.workspace
     if folder.is_file():
         folder = folder.parent
-    if not folder.is_dir():
+    if not folder.is_dir() and (path or "workspace" not in exercise.settings):
         raise WorkshopError(
             looked_at=folder,
             expected="a folder with a Pixi workspace",
@@ -49,12 +55,15 @@ def run(
     try:
         results = checks.run_checks(chosen, workspace)
         for check in chosen:
+            stuck = check.needs_pixi and not shutil.which("pixi")
             with report.while_running(f"     {check.number}  {check.requirement}", quiet=as_json):
                 _, result = next(results)
+            if stuck and result.status == "fail":
+                result = replace(result, next_step=WITHOUT_PIXI.format(exercise.folder.name))
             rows.append((check, result))
             if not as_json:
                 _print_result(check, result, workspace.folder, hints)
-            if result.status == "fail" and not go_on:
+            if result.status == "fail" and not go_on and not stuck:
                 break
     finally:
         shutil.rmtree(workspace.scratch, ignore_errors=True)

@@ -64,7 +64,8 @@ class Check:
     """number: that of the TODO, such as `2.4`. requirement: one sentence. hints: from a nudge to nearly the answer.
 
     part: what the step edits. A file that cannot be read, or a script that breaks, counts as a failure of the check
-    whose part contains the faulty line, and not of the first check that needs the file.
+    whose part contains the faulty line, and not of the first check that needs the file. needs_pixi: only Pixi can make
+    what the check looks for: a lock, or a run in an environment of the workspace.
     """
 
     number: str
@@ -72,6 +73,7 @@ class Check:
     hints: tuple[str, str, str]
     run: Callable[[Workspace], Result]
     part: Part = Part()
+    needs_pixi: bool = False
 
 
 def new_scratch_folder() -> Path:

@@ -185,7 +185,7 @@ def diff(number: int, spoil: bool) -> int:
             found="not yet, or the files have changed since",
             next_step=f"workshop check {number}  # or: workshop diff {number} --spoil",
         )
-    mine, solution = list_files(exercise.folder / "starter"), list_files(exercise.folder / "solution")
+    mine, solution = list_files(exercise.workspace), list_files(exercise.folder / "solution")
     root = exercise.folder.parent.resolve()
     mine = {name: path for name, path in mine.items() if path.is_file() and path.resolve().is_relative_to(root)}
     same = True
@@ -193,7 +193,9 @@ def diff(number: int, spoil: bool) -> int:
         if name.endswith(".lock"):
             continue  # thousands of lines that no person has written
         texts = _read_lines(mine[name]), _read_lines(solution[name])
-        for line in difflib.unified_diff(*texts, fromfile=f"starter/{name}", tofile=f"solution/{name}", lineterm=""):
+        for line in difflib.unified_diff(
+            *texts, fromfile=f"{exercise.workspace.name}/{name}", tofile=f"solution/{name}", lineterm=""
+        ):
             print(_coloured(printable(line)), file=unfiltered(sys.stdout))
             same = False
     if same:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workshop import shell
+from workshop import exercises, shell
 from workshop.checking.checks import Result, Workspace, fail, ok, skip
 from workshop.checking.patches import Patch, patch
+from workshop.checking.steps import own_package
 from workshop.errors import WorkshopError
+from workshop.runs.records.record import results_folder
 from workshop.support.files import read_bytes, sha256_of
 from workshop.support.timeouts import failure_reason, missing_module
 
@@ -189,4 +193,60 @@ def output_sha256(record: dict[str, Any], name: str) -> str:
         expected=name,
         found=listed,
         next_step=f"change the script so that it writes {name}",
+    )
+
+
+RUNS_READ = 100  # the newest ones: people keep their results
+
+
+def recorded_runs(workspace: Workspace, script: str, exercise: str) -> list[tuple[Path, dict[str, Any]]]:
+    """The finished runs of an exercise, newest first, in the results of the clone and beside the workspace's script."""
+    folders = {results_folder(workspace.folder / script, exercise), workspace.folder / "results" / exercise}
+    root = exercises.root_folder()
+    if workspace.folder.is_relative_to(root):  # before `git init`, a workspace in the clone has its results there
+        folders.add(root / "results" / exercise)
+    paths = [path for folder in folders for path in folder.glob("*/run.json") if path.is_file()]
+    found = []
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)[:RUNS_READ]:
+        with suppress(WorkshopError):
+            found.append((path.parent, read_record(path.parent)))
+    return found
+
+
+def has_run_in_own_environment(workspace: Workspace, script: str, exercise: str, task: str) -> Result:
+    """Whether a run of the script used an environment of this workspace, as it is locked now; trusts run.json.
+
+    task: the one that makes such a run, for the message. Only Pixi makes such environments, so the result is a skip
+    without Pixi, for a solution, and for a project that `workshop new` made.
+    """
+    path = workspace.manifest.path.with_name("pixi.lock")
+    if not path.is_file():
+        return skip("there is no pixi.lock yet")
+    lock = sha256_of(path)
+    runs = recorded_runs(workspace, script, exercise)
+    reasons = []
+    for folder, record in runs:
+        environment = record.get("environment", {})
+        name, locked = environment.get("name"), environment.get("lock", {}).get("sha256", "")
+        if environment.get("kind") != "pixi":
+            reasons.append(f"{folder.name} was not started by pixi run")
+        elif locked != lock:
+            reasons.append(f"{folder.name} ran in {name} with another lock ({locked[:12]}; yours is {lock[:12]})")
+        elif name not in workspace.manifest.environments:
+            reasons.append(f"{folder.name} ran in {name}, which is not in your manifest")
+        else:
+            return ok(f"{folder.name} ran in the environment {name}, with this pixi.lock")
+    is_solution = workspace.folder.name == "solution"
+    if workspace.package != own_package.TUTORIAL or (
+        is_solution and (workspace.folder.parent / "exercise.toml").exists()
+    ):
+        return skip("nobody has to run this workspace")
+    if not any(record.get("environment", {}).get("kind") == "pixi" for _, record in runs):
+        if is_solution or not shutil.which("pixi"):
+            return skip("without Pixi there is no environment of this workspace")
+    return fail(
+        looked_at=f"the environments in run.json of the runs of {exercise}",
+        expected="a run in an environment of this workspace, as pixi.lock has it now",
+        found=reasons[0] if reasons else "no finished run",
+        next_step=shell.in_folder(workspace.folder, f"pixi run {task}"),
     )

@@ -53,7 +53,7 @@ def main(number: int | None) -> int:
     go_on, clear = False, True  # after the first failure; the screen
     with Keys() as keys:
         while True:
-            folder = exercise.folder / "starter"
+            folder = exercise.workspace
             before_save = _snapshot(folder)
             _begin(clear)
             failed, clear = _check(exercise, go_on), True
@@ -113,12 +113,12 @@ def _print_footer(exercise: Exercise, keys: Keys) -> None:
     except Exception as error:
         _print_problem(error)
     how = KEYS if keys.available else "press Ctrl-C to stop"
-    report.print_text(f"watching starter/ of exercise {exercise.number}; {how}")
+    report.print_text(f"watching {exercise.workspace.name}/ of exercise {exercise.number}; {how}")
 
 
 def _wait(exercise: Exercise, failed: Result | None, before_save: dict[str, tuple[int, int]], keys: Keys) -> str:
     """Wait for a save, or for the key n, c or q, which is returned. The other keys of KEYS are obeyed meanwhile."""
-    folder = exercise.folder / "starter"
+    folder = exercise.workspace
     while _snapshot(folder) == before_save:
         until = time.monotonic() + POLL_INTERVAL
         while time.monotonic() < until:
@@ -144,7 +144,7 @@ def _obey(key: str, exercise: Exercise, failed: Result | None) -> None:
             print()
             progress.show(as_json=False)
         elif key == "o":
-            _open(exercise.folder / "starter", failed)
+            _open(exercise.workspace, failed)
     except Exception as error:
         _print_problem(error)
 

@@ -45,7 +45,11 @@ def manifest(recipe: Recipe, names: Names) -> str:
     task = task_of(recipe)
     text = _replace(r'(?m)^name = ".*"$', 'name = "@project@"', text)
     text = _replace(r"that the shared code in common/ imports", "that the code in @package@/ imports", text)
-    text = _replace(r"(?m)^# Make the shared code in common/ importable\.\n(?:\[(?:target\..*|activation\.env\])\n.+\n\n?)+", "", text)
+    text = _replace(
+        r"(?m)^# Make the shared code in common/ importable\.\n(?:\[(?:target\..*|activation\.env\])\n.+\n\n?)+",
+        "",
+        text,
+    )
     if "tasks.test]\n" in text:
         text = _replace(r"(?m)(?<=tasks\.test\]\n)(?:.+\n)+", TEST_TASK, text)
     else:

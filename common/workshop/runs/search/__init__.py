@@ -11,4 +11,13 @@ from workshop.runs.search.contour import LEVEL
 from workshop.runs.search.example import generate, read_experiment, write_experiment
 from workshop.runs.search.limits import CLS_REASON, CLS_TOLERANCE, SCHEMA, write_limits
 
-__all__ = ["CLS_REASON", "CLS_TOLERANCE", "LEVEL", "SCHEMA", "generate", "read_experiment", "write_experiment", "write_limits"]
+__all__ = [
+    "CLS_REASON",
+    "CLS_TOLERANCE",
+    "LEVEL",
+    "SCHEMA",
+    "generate",
+    "read_experiment",
+    "write_experiment",
+    "write_limits",
+]
