@@ -209,13 +209,13 @@ def test_ctrl_c_at_a_random_moment_of_a_training(tmp_path, script, attempt):
 
 SCAN = """
 import os, sys
-from workshop.scan import command, fitting
+from workshop.scan import command, distribute
 
 def slow(*_):
     open(sys.argv[1], "a").write(f"{os.getpid()}\\n")
     while True: pass
 
-fitting.fit_chunk = slow
+distribute.fit_request = slow
 if __name__ == "__main__":
     from workshop import cli
     sys.exit(cli.main(["scan", "--workers", "2", "--output", sys.argv[2]]))

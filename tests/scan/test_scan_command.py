@@ -27,7 +27,7 @@ from workshop import cli
 from workshop.errors import WorkshopError
 from workshop.runs import search
 from workshop.runs.search import contour
-from workshop.scan import command, fitting, journal, published
+from workshop.scan import command, distribute, journal, published, worker
 
 pytest.importorskip("jsonpatch")
 SHARED = Path(os.environ.get("WORKSHOP_SHARED", ROOT.parent / "shared")) / "data" / "1Lbb"
@@ -62,7 +62,7 @@ def test_same_bits_again_with_two_workers_and_after_an_interruption(tmp_path: Pa
     assert run(tmp_path, "--workers", "2", output="b") == first
     monkeypatch.setattr(inference, "NUMBERS_PER_CHUNK", 3000)  # several chunks
     calls = []
-    real = fitting.fit_chunk
+    real = worker.fit_members
 
     def broken(*words):
         if len(calls) == 2:
@@ -70,32 +70,28 @@ def test_same_bits_again_with_two_workers_and_after_an_interruption(tmp_path: Pa
         calls.append(words)
         return real(*words)
 
-    monkeypatch.setattr(fitting, "fit_chunk", broken)
+    monkeypatch.setattr(worker, "fit_members", broken)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, output="c")
     assert not (tmp_path / "c").exists() and list(tmp_path.glob(".scan-*.jsonl"))
-    monkeypatch.setattr(fitting, "fit_chunk", real)
+    monkeypatch.setattr(worker, "fit_members", real)
     assert run(tmp_path, output="c") == first
-    assert not list(tmp_path.glob(".scan-*.jsonl"))
+    assert not list(tmp_path.glob(".scan-*"))
 
 
-def die_once(which: int, members: list[int], mu: float) -> list[dict]:
-    marker = Path(os.environ["DIE_ONCE"])
+def die_once(marker: Path, request: dict) -> dict:
     if not marker.exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return REAL(which, members, mu)
+    return worker.fit_request(request)
 
 
-REAL = fitting.fit_chunk
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 def test_a_killed_worker_loses_nothing(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setenv("DIE_ONCE", str(tmp_path / "died"))
-    monkeypatch.setattr(fitting, "fit_chunk", die_once)
+    monkeypatch.setattr(distribute, "fit_request", functools.partial(die_once, tmp_path / "died"))
     document = run(tmp_path, "--workers", "2", "--only", "signal_4*")
-    assert "chunks again" in capsys.readouterr().err
+    assert "hypotheses again" in capsys.readouterr().err
     assert all(e["converged"] for e in document["hypotheses"])
 
 

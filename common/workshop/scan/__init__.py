@@ -1,8 +1,13 @@
 """The command `workshop scan`: CLs of every signal hypothesis of a search, and the exclusion contour.
 
 command.py      the command: options, input, run record, output
-fitting.py      the fits, in one or several processes
+distribute.py   `fit_all`: the fits, in this process or through any executor of concurrent.futures
+worker.py       what runs in a worker
+parts.py        what a worker needs: the background once, and its hypotheses
+engines.py      processes of this machine, Parsl, Globus Compute; configs/ has their configurations
+interchange.py  Parsl's process between driver and workers, ended with the driver
 journal.py      the finished fits of an interrupted scan
+progress.py     progress bar, live figure, and the line of `workshop runs`
 published.py    likelihoods that the command can download
 """
 

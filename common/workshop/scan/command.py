@@ -4,6 +4,8 @@
     workshop scan --workspace BkgOnly.json --patchset patchset.json           a published search in pyhf's JSON format
     workshop scan --workspace BkgOnly.json --patch signal.json                one signal, as a plain JSON patch
     workshop scan --likelihood 1Lbb                                           ATLAS 1Lbb, downloaded from HEPData
+    workshop scan --executor processes                                        with every core of this machine
+    workshop scan --executor parsl --config my-slurm.py                       with the nodes of a cluster
 
 If a scan is interrupted, run the same command again: it continues where it stopped.
 """
@@ -17,7 +19,7 @@ import json
 import math
 import sys
 import time
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,27 +30,29 @@ from workshop.errors import Parser, WorkshopError
 from workshop.runs import search
 from workshop.runs.options import whole_number
 from workshop.runs.records import record
-from workshop.scan import fitting, journal, published
-from workshop.support.files import write_atomic
-from workshop.support.hardware import cpu_name
-from workshop.support.terminal import unfiltered
+from workshop.scan import distribute, engines, journal, published
+from workshop.scan.progress import Progress
+from workshop.scan.worker import Entry
+from workshop.support.hardware import cores, cpu_name
 
 SEED = 20
 EXERCISE = "exercise-1-scipy"
 SCRIPT = Path(__file__).resolve().parents[1] / "__main__.py"  # run.json records it, so its command line can be repeated
 
 
-def signal_strength(text: str) -> float:
-    """The value of --mu. Raises WorkshopError if it is not a positive number."""
-    try:
-        mu = float(text)
-    except ValueError:
-        mu = math.nan
-    if not (math.isfinite(mu) and mu > 0):
-        raise WorkshopError(
-            looked_at="--mu", expected="a signal strength above zero", found=repr(text), next_step="--mu 1"
-        )
-    return mu
+def positive_number(option: str, expected: str, example: str) -> Callable[[str], float]:
+    """A parser of the option's value for argparse. It raises WorkshopError if the value is not a positive number."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and number > 0):
+            raise WorkshopError(looked_at=option, expected=expected, found=repr(text), next_step=f"{option} {example}")
+        return number
+
+    return read
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -70,7 +74,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--likelihood", choices=sorted(published.LIKELIHOODS), help="download a published likelihood")
     parser.add_argument("--measurement", metavar="NAME", help="measurement of the workspace (default: its first)")
     parser.add_argument(
-        "--mu", type=signal_strength, default=1.0, metavar="X", help="signal strength to test (default: 1)"
+        "--mu",
+        type=positive_number("--mu", "a signal strength above zero", "1"),
+        default=1.0,
+        metavar="X",
+        help="signal strength to test (default: 1)",
     )
     parser.add_argument(
         "--upper-limit",
@@ -79,7 +87,27 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only", metavar="PATTERN", help="only hypotheses whose name matches, as in 'C1N2_Wh_hbb_9*'")
     workers, seed = whole_number("--workers", 1), whole_number("--seed", 0)
-    parser.add_argument("--workers", type=workers, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument(
+        "--executor",
+        choices=engines.KINDS,
+        help="what distributes the fits: processes of this machine, Parsl, or Globus Compute (default: this process)",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="configuration of the executor (default: Parsl on this machine)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=workers,
+        metavar="N",
+        help="processes; also without --executor (default: one for each core with --executor processes)",
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=positive_number("--time-limit", "a number of seconds", "600"),
+        metavar="SECONDS",
+        help="give up a hypothesis whose fit takes longer (default: never)",
+    )
+    parser.add_argument("--live", metavar="FIGURE", help="redraw the contour into this PNG as results come")
     parser.add_argument(
         "--seed", type=seed, default=SEED, metavar="N", help=f"of the generated search (default: {SEED})"
     )
@@ -100,6 +128,22 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
                 found="no --workspace",
                 next_step=f"--workspace FILE {option} FILE",
             )
+    if args.workers and args.executor in ("parsl", "globus"):
+        raise WorkshopError(
+            looked_at="--workers",
+            expected=f"the number of workers in the configuration of {args.executor}",
+            found=f"--workers {args.workers}",
+            next_step=f"--executor {args.executor} --config FILE, a copy of one of the files in {engines.CONFIGS}",
+        )
+    if args.config and args.executor not in ("parsl", "globus"):
+        raise WorkshopError(
+            looked_at="--config",
+            expected="an executor that reads a configuration",
+            found=f"--executor {args.executor}" if args.executor else "no --executor",
+            next_step=f"--executor parsl --config {args.config}",
+        )
+    if args.executor is None and (args.workers or 1) > 1:
+        args.executor = "processes"
     if args.patchset and args.patch:
         raise WorkshopError(
             looked_at="--patch",
@@ -184,11 +228,10 @@ def main(argv: list[str] | None = None) -> int:
     compile_time = time.perf_counter()
     with record.run_folder(EXERCISE, str(SCRIPT), args) as run:
         assert run is not None  # it is None only in other processes of torchrun
-        # Finished fits are written to a journal, whose name depends on everything that determines the numbers.
         settings = [task.sha256, args.measurement, args.mu, search.SCHEMA, args.upper_limit]
         key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
-        journal_path = run.final.parent / f".scan-{key[:16]}.jsonl"
-        fits = fit(models, selected, journal_path, key, args)
+        fits, failures = fit(models, selected, task, run, key, args)
+        fits |= {name: failed_entry(name, reason) for name, reason in failures.items()}
         fit_time = time.perf_counter()
         entries = [
             {**fits[h.name], "labels": dict(zip(task.labels, h.values, strict=True))}
@@ -216,7 +259,8 @@ def main(argv: list[str] | None = None) -> int:
             dataset={"name": task.name, "sha256": task.sha256},
             metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": n_excluded}],
         )
-        journal_path.unlink(missing_ok=True)
+        if not failures:
+            journal_of(run, key).unlink(missing_ok=True)
     files = f"{folder}/limits.json" + (", contour.png" if has_contour else "")
     counted = "1 hypothesis" if len(entries) == 1 else f"{len(entries)} hypotheses"
     print(f"{counted}, {n_excluded} excluded at 95 % CL: {files}")
@@ -231,7 +275,14 @@ def main(argv: list[str] | None = None) -> int:
             print(f"not converged, no number given: {entry['name']} ({entry['reason']})", file=sys.stderr)
         elif "note" in entry:
             print(f"{entry['name']}: {entry['note']}", file=sys.stderr)
-    return 0
+    if failures:
+        print("the other results are kept: run the same command to try these hypotheses again", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def failed_entry(name: str, reason: str) -> Entry:
+    """The entry of a hypothesis that has no result."""
+    return {"name": name, "cls_obs": None, "cls_exp": None, "converged": False, "reason": reason}
 
 
 def warnings_about(models: list) -> list[str]:
@@ -247,45 +298,60 @@ def warnings_about(models: list) -> list[str]:
 
 
 def fit(
-    models: list, selected: set[str], journal_path: Path, key: str, args: argparse.Namespace
-) -> dict[str, fitting.Entry]:
+    models: list, selected: set[str], task: Search, run: record.Folder, key: str, args: argparse.Namespace
+) -> tuple[dict[str, Entry], dict[str, str]]:
     """The entries of the selected hypotheses by name, from the journal of an interrupted scan or from new fits.
 
-    key: identifies the scan in its journal.
+    Also the reasons of hypotheses without an entry, by name. key: identifies the scan in its journal.
     """
-    entries = {name: entry for name, entry in journal.read(journal_path, key).items() if name in selected}
-    if entries:
-        print(f"{len(entries)} of {len(selected)} hypotheses were fitted before", file=sys.stderr)
-    if entries:  # without lines that cannot be used, and without a last line that was cut off
-        write_atomic(journal_path, "".join(journal.line_of(entry, key) for entry in entries.values()).encode())
-    with journal_path.open("a", encoding="utf-8") as log:
-        show_progress(len(entries), len(selected))
+    labels, values = task.labels, {h.name: list(h.values) for h in task.hypotheses}
+    journal_path = journal_of(run, key)
+    with journal.opened(journal_path, key) as (kept, log):
+        entries = {name: entry for name, entry in kept.items() if name in selected}
+        if entries:
+            print(f"{len(entries)} of {len(selected)} hypotheses were fitted before", file=sys.stderr)
+        progress = Progress(len(selected), entries, run.folder, args.live and Path(args.live), labels, values)
+        progress.update()
 
-        def report(new: list[fitting.Entry]) -> None:
+        def report(new: list[Entry], worker: str) -> None:
             for entry in new:
-                entries[entry["name"]] = entry
-                log.write(journal.line_of(entry, key))
+                if entry["name"] not in entries:
+                    entries[entry["name"]] = entry
+                    log.write(journal.line_of(entry, key))
             log.flush()
-            show_progress(len(entries), len(selected))
+            progress.update(worker)
 
-        def executor_for(scans: list[Scan], n: int) -> Executor | None:
-            if args.workers == 1:
-                return None
-            return ProcessPoolExecutor(min(args.workers, n), initializer=fitting.start_worker, initargs=(scans,))
-
+        scans, missing = [Scan(model) for model in models], selected - entries.keys()
         try:
-            scans, missing = [Scan(model) for model in models], selected - entries.keys()
-            fitting.fit_all(scans, missing, args.mu, executor_for, report, args.upper_limit)
-        except KeyboardInterrupt:
+            failures = distribute_to(args, scans, missing, report, journal_path.with_suffix(".parsl"))
+        except BaseException:
             if entries:
                 print("\nfinished fits are saved: run the same command to continue", file=sys.stderr)
             raise
-    return entries
+        finally:
+            progress.close()
+    return entries, failures
 
 
-def show_progress(n: int, total: int) -> None:
-    """Draw a progress bar on stderr, if it is a terminal."""
-    if sys.stderr.isatty():
-        filled = 40 * n // total
-        end = "\n" if n == total else ""
-        print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {n}/{total}", end=end, file=unfiltered(sys.stderr), flush=True)
+def journal_of(run: record.Folder, key: str) -> Path:
+    """The file with the finished fits of a scan. Its name depends on everything that determines the numbers."""
+    return run.final.parent / f".scan-{key[:16]}.jsonl"
+
+
+def distribute_to(
+    args: argparse.Namespace, scans: list[Scan], names: set[str], report: distribute.Report, scratch: Path
+) -> dict[str, str]:
+    """Fit the named hypotheses with the executor of the options; the reasons of those that failed, by name."""
+    settings = {"upper_limit": args.upper_limit, "time_limit": args.time_limit}
+    if args.executor is None or not names:
+        return distribute.fit_all(scans, names, args.mu, None, report, **settings)
+    workers = args.workers or cores()
+    if args.executor == "processes":
+        if workers > cores():
+            print(
+                f"{workers} workers share {cores()} cores: more workers than cores make nothing faster", file=sys.stderr
+            )
+        workers = min(workers, len(names))
+    with engines.opened(args.executor, args.config, workers, scratch) as engine:
+        settings |= {"workers": engine.workers, "restart": engine.restart}
+        return distribute.fit_all(scans, names, args.mu, engine.executor, report, **settings)

@@ -1,7 +1,7 @@
 """The journal of a scan: a line for each finished fit, from which an interrupted scan continues.
 
 Each line is a checksum and an entry in JSON. A line that was changed, cut off or copied from another scan, or whose
-entry has another form, is ignored, and its hypothesis is fitted again.
+entry has another form, is ignored, and its hypothesis is fitted again. Only one scan at a time writes to a journal.
 """
 
 from __future__ import annotations
@@ -9,16 +9,49 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from workshop.errors import WorkshopError
-from workshop.support.files import LARGE, read_bytes
+from workshop.support.files import LARGE, read_bytes, write_atomic
 
 Entry = dict[str, Any]  # an entry of limits.json, without labels
 CLS_KEYS, LIMIT_KEYS = ("cls_obs", "cls_exp"), ("upper_limit_obs", "upper_limit_exp")
 LOG_L_KEYS = {"at_0", "at_mu", "at_mu_hat"}
 TEXT_KEYS = {"reason", "note", "minimum"}
+
+
+@contextmanager
+def opened(path: Path, key: str) -> Iterator[tuple[dict[str, Entry], TextIO]]:
+    """The valid entries of a journal by name, and the journal, to append to. key: identifies the scan.
+
+    Lines that cannot be used are removed first: a new line must not be appended to one that was cut off. Raises
+    WorkshopError if another process has opened the journal.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise WorkshopError(
+            looked_at=path,
+            expected="a journal to which no other process writes",
+            found="the same scan is running already",
+            next_step="wait until it has finished: `workshop runs` shows how far it is",
+        ) from None
+    except NotImplementedError:
+        pass  # a file system without locks
+    try:
+        entries = read(path, key)
+        write_atomic(path, "".join(line_of(entry, key) for entry in entries.values()).encode())
+        with path.open("a", encoding="utf-8") as file:
+            yield entries, file
+    finally:
+        lock.release()
+        path.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def line_of(entry: Entry, key: str) -> str:

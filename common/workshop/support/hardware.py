@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import time
+from pathlib import Path
 
 from workshop.support import timeouts
 
@@ -47,6 +48,47 @@ def cpu_name() -> str:
     except OSError:
         pass  # not Linux
     return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """How many processor cores this process may use: all of the machine, less what its affinity, its control group
+    (cgroup, as in a container) or its Slurm job excludes. At least 1.
+    """
+    limits = [os.cpu_count() or 1]
+    if hasattr(os, "sched_getaffinity"):
+        limits.append(len(os.sched_getaffinity(0)))
+    if hasattr(os, "process_cpu_count"):  # Python 3.13; it also reads PYTHON_CPU_COUNT
+        limits.append(os.process_cpu_count() or 1)  # pyright: ignore[reportAttributeAccessIssue]
+    if (quota := cgroup_cores(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))) is not None:
+        limits.append(max(1, int(quota)))
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        if (text := os.environ.get(name, "")).isdecimal():
+            limits.append(int(text))
+            break
+    return max(1, min(limits))
+
+
+def cgroup_cores(membership: Path, root: Path) -> float | None:
+    """The smallest limit on processor time, in cores, of a process's control group and those above it; None without.
+
+    membership: /proc/self/cgroup. root: where version 2 of cgroups is mounted.
+    """
+    try:
+        lines = membership.read_text(encoding="utf-8", errors="replace").splitlines()
+        group = next(line.removeprefix("0::/") for line in lines if line.startswith("0::/"))
+    except (OSError, StopIteration):
+        return None
+    found = []
+    folder = root / group
+    while folder.is_relative_to(root):
+        try:
+            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+            if quota != "max":
+                found.append(int(quota) / int(period))
+        except (OSError, ValueError, ZeroDivisionError):
+            pass  # the root group has no such file
+        folder = folder.parent
+    return min(found, default=None)
 
 
 def subdir() -> str | None:

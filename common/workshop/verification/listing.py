@@ -12,6 +12,7 @@ from workshop.runs import data
 from workshop.runs.records import provenance, record
 from workshop.support.files import read_bytes, sha256_of, write_atomic
 from workshop.support.report import print_lines
+from workshop.support.terminal import one_line
 
 VERDICTS = "verdicts"  # folder in the cache
 
@@ -29,13 +30,15 @@ def main(as_json: bool) -> int:
 
 
 def runs_in(results: Path) -> list[dict[str, Any]]:
-    """What is known about each run under `results`, newest first. state: finished, interrupted or unreadable."""
+    """What is known about each run under `results`, newest first. state: finished, running, interrupted or unreadable."""
     records = [*results.glob("*/*/run.json"), *results.glob("*/run.json")]  # the latter by `--output results/NAME`
     found = [_described(path.parent) for path in records if path.parent.suffix != ".partial"]
     checkpoints = [*results.glob(f"*/*.partial/{record.CHECKPOINT}"), *results.glob(f"*.partial/{record.CHECKPOINT}")]
     for path in checkpoints:
         exercise = path.parents[1].name if path.parents[1] != results else "(unknown)"
         found.append({"state": "interrupted", "exercise": exercise, "run": str(path.parent), "ended": ""})
+    for path in [*results.glob(f"*/*.partial/{record.PROGRESS}"), *results.glob(f"*.partial/{record.PROGRESS}")]:
+        found.append(_scan(path, path.parents[1].name if path.parents[1] != results else "(unknown)"))
     return sorted(found, key=lambda run: (run["ended"], run["run"]), reverse=True)
 
 
@@ -78,10 +81,23 @@ def _described(folder: Path) -> dict[str, Any]:
         return known | {"state": "unreadable"}
 
 
+def _scan(path: Path, exercise: str) -> dict[str, Any]:
+    """A scan that runs, or that was killed: how far it is. Finished fits of a killed scan are kept in its journal."""
+    known: dict[str, Any] = {"exercise": exercise, "run": str(path.parent), "ended": "", "state": "interrupted"}
+    try:
+        known["progress"] = {str(key): value for key, value in json.loads(read_bytes(path)).items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return known
+    if record.is_running(path.parent):
+        known["state"] = "running"
+    return known
+
+
 def _lines(run: dict[str, Any]) -> list[str]:
     place = shell.relative(Path(run["run"]))
     if run["state"] != "finished":
-        return [f"{'-':16}  {place}: {run['state']}"]
+        how_far = f", {one_line(str(run['progress'].get('text', '')))}" if "progress" in run else ""
+        return [f"{'-':16}  {place}: {run['state']}{how_far}"]
     metrics = ", ".join(f"{name} {value:.6g}" for name, value in run["metrics"].items())
     when, verified = run["ended"][:16].replace("T", " "), run["verified"]
     state = f"{verified['verdict']} ({verified['when'][:10]})" if verified else "not verified"

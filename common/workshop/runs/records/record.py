@@ -29,6 +29,7 @@ SCHEMA = "reproducible-ml-workflows/run/1"
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = ".lock"
+PROGRESS = ".progress.part"  # in `<run>.partial/`, while a scan runs: how far it is
 COMPLETE = ".complete"  # in `<run>.partial/`: the finished run, until it is moved to its final path
 LOCK_SECONDS = 2  # for the lock of a process that only looks at a folder, or that has just been killed
 DESCRIPTIONS = ("run.json", "ro-crate-metadata.json")
@@ -262,6 +263,21 @@ def _lock_folder(folder: Path) -> Any:
             looked_at=folder, expected="a folder that a process can lock", found=found, next_step=NAME_ANOTHER_FOLDER
         ) from error
     return lock
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process is using a `.partial` folder: it holds the folder's lock."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # not ours to read, or a file system without locks
+        return False
 
 
 def abandon(run: Folder, advise: bool = True) -> None:

@@ -29,14 +29,17 @@ def write_limits(folder: Path, document: dict[str, Any], title: str) -> tuple[in
     write_atomic(folder / "limits.json", (json.dumps(document, indent=1) + "\n").encode())
     converged = [entry for entry in document["hypotheses"] if entry["converged"]]
     excluded = sum(entry["cls_obs"] < contour.LEVEL for entry in converged)
-    axes = [
-        label
-        for label in document["labels"]
-        if all(isinstance(entry["labels"][label], (int, float)) for entry in converged)
-    ][:2]
+    title = f"{title}: {len(converged)} hypotheses"
+    return excluded, draw_contour(folder / "contour.png", document["labels"], converged, title)
+
+
+def draw_contour(path: Path, labels: list[str], converged: list[dict[str, Any]], title: str) -> bool:
+    """Draw the contour of these entries of limits.json, in the plane of the first two labels that are numbers.
+
+    Replaces the figure at once, so that a reader never finds half of it. False if there is nothing to draw.
+    """
+    axes = [label for label in labels if all(isinstance(e["labels"][label], (int, float)) for e in converged)][:2]
     points = np.array([[entry["labels"][label] for label in axes] for entry in converged], float)
     observed = np.array([entry["cls_obs"] for entry in converged])
     expected = np.array([entry["cls_exp"] for entry in converged])
-    title = f"{title}: {len(converged)} hypotheses"
-    drawn = contour.draw(folder / "contour.png", axes, points, observed, expected, title)
-    return excluded, drawn
+    return contour.draw(path, axes, points, observed, expected, title)

@@ -1,0 +1,208 @@
+"""The fits through executors: threads, and stand-ins that lose, refuse or break. The results are the same bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+import pytest
+
+from histfactory import Scan, compile_models, read_hypotheses
+from workshop.errors import WorkshopError
+from workshop.runs import search
+from workshop.scan import distribute, parts, worker
+
+[MODEL] = compile_models(read_hypotheses(*search.generate(np.random.default_rng(1)))[1])
+SCAN = Scan(MODEL)
+HERE = {entry["name"]: entry for entry in worker.fit_members(SCAN, range(len(MODEL.names)), 1.0, False)[0]}
+POISON = MODEL.names[40]
+
+
+class StandIn(Executor):
+    """Runs each request at once. change: called with the number of the request and the request, before it runs."""
+
+    def __init__(self, change: Callable[[int, dict], None] = lambda number, request: None) -> None:
+        self.change, self.requests = change, []
+
+    def submit(self, function, /, request):
+        future: Future = Future()
+        self.requests.append(request)
+        try:
+            self.change(len(self.requests), request)
+            future.set_result(function(request))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def names_in(request: dict) -> list[str]:
+    return parts.pickle.loads(request["part"])[0]
+
+
+def fit(executor: Executor | None, names=tuple(MODEL.names), **settings):
+    """The entries by name, each reported once, and the reasons of the failures."""
+    entries = {}
+
+    def report(new, _worker):
+        for entry in new:
+            assert entry["name"] not in entries
+            entries[entry["name"]] = entry
+
+    failures = distribute.fit_all([SCAN], names, 1.0, executor, report, **settings)
+    return entries, failures
+
+
+@pytest.fixture(autouse=True)
+def fresh_worker(monkeypatch):
+    monkeypatch.setattr(worker, "_backgrounds", {})
+
+
+def test_threads_give_the_same_bytes():
+    with ThreadPoolExecutor(2) as executor:
+        assert fit(executor, workers=2) == (HERE, {}) == fit(None)
+
+
+def test_a_part_of_a_scan_gives_the_same_bytes_with_upper_limits():
+    members = [3, 50, 124]
+    background = parts.pickle.loads(parts.background(SCAN))
+    assert background.model.names == [] and len(parts.background(SCAN)) < 40_000
+    part = parts.join(background, parts.part(MODEL, members))
+    assert worker.fit_members(part, range(3), 1.0, True) == worker.fit_members(SCAN, members, 1.0, True)
+
+
+def test_the_background_travels_once_and_again_to_a_worker_that_misses_it():
+    executor = StandIn(lambda number, request: worker._backgrounds.clear() if number == 3 else None)
+    assert fit(executor) == (HERE, {})
+    assert [number for number, request in enumerate(executor.requests, 1) if request["background"]] == [
+        1,
+        5,
+        6,
+    ]  # two were on their way
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_requests_that_are_lost_at_random_are_sent_again(seed):
+    rng = np.random.default_rng(seed)
+
+    def lose(number, request):
+        if rng.random() < 0.3 and number > 1:
+            raise ConnectionError("the worker was lost")
+
+    assert fit(StandIn(lose), workers=4) == (HERE, {})
+
+
+def test_a_hypothesis_that_kills_its_workers_fails_alone():
+    def die(number, request):
+        if POISON in names_in(request):
+            raise ConnectionError("killed")
+
+    entries, failures = fit(StandIn(die), workers=2)
+    assert entries == {name: entry for name, entry in HERE.items() if name != POISON}
+    assert failures == {POISON: "no result from 3 workers; the last one: ConnectionError: killed"}
+
+
+def test_a_hypothesis_that_breaks_the_pool_fails_alone(capsys):
+    pools = []
+
+    def start():
+        def die(number, request):
+            if broken or POISON in names_in(request):
+                broken.append(1)
+                raise BrokenProcessPool("a process died")
+
+        broken: list[int] = []
+        pools.append(StandIn(die))
+        return pools[-1]
+
+    entries, failures = fit(start(), workers=2, restart=start)
+    assert entries == {name: entry for name, entry in HERE.items() if name != POISON}
+    assert failures.keys() == {POISON} and "BrokenProcessPool" in failures[POISON]
+    assert len(pools) < 15 and "hypotheses again" in capsys.readouterr().err
+
+
+def test_a_hypothesis_that_raises_or_never_ends_fails_alone(monkeypatch):
+    real = Scan.limits
+
+    def limits(self, mu, members, level):
+        for h in members:
+            if self.model.names[h] == POISON:
+                if slow:
+                    time.sleep(30)
+                raise FloatingPointError("overflow")
+        return real(self, mu, members, level)
+
+    monkeypatch.setattr(Scan, "limits", limits)
+    names = MODEL.names[38:43]
+    for slow, reason in ((False, "FloatingPointError: overflow"), (True, "no fit within 0.05 s")):
+        for executor in (None, StandIn()):
+            entries, failures = fit(executor, names, time_limit=0.05 if slow else None)
+            assert failures == {POISON: reason} and entries.keys() == set(names) - {POISON}
+
+
+def test_a_worker_with_other_versions_is_refused():
+    def other(number, request):
+        request["identity"] = request["identity"] | {"python": "3.99.0"}  # as a driver with this Python would send
+
+    with pytest.raises(WorkshopError) as error:
+        fit(StandIn(other))
+    # The worker reports its own versions; the driver compares them with its own.
+    assert "the versions of the worker" in error.value.looked_at
+
+
+def test_the_message_about_versions_names_both(monkeypatch):
+    here = worker.identity()
+    there = here | {"lock": "0" * 64, "python": "3.99.0"}
+    error = distribute._other_versions({"worker": "node7:1:2", "identity": there})
+    assert error.expected == f"lock {here['lock']}, python {here['python']}" and "node7" in error.looked_at
+    assert error.found == f"lock {'0' * 64}, python 3.99.0"
+
+
+@pytest.mark.parametrize(
+    ("error", "found", "advice"),
+    [
+        (ModuleNotFoundError("No module named 'workshop'"), "8 failures in a row", "PYTHONPATH"),
+        (type("BadStateException", (Exception,), {})("sbatch: invalid partition"), "invalid partition", "logs"),
+        (BrokenProcessPool("it died"), "it died", "logs"),
+    ],
+)
+def test_if_nothing_works_the_scan_stops(error, found, advice):
+    def fail(number, request):
+        raise error
+
+    with pytest.raises(WorkshopError) as stopped:
+        fit(StandIn(fail))
+    assert found in stopped.value.found and advice in stopped.value.next_step
+
+
+def test_the_size_of_a_chunk_by_hand():
+    pace = distribute.Pace()
+    # Before the first result: two chunks for each worker, or what fits the caches.
+    assert pace.size(natural=50, left=125, expected_workers=2) == 32
+    assert pace.size(natural=50, left=10_000, expected_workers=2) == 50
+    # A hypothesis takes 10 ms and the executor 0.2 s: 201 hypotheses, so that 0.2 s are a tenth of the work.
+    pace.note({"busy": 0.5, "gap": None}, 50)
+    pace.note({"busy": 0.5, "gap": 0.2}, 50)
+    assert pace.size(natural=50, left=10_000, expected_workers=2) == 201
+    # But each of 8 workers gets a share, and no chunk takes longer than a minute.
+    assert pace.size(natural=50, left=80, expected_workers=8) == 10
+    pace.each.clear()
+    pace.note({"busy": 500.0, "gap": 0.2}, 50)
+    assert pace.size(natural=50, left=10_000, expected_workers=2) == 6
+
+
+def test_only_bytes_and_plain_values_travel():
+    executor = StandIn()
+    fit(executor, MODEL.names[:3])
+    assert {type(value) for value in executor.requests[0].values()} <= {dict, str, bytes, float, bool, type(None)}
+    assert {field.name for field in dataclasses.fields(MODEL.own)} >= set(parts.OF_OWN)
+
+
+@pytest.mark.slow
+def test_dask():
+    distributed = pytest.importorskip("distributed")
+    with distributed.Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+        assert fit(client.get_executor(), workers=2) == (HERE, {})
