@@ -1,6 +1,7 @@
 """The book: it builds without a warning, needs no other host, and quotes messages that the program has."""
 
 import html
+import json
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import axe
 import pages
 import pytest
 from conftest import ROOT
@@ -123,6 +125,13 @@ def test_every_command_is_in_the_reference(book):
 
     page = (book / "docs/commands.html").read_text(encoding="utf-8")
     assert [name for name in cli.COMMANDS if f"workshop {name}" not in page] == []
+
+
+@pytest.mark.system("downloads axe-core from npm")
+def test_axe_finds_nothing_in_either_theme(book, tmp_path):
+    """On no page, all of which are at most as wide as a telephone."""
+    result = axe.run(book, tmp_path)
+    assert result["pages"] >= len(PAGES) and result["found"] == [], json.dumps(result["found"], indent=1)
 
 
 def test_every_page_is_in_the_table_of_contents():
