@@ -17,7 +17,7 @@ version = release = workshop.__version__
 # The source folder is the root of the repository, so that links between its files are links between pages.
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/*.md", "docs/*/*.md", "exercise-*/README.md", "tests/mutations/SURVIVORS.md"]
-extensions = ["myst_parser", "sphinx_copybutton", "generated", "llms", "mathml", "single", "themes"]
+extensions = ["myst_parser", "sphinx_copybutton", "accessible", "generated", "llms", "mathml", "single", "themes"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nitpicky = True

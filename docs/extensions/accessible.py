@@ -1,0 +1,33 @@
+"""What axe-core misses in the pages that Sphinx and Furo write, added when they are written (tests/docs/axe.py)."""
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+CHANGES = {  # none finds what it has written, because pages that did not change are not written again
+    r'role="heading">': 'role="heading" aria-level="2">',  # the captions of the table of contents
+    r'<aside class="sidebar-drawer': r'<aside aria-label="All pages" class="sidebar-drawer',
+    r'<aside class="toc-drawer': r'<aside aria-label="Sections of this page" class="toc-drawer',
+    r"<pre>": '<pre tabindex="0">',  # long lines can be scrolled with the keyboard
+    r'<th class="head([^"]*)"></th>': r'<td class="head\1"></td>',  # an empty cell is no header
+}
+SEARCH = {r'(<article role="main"[^>]*>)(?!<h1>)': r"\1<h1>Search</h1>"}
+
+
+def finish(app: Sphinx, exception: Exception | None) -> None:
+    if app.builder.format != "html" or exception is not None:
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        if "single" in page.relative_to(app.outdir).parts:
+            continue  # another build has written it
+        old = new = page.read_text(encoding="utf-8")
+        for pattern, replacement in (CHANGES | (SEARCH if page.name == "search.html" else {})).items():
+            new = re.sub(pattern, replacement, new)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("build-finished", finish, priority=900)  # after those that move a page
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
