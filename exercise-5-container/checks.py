@@ -1,12 +1,18 @@
 """The checks of exercise 5, in the order in which a learner meets them."""
 
+import json
 import re
+import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
-from workshop import containers, jobs
+from workshop import containers, exercises, jobs, workflows
+from workshop.checking import trainings
 from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
+from workshop.checking.patches import patch
 from workshop.checking.steps.blame import SHELL_ERROR
 from workshop.containers import Image
 from workshop.errors import WorkshopError
@@ -127,8 +133,13 @@ def is_activated(workspace: Workspace) -> Result:
     )
 
 
+def converts_images(file: Path) -> bool:
+    """Whether a definition is that of step 5.6, by its name."""
+    return "image" in file.stem
+
+
 def is_defined_for_apptainer(workspace: Workspace) -> Result:
-    definitions = container_files(workspace, definitions=True)
+    definitions = [file for file in container_files(workspace, definitions=True) if not converts_images(file)]
     if not definitions:
         advice = advice_to_restore(workspace, "apptainer.def")
         return fail(
@@ -146,6 +157,47 @@ def is_defined_for_apptainer(workspace: Workspace) -> Result:
             next_step=edit(workspace, "5.5", definitions[0].name),
         )
     return first_problem(workspace, "5.5", definitions[0].name, found, ", ".join(file.name for file in definitions))
+
+
+def converts_the_image(workspace: Workspace) -> Result:
+    files = [file for file in container_files(workspace, definitions=True) if converts_images(file)]
+    if not files:
+        advice = advice_to_restore(workspace, "apptainer-image.def")
+        expected = "an Apptainer definition whose name contains `image`"
+        return fail(looked_at=workspace.folder, expected=expected, found="none", next_step=advice)
+    found = containers.conversion_findings(files[0])
+    if found:
+        return failed(workspace, "5.6", files[0].name, found[0])
+    header = containers.read_definition(files[0])[-1].header
+    return ok(f"{header['from']} from {header['bootstrap']}, for each environment; nothing is installed again")
+
+
+def workflow_result(workspace: Workspace, number: str, rules: Sequence[Rule[Any]], summary: str) -> Result:
+    """The first problem of the workflow; in the last of its three steps, also those that linters find."""
+    path = workflows.find_workflow(workspace.folder)
+    if path is None:
+        advice = advice_to_restore(workspace, "image.yml")
+        expected = "a GitHub workflow (*.yml) that builds an image"
+        return fail(looked_at=workspace.folder, expected=expected, found="none", next_step=advice)
+    found = [*findings_of([workflows.read_workflow(path)], rules)]
+    if not found and number == "5.9":
+        found = workflows.linter_findings(path)
+    return failed(workspace, number, path.name, found[0]) if found else ok(summary)
+
+
+def has_least_rights(workspace: Workspace) -> Result:
+    summary = "every action is a commit; the token reads, and writes only in the job that publishes"
+    return workflow_result(workspace, "5.7", workflows.RIGHTS_RULES, summary)
+
+
+def tests_before_it_publishes(workspace: Workspace) -> Result:
+    summary = "--locked everywhere; tests, the build and a run in the image come before the push"
+    return workflow_result(workspace, "5.8", workflows.ORDER_RULES, summary)
+
+
+def publishes_by_digest(workspace: Workspace) -> Result:
+    summary = "pushed by digest, run, attested, and converted for Apptainer"
+    return workflow_result(workspace, "5.9", workflows.PUBLISH_RULES, summary)
 
 
 def job_result(
@@ -174,7 +226,7 @@ def requests_resources(workspace: Workspace) -> Result:
         requested = f"{job.gpu}, {job.options['time']}, {job.memory}"
         return f"{requested}; the training requires its GPU, and the job fails if the training fails"
 
-    return job_result(workspace, "5.6", "train.sbatch", job, jobs.REQUEST_RULES, jobs.TRAINING_RULES, summary)
+    return job_result(workspace, "5.10", "train.sbatch", job, jobs.REQUEST_RULES, jobs.TRAINING_RULES, summary)
 
 
 def resumes_after_time_limit(workspace: Workspace) -> Result:
@@ -183,7 +235,7 @@ def resumes_after_time_limit(workspace: Workspace) -> Result:
     def summary() -> str:
         return f"{job.signal} reaches the training, exit code 85 requeues the job, and it continues from its checkpoint"
 
-    return job_result(workspace, "5.7", "train.sbatch", job, jobs.SIGNAL_RULES, jobs.END_RULES, summary)
+    return job_result(workspace, "5.11", "train.sbatch", job, jobs.SIGNAL_RULES, jobs.END_RULES, summary)
 
 
 def has_task_for_each_seed(workspace: Workspace) -> Result:
@@ -194,7 +246,7 @@ def has_task_for_each_seed(workspace: Workspace) -> Result:
         seeds = [f"seed {task.value('--seed')} in {task.value('--output')}" for task in tasks]
         return f"{len(job.tasks)} tasks: {', '.join(seeds)}"
 
-    return job_result(workspace, "5.8", "array.sbatch", job, jobs.ARRAY_RULES, jobs.TASK_RULES, summary)
+    return job_result(workspace, "5.12", "array.sbatch", job, jobs.ARRAY_RULES, jobs.TASK_RULES, summary)
 
 
 def resumes_after_eviction(workspace: Workspace) -> Result:
@@ -203,7 +255,83 @@ def resumes_after_eviction(workspace: Workspace) -> Result:
     def summary() -> str:
         return f"after an eviction {job.run} comes back and the job continues from it; an error puts the job on hold"
 
-    return job_result(workspace, "5.9", "train.sub", job, jobs.SUBMIT_RULES, jobs.SCRIPT_RULES, summary)
+    return job_result(workspace, "5.13", "train.sub", job, jobs.SUBMIT_RULES, jobs.SCRIPT_RULES, summary)
+
+
+def has_job_for_each_seed(workspace: Workspace) -> Result:
+    job = jobs.SeedsJob(workspace.folder, workspace.scratch)
+
+    def summary() -> str:
+        seeds = [f"seed {job.job(k).value('--seed')} in {job.job(k).value('--output')}" for k in (0, 1)]
+        return f"{len(job.jobs or ())} jobs: {', '.join(seeds)}"
+
+    return job_result(workspace, "5.14", "seeds.sub", job, jobs.QUEUE_RULES, jobs.SEED_RULES, summary)
+
+
+DISTRIBUTED = "train_distributed.py"
+GROUP_LIMIT = 120  # seconds for two processes and one epoch; they take less than ten
+
+
+def run_in_two_processes(workspace: Workspace, folder: Path) -> list[CompletedProcess[str]]:
+    """Train for one epoch in two processes on the CPU, as torchrun starts them, and record their first step in `folder`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    group |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "WORKSHOP_DEVICE": ""}
+    group["PYTHONPATH"] = str(exercises.root_folder() / "exercise-2-pytorch-cu12" / "solution")
+    words = ("--data", "digits", "--device", "cpu", "--epochs", "1", "--output", str(folder / "run"))
+
+    def run(rank: int) -> CompletedProcess[str]:
+        number = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        record = [patch("record_shares", folder=str(folder))]
+        return workspace.run(DISTRIBUTED, *words, patches=record, limit=GROUP_LIMIT, **group, **number)
+
+    with ThreadPoolExecutor(2) as pool:
+        return [*pool.map(run, range(2))]
+
+
+def shares_each_batch(workspace: Workspace) -> Result:
+    folder = workspace.scratch / "two processes"
+    folder.mkdir(parents=True)
+    looked_at = f"{DISTRIBUTED}, run in two processes"
+    next_step = edit(workspace, "5.15", DISTRIBUTED)
+    processes = run_in_two_processes(workspace, folder)
+    for rank, process in enumerate(processes):
+        if process.returncode:
+            if module := trainings.missing_framework(process):
+                return skip(f"{module} is not in this environment: run this check in the environment cpu")
+            found = f"process {rank} ends with {process.returncode}: {trainings.failure_reason(process)}"
+            return fail(looked_at=looked_at, expected="exit code 0", found=found, next_step=next_step)
+    paths = [folder / f"{rank}.json" for rank in range(2)]
+    if not all(path.is_file() for path in paths):
+        found = "a process that takes no step"
+        return fail(looked_at=looked_at, expected="both processes train", found=found, next_step=next_step)
+    first, second = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    common = len(set(first["images"]) & set(second["images"]))
+    if common or len(first["images"]) != len(second["images"]):
+        return fail(
+            looked_at=f"{looked_at}: the images of the first step",
+            expected="half of the batch in each process, and no image in both",
+            found=f"{len(first['images'])} and {len(second['images'])} images, {common} of them in both (shares)",
+            next_step=next_step,
+        )
+    if first["weights"] != second["weights"]:
+        return fail(
+            looked_at=f"{looked_at}: the weights after the first step",
+            expected="the same weights in both processes, because they average their gradients",
+            found="different weights: two networks, and only that of the first process is saved (averaged)",
+            next_step=next_step,
+        )
+    return ok(f"{len(first['images'])} images of each batch in either process, and the same weights in both")
+
+
+def trains_on_several_nodes(workspace: Workspace) -> Result:
+    job = jobs.MultiJob(workspace.folder, workspace.scratch)
+
+    def summary() -> str:
+        return f"{job.options['nodes']} nodes with {job.gpu} each: srun starts a torchrun on each, and they meet at the first"
+
+    return job_result(workspace, "5.16", "multi.sbatch", job, jobs.NODES_RULES, jobs.GROUP_RULES, summary)
 
 
 CHECKS = [
@@ -267,6 +395,50 @@ CHECKS = [
     ),
     Check(
         "5.6",
+        "an Apptainer definition converts the image of either environment, and installs nothing",
+        (
+            "The image contains the environment already. What is left for this definition to do?",
+            "Docker, Podman and Buildah save an image as an archive. Which value of Bootstrap: reads one, and what differs between the two archives?",
+            "Bootstrap: docker-archive, From: reproducible-ml-{{ ENVIRONMENT }}.tar, ENVIRONMENT=cpu in %arguments, no %post, "
+            'and python -c "import torch" in %test',
+        ),
+        converts_the_image,
+    ),
+    Check(
+        "5.7",
+        "every action of the workflow is a commit, and its token may write only where it publishes",
+        (
+            "Somebody moves the tag v4 of an action to a commit that reads your token. What could that commit do?",
+            "Write the 40 digits of a commit after the @. Permissions at the top apply to every job; a job can have its own.",
+            "permissions: contents: read at the top; in the job publish also packages, id-token and attestations: write; "
+            "actions/checkout@COMMIT # v7.0.1 with persist-credentials: false",
+        ),
+        has_least_rights,
+    ),
+    Check(
+        "5.8",
+        "the workflow installs from the lock, and tests, builds and runs before it publishes",
+        (
+            "What would the workflow publish today if a test failed, or if the image did not start?",
+            "A job that names another one under needs: starts only if that one has succeeded. Pixi stops at a stale lock only with --locked.",
+            "a job test with setup-pixi (locked: true), pixi run --locked test, pixi run --locked container-build cpu and container-run cpu; "
+            "in publish: needs: test, and if: github.event_name == 'push'",
+        ),
+        tests_before_it_publishes,
+    ),
+    Check(
+        "5.9",
+        "the workflow publishes the image by its digest, attests it, and converts it for Apptainer",
+        (
+            "People use a tag from the moment in which it is pushed. When do you know that the image works?",
+            "docker/build-push-action can push without a tag and returns the digest. The later steps use this digest.",
+            "outputs: type=image,name=...,push-by-digest=true,name-canonical=true,push=true; docker run NAME@DIGEST; actions/attest with "
+            "subject-digest; apptainer build train.sif docker://NAME@DIGEST; apptainer push train.sif oras://NAME:TAG",
+        ),
+        publishes_by_digest,
+    ),
+    Check(
+        "5.10",
         "the batch script requests a GPU, time and memory from Slurm, and the training requires the GPU",
         (
             "Slurm gives you only what you request. Where does a batch script request resources?",
@@ -277,7 +449,7 @@ CHECKS = [
         Part(lines=(r"^#SBATCH --(gres|time|mem|gpus)", r"DEVICE=")),
     ),
     Check(
-        "5.7",
+        "5.11",
         "before its time is over, the job finishes its epoch, is requeued, and continues from the checkpoint",
         (
             "Slurm kills a job at its time limit. How can the job be warned in time, and what must warn the training?",
@@ -297,7 +469,7 @@ CHECKS = [
         ),
     ),
     Check(
-        "5.8",
+        "5.12",
         "each task of an array trains with its own seed",
         (
             "Four seeds are four jobs that differ in one number. Which variable contains it?",
@@ -307,7 +479,7 @@ CHECKS = [
         has_task_for_each_seed,
     ),
     Check(
-        "5.9",
+        "5.13",
         "on HTCondor the job gets a suitable GPU, and its checkpoint survives an eviction",
         (
             "HTCondor's machines share no disk: only the files that you list are copied to the machine and back.",
@@ -315,5 +487,36 @@ CHECKS = [
             "transfer_output_files = results, when_to_transfer_output = ON_EXIT_OR_EVICT, checkpoint_exit_code = 85, on_exit_hold = ExitBySignal == false && ExitCode == 1",
         ),
         resumes_after_eviction,
+    ),
+    Check(
+        "5.14",
+        "one submit file trains a seed in each of several HTCondor jobs",
+        (
+            "Four seeds are four jobs that differ in one number. Which line of a submit file makes several jobs?",
+            "`queue NAME in (...)` submits a job for each item of the list, and $(NAME) is the item. Which names must contain it?",
+            "queue seed in (0, 1, 2, 3), and -seed$(seed) in run, output and error; no line `seed = 0`",
+        ),
+        has_job_for_each_seed,
+    ),
+    Check(
+        "5.15",
+        "each process trains with its share of a batch, and all have the same weights",
+        (
+            "Two processes with the same images and no contact do the same work twice. What must they divide, and what must they exchange?",
+            "Every process knows its number, run.rank, and how many there are, run.world. DistributedDataParallel averages gradients.",
+            "train_step(batch[run.rank :: run.world]), and shared = DistributedDataParallel(network) if dist.is_initialized() else network",
+        ),
+        shares_each_batch,
+    ),
+    Check(
+        "5.16",
+        "the job starts a torchrun on each of its nodes, and they train together",
+        (
+            "Slurm runs a batch script on the first node alone. Which command starts a program on every node of the job?",
+            "srun starts one task on each node. Each torchrun must know how many there are, and where they meet.",
+            "#SBATCH --nodes=2, --ntasks-per-node=1; srun python -m torch.distributed.run --nnodes $SLURM_NNODES --nproc-per-node 1 --rdzv-backend c10d "
+            "--rdzv-id $SLURM_JOB_ID --rdzv-endpoint FIRST_NODE:29500 train_distributed.py",
+        ),
+        trains_on_several_nodes,
     ),
 ]

@@ -50,6 +50,12 @@ def test_the_minutes_of_the_steps_add_up(exercise):
     assert sum(time for star, _, time in rows if star) == minutes["star"]
     assert sum(time for _, _, time in rows) == minutes["all"]
     assert f"(★) take {minutes['star']} minutes, all steps {minutes['all']}" in PAGES[exercise]
+    parts = EXERCISES[exercise].settings.get("parts", {})
+    for part, settings in parts.items():
+        own = ROW.findall(PAGES[exercise].split(f"\n## {part} ")[1].split("\n## ")[0])
+        assert [name for _, name, _ in own if name[0].isdigit()] == settings["checks"]
+        stars = sum(int(time) for star, _, time in own if star)
+        assert settings["minutes"] == {"star": stars, "all": sum(int(time) for *_, time in own)}
     steps = [(star, name) for star, name, _ in rows if re.fullmatch(r"\d\.\d+", name)]
     assert [name for _, name in steps] == [check.number for check in EXERCISES[exercise].checks]
     headings = re.findall(r"^### (★ )?(\d\.\d+) ", PAGES[exercise], re.M)
@@ -68,7 +74,8 @@ def test_answers_are_collapsed(exercise):
     in_sight = DETAILS.sub("", page)
     assert "lines of solution/" not in in_sight and "```diff" not in in_sight
     for step in re.split(r"^### (?=(?:★ )?\d\.)", in_sight, flags=re.M)[1:]:
-        assert step.index("**Goal**") < step.index("**Nudge**") < step.index(f"\npixi run check {exercise}\n"), step
+        check = re.search(rf"\npixi run check {exercise}[a-z]?\n", step)  # of the exercise, or of a part
+        assert check and step.index("**Goal**") < step.index("**Nudge**") < check.start(), step
 
 
 @pytest.mark.parametrize("exercise", REDONE, ids=number)

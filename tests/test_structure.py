@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "workshop.verification": {"workshop", "workshop.support", "workshop.runs"},
     "workshop.jobs": {"workshop", "workshop.support"},
     "workshop.packages": {"workshop", "workshop.support", "pixi_workspace"},
+    "workshop.workflows": {"workshop", "workshop.support"},
     "workshop.doctor": {"workshop", "workshop.support", "pixi_workspace"},
     "workshop.new": {"workshop", "workshop.support", "pixi_workspace"},  # it copies modules, and imports none of them
 }

@@ -198,6 +198,16 @@ def test_the_workflows_are_in_order(rule):
     assert rule(GITHUB) == []
 
 
+@pytest.mark.parametrize(
+    "rule", (pins, pixi_calls, frame, zizmor, shellcheck, actionlint), ids=lambda rule: rule.__name__
+)
+def test_the_workflow_of_exercise_5_is_in_order(rule, tmp_path):
+    github = tmp_path / ".github"
+    (github / "workflows").mkdir(parents=True)
+    shutil.copy(ROOT / "exercise-5-container" / "solution" / "image.yml", github / "workflows")
+    assert rule(github) == []
+
+
 def test_the_image_has_the_pixi_of_the_workflows():
     """One version everywhere, and one that the manifests accept."""
     folder = ROOT / "exercise-5-container"

@@ -237,6 +237,9 @@ COMMANDS = {
                 metavar="NAME=VALUE",
                 help="another build argument",
             ),
+            flag(
+                "--apptainer", "build a file for Apptainer instead, train-ENVIRONMENT.sif, from a definition (--file)"
+            ),
         ),
     ),
     "container-run": Command(

@@ -13,7 +13,7 @@ TRAIN_IN=${TRAIN_IN:-image}
 IMAGE=${IMAGE:-train-cuda12.sif}
 PACKED=${PACKED:-environment.tar}
 PYTHON=${PYTHON:-.venv/bin/python}
-# TODO(5.6): with auto, a job without a GPU would train on the CPU, for a week. Require the GPU: cuda.
+# TODO(5.10): with auto, a job without a GPU would train on the CPU, for a week. Require the GPU: cuda.
 DEVICE=${DEVICE:-auto}
 DATA=${DATA:-digits-60k}
 SEED=${SEED:-0}
@@ -66,5 +66,5 @@ command+=(exercise-2-pytorch-cu12/solution/train.py --data "$DATA" --seed "$SEED
 if [ -n "$EPOCHS" ]; then
   command+=(--epochs "$EPOCHS")
 fi
-# TODO(5.7): add --resume if $RUN.partial/checkpoint.safetensors exists, and only then.
+# TODO(5.11): add --resume if $RUN.partial/checkpoint.safetensors exists, and only then.
 exec "${command[@]}" # replaces this script, so that signals reach the training

@@ -30,17 +30,23 @@ SAYS = {
     "5.2": "pixi install --locked for cpu or cuda12",
     "5.3": "the environment at its original path, user 1000:1000, no Pixi",
     "5.4": "ENV sets PATH, CONDA_PREFIX and the manifest's variables, and cuda12 uses the host's driver",
-    "5.5": "apptainer-image.def, apptainer.def",
-    "5.6": "gpu:1, 00:30:00, 4G; the training requires its GPU, and the job fails if the training fails",
-    "5.7": "B:USR1@120 reaches the training, exit code 85 requeues the job, and it continues from its checkpoint",
-    "5.8": "4 tasks: seed 0 in results/exercise-2-pytorch-cu12/slurm-12-seed0, seed 1 in results/exercise-2-pytorch-cu12/slurm-12-seed1",
-    "5.9": "after an eviction results/exercise-2-pytorch-cu12/htcondor-12-seed0 comes back and the job continues from it; an error puts the job on hold",
+    "5.5": "apptainer.def",
+    "5.6": "reproducible-ml-cpu.tar from docker-archive, for each environment; nothing is installed again",
+    "5.7": "every action is a commit; the token reads, and writes only in the job that publishes",
+    "5.8": "--locked everywhere; tests, the build and a run in the image come before the push",
+    "5.9": "pushed by digest, run, attested, and converted for Apptainer",
+    "5.10": "gpu:1, 00:30:00, 4G; the training requires its GPU, and the job fails if the training fails",
+    "5.11": "B:USR1@120 reaches the training, exit code 85 requeues the job, and it continues from its checkpoint",
+    "5.12": "4 tasks: seed 0 in results/exercise-2-pytorch-cu12/slurm-12-seed0, seed 1 in results/exercise-2-pytorch-cu12/slurm-12-seed1",
+    "5.13": "after an eviction results/exercise-2-pytorch-cu12/htcondor-12-seed0 comes back and the job continues from it; an error puts the job on hold",
+    "5.14": "4 jobs: seed 0 in results/exercise-2-pytorch-cu12/htcondor-12-seed0, seed 1 in results/exercise-2-pytorch-cu12/htcondor-12-seed1",
+    "5.16": "2 nodes with gpu:1 each: srun starts a torchrun on each, and they meet at the first",
 }
 
 
 @pytest.mark.parametrize("number", SAYS)
 def test_ok_lines_contain_the_names_of_the_solution(number, tmp_path):
-    if number >= "5.6" and not rehearsal.bash():
+    if len(number) > 3 and not rehearsal.bash():
         pytest.skip("this check tries a job script, by bash")
     exercise = next(e for e in exercises.find_all(ROOT) if e.number == int(number[0]))
     check = next(check for check in exercise.checks if check.number == number)

@@ -62,7 +62,7 @@ ENTRYPOINT ["tini", "--"]
 """
 
 
-OF_CONTAINERS = tuple(check for check in EXERCISE.checks if check.number <= "5.5")  # the others try job scripts
+OF_CONTAINERS = tuple(check for check in EXERCISE.checks if check.number in ("5.1", "5.2", "5.3", "5.4", "5.5"))
 
 
 def failed_checks(folder, text, name="Containerfile"):

@@ -76,6 +76,23 @@ def test_a_failed_build_gives_one_message(path, refused, error_line, advice):
     assert "step 1" in process.stdout
 
 
+def test_a_file_for_apptainer(path, refused, tmp_path):
+    """From the definition, with the environment as its argument, in the root; nothing is overwritten."""
+    built = 'for target; do [ "${target##*.}" = sif ] && break; done; echo "$PWD: $*"; echo image > "$target"'
+    words = ("container-build", "cuda12", "--apptainer")
+    refused(workshop(path(), *words, cwd=tmp_path), "neither is on the PATH", "container-check")
+    done = workshop(path(apptainer=built), *words, "--build-arg", "A=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    definition = ROOT / "exercise-5-container/solution/apptainer.def"
+    command = f"build --build-arg ENVIRONMENT=cuda12 --build-arg A=1 {tmp_path}/train-cuda12.sif {definition}"
+    assert f"{ROOT}: {command}\n" in done.stdout
+    assert f"train-cuda12.sif: sha256:{sha256_of(tmp_path / 'train-cuda12.sif')}" in done.stdout
+    refused(workshop(path(), *words, cwd=tmp_path), "train-cuda12.sif", "rm train-cuda12.sif")
+    failing = path(apptainer="echo 'FATAL: could not use fakeroot: no mapping' >&2; exit 255")
+    refused(workshop(failing, "container-build", "--apptainer", cwd=tmp_path), "could not use fakeroot", "inside a job")
+    refused(workshop(failing, "container-build", "gpu", "--apptainer", cwd=tmp_path), "'gpu'")
+
+
 def test_environments_that_do_not_fit(path, refused, monkeypatch):
     path_with_podman = path(podman="echo 5.0")
     refused(workshop(path_with_podman, "container-build", "gpu"), "one of default, cpu, cpu-jax, cuda12", "'gpu'")

@@ -13,7 +13,8 @@ from workshop.errors import WorkshopError
 from workshop.jobs import batch_files, rehearsal
 
 FOLDER = ROOT / "exercise-5-container"
-CHECKS = [check for check in module_of(FOLDER / "checks.py").CHECKS if check.number >= "5.6"]
+NUMBERS = ("5.10", "5.11", "5.12", "5.13", "5.14", "5.16")  # 5.15 trains
+CHECKS = [check for check in module_of(FOLDER / "checks.py").CHECKS if check.number in NUMBERS]
 needs_bash = pytest.mark.skipif(not rehearsal.bash(), reason="the job scripts are tried by bash")
 
 

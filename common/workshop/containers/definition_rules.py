@@ -10,7 +10,7 @@ from pathlib import Path
 from pixi_workspace import manifest
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop.containers import dockerfile, images, shellwords
-from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, find_install, load
+from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, find_install, load, read
 from workshop.containers.build_rules import SECRET_NAME, SECRET_VALUE
 from workshop.containers.shellwords import PixiCall
 from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
@@ -63,6 +63,13 @@ def definition_findings(path: Path, environment: str | None = None) -> list[Find
     names = {finding.name for finding in install_findings}
     is_valid = not names & {"def-argument", "def-environment-unknown", "def-environment-platform"}
     return [*findings, *install_findings, *findings_of([install] if is_valid else [], RESULT_RULES)]
+
+
+def conversion_findings(path: Path) -> list[Finding]:
+    """The findings about a definition that converts an image, and installs nothing. Raises WorkshopError as `load` does."""
+    stages = load(path)
+    findings = [*findings_of(stages, FORM_RULES), *findings_of(stages, STAGE_RULES)]
+    return [*findings, *findings_of(read(path, fill=False)[-1:], CONVERSION_RULES)]
 
 
 # ---------------------------------------------------------------- the form
@@ -380,4 +387,72 @@ RESULT_RULES = (
     Rule("def-path", ERROR, _path),
     Rule("def-activation", ERROR, _activation),
     Rule("def-code-not-copied", ERROR, _code_not_copied),
+)
+
+# ---------------------------------------------------------------- the conversion of an image
+
+_ARCHIVES = ("docker-archive", "oci-archive", "docker-daemon", "oci", "localimage")
+_INSTALLS = re.compile(
+    r"\b(?:pip|pip3|pixi|conda|mamba|micromamba|uv|apt|apt-get|dnf|yum)\b[^\n;&|]*\b(?:install|add|sync)\b"
+)
+
+
+def _not_converted(stage: Stage) -> Iterator[Problem]:
+    agent = stage.header["bootstrap"]
+    if agent not in (*_ARCHIVES, "docker", "oras"):
+        yield Problem(
+            looked_at=stage.location,
+            expected="an image that was built before: an archive, or one in a registry with its digest",
+            found=f"Bootstrap: {agent}",
+            next_step="Bootstrap: docker-archive",
+        )
+
+
+def _one_environment(stage: Stage) -> Iterator[Problem]:
+    if stage.header["bootstrap"] not in _ARCHIVES:
+        return
+    image = stage.header.get("from", "")
+    names = re.findall(r"\{\{\s*(\w+)\s*\}\}", image)
+    defaults = re.findall(r"(?m)^\s*(\w+)=\S", stage.text("arguments"))
+    if not names:
+        yield Problem(
+            looked_at=f"{stage.location}: From",
+            expected="a build argument in the name of the archive, for the image with CUDA as well",
+            found=f"always {image}",
+            next_step="From: reproducible-ml-{{ ENVIRONMENT }}.tar",
+        )
+    elif not set(names) <= set(defaults):
+        yield Problem(
+            looked_at=f"{stage.location}: From",
+            expected="a default value in %arguments",
+            found=image,
+            next_step="ENVIRONMENT=cpu in %arguments",
+        )
+
+
+def _installs_again(stage: Stage) -> Iterator[Problem]:
+    if match := _INSTALLS.search(stage.text("post")):
+        yield Problem(
+            looked_at=f"{stage.location}: %post",
+            expected="nothing that is installed again: the image contains the locked packages",
+            found=match[0].strip(),
+            next_step="remove this line; a package belongs in the manifest and in the lock",
+        )
+
+
+def _untested(stage: Stage) -> Iterator[Problem]:
+    if "import" not in stage.text("test") and "python" not in stage.text("test"):
+        yield Problem(
+            looked_at=stage.location,
+            expected="a section %test that imports a package of the environment",
+            found="none" if not stage.text("test").strip() else stage.text("test").strip()[:60],
+            next_step='%test with: python -c "import torch"',
+        )
+
+
+CONVERSION_RULES = (
+    Rule("def-not-an-image", ERROR, _not_converted),
+    Rule("def-one-environment", ERROR, _one_environment),
+    Rule("def-installs-again", ERROR, _installs_again),
+    Rule("def-untested", ERROR, _untested),
 )

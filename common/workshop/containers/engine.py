@@ -26,6 +26,7 @@ from workshop.support.hardware import nvidia_smi
 ENGINES = ("docker", "podman", "buildah")
 IMAGE_NAME = "reproducible-ml"
 DOCKERFILE = "exercise-5-container/solution/Dockerfile"
+DEFINITION = "exercise-5-container/solution/apptainer.def"
 RESULTS = "/workshop/results"
 SCRIPT = "exercise-2-pytorch-cu12/solution/train.py"
 USER = 1000  # as in the Dockerfile
@@ -195,11 +196,21 @@ def build_command(engine: Engine, path: Path, root: Path, tag: str, values: dict
     return [engine.program, *options, *build_args, "--file", str(path), "--tag", tag, str(root)]
 
 
-def build(environment: str, tag: str | None, file: str | None, engine_name: str | None, extra: list[str]) -> int:
+def build(
+    environment: str,
+    tag: str | None,
+    file: str | None,
+    engine_name: str | None,
+    extra: list[str],
+    apptainer: bool = False,
+) -> int:
     """Build the image of an environment; return exit code 0. extra: further build arguments as `NAME=VALUE`.
 
+    apptainer: build a file for Apptainer from a definition instead, as `build_sif` does.
     Raises WorkshopError if the environment, an argument or an engine is missing, or the build fails.
     """
+    if apptainer:
+        return build_sif(environment, tag, file, extra)
     path = dockerfile_path(file)
     workspace = workspace_with(environment, path)
     root = workspace.path.parent
@@ -230,11 +241,48 @@ def build(environment: str, tag: str | None, file: str | None, engine_name: str 
     return 0
 
 
-def _run_streaming(command: list[str]) -> str | None:
+def build_sif(environment: str, name: str | None, file: str | None, extra: list[str]) -> int:
+    """Build a file for Apptainer from a definition (default: exercise 5's); return exit code 0.
+
+    name: of the file (default: train-ENVIRONMENT.sif). Raises WorkshopError as `build` does, and if the file exists.
+    """
+    program = shutil.which("apptainer") or shutil.which("singularity")
+    if program is None:
+        raise NoEngine(
+            looked_at="the programs on this machine",
+            expected="apptainer (or singularity), for Linux",
+            found="neither is on the PATH",
+            next_step="module load apptainer  # on many clusters; without Apptainer: workshop container-check",
+        )
+    path = Path(file) if file else exercises.root_folder() / DEFINITION
+    root = workspace_with(environment, path).path.parent
+    target = Path(name or f"train-{environment}.sif")
+    if target.exists():
+        raise WorkshopError(
+            looked_at=target, expected="no file of that name", found="a file", next_step=f"rm {shell.quoted(target)}"
+        )
+    values = [f"ENVIRONMENT={environment}", *extra]
+    words = [word for value in values for word in ("--build-arg", value)]
+    command = [program, "build", *words, str(target.absolute()), str(path.resolve())]
+    print(shlex.join(command), flush=True)
+    output = _run_streaming(command, root)
+    if output is not None:
+        raise WorkshopError(
+            looked_at="the build with apptainer",
+            expected="success",
+            found=last_line(output),
+            next_step="see the lines above; on a login node that forbids builds, build inside a job",
+        )
+    print(f"{target}: sha256:{sha256_of(target)}")
+    return 0
+
+
+def _run_streaming(command: list[str], folder: Path | None = None) -> str | None:
     """Run a command and print its output; return None if it succeeds, else the last lines of the output."""
     last_lines: list[str] = []
     with subprocess.Popen(
         command,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -386,6 +386,25 @@ def evaluate_expression(expression: str, code: int) -> bool | None:
         return None
 
 
+def queued_jobs(queue: str) -> list[dict[str, str]] | None:
+    """The macros of each job that a `queue` statement submits, as in `2`, `seed in (0, 1)` or `2 a, b in ...`.
+
+    None if the items are in a file or come from a pattern of names, and if there are more than MOST_TASKS jobs.
+    """
+    match = re.fullmatch(r"(\d{1,6})?\s*(?:([\w,\s]*?)\s*\bin\s*\((.*)\))?", queue.strip(), re.IGNORECASE | re.DOTALL)
+    if match is None:
+        return None
+    repeats, items = int(match[1] or 1), [{}]
+    if match[3] is not None:
+        names = [name for name in re.split(r"[\s,]+", match[2]) if name] or ["Item"]
+        words = [word for word in re.split(r"[\s,]+", match[3].strip()) if word]
+        items = [{names[0]: word} for word in words]
+    if repeats * len(items) > MOST_TASKS:
+        return None
+    jobs = [item for item in items for _ in range(repeats)]
+    return [item | {"ProcId": str(k), "Process": str(k)} for k, item in enumerate(jobs)]
+
+
 def array_indices(array: str) -> list[int]:
     """The task indices of --array, as in 0-15:4%2 or 1,3,5-7.
 

@@ -1,8 +1,8 @@
-"""Rules for HTCondor submit files (5.9), in order.
+"""Rules for HTCondor submit files (5.13 and 5.14), in order.
 
 Each rule relies on those above it, so a check stops at the first problem.
 
-SUBMIT_RULES read the file; SCRIPT_RULES rehearse its script.
+SUBMIT_RULES read the file; SCRIPT_RULES rehearse its script. QUEUE_RULES and SEED_RULES do so for several jobs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from workshop.jobs import batch_files
-from workshop.jobs.job import CHECKPOINT, CondorJob
+from workshop.jobs.job import CHECKPOINT, CondorJob, SeedsJob
 from workshop.jobs.training_rules import training_problems
 from workshop.support.rules import ERROR, Problem, Rule
 
@@ -41,6 +41,8 @@ def _fixed_image(job: CondorJob) -> Iterator[Problem]:
     image = _image_of(job)
     name = image.rsplit("/", 1)[-1]
     is_fetched = "://" in image or "docker_image" in job.keys  # otherwise it is a file
+    if image.startswith(("osdf://", "pelican://", "https://", "file://")) and name.endswith(".sif"):
+        return  # a file as well
     if "@sha256:" not in image and is_fetched and (":" not in name or name.endswith(":latest")):
         yield Problem(
             looked_at=job.file,
@@ -218,8 +220,8 @@ def _executable(job: CondorJob) -> Iterator[Problem]:
     paths = (job.stage / "clone" / job.executable, job.folder / job.executable)
     if not job.executable or not any(path.is_file() for path in paths) or not (job.folder / job.script).is_file():
         yield Problem(
-            looked_at="executable in train.sub",
-            expected="a script in the same folder as train.sub, given by its path from the clone's root",
+            looked_at=f"executable in {job.file}",
+            expected=f"a script in the same folder as {job.file}, given by its path from the clone's root",
             found=job.executable or "none",
             next_step="executable = exercise-5-container/starter/train.sh",
         )
@@ -291,4 +293,61 @@ SCRIPT_RULES = (
     Rule("resume-without-checkpoint", ERROR, _resumes_without_checkpoint),
     Rule("resume", ERROR, _resumes),
     Rule("exit-codes", ERROR, _exit_codes),
+)
+
+# ---------------------------------------------------------------- 5.14: a job for each seed, from one submit file
+
+
+def _several_jobs(job: SeedsJob) -> Iterator[Problem]:
+    if job.jobs is None or len(job.jobs) < 2:
+        yield Problem(
+            looked_at=f"queue in {job.file}",
+            expected=f"several jobs, at most {batch_files.MOST_TASKS:,}, from a list in the file",
+            found=f"queue {job.submit.queue}".strip() + ("" if job.jobs is None else ", which submits one job"),
+            next_step="queue seed in (0, 1, 2, 3)",
+        )
+
+
+def _own_logs(job: SeedsJob) -> Iterator[Problem]:
+    for key in ("output", "error"):
+        names = [job.text_of(key, number) for number in range(min(len(job.jobs or ()), job.most_rehearsed))]
+        if job.keys.get(key) and len(set(names)) < len(names):
+            yield Problem(
+                looked_at=f"{key} in {job.file}",
+                expected="a separate file for each job",
+                found=f"{names[0]} for jobs 0 and 1",
+                next_step=f"use $(seed) or $(ProcId) in {key}",
+            )
+
+
+def _own_values(job: SeedsJob) -> Iterator[Problem]:
+    rehearsed = range(min(len(job.jobs or ()), job.most_rehearsed))
+    for option, what in (("--seed", "seed"), ("--output", "folder")):
+        seen: dict[str | None, int] = {}
+        for number in rehearsed:
+            value = job.job(number).value(option)
+            if value is None or value in seen:
+                yield Problem(
+                    looked_at=f"{len(rehearsed)} jobs of {job.file}, rehearsed",
+                    expected=f"a separate {what} for each job",
+                    found=f"{option} {value} in jobs {seen[value]} and {number}" if value else f"no {option}",
+                    next_step=f"use the variable of queue, as in $(seed), for the {what}",
+                )
+            seen.setdefault(value, number)
+
+
+def _jobs_train(job: SeedsJob) -> Iterator[Problem]:
+    return training_problems(job.job(0), job.script)
+
+
+QUEUE_RULES = (
+    Rule("several-jobs", ERROR, _several_jobs),
+    Rule("container", ERROR, _container),
+    Rule("fixed-image", ERROR, _fixed_image),
+    Rule("own-logs", ERROR, _own_logs),
+)
+SEED_RULES = (
+    Rule("executable", ERROR, _executable),
+    Rule("job-training", ERROR, _jobs_train),
+    Rule("own-values", ERROR, _own_values),
 )

@@ -5,6 +5,7 @@ A rehearsal starts bash, so each one runs only when a rule needs it, and only on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -202,6 +203,26 @@ class ArrayJob(Job):
 
 
 @dataclass(frozen=True)
+class MultiJob(BatchJob):
+    """multi.sbatch, on two nodes with a GPU each."""
+
+    script: ClassVar[str] = "multi.sbatch"
+
+    def _on_two_nodes(self, outcome: str) -> Rehearsal:
+        nodes = {"SLURM_NNODES": "2", "SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS": "2", "SLURM_GPUS_ON_NODE": "1"}
+        names = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NODELIST": "n[1-2]"}
+        return self.rehearse(self.script, outcome, SLURM | nodes | names)
+
+    @cached_property
+    def successful(self) -> Rehearsal:
+        return self._on_two_nodes("success")
+
+    @cached_property
+    def failed(self) -> Rehearsal:
+        return self._on_two_nodes("failure")
+
+
+@dataclass(frozen=True)
 class CondorJob(Job):
     """train.sub."""
 
@@ -228,11 +249,12 @@ class CondorJob(Job):
     def script(self) -> str:
         return self.executable.rsplit("/", 1)[-1]
 
-    def _rehearsed(self, outcome: str, **settings: Any) -> Rehearsal:
+    def _rehearsed(self, outcome: str, macros: Mapping[str, str] | None = None, **settings: Any) -> Rehearsal:
+        """macros: further values by name, such as that of $(seed)."""
         variables = batch_files.environment_variables(self.submit)
         variables |= {"_CONDOR_SCRATCH_DIR": str(self.stage), "_CONDOR_SLOT": "slot1"}
-        variables = {name: _fill_job_ids(value) for name, value in variables.items()}
-        words = _fill_job_ids(self.keys.get("arguments", "").strip('"')).split()
+        variables = {name: _filled(value, macros or {}) for name, value in variables.items()}
+        words = _filled(self.keys.get("arguments", "").strip('"'), macros or {}).split()
         return self.rehearse(self.script, outcome, variables, arguments=words, **settings)
 
     @cached_property
@@ -256,6 +278,32 @@ class CondorJob(Job):
         return self._rehearsed("failure")
 
 
-def _fill_job_ids(text: str) -> str:
-    """Replace $(ClusterId) and $(ProcId) by numbers, as HTCondor does."""
-    return text.replace("$(ClusterId)", "12").replace("$(ProcId)", "0")
+@dataclass(frozen=True)
+class SeedsJob(CondorJob):
+    """seeds.sub, from which `queue` makes several jobs."""
+
+    rehearsals: dict[int, Rehearsal] = field(default_factory=dict)
+    file: ClassVar[str] = "seeds.sub"
+    most_rehearsed: ClassVar[int] = 4
+
+    @cached_property
+    def jobs(self) -> list[dict[str, str]] | None:
+        """The macros of each job, such as $(seed); None if `queue` takes them from somewhere else."""
+        return batch_files.queued_jobs(self.submit.queue)
+
+    def text_of(self, key: str, number: int) -> str:
+        """The value of a key for one of the jobs."""
+        return _filled(self.keys.get(key, ""), (self.jobs or [])[number])
+
+    def job(self, number: int) -> Rehearsal:
+        """The rehearsal of one of the jobs."""
+        if number not in self.rehearsals:
+            self.rehearsals[number] = self._rehearsed("success", (self.jobs or [])[number])
+        return self.rehearsals[number]
+
+
+def _filled(text: str, macros: Mapping[str, str]) -> str:
+    """Replace $(ClusterId), $(ProcId) and the macros by their values, as HTCondor does; capitals do not matter."""
+    values = {"clusterid": "12", "cluster": "12", "procid": "0", "process": "0"}
+    values |= {name.lower(): value for name, value in macros.items()}
+    return re.sub(r"\$\((\w+)(?::[^)]*)?\)", lambda match: values.get(match[1].lower(), match[0]), text)

@@ -20,7 +20,7 @@ MIN_NOTICE = 10  # seconds before the end of the job
 OPTIONS = "the #SBATCH lines of train.sbatch"
 SIGNAL = "#SBATCH --signal=B:USR1@120"
 
-# ---------------------------------------------------------------- 5.6: what the job requests
+# ---------------------------------------------------------------- 5.10: what the job requests
 
 
 def _gpu(job: BatchJob) -> Iterator[Problem]:
@@ -119,7 +119,7 @@ TRAINING_RULES = (
     Rule("failure", ERROR, _fails),
 )
 
-# ---------------------------------------------------------------- 5.7: what the job does at its time limit
+# ---------------------------------------------------------------- 5.11: what the job does at its time limit
 
 
 def _signal(job: BatchJob) -> Iterator[Problem]:
@@ -318,7 +318,7 @@ END_RULES = (
     Rule("resume", ERROR, _resumes),
 )
 
-# ---------------------------------------------------------------- 5.8: an array with a task for each seed
+# ---------------------------------------------------------------- 5.12: an array with a task for each seed
 
 
 def _several_tasks(job: ArrayJob) -> Iterator[Problem]:

@@ -37,6 +37,8 @@ def main(name: str, words: list[str]) -> int:
         return train(home, name, words)
     else:
         write_call(home, name, words)
+        if name == "scontrol" and words[:2] == ["show", "hostnames"]:
+            print("n1\nn2")
     return 0
 
 

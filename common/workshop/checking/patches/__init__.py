@@ -8,6 +8,7 @@ fixed_experiment.py      all generators of NumPy start from one seed
 same_order.py            the images are visited in the same order for every seed
 count_network_calls.py   counts how often Python calls a network of Flax
 own_package.py           the script imports its own copy of `workshop.runs`
+record_shares.py         records the images and the weights of the first step in each process of torchrun
 record_donations.py      records how many arrays the compiled functions of JAX donate
 
 A patch is a file with a function `install`. It replaces functions of a library or of `workshop.runs` in that one

@@ -1,0 +1,296 @@
+"""Rules for a workflow that publishes an image, in order. A check stops at the first problem.
+
+RIGHTS_RULES: what runs, and what it may do. ORDER_RULES: lock, test, build and run before anything is published.
+PUBLISH_RULES: by digest, attested, and as a file for Apptainer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from workshop.support.rules import ERROR, Problem, Rule
+from workshop.workflows.workflow import Job, Step, Workflow
+
+COMMIT = re.compile(r"@[0-9a-f]{40}$")
+DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+# With these events, GitHub runs the workflow with the rights of the repository on a change from a stranger.
+DANGEROUS = {"pull_request_target", "workflow_run", "issue_comment"}
+# What a job needs that publishes an image, and why.
+PUBLISHING = {
+    "packages": "to push the image",
+    "id-token": "to identify the workflow to the service that signs",
+    "attestations": "to store the signed record of the build",
+}
+INSTALLS = re.compile(r"\bpixi (?:run|install|shell-hook|exec)\b[^\n;&|]*")
+
+
+def _first(steps: Iterator[Step] | tuple[Step, ...], does: Callable[[Step], bool]) -> Step | None:
+    return next((step for step in steps if does(step)), None)
+
+
+def _pushing_job(workflow: Workflow) -> Job | None:
+    return next((job for job in workflow.jobs if job.pushes), None)
+
+
+def _writes(permissions: object) -> set[str]:
+    """The names of what a token may write."""
+    if isinstance(permissions, str):
+        return {permissions} if permissions == "write-all" else set()
+    return (
+        {str(name) for name, kind in permissions.items() if kind == "write"} if isinstance(permissions, dict) else set()
+    )
+
+
+# ---------------------------------------------------------------- 5.7: what runs, and what it may do
+
+
+def _pinned(workflow: Workflow) -> Iterator[Problem]:
+    for step in workflow.steps:
+        is_fixed = COMMIT.search(step.uses) or DIGEST.search(step.uses)
+        if step.uses and not step.uses.startswith("./") and not is_fixed:
+            yield Problem(
+                looked_at=step.location,
+                expected="an action with the 40 digits of a commit, which nobody can move",
+                found=step.uses,
+                next_step=f"uses: {step.uses.partition('@')[0]}@COMMIT # {step.uses.partition('@')[2] or 'vX.Y.Z'}",
+            )
+
+
+def _read_only(workflow: Workflow) -> Iterator[Problem]:
+    given = workflow.settings.get("permissions")
+    if given is None or given == "write-all" or _writes(given):
+        found = "none, so the repository's setting applies" if given is None else f"{given}"
+        yield Problem(
+            looked_at=f"permissions at the top of {workflow.path.name}",
+            expected="a token that may only read, unless a job states otherwise",
+            found=found,
+            next_step="permissions: with contents: read",
+        )
+
+
+def _least_rights(workflow: Workflow) -> Iterator[Problem]:
+    for job in workflow.jobs:
+        unused = _writes(job.settings.get("permissions")) - (set(PUBLISHING) if job.pushes else set())
+        if unused:
+            reason = "" if job.pushes else ", and it publishes nothing"
+            yield Problem(
+                looked_at=f"permissions of the job {job.name} in {workflow.path.name}",
+                expected=f"write for {', '.join(PUBLISHING)} alone, in the job that publishes",
+                found=f"write for {', '.join(sorted(unused))}{reason}",
+                next_step=f"remove these permissions from the job {job.name}",
+            )
+
+
+def _credentials(workflow: Workflow) -> Iterator[Problem]:
+    for step in workflow.steps:
+        if step.action == "actions/checkout" and step.inputs.get("persist-credentials") != "false":
+            yield Problem(
+                looked_at=step.location,
+                expected="a checkout that does not leave the token in the folder, where every later step can read it",
+                found=f"persist-credentials: {step.inputs.get('persist-credentials', 'true (default)')}",
+                next_step="with: persist-credentials: false",
+            )
+
+
+def _dangerous_trigger(workflow: Workflow) -> Iterator[Problem]:
+    for trigger in sorted(workflow.triggers & DANGEROUS):
+        yield Problem(
+            looked_at=f"on: in {workflow.path.name}",
+            expected="events that run a stranger's change without the rights of the repository",
+            found=trigger,
+            next_step="pull_request",
+        )
+
+
+def _injection(workflow: Workflow) -> Iterator[Problem]:
+    for step in workflow.steps:
+        if "${{" in step.written_script:
+            yield Problem(
+                looked_at=step.location,
+                expected="commands in which GitHub replaces nothing: a branch's name could contain a command",
+                found=re.findall(r"\$\{\{.*?(?:\}\}|$)", step.written_script)[0],
+                next_step="put the value into env: of the step, and use the variable",
+            )
+
+
+RIGHTS_RULES = (
+    Rule("action-pinned", ERROR, _pinned),
+    Rule("read-only", ERROR, _read_only),
+    Rule("least-rights", ERROR, _least_rights),
+    Rule("credentials-kept", ERROR, _credentials),
+    Rule("dangerous-trigger", ERROR, _dangerous_trigger),
+    Rule("script-injection", ERROR, _injection),
+)
+
+# ---------------------------------------------------------------- 5.8: first the lock, the tests and the image
+
+
+def _locked(workflow: Workflow) -> Iterator[Problem]:
+    for step in workflow.steps:
+        given = step.inputs
+        is_setup = step.action == "prefix-dev/setup-pixi"
+        if is_setup and given.get("locked") != "true" and given.get("run-install") != "false":
+            yield Problem(
+                looked_at=step.location,
+                expected="an installation that stops if the lock does not fit",
+                found="frozen: true, which does not compare" if given.get("frozen") == "true" else "no locked: true",
+                next_step="locked: true",
+            )
+        for call in INSTALLS.findall(step.script):
+            if "--locked" not in call.split() and not call.startswith("pixi exec"):
+                yield Problem(
+                    looked_at=step.location,
+                    expected="--locked, so that Pixi does not solve again without a message",
+                    found=call.strip(),
+                    next_step="pixi run --locked ...",
+                )
+
+
+def _tested(workflow: Workflow) -> Iterator[Problem]:
+    if not any(step.tests for step in workflow.steps):
+        yield Problem(
+            looked_at=workflow.path.name,
+            expected="a step that tests the scripts",
+            found="none",
+            next_step="run: pixi run --locked test",
+        )
+
+
+def _image_run(workflow: Workflow) -> Iterator[Problem]:
+    build = _first(workflow.steps, lambda step: step.builds)
+    if build is None:
+        yield Problem(
+            looked_at=workflow.path.name,
+            expected="a step that builds the image",
+            found="none",
+            next_step="run: pixi run --locked container-build cpu",
+        )
+    elif not any(step.runs_image and workflow.comes_before(build, step) for step in workflow.steps):
+        yield Problem(
+            looked_at=build.location,
+            expected="a later step that runs the image: an image that was built need not work",
+            found="none",
+            next_step="run: pixi run --locked container-run cpu",
+        )
+
+
+def _tested_before_push(workflow: Workflow) -> Iterator[Problem]:
+    for push in (step for step in workflow.steps if step.pushes):
+        for does, what in ((lambda s: s.tests, "tests the scripts"), (lambda s: s.runs_image, "runs the image")):
+            if not any(does(step) and workflow.comes_before(step, push) for step in workflow.steps):
+                yield Problem(
+                    looked_at=f"{push.location}: the job {push.job} pushes the image",
+                    expected=f"a step that {what}, before it: in the same job, or in a job under needs",
+                    found=f"no step that {what} before the push",
+                    next_step=f"needs: with the job that {what}",
+                )
+
+
+def _on_demand(workflow: Workflow) -> Iterator[Problem]:
+    job = _pushing_job(workflow)
+    if job is not None and "pull_request" in workflow.triggers and "if" not in job.settings:
+        yield Problem(
+            looked_at=f"the job {job.name} in {workflow.path.name}",
+            expected="a job that publishes for a tag alone, and for no pull request",
+            found="no if:",
+            next_step="if: github.event_name == 'push'",
+        )
+
+
+ORDER_RULES = (
+    Rule("locked", ERROR, _locked),
+    Rule("tested", ERROR, _tested),
+    Rule("image-run", ERROR, _image_run),
+    Rule("tested-before-push", ERROR, _tested_before_push),
+    Rule("published-on-demand", ERROR, _on_demand),
+)
+
+# ---------------------------------------------------------------- 5.9: by digest, attested, and for Apptainer
+
+
+def _by_digest(workflow: Workflow) -> Iterator[Problem]:
+    push = _first(workflow.steps, lambda step: step.pushes and step.builds)
+    if push is None:
+        push = _first(workflow.steps, lambda step: step.pushes)
+        yield Problem(
+            looked_at=push.location if push else workflow.path.name,
+            expected="a step that builds the image and pushes it by its digest: docker/build-push-action",
+            found=f"{push.settings.get('name', 'a push')}" if push else "no step that pushes",
+            next_step="outputs: type=image,name=...,push-by-digest=true,name-canonical=true,push=true",
+        )
+    elif "push-by-digest=true" not in f"{push.inputs.get('outputs', '')} {push.script}":
+        tags = " ".join(push.inputs.get("tags", "").split())
+        yield Problem(
+            looked_at=push.location,
+            expected="an image that gets a tag only after it has run: until then, its digest is its name",
+            found=f"pushed under the tag {tags}" if tags else "no push-by-digest=true",
+            next_step="outputs: type=image,name=...,push-by-digest=true,name-canonical=true,push=true",
+        )
+
+
+def _pushed_image_run(workflow: Workflow) -> Iterator[Problem]:
+    job = _pushing_job(workflow)
+    push = _first(job.steps, lambda step: step.pushes) if job else None
+    if (
+        job
+        and push
+        and not any(s.runs_image and "digest" in s.script and workflow.comes_before(push, s) for s in job.steps)
+    ):
+        yield Problem(
+            looked_at=f"{push.location}, and the steps below it",
+            expected="a step that runs the image which was pushed, by the digest that the push returned",
+            found="none",
+            next_step="docker run NAME@DIGEST, with DIGEST: ${{ steps.push.outputs.digest }} in env:",
+        )
+
+
+def _attested(workflow: Workflow) -> Iterator[Problem]:
+    job = _pushing_job(workflow)
+    if job is None:
+        return
+    attest = _first(job.steps, lambda step: step.action.startswith("actions/attest"))
+    where = attest.location if attest else f"the job {job.name} in {workflow.path.name}"
+    if attest is None or "digest" not in attest.inputs.get("subject-digest", ""):
+        yield Problem(
+            looked_at=where,
+            expected="a signed record of where and from which commit the image was built, for its digest",
+            found="no action actions/attest" if attest is None else "no subject-digest of the push",
+            next_step="uses: actions/attest, with subject-digest: ${{ steps.push.outputs.digest }}",
+        )
+    for name, reason in PUBLISHING.items():
+        if name not in _writes(job.settings.get("permissions")):
+            yield Problem(
+                looked_at=f"permissions of the job {job.name} in {workflow.path.name}",
+                expected=f"{name}: write, {reason}",
+                found=f"no {name}: write",
+                next_step=f"{name}: write",
+            )
+
+
+def _for_apptainer(workflow: Workflow) -> Iterator[Problem]:
+    scripts = [(step, step.script) for step in workflow.steps if "apptainer" in step.script]
+    build = next((pair for pair in scripts if re.search(r"\bapptainer build\b", pair[1])), None)
+    push = next((step for step, script in scripts if re.search(r"\b(apptainer|oras) push\b", script)), None)
+    if build is None or push is None or "oras" not in push.script:
+        yield Problem(
+            looked_at=workflow.path.name,
+            expected="a file for Apptainer, pushed through ORAS (a protocol for any file in a registry of images)",
+            found="no apptainer build" if build is None else "no apptainer push to oras://",
+            next_step="apptainer build train.sif docker://NAME@DIGEST && apptainer push train.sif oras://NAME:TAG",
+        )
+    elif not re.search(r"docker://[^\s\"']*@", re.sub(r"\$\{\{.*?\}\}", "X", build[1])):
+        yield Problem(
+            looked_at=build[0].location,
+            expected="a file that is built from the digest which was pushed",
+            found="docker:// without a digest",
+            next_step='apptainer build train.sif "docker://$IMAGE@$DIGEST"',
+        )
+
+
+PUBLISH_RULES = (
+    Rule("by-digest", ERROR, _by_digest),
+    Rule("pushed-image-run", ERROR, _pushed_image_run),
+    Rule("attested", ERROR, _attested),
+    Rule("sif", ERROR, _for_apptainer),
+)
