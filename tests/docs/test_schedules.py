@@ -1,0 +1,61 @@
+"""The schedules for teaching add up, and give each exercise the minutes of its exercise.toml."""
+
+import re
+
+import pytest
+import schedules
+from conftest import ROOT
+
+from workshop import exercises
+
+TEXT = schedules.PAGE.read_text(encoding="utf-8")
+SCHEDULES = schedules.schedules(TEXT)
+MINUTES = {e.number: e.settings["minutes"] for e in exercises.find_all(ROOT)}
+
+
+def test_the_schedules_are_there():
+    assert list(SCHEDULES) == ["Ninety minutes", "Four hours", "Day 1", "Day 2", "Day 3"]
+    assert SCHEDULES["Ninety minutes"][0] == 90 and SCHEDULES["Four hours"][0] == 240
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_each_line_begins_where_the_one_above_ends(name):
+    promised, rows = SCHEDULES[name]
+    starts = [row.start for row in rows]
+    ends = [row.start + row.minutes for row in rows]
+    assert starts[0] == 0 and starts[1:] == ends[:-1]
+    assert ends[-1] == promised == sum(row.minutes for row in rows)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_star_path_gets_its_minutes(name):
+    _, rows = SCHEDULES[name]
+    for row in rows:
+        if row.what.startswith("★"):
+            assert row.minutes == MINUTES[row.exercise]["star"], row
+
+
+def test_the_sheet_has_the_four_hours():
+    sheet = (schedules.PAGE.parent / "thursday.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| +\| (\d+:\d\d) \| (\d+) \|", sheet)
+    assert rows == [(schedules.clock(row.start), str(row.minutes)) for row in SCHEDULES["Four hours"][1]]
+
+
+def test_four_hours_contain_every_star_path_once():
+    stars = [row.exercise for row in SCHEDULES["Four hours"][1] if row.what.startswith("★")]
+    assert stars == sorted(MINUTES)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])  # of exercise 5, each learner chooses parts
+def test_three_days_contain_every_step(number):
+    rows = [row for name in ("Day 1", "Day 2", "Day 3") for row in SCHEDULES[name][1] if row.exercise == number]
+    assert sum(row.minutes for row in rows) >= MINUTES[number]["all"]
+
+
+def test_the_star_steps_are_those_of_the_exercises():
+    assert schedules.render(TEXT) == TEXT, "python tests/docs/schedules.py"
+
+
+def test_the_star_steps_on_the_clock_fill_their_slots():
+    for number, steps in schedules.star_steps().items():
+        assert not steps or sum(minutes for _, _, minutes in steps) == MINUTES[number]["star"]
