@@ -15,7 +15,10 @@ sys.path[:0] = [str(ROOT / "common")]
 from workshop import exercises  # noqa: E402
 
 PAGE = ROOT / "docs/teach/schedules.md"
-BEGIN, END = "<!-- the star steps on the clock: python tests/docs/schedules.py -->\n", "<!-- end of the star steps -->\n"
+BEGIN, END = (
+    "<!-- the star steps on the clock: python tests/docs/schedules.py -->\n",
+    "<!-- end of the star steps -->\n",
+)
 SECTION = re.compile(r"^##+ (?P<name>[^:\n]+): (?P<minutes>\d+) minutes$", re.M)
 ROW = re.compile(r"^\| (?P<hours>\d+):(?P<minutes>\d\d) \| (?P<length>\d+) \| (?P<what>[^|]+?) \|", re.M)
 STEP = re.compile(r"^\| ★ (?P<step>[\w. ]+?) \| (?P<you>[^|]+?) \| (?P<minutes>\d+) \|$", re.M)
