@@ -209,6 +209,31 @@ def test_an_array_trains_four_seeds(cluster, command, tmp_path):
     assert uninterrupted.returncode == 0 and sha_of(home / f"slurm-{job}-seed2") == sha_of(tmp_path / "2")
 
 
+def test_the_first_job_prints_where_it_runs(cluster):
+    job = cluster.submit("../starter/first.sbatch")
+    assert cluster.ended(job) == [("COMPLETED", "0:0")], cluster.logs()
+    log = cluster.logs()
+    assert f"job {job} in the partition debug, for the account " in log and re.search("on the node n[12], with", log)
+
+
+def test_two_nodes_train_one_network(cluster, two_processes, tmp_path):
+    """A torchrun on each node; the weights are those of two processes on one machine, byte for byte."""
+    stand_in = tmp_path / "bin" / "scontrol"  # no name server knows the nodes n1 and n2, which are this machine
+    stand_in.parent.mkdir()
+    stand_in.write_text("#!/bin/sh\necho 127.0.0.1\n")
+    stand_in.chmod(0o755)
+    run = tmp_path / "results" / "job"
+    path = f"{stand_in.parent}{os.pathsep}{cluster.variables['PATH']}"
+    job = cluster.submit("multi.sbatch", RUN=str(run), PATH=path)
+    assert cluster.ended(job) == [("COMPLETED", "0:0")], cluster.logs()
+    run_record = record_of(run)
+    assert run_record["processes"] == 2 and run_record["job"]["id"] == job
+    words = ("--data", "digits", "--epochs", 2, "--device", "cpu", "--output", tmp_path / "here")
+    for done in two_processes(JOBS / "train_distributed.py", *words):
+        assert done.returncode == 0, done.stderr
+    assert sha_of(run) == sha_of(tmp_path / "here")
+
+
 def test_a_missing_gpu_is_reported_in_the_log(cluster):
     """The node has a GPU that torch cannot use: the job stops at once and is not requeued."""
     job = cluster.submit(DEVICE="cuda")
