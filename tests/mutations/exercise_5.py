@@ -547,6 +547,11 @@ JOB_MISTAKES = {
     ),
     "a workflow that is not YAML": ("5.7", "image.yml", [("image.yml", "permissions:\n", "permissions: [\n")]),
     "a workflow without jobs": ("5.7", "no jobs", [("image.yml", "jobs:\n", "job:\n")]),
+    "an image that is built and never run": (
+        "5.8",
+        "(image-run)",
+        [("image.yml", "container-run cpu", "ls"), ("image.yml", "run: docker run --rm", "run: docker inspect")],
+    ),
     "no workflow": ("5.7", "none", [lambda folder: (folder / "image.yml").unlink()]),
     "no definition for the image": ("5.6", "none", [lambda folder: (folder / "apptainer-image.def").unlink()]),
     "one job for all seeds": (
