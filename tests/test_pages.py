@@ -91,10 +91,11 @@ def test_mistakes_are_those_of_the_mutations(exercise):
 def test_commands_work_in_bash_and_in_powershell(exercise):
     """A block for one shell has a twin, or runs where there is only bash: each says so in its first line."""
     typed = render_pages.BLOCK.sub("", PAGES[exercise])
-    for language, block in re.findall(r"(?ms)^```(bash|powershell)\n(.*?)^```$", typed):
+    for language, block in re.findall(r"(?ms)^```(bash|powershell)[^`\n]*\n(.*?)^```$", typed):
         first, *_ = lines = block.splitlines()
         if language == "powershell" or first in ("# bash", "# on the cluster", "# on Linux", "# on Linux and macOS"):
             continue
         for line in lines:
             assert not ONE_SHELL.search(re.sub(r'"[^"]*"|#.*', "", line)), line
-    assert PAGES[exercise].count("```bash\n# bash\n") == PAGES[exercise].count("```powershell\n# PowerShell\n")
+    twins = [len(re.findall(rf"(?m)^```{name.lower()}[^`\n]*\n# {name}$", typed)) for name in ("bash", "PowerShell")]
+    assert twins[0] == twins[1]

@@ -10,7 +10,8 @@ The first line of a fenced block is ```LANGUAGE CLASS OPTIONS. The class states 
     toml slice=PATH   lines of a file of the repository; a line `...` (or `# ...`) stands for lines that are left out
     toml show         not tested: at most one in ten of all blocks
 
-A block between the comments of tests/render_pages.py needs no class: it is a slice. Commands for Windows are `show`.
+A block between the comments of tests/render_pages.py needs no class: it is a slice. Commands for Windows are `show`. In
+the READMEs of the exercises, commands of Pixi and of a container engine, and commands `# on the cluster`, need none.
 """
 
 import re
@@ -23,6 +24,10 @@ LESSONS = ("pixi", "cuda", "away")  # the folders of docs/ whose pages have the 
 CLASSES = {"run", "output", "pixi", "gpu", "cluster", "slice", "show"}
 COMMANDS = {"run", "pixi", "gpu", "cluster"}  # the classes of blocks that a shell runs
 
+KINDS = {  # of the commands in an exercise's README
+    "pixi": r"(?m)^\s*(\w+=\S+ )?pixi ",
+    "cluster": r"^# on the cluster\n|^docker |^# on Linux\napptainer ",
+}
 FENCE = re.compile(r"(?ms)^(?P<indent> *)(?P<fence>`{3,})(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)(?P=fence)[ ]*$")
 GENERATED = re.compile(r"(?ms)^<!-- lines of .*?^<!-- end -->$")
 
@@ -45,7 +50,7 @@ def exercise_pages() -> list[Path]:
 
 def tested_pages() -> list[Path]:
     """The pages whose blocks are tested."""
-    return book_pages()
+    return [*book_pages(), *exercise_pages()]
 
 
 def name_of(page: Path) -> str:
@@ -85,6 +90,8 @@ def blocks(page: Path) -> list[Block]:
         line = text.count("\n", 0, fence.start()) + 1
         lines = fence["text"].splitlines(keepends=True)
         inside = "".join(line.removeprefix(fence["indent"]) for line in lines)
+        if not kind and language == "bash" and page.name == "README.md":
+            kind = next((name for name, pattern in KINDS.items() if re.search(pattern, inside)), "")
         found.append(Block(page, line, language, kind, inside, options))
     return found
 
