@@ -32,6 +32,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     if app.builder.name == "singlehtml" and exception is None:
         page = Path(app.outdir) / f"{app.config.root_doc}.html"
         text = with_own_names(page.read_text(encoding="utf-8"))
+        text = text.replace(f'href="#document-{app.config.root_doc}"', 'href="#"')  # the first part has no name
         page.unlink()
         page.parent.rmdir()
         (Path(app.outdir) / "index.html").write_text(text, encoding="utf-8")
