@@ -41,6 +41,13 @@ def test_the_sheet_has_the_four_hours():
     assert rows == [(schedules.clock(row.start), str(row.minutes)) for row in SCHEDULES["Four hours"][1]]
 
 
+def test_the_notes_have_the_minutes_of_the_parts():
+    notes = (schedules.PAGE.parent / "notes-exercises.md").read_text(encoding="utf-8")
+    parts = next(e.settings["parts"] for e in exercises.find_all(ROOT) if e.number == 5)
+    written = {name: int(minutes) for name, minutes in re.findall(r"(?m)^\| (5[a-z]) [^|]+\| (\d+) minutes \|", notes)}
+    assert written == {name: part["minutes"]["all"] for name, part in parts.items()}
+
+
 def test_four_hours_contain_every_star_path_once():
     stars = [row.exercise for row in SCHEDULES["Four hours"][1] if row.what.startswith("★")]
     assert stars == sorted(MINUTES)
