@@ -46,7 +46,7 @@ CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "pytorch-gpu": "torch
 CUDA_RUNTIME = re.compile(r"cudatoolkit|cuda-cudart|libcublas|cudnn|libcudnn|nccl|libcufft|libcusparse|libcusolver")
 
 
-def mixed_environments(workspace: Workspace) -> list[tuple[str, Platform]]:
+def environments_with_wheel(workspace: Workspace) -> list[tuple[str, Platform]]:
     """Pairs (environment, platform) that request torch from PyPI. Environments may have any name."""
     return [
         (environment.name, platform)
@@ -54,6 +54,37 @@ def mixed_environments(workspace: Workspace) -> list[tuple[str, Platform]]:
         for platform in platforms_of(workspace.manifest, environment.features)
         if "torch" in manifests.pypi_specs(workspace.manifest, environment.name, platform)
     ]
+
+
+def mixed_environments(workspace: Workspace) -> list[tuple[str, Platform]]:
+    """Those pairs that are for a GPU: on platforms that declare CUDA, or else with another index than the one for CPUs.
+
+    The others are twins for the CPU, as `pypi-mixed-cpu` of the starter.
+    """
+    pairs = environments_with_wheel(workspace)
+    others = [pair for pair in pairs if index_variant(declared_indexes(workspace, *pair)[""][0]) != "cpu"]
+    return [pair for pair in pairs if checks.declared_cuda(pair[1])] or others
+
+
+def problem_with_twins(workspace: Workspace) -> Result | None:
+    """The failed result if a twin for the CPU requests another torch than the mixed environment: nothing to compare."""
+    pairs = mixed_environments(workspace)
+    specs = {
+        pair: manifests.pypi_specs(workspace.manifest, *pair)["torch"] for pair in environments_with_wheel(workspace)
+    }
+    pins = {pair: {pinned_version(spec) for spec in of} for pair, of in specs.items()}
+    expected = pins[pairs[0]]
+    for (name, platform), found in pins.items():
+        if (name, platform) not in pairs and {v and v.base_version for v in found} != {
+            v and v.base_version for v in expected
+        }:
+            return fail(
+                looked_at=f"{place_of_wheel(workspace, name, 'torch')}: torch in {name} on {platform.name}",
+                expected=f"the version in {pairs[0][0]}, since the two environments are compared",
+                found=" and ".join(map(str, specs[name, platform])),
+                next_step=edit(workspace, "4.2"),
+            )
+    return None
 
 
 def declared_indexes(workspace: Workspace, environment: str, platform) -> dict[str, tuple[str, ...]]:
@@ -238,6 +269,8 @@ def is_pinned(workspace: Workspace) -> Result:
                 found=problem,
                 next_step=advice,
             )
+    if problem := problem_with_twins(workspace):
+        return problem
     shown = [str(spec) for package in WHEELS for spec in specs.get(package, [])]
     return ok(", ".join(shown))
 

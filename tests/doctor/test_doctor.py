@@ -638,7 +638,7 @@ def running(found) -> set[str]:
     return {name for name, (good, _) in found.items() if good}
 
 
-ALWAYS = {"default", "dev", "docs", "cpu", "cpu-jax"}
+ALWAYS = {"default", "dev", "docs", "cpu", "cpu-jax", "pypi-mixed-cpu"}
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,11 @@ MISTAKES = {
         "torch as a PyPI package",
         [("pixi.toml", 'torch = "==2.6.0"\ntorchvision = "==0.21.0"\n', "")],
     ),
+    "another torch in the twin for the CPU": (
+        "4.2",
+        "torch ==2.5.1",
+        [("pixi.toml", 'torch = "==2.6.0"\n\n[environments]', 'torch = "==2.5.1"\n\n[environments]')],
+    ),
     "the index for the CPU": ("4.1", "the one for cpu", [("pixi.toml", "/whl/cu124", "/whl/cpu")]),
     "an index that does not exist": ("4.1", "there is no such index", [("pixi.toml", "/whl/cu124", "/whl/cu125")]),
     "a misspelt index": ("4.1", "is not the address of an index", [("pixi.toml", "/whl/cu124", "/whl/cuda124")]),
@@ -200,6 +205,7 @@ ALTERNATIVES = {
     "other names": [
         ("pixi.toml", "feature.pypi-mixed", "feature.wheels"),
         ("pixi.toml", 'pypi-mixed = ["pypi-mixed"]', 'infer = ["wheels"]'),
+        ("pixi.toml", '["pypi-mixed-cpu"]', '["wheels-cpu"]'),
         ("pixi.lock", "\n  pypi-mixed:\n", "\n  infer:\n"),
     ],
     "an index for each of the two": [
@@ -211,5 +217,5 @@ ALTERNATIVES = {
         )
     ],
     "a short pin": [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6"')],
-    "the variant in the pin": [("pixi.toml", 'torch = "==2.6.0"', 'torch = "==2.6.0+cu124"')],
+    "the variant in the pin": [("pixi.toml", 'torch = "==2.6.0"\ntorchv', 'torch = "==2.6.0+cu124"\ntorchv')],
 }
