@@ -1,5 +1,7 @@
 """The checks of exercise 2, in the order in which a learner meets them."""
 
+from pathlib import Path
+
 from pixi_workspace.manifest import CondaSpec, Feature, conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import shell
@@ -310,6 +312,13 @@ def is_reproducible(workspace: Workspace) -> Result:
     )
 
 
+def is_run(workspace: Workspace) -> Result:
+    own = {name for kind in (True, False) for name, _ in torch_environments(workspace, kind)}
+    return checks.problem_with_script(workspace, "train.py") or trainings.has_run_in_own_environment(
+        workspace, "train.py", Path(__file__).resolve().parent.name, "train --data digits", own
+    )
+
+
 CHECKS = [
     Check(
         "2.1",
@@ -364,6 +373,7 @@ CHECKS = [
             "If pytorch's build does not begin with cuda12, the solver chose a release that is years old: give pytorch-gpu a lower bound.",
         ),
         is_locked,
+        needs_pixi=True,
     ),
     Check(
         "2.6",
@@ -386,5 +396,16 @@ CHECKS = [
         ),
         is_reproducible,
         Part(functions=("make_deterministic",)),
+    ),
+    Check(
+        "2.8",
+        "you trained in your own environment",
+        (
+            "The record run.json names the environment of a run, and the sha256 of its lock. Which lock is that now?",
+            "Start the task with `pixi run` in the folder of your workspace. After every change of the lock, run it again.",
+            "In exercise-2-pytorch-cu12/starter: pixi run train --data digits",
+        ),
+        is_run,
+        needs_pixi=True,
     ),
 ]

@@ -1,7 +1,9 @@
 """The checks of exercise 3, in the order in which a learner meets them."""
 
 import re
+import sys
 from pathlib import Path
+from platform import machine
 
 from rattler import Version, VersionSpec
 
@@ -385,6 +387,15 @@ def is_compiled(workspace: Workspace) -> Result:
     )
 
 
+def is_run(workspace: Workspace) -> Result:
+    if missing := checks.problem_with_script(workspace, "train.py"):
+        return missing
+    if sys.platform == "win32" or (sys.platform == "linux" and machine() != "x86_64"):
+        return skip("conda-forge has no JAX for this system")
+    task = "train --data digits --epochs 1"
+    return trainings.has_run_in_own_environment(workspace, "train.py", HERE.name, task)
+
+
 CHECKS = [
     Check(
         "3.1",
@@ -428,6 +439,7 @@ CHECKS = [
             "Leave numpy and the other packages in [dependencies] as they are. The packages for JAX belong in its feature.",
         ),
         is_locked,
+        needs_pixi=True,
     ),
     Check(
         "3.5",
@@ -461,5 +473,16 @@ CHECKS = [
         ),
         is_compiled,
         Part(functions=("make_train_step",), words=("donate", "been deleted")),
+    ),
+    Check(
+        "3.8",
+        "you trained in your own environment",
+        (
+            "The record run.json names the environment of a run, and the sha256 of its lock. Which lock is that now?",
+            "Start the task with `pixi run` in the folder of your workspace. After every change of the lock, run it again.",
+            "In exercise-3-jax-cu118/starter: pixi run train --data digits --epochs 1",
+        ),
+        is_run,
+        needs_pixi=True,
     ),
 ]

@@ -532,6 +532,13 @@ def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
     return ok(f"a difference of {NEAR:g} is inside the tolerance, one of {FAR:g} is outside; the reason is given")
 
 
+def is_run(workspace: Workspace) -> Result:
+    own = {name for name, _ in environments_with_wheel(workspace)}
+    return checks.problem_with_script(workspace, "predict.py") or trainings.has_run_in_own_environment(
+        workspace, "predict.py", Path(__file__).resolve().parent.name, "-e pypi-mixed-cpu predict", own
+    )
+
+
 CHECKS = [
     Check(
         "4.1",
@@ -575,6 +582,7 @@ CHECKS = [
             "If cuda-cudart or cudnn has the kind conda, one of your packages still depends on a GPU build from conda-forge.",
         ),
         is_locked,
+        needs_pixi=True,
     ),
     Check(
         "4.5",
@@ -585,5 +593,16 @@ CHECKS = [
             "TOLERANCE = 1e-5, and REASON = a sentence with the digits of float32 and the length of the sums",
         ),
         distinguishes_rounding_from_errors,
+    ),
+    Check(
+        "4.6",
+        "you predicted in an environment with torch as a wheel",
+        (
+            "The record run.json names the environment of a run, and the sha256 of its lock. Which lock is that now?",
+            "Start the task with `pixi run` in the folder of your workspace. After every change of the lock, run it again.",
+            "In exercise-4-pypi-mix/starter: pixi run -e pypi-mixed-cpu predict ../../results/trained --compare ../../results/here",
+        ),
+        is_run,
+        needs_pixi=True,
     ),
 ]

@@ -9,7 +9,8 @@ import sys
 import jsonschema
 import pytest
 from conftest import ROOT, answers, record_of
-from mutations.exercise_1 import commit, record_run
+from mutations import record_run
+from mutations.exercise_1 import commit
 
 from pixi_workspace import manifest as manifests
 from workshop import exercises
@@ -101,7 +102,7 @@ def test_a_copy_elsewhere_is_checked(tmp_path):
     """Only the starter's files, outside the repository."""
     folder = tmp_path / "elsewhere" / "mine"
     shutil.copytree(FOLDER / "solution", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    record_run(folder, "pixi", "default")
+    record_run(folder, "exercise-1-scipy", "pixi", "default")
     commit(folder, "pixi.toml", "pixi.lock", "exclusion.py", "draw.py")
     assert {answer.status for answer in answers(EXERCISE, folder, tmp_path).values()} == {"ok"}
 
@@ -178,7 +179,7 @@ def test_a_run_record_is_trusted(tmp_path, monkeypatch, record, status):
     folder = own_folder(tmp_path)
     shutil.copy(FOLDER / "solution" / "pixi.lock", folder)
     if record:
-        record_run(folder, *record)
+        record_run(folder, "exercise-1-scipy", *record)
     assert answers(EXERCISE, folder, tmp_path, ("1.7",))["1.7"].status == status
 
 

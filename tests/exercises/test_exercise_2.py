@@ -70,7 +70,7 @@ def test_another_way_to_assert_the_device_passes(learner, tmp_path, variables, m
         )
     # The weights are the same in both cases: one of them is enough for check 2.7.
     found = answers(EXERCISE, learner.folder, tmp_path, () if own == "assert" else ("2.6",))
-    assert {answer.status for answer in found.values()} == {"ok"}, found
+    assert {answer.status for number, answer in found.items() if number != "2.8"} == {"ok"}, found
 
 
 def test_in_an_environment_without_torch_the_script_is_not_judged(learner, tmp_path, without):

@@ -1,7 +1,5 @@
 """Exercise 1: platforms, packages, environments, tasks, the lock, the seed, the run, the repository, the formula of CLs."""
 
-import hashlib
-import json
 import re
 import subprocess
 
@@ -32,15 +30,6 @@ def forget(folder, package):
     """Take a package out of the lock."""
     path = folder / "pixi.lock"
     path.write_text(re.sub(rf"(?m)^ +- conda: \S+/{package}-\S+\n", "", path.read_text()))
-
-
-def record_run(folder, kind, name, lock=None):
-    """A finished run beside the script, as one of `pixi run` leaves it."""
-    lock = lock or hashlib.sha256((folder / "pixi.lock").read_bytes()).hexdigest()
-    environment = {"kind": kind, "name": name, "lock": {"path": "pixi.lock", "sha256": lock}}
-    run = folder / "results" / "exercise-1-scipy" / "earlier"
-    run.mkdir(parents=True)
-    (run / "run.json").write_text(json.dumps({"environment": environment, "outputs": []}))
 
 
 def commit(folder, *names):
@@ -370,12 +359,12 @@ MISTAKES = {
     "a run with another lock": (
         "1.7",
         "earlier ran in default with another lock (0000",
-        [lambda folder: record_run(folder, "pixi", "default", "0" * 64)],
+        [lambda folder: mutations.record_run(folder, "exercise-1-scipy", "pixi", "default", "0" * 64)],
     ),
     "a run in another environment": (
         "1.7",
         "earlier ran in work, which is not in your manifest",
-        [lambda folder: record_run(folder, "pixi", "work")],
+        [lambda folder: mutations.record_run(folder, "exercise-1-scipy", "pixi", "work")],
     ),
     "a lock that is not committed": (
         "1.8",

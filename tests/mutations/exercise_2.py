@@ -2,7 +2,9 @@
 
 import re
 
-SCRIPT, ITS_CHECKS = "train.py", ("2.6", "2.7")
+import mutations
+
+SCRIPT, ITS_CHECKS = "train.py", ("2.6", "2.7", "2.8")
 
 CUDA_PLATFORMS = """\
   { name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" },
@@ -35,6 +37,11 @@ def without(folder, package):
 
 # What learners do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
+    "a run with another lock": (
+        "2.8",
+        "with another lock (0000",
+        [lambda folder: mutations.record_run(folder, "exercise-2-pytorch-cu12", "pixi", "cpu", "0" * 64)],
+    ),
     "no CUDA platform": (
         "2.1",
         "none of them declares cuda",

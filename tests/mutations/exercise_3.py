@@ -8,7 +8,7 @@ import mutations
 from pixi_workspace import lock_slice
 from pixi_workspace import manifest as manifests
 
-SCRIPT, ITS_CHECKS = "train.py", ("3.5", "3.6", "3.7")
+SCRIPT, ITS_CHECKS = "train.py", ("3.5", "3.6", "3.7", "3.8")
 
 FROZEN = 'jaxlib = { version = "0.4.*", build = "cuda118*" }'
 ASSERTION = "    run.assert_on(device, images=images, state=state)\n"
@@ -32,6 +32,11 @@ def change_a_locked_package(folder):
 
 # What learners do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
+    "a run with another lock": (
+        "3.8",
+        "with another lock (0000",
+        [lambda folder: mutations.record_run(folder, "exercise-3-jax-cu118", "pixi", "cpu", "0" * 64)],
+    ),
     "broken TOML in a feature": ("3.2", "pixi.toml, line ", [("pixi.toml", FROZEN, FROZEN.replace(" }", ""))]),
     "broken TOML in the line for Python": (
         "3.3",

@@ -1,6 +1,8 @@
 """Exercise 4: conda-forge and PyPI in one environment, and the tolerance of a comparison."""
 
-SCRIPT, ITS_CHECKS = "predict.py", ("4.5",)
+import mutations
+
+SCRIPT, ITS_CHECKS = "predict.py", ("4.5", "4.6")
 
 INDEX = 'index-url = "https://download.pytorch.org/whl/cu124"'
 
@@ -22,6 +24,16 @@ def replace_in_lock(folder, find, instead):
 
 # What learners do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
+    "a run with another lock": (
+        "4.6",
+        "with another lock (0000",
+        [lambda folder: mutations.record_run(folder, "exercise-4-pypi-mix", "pixi", "cpu", "0" * 64)],
+    ),
+    "a run in the environment of conda packages": (
+        "4.6",
+        "earlier ran in cpu, and not in pypi-mixed or pypi-mixed-cpu",
+        [lambda folder: mutations.record_run(folder, "exercise-4-pypi-mix", "pixi", "cpu")],
+    ),
     "no torch from PyPI": (
         "4.1",
         "torch as a PyPI package",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -213,10 +213,12 @@ def recorded_runs(workspace: Workspace, script: str, exercise: str) -> list[tupl
     return found
 
 
-def has_run_in_own_environment(workspace: Workspace, script: str, exercise: str, task: str) -> Result:
+def has_run_in_own_environment(
+    workspace: Workspace, script: str, exercise: str, task: str, environments: Collection[str] = ()
+) -> Result:
     """Whether a run of the script used an environment of this workspace, as it is locked now; trusts run.json.
 
-    task: the one that makes such a run, for the message. Only Pixi makes such environments, so the result is a skip
+    task: what makes such a run, for the message. environments: those that count (default: all). Only Pixi makes such environments, so the result is a skip
     without Pixi, for a solution, and for a project that `workshop new` made.
     """
     path = workspace.manifest.path.with_name("pixi.lock")
@@ -234,6 +236,8 @@ def has_run_in_own_environment(workspace: Workspace, script: str, exercise: str,
             reasons.append(f"{folder.name} ran in {name} with another lock ({locked[:12]}; yours is {lock[:12]})")
         elif name not in workspace.manifest.environments:
             reasons.append(f"{folder.name} ran in {name}, which is not in your manifest")
+        elif environments and name not in environments:
+            reasons.append(f"{folder.name} ran in {name}, and not in {' or '.join(sorted(environments))}")
         else:
             return ok(f"{folder.name} ran in the environment {name}, with this pixi.lock")
     is_solution = workspace.folder.name == "solution"
