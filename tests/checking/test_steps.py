@@ -93,6 +93,7 @@ def test_tables_belong_to_the_most_specific_step():
         ("mpirun -n 2 python -u train.py", "train", "train.py"),
         ("A=1 B='2 3' env C=4 time python train.py", "train", "train.py"),
         ("cd sub && python train.py", "train", "sub/train.py"),
+        ("srun -n 2 --gres=gpu:1 nice -n 5 python train.py", "train", "train.py"),
         ("echo begin; python 'train.py' > log && echo end", "train", "train.py"),
         ("pixi run -e cpu python train.py", "train", "train.py"),
         ("python $PIXI_PROJECT_ROOT/train.py", "train", "train.py"),

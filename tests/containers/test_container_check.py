@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import in_process
 import pytest
@@ -13,7 +14,16 @@ from mutations import exercise_5
 
 from workshop import exercises, workflows
 from workshop.checking import checks
-from workshop.containers import RULES, apptainer, check, definition_rules, dockerfile, image_checks, shellwords
+from workshop.containers import (
+    RULES,
+    apptainer,
+    build_rules,
+    check,
+    definition_rules,
+    dockerfile,
+    image_checks,
+    shellwords,
+)
 from workshop.errors import WorkshopError
 from workshop.support.files import sha256_of
 
@@ -651,3 +661,19 @@ def test_a_dockerfile_that_is_too_long_names_the_line(tmp_path):
     text = f"FROM debian:12\n\nRUN true\nRUN {'x' * dockerfile.LONGEST_INSTRUCTION}\n"
     with pytest.raises(WorkshopError, match="Dockerfile, line 4"):
         dockerfile.parse(text, path)
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("ARG API_TOKEN", ["API_TOKEN"]),
+        ("ENV PASSWORD=x", ["PASSWORD"]),
+        ("ENV PASSWORD=", []),
+        ("ARG TOKEN_FILE=/run/token", []),
+        ("ENV SECRET_PATH=/run/secrets", []),
+        ("RUN echo $PASSWORD", []),
+    ],
+)
+def test_variables_that_hold_a_secret_and_those_that_name_its_file(line, names):
+    (instruction,) = dockerfile.parse(f"{line}\n", Path("Dockerfile"))
+    assert build_rules._secret_names(instruction) == names

@@ -23,8 +23,8 @@ PYTHON = re.compile(r"(i?python|pythonw)[\d.]*(\.exe)?")
 # Options of Python with a value that may be a separate word, and those with which it starts no script.
 WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 WITHOUT_SCRIPT = ("-c", "-V", "-VV", "-h", "--version", "--help")
-# Programs that start the command after them, with the number of words that they need first.
-PREFIXES = {"time": 0, "env": 0, "exec": 0, "nohup": 0, "command": 0, "nice": 0, "srun": 0}
+# Programs that start the command after them.
+PREFIXES = ("time", "env", "exec", "nohup", "command", "nice", "srun")
 # Programs, and modules of Python, that start a Python script: everything before its name are options.
 LAUNCHERS = ("torchrun", "accelerate", "mpirun", "mpiexec", "horovodrun", "coverage", "deepspeed", "ipython")
 LAUNCHING_MODULES = (
@@ -163,7 +163,7 @@ def _script_of(words: Sequence[str]) -> tuple[str, str] | None:
     words = list(words)
     while words and (words[0] in PREFIXES or re.fullmatch(r"[A-Za-z_]\w*=.*", words[0], re.DOTALL)):
         words = words[1:]
-        while words and words[0].startswith("-"):
+        while words and (words[0].startswith("-") or words[0].isdigit()):  # srun -n 2, nice -n 5
             words = words[1:]
     if words[:2] == ["pixi", "run"]:
         words = words[2:]
