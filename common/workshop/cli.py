@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from workshop import __version__
+from workshop import __version__, route
 from workshop.errors import Parser, WorkshopError, errors_as_messages
 
 
@@ -346,7 +346,7 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code. Problems are printed to stderr as messages, not as tracebacks."""
-    with errors_as_messages():
+    with errors_as_messages(route.as_typed_here):
         words = sys.argv[1:] if argv is None else argv
         if not words:
             return import_module("workshop.checking.progress").home()

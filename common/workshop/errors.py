@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -121,8 +121,10 @@ class Parser(argparse.ArgumentParser):
 
 
 @contextmanager
-def errors_as_messages() -> Iterator[None]:
+def errors_as_messages(wording: Callable[[str], str] = str) -> Iterator[None]:
     """Turn the errors of a command into one message on stderr and an exit code: 1, or 130 for Ctrl-C.
+
+    wording: changes the message before it is printed.
 
     Unexpected errors keep their traceback: they are bugs of ours, and a traceback makes them easy to report.
     """
@@ -141,7 +143,7 @@ def errors_as_messages() -> Iterator[None]:
             message = error if has_four_parts(error) else _as_message(error)
             if message is None:
                 raise
-            _print_once(message)
+            _print_once(message, wording)
             sys.exit(1)
 
 
@@ -172,10 +174,10 @@ def _is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _print_once(error: FourParts) -> None:
+def _print_once(error: FourParts, wording: Callable[[str], str]) -> None:
     """Print the message. Other processes of torchrun, which usually have the same problem, print one line each."""
     if _is_first_process():
-        print(shell.on_this_route(message_of(error)), file=sys.stderr)
+        print(wording(message_of(error)), file=sys.stderr)
     else:
         # torchrun ends all processes as soon as one has ended: give the first one time to print its message.
         time.sleep(2)

@@ -5,41 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 WINDOWS = os.name == "nt"
-# The commands of the workshop that are tasks in pixi.toml as well.
-TASKS = (
-    "doctor",
-    "check",
-    "hint",
-    "progress",
-    "watch",
-    "reset",
-    "diff",
-    "check-all",
-    "lock-check",
-    "environments",
-    "drivers",
-    "package",
-    "audit",
-    "container-check",
-    "container-build",
-    "container-run",
-    "container-test",
-    "verify",
-    "runs",
-    "compare",
-    "pack",
-    "reproduce-readme",
-    "new",
-    "scan",
-    "slurm-train",
-    "htcondor-train",
-)
 
 
 def current_folder() -> Path | None:
@@ -101,23 +71,6 @@ def python() -> str:
         return f"pixi run -e {word(name)} python"
     path = quoted(Path(sys.executable)) if sys.executable else "python"
     return f"& {path}" if path.startswith("'") and WINDOWS else path  # PowerShell runs a path in quotes only after `&`
-
-
-def on_this_route(text: str) -> str:
-    """The text with its `workshop` commands as you type them here: `pixi run check 2`, or `.venv/bin/workshop check 2`.
-
-    They stay as they are where neither a task of Pixi nor the workshop's program was the one that you started.
-    """
-    start = ""
-    if "WORKSHOP_REVISION" not in os.environ and "PIXI_ENVIRONMENT_NAME" in os.environ:
-        start = "pixi run"
-    elif Path(sys.argv[0]).stem == "workshop" and not shutil.which("workshop"):
-        start = quoted(Path(sys.argv[0]).absolute())
-    return (
-        re.sub(rf"(?<![\w./\\-])workshop (?=({'|'.join(TASKS)})(?![\w-]))", lambda _: f"{start} ", text)
-        if start
-        else text
-    )
 
 
 def script(path: Path, *words: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pytest
 from conftest import ROOT
 
-from workshop import cli, shell
+from workshop import cli, route, shell
 from workshop.checking import watch
 
 CHECKS = """
@@ -147,10 +147,10 @@ def test_commands_are_those_of_your_route(answers, capsys, monkeypatch):
 
 
 def test_every_command_of_the_workshop_is_a_task_or_not():
-    assert set(cli.COMMANDS) - set(shell.TASKS) == {"lock-slice", "completion"}
-    assert not set(shell.TASKS) - set(cli.COMMANDS)
+    assert set(cli.COMMANDS) - set(route.TASKS) == {"lock-slice", "completion"}
+    assert not set(route.TASKS) - set(cli.COMMANDS)
     tasks = (ROOT / "pixi.toml").read_text()
-    assert all(f"\n[tasks.{name}]\n" in tasks for name in shell.TASKS)
+    assert all(f"\n[tasks.{name}]\n" in tasks for name in route.TASKS)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from string import ascii_lowercase
 
-from workshop import exercises, shell
+from workshop import exercises, route
 from workshop.checking import checks, progress
 from workshop.checking.checks import Workspace
 from workshop.errors import WorkshopError
@@ -84,7 +84,7 @@ def run(
     report.print_text(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
     if path is None and counts["ok"] and not counts["fail"] and progress.all_pass(exercise):
         done = f"exercise {number} is done; workshop diff {number} compares your files with the solution"
-        report.print_text(shell.on_this_route(f"{done}\n{progress.next_step()}"))
+        report.print_text(route.as_typed_here(f"{done}\n{progress.next_step()}"))
     return rows
 
 
@@ -100,7 +100,7 @@ def _print_result(check: checks.Check, result: checks.Result, folder: Path, hint
     hint_lines = "".join(f"\nhint:      {hint}" for hint in check.hints[:hints])
     more = "" if hints == len(check.hints) else f"  (more: --hint {hints + 1})"
     place = place_of(folder, result.looked_at)
-    report.print_text(shell.on_this_route(f"\n{problem}{hint_lines}{more}\n"), link=place)
+    report.print_text(route.as_typed_here(f"\n{problem}{hint_lines}{more}\n"), link=place)
 
 
 def place_of(folder: Path, looked_at: str) -> tuple[Path, int] | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workshop import exercises, shell
+from workshop import exercises, route, shell
 from workshop.checking.checks import Check, Result
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
@@ -159,7 +159,7 @@ def summary() -> str:
 def home() -> int:
     """Print what passes in every exercise, and the command to type next; returns 0."""
     show(as_json=False)
-    report.print_text(shell.on_this_route(f"\n{next_step()}\nall commands: workshop --help"))
+    report.print_text(route.as_typed_here(f"\n{next_step()}\nall commands: workshop --help"))
     return 0
 
 
@@ -204,7 +204,7 @@ def hint(which: str, level: int | None) -> int:
     check = named[0] if rest.startswith(".") else next((c for c in named if now[c.number] != "ok"), None)
     if check is None:
         done = f"all checks of exercise {which} pass; workshop diff {number} compares your files with the solution"
-        report.print_text(shell.on_this_route(done))
+        report.print_text(route.as_typed_here(done))
         return 0
     chosen = check.number
     entry = _read(exercise).get(chosen, EMPTY_ENTRY)
@@ -218,7 +218,7 @@ def hint(which: str, level: int | None) -> int:
         advice = f"try it, then workshop check {again}; after that, workshop hint {again} gives the next hint"
     else:
         advice = f"workshop check {again}; there are no more hints: workshop diff {number} --spoil shows the solution"
-    report.print_text(shell.on_this_route(f"\nnext:    {advice}"))
+    report.print_text(route.as_typed_here(f"\nnext:    {advice}"))
 
     def change(entries: dict[str, dict[str, Any]]) -> None:
         known = entries.get(chosen, EMPTY_ENTRY)
