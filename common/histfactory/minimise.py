@@ -96,19 +96,24 @@ def finish_with_newton(likelihood: Likelihood, rows: Rows, result: Fit, i: int) 
 
 @np.errstate(all="ignore")  # a trial point may overflow; the minimiser then tries another
 def fit_batch(
-    likelihood: Likelihood, rows: Rows, start: Array, rival: Index | None = None, previous: Fit | None = None
+    likelihood: Likelihood,
+    rows: Rows,
+    start: Array,
+    rival: Index | None = None,
+    previous: Fit | None = None,
+    same_basin: float = SAME_BASIN,
 ) -> Fit:
     """Minimise each row from its start (P, R) within its bounds, with at most MAX_STEPS quasi-Newton steps.
 
     rival (R,): the row of another start of the same fit, or -1. A row is dropped if it approaches the minimum of its
-    rival or can no longer reach a lower value. Rivals R, R + 1, ... are the rows of `previous`, which are finished
-    fits.
+    rival (closer than same_basin in every parameter) or can no longer reach a lower value. Rivals R, R + 1, ... are the
+    rows of `previous`, which are finished fits.
     """
     theta, n_rows = likelihood.avoid_zero(start.copy()), start.shape[1]
     result = Fit(theta, np.full(n_rows, np.inf), np.full(n_rows, TOO_MANY_STEPS))
     if n_rows == 0:
         return result
-    competition = None if rival is None else _Competition(rival, len(theta), previous)
+    competition = None if rival is None else _Competition(rival, len(theta), previous, same_basin)
     batch = _Batch(likelihood, rows, theta.copy())
     for _ in range(MAX_STEPS):
         step, predicted_decrease = batch.step()
@@ -308,8 +313,8 @@ class _Batch:
 class _Competition:
     """Compares several starts of the same fits, and tells which of them can be dropped."""
 
-    def __init__(self, rival: Index, n_parameters: int, previous: Fit | None) -> None:
-        self.rival = rival
+    def __init__(self, rival: Index, n_parameters: int, previous: Fit | None, same_basin: float) -> None:
+        self.rival, self.same_basin = rival, same_basin
         self.theta = np.full((n_parameters, len(rival)), np.inf)  # the last point of every row
         self.value = np.full(len(rival), np.inf)
         self.ended = np.zeros(len(rival), bool)
@@ -327,7 +332,7 @@ class _Competition:
         self.theta[:, index], self.value[index] = theta, value
         self.ended[index[finished]] = True
         rival = self.rival[index]
-        same = np.abs(self.theta[:, rival] - theta).max(0) < SAME_BASIN
+        same = np.abs(self.theta[:, rival] - theta).max(0) < self.same_basin
         lost = (
             self.ended[rival]
             & (predicted_decrease < 1e-2)

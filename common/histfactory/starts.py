@@ -5,8 +5,9 @@ parameter that explains an excess takes the place of the signal, a normalisation
 minima belong to the background model, so they are nearly the same for all its hypotheses. `other_minima` searches for
 them once for each model, with a few random starts of the fits of some hypotheses. If it finds any, every fit of every
 hypothesis is repeated from each (`lowest_from`), unless -log L rises on the way there as it would around a single
-minimum. If a hypothesis turns out to have several minima, or more folds than `folds.py` crosses, its fits are repeated
-from random starts (`restart`). A model with a single minimum thus costs only the few starts of `other_minima`.
+minimum. Every fit is also repeated from the starts of `small_samples`, if the model has such samples. If a hypothesis
+turns out to have several minima, or more folds than `folds.py` crosses, its fits are repeated from random starts
+(`restart`). A model with a single minimum thus costs only the few starts of `other_minima`.
 
 The result is the lowest minimum found, without a proof that there is no lower one. `Limits.several` marks hypotheses
 for which this search found several; `benchmarks/minima.py` measures how often a lower one exists all the same.
@@ -20,11 +21,12 @@ from histfactory.folds import keep_lower, search_across_folds
 from histfactory.likelihood import Likelihood, Rows, at_least_two
 from histfactory.minimise import HIGHER, TOO_MANY_STEPS, Fit, finish_with_newton, fit, fit_batch
 from histfactory.model import Array, Index, Mask, Model
+from histfactory.small_samples import starts_of_growth
 
 START_DISTANCE = 8.0  # expected squared distance of a random start, in standard deviations of the alphas
 QUANTILES = (0.5, 0.9, 1.0)  # hypotheses whose fits are explored, by the strength of their signal
 RANDOM_STARTS = 4  # of each of their fits
-RESTARTS = 16  # of the fits of a hypothesis that has several minima
+RESTARTS = 8  # of the fits of a hypothesis that has several minima
 PROMISING, MAY_FALL = 4, 5.0  # starts of each fit that `newton` continues, and how far above the minimum they may be
 MOST_FACTORS = 6  # normalisations that start at their lower bound
 MOST_MINIMA = 8
@@ -33,6 +35,7 @@ WORST = 10.0  # in log L: higher minima are not worth a start
 SMALL_CHANGE = 0.2  # of a parameter
 BETWEEN = (0.4, 0.6, 0.8)  # where a barrier is looked for
 BARRIER = 1.4  # in a parabola, -log L at the end is 1 / 0.8^2 = 1.56 times as high as in between
+NEAR = 0.05  # in every parameter: a small sample changes a hundredfold if twenty parameters change by 0.2
 APART = 0.5  # in some parameter: starts that are closer lead to the same minimum
 
 
@@ -179,28 +182,49 @@ def _distinct(minima: list[tuple[float, Array]], n_parameters: int) -> Array:
 
 
 def lowest_from(likelihood: Likelihood, rows: Rows, fits: Fit, others: Array) -> tuple[Fit, Mask]:
-    """Each fit, or a lower one from the starts `others` (P, M); and for which rows (R,) several minima were found.
+    """Each fit, or a lower one from the starts `others` (P, M) and from those of `small_samples`.
 
-    A start that approaches the known minimum is dropped on the way, so that most cost a few steps.
+    The mask (R,) is True if several minima were found. A start that approaches the known minimum is dropped on the way,
+    so that most cost a few steps.
     """
+    several = np.zeros(len(fits.value), bool)
+    starts, origin = starts_of_growth(likelihood, rows, fits)
+    more_starts, more_origins = _starts_beyond_barriers(likelihood, rows, fits, others)
+    starts, origin = np.hstack([starts, more_starts]), np.concatenate([origin, more_origins])
+    if not len(origin):
+        return fits, several
+    many_rows, before = rows.take(origin), fits.value
+    new = fit_batch(likelihood, many_rows, starts, len(origin) + origin, fits, NEAR)
+    _finish_promising(likelihood, many_rows, new, before[origin], origin)
+    fits = fits.take(np.arange(len(several)))
+    lower = keep_lower(likelihood, rows, fits, new, origin)
+    if len(lower):
+        fits.replace(lower, search_across_folds(likelihood, rows.take(lower), fits.take(lower))[0])
+    apart = new.converged & (np.abs(new.value - before[origin]) > DISTINCT)
+    several[origin[apart | (new.status == HIGHER)]] = True
+    return fits, several
+
+
+def _starts_beyond_barriers(likelihood: Likelihood, rows: Rows, fits: Fit, others: Array) -> tuple[Array, Index]:
+    """The starts `others` (P, M) of each fit that have a barrier on the way, (P, S), and the fit of each."""
     n, m = len(fits.value), others.shape[1]
-    if m == 0:
-        return fits, np.zeros(n, bool)
     origin = np.repeat(np.arange(n), m)
+    if m == 0:
+        return np.empty((len(others), 0)), origin
     many_rows, known = rows.take(origin), np.take(fits.theta, origin, 1)
     starts = np.clip(known + np.tile(others, n), many_rows.lower, many_rows.upper)
     starts = np.where(many_rows.free > 0, starts, known)
-    promising = np.flatnonzero(_has_barrier(likelihood, many_rows, known, starts, fits.value[origin]))
-    if not len(promising):
-        return fits, np.zeros(n, bool)
-    origin, many_rows, starts = origin[promising], many_rows.take(promising), np.take(starts, promising, 1)
-    new = fit_batch(likelihood, many_rows, starts, len(origin) + origin, fits)
-    fits, before = fits.take(np.arange(n)), fits.value
-    keep_lower(likelihood, rows, fits, new, origin)
-    apart = new.converged & (np.abs(new.value - before[origin]) > DISTINCT)
-    several = np.zeros(n, bool)
-    several[origin[apart | (new.status == HIGHER)]] = True
-    return fits, several
+    beyond = np.flatnonzero(_has_barrier(likelihood, many_rows, known, starts, fits.value[origin]))
+    return np.take(starts, beyond, 1), origin[beyond]
+
+
+def _finish_promising(likelihood: Likelihood, rows: Rows, new: Fit, known: Array, origin: Index) -> None:
+    """Continue the most promising starts of each fit that need more steps with `newton`, in place."""
+    rise = np.where(new.status == TOO_MANY_STEPS, new.value - known, np.inf)
+    for r in np.unique(origin):
+        own = np.flatnonzero((origin == r) & (rise < MAY_FALL))
+        for i in own[np.argsort(rise[own], kind="stable")][:PROMISING]:
+            finish_with_newton(likelihood, rows, new, int(i))
 
 
 def restart(likelihood: Likelihood, rows: Rows, fits: Fit, doubtful: Mask) -> Fit:
@@ -216,11 +240,8 @@ def restart(likelihood: Likelihood, rows: Rows, fits: Fit, doubtful: Mask) -> Fi
     center = np.where(many_rows.precision > 0, many_rows.auxdata, 1.0)
     starts = np.clip(center + np.tile(drawn, len(i)), many_rows.lower, many_rows.upper)
     starts = np.where(many_rows.free > 0, starts, known)
-    new = fit_batch(likelihood, many_rows, starts, len(origin) + origin, fits)
-    # Of the starts that need more steps, only the most promising ones of each fit get them.
-    rise = np.where(new.status == TOO_MANY_STEPS, new.value - fits.value[origin], np.inf).reshape(len(i), RESTARTS)
-    for r, k in np.argwhere((rise.argsort(1).argsort(1) < PROMISING) & (rise < MAY_FALL)):
-        finish_with_newton(likelihood, many_rows, new, int(r) * RESTARTS + int(k))
+    new = fit_batch(likelihood, many_rows, starts, len(origin) + origin, fits, NEAR)
+    _finish_promising(likelihood, many_rows, new, fits.value[origin], origin)
     lower = keep_lower(likelihood, rows, fits, new, origin)
     if len(lower):
         fits.replace(lower, search_across_folds(likelihood, rows.take(lower), fits.take(lower))[0])
