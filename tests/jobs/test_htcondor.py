@@ -30,17 +30,42 @@ LIMIT = 600  # seconds after which the test of a job that hangs fails
 in_a_pool = pytest.mark.system("installs and starts a pool of HTCondor")
 
 
-@pytest.mark.parametrize("name", ["starter", "solution"])
+@pytest.mark.parametrize(
+    "name", ["starter/train.sub", "solution/train.sub", "starter/seeds.sub", "solution/seeds.sub", "starter/first.sub"]
+)
 def test_submit_files_are_parsed_as_htcondors_bindings_parse_them(name):
     """Every key with its value. The bindings expand $(NAME) only on request, so the keys are requested one by one."""
     bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
-    path = FOLDER / name / "train.sub"
+    path = FOLDER / name
     our_file, bindings_file = batch_files.read_submit(path), bindings.Submit(path.read_text())
     bindings_keys = {key.lower(): bindings_file.expand(key) for key in bindings_file if not key.startswith(("$", "_"))}
     assert set(bindings_keys) == set(our_file.keys)
     for key, value in our_file.keys.items():
         value = value.replace("$(ClusterId)", "1")  # the bindings' value without a job
         assert re.sub(r"\$\(\w+\)", "", value) == re.sub(r"\$\(\w+\)", "", bindings_keys[key]), key
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [
+        "seed in (0, 1, 2, 3)",
+        "seed in (1 2)",
+        "in (7 8)",
+        "seed in (\n 3\n 5\n)",
+        "2 seed in (1, 2)",
+        "seed, x in (1, 2)",
+    ],
+)
+def test_the_jobs_of_a_list_are_those_of_the_bindings(queue, tmp_path):
+    bindings = pytest.importorskip("htcondor2", reason="HTCondor's bindings are for Linux (the extra test brings them)")
+    path = tmp_path / "a.sub"
+    path.write_text(f"executable = /bin/true\nqueue {queue}\n")
+    repeats = int(queue[0]) if queue[0].isdecimal() else 1
+    listed = [item for item in bindings.Submit(path.read_text()).itemdata() for _ in range(repeats)]
+    jobs = batch_files.queued_jobs(batch_files.read_submit(path).queue)
+    assert jobs is not None and len(jobs) == len(listed)
+    for job, item in zip(jobs, listed, strict=True):
+        assert {name: value for name, value in item.items() if value}.items() <= job.items()
 
 
 @pytest.mark.parametrize("name", ["starter", "solution"])

@@ -462,6 +462,12 @@ JOB_MISTAKES = {
     ),
     "no GPU on HTCondor": ("5.13", "none requested (gpu)", [("train.sub", "request_gpus            = 1\n", "")]),
     "any GPU, even an old one": ("5.13", "any (capability)", [("train.sub", "gpus_minimum_capability = 7.5\n", "")]),
+    "any driver, even an old one": (
+        "5.13",
+        "any driver (driver)",
+        [("train.sub", "gpus_minimum_runtime    = 12.0\n", "")],
+    ),
+    "a driver that is too old": ("5.13", "runtime = 11.8 (driver)", [("train.sub", "= 12.0", "= 11.8")]),
     "the code is not transferred": (
         "5.13",
         "(input-files)",

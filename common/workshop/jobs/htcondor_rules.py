@@ -16,6 +16,7 @@ from workshop.jobs.training_rules import training_problems
 from workshop.support.rules import ERROR, Problem, Rule
 
 MIN_MEMORY, MIN_DISK = 512, 512  # MiB; without a unit, HTCondor takes memory as MiB and disk as KiB
+MIN_RUNTIME = 12  # the CUDA of the environment cuda12
 MIN_CAPABILITY = 7.5  # where conda-forge's PyTorch for CUDA 12.9 begins
 
 
@@ -74,6 +75,19 @@ def _capability(job: CondorJob) -> Iterator[Problem]:
             expected=f"a GPU that this PyTorch can use: capability {MIN_CAPABILITY} or newer",
             found=f"gpus_minimum_capability = {minimum}" if minimum else "any",
             next_step="gpus_minimum_capability = 7.5",
+        )
+
+
+def _driver(job: CondorJob) -> Iterator[Problem]:
+    if "require_gpus" in job.keys:
+        return  # the learner's own condition
+    minimum = job.keys.get("gpus_minimum_runtime", "")
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", minimum) or float(minimum) < MIN_RUNTIME:
+        yield Problem(
+            looked_at=job.file,
+            expected=f"a machine whose driver supports CUDA {MIN_RUNTIME:g} or newer",
+            found=f"gpus_minimum_runtime = {minimum}" if minimum else "any driver",
+            next_step="gpus_minimum_runtime = 12.0",
         )
 
 
@@ -202,6 +216,7 @@ SUBMIT_RULES = (
     Rule("fixed-image", ERROR, _fixed_image),
     Rule("gpu", ERROR, _gpu),
     Rule("capability", ERROR, _capability),
+    Rule("driver", ERROR, _driver),
     Rule("memory-and-disk", ERROR, _memory_and_disk),
     Rule("log", ERROR, _log),
     Rule("transfer", ERROR, _transfers),
