@@ -15,6 +15,7 @@ from workshop import exercises, shell
 from workshop.checking import checks, starter, trainings
 from workshop.checking.checks import Check, Part, Result, Workspace, declared_cuda, edit, fail, ok, requires_gpu, skip
 from workshop.checking.patches import patch
+from workshop.checking.steps import continuation
 from workshop.checking.steps.constraints import admits, admits_any, build_of, releases
 from workshop.errors import WorkshopError
 
@@ -245,35 +246,52 @@ def locked_records(lock: locks.Lock, name: str) -> dict[tuple, set[str]]:
     return found
 
 
+def this_exercise() -> exercises.Exercise:
+    return next(e for e in exercises.find_all(HERE.parent) if e.folder == HERE)
+
+
 def shipped_lock(scratch: Path) -> locks.Lock:
     """The starter's lock as it was shipped. Raises WorkshopError if this checkout no longer has it."""
-    exercise = next(e for e in exercises.find_all(HERE.parent) if e.folder == HERE)
+    exercise = this_exercise()
     path = scratch / "shipped" / "pixi.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(starter.shipped_file(exercise, "pixi.lock"))
     return locks.read(path)
 
 
+def earlier_lock(workspace: Workspace) -> locks.Lock:
+    """The lock from which the learner continues: of their exercise 2 (`workshop reset 3 --from`), or the shipped one."""
+    base = continuation.base_lock(this_exercise())
+    return locks.read(base) if is_continued(workspace) else shipped_lock(workspace.scratch)
+
+
+def is_continued(workspace: Workspace) -> bool:
+    """Whether this is the starter, and continues from the learner's own exercise 2."""
+    exercise = this_exercise()
+    return workspace.folder == exercise.workspace.resolve() and continuation.base_lock(exercise).is_file()
+
+
 def compare_with_shipped_lock(workspace: Workspace) -> Result | str:
-    """A failed result if a package of the starter's lock has changed; otherwise a sentence about the comparison.
+    """A failed result if a package of the earlier lock has changed; otherwise a sentence about the comparison.
 
     Only pairs of environment and platform in the shipped lock are compared. The packages for the platform that this
     exercise adds are new in every environment, and the solver is free to choose them.
     """
-    if missing := [name for name in UNCHANGED if name not in workspace.lock.environments]:
+    unchanged = tuple(earlier_lock(workspace).environments) if is_continued(workspace) else UNCHANGED
+    if missing := [name for name in unchanged if name not in workspace.lock.environments]:
         if (workspace.folder.parent / "exercise.toml").is_file():
             return fail(
                 looked_at="pixi.lock",
-                expected=f"the environments {', '.join(UNCHANGED)} as they were",
+                expected=f"the environments {', '.join(unchanged)} as they were",
                 found=f"no {missing[0]}",
                 next_step="git diff -- pixi.toml",
             )
         return "not compared with an earlier lock, since these are not the environments of exercise 2"
     try:
-        before = shipped_lock(workspace.scratch)
+        before = earlier_lock(workspace)
     except WorkshopError as error:
         return skip(f"cannot tell what has changed: {error.looked_at}: {error.found}")
-    for name in UNCHANGED:
+    for name in unchanged:
         was, now = locked_records(before, name), locked_records(workspace.lock, name)
         for platform in was.keys() & now.keys():
             gone, new = sorted(was[platform] - now[platform]), sorted(now[platform] - was[platform])
@@ -289,7 +307,7 @@ def compare_with_shipped_lock(workspace: Workspace) -> Result | str:
                     found=f"{len(gone)} removed and {len(new)} added: {', '.join(changes[:3])}",
                     next_step="git checkout -- pixi.lock  # then undo what your manifest changes elsewhere, and run pixi lock",
                 )
-    return f"the packages of {', '.join(UNCHANGED)} are unchanged"
+    return f"the packages of {', '.join(unchanged)} are unchanged"
 
 
 def is_locked(workspace: Workspace) -> Result:

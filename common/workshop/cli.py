@@ -158,7 +158,16 @@ COMMANDS = {
     "reset": Command(
         "restore a starter as it was shipped, after making a copy of yours",
         "workshop.checking.starter:reset",
-        (NUMBER, flag("--yes", "do not ask for confirmation")),
+        (
+            NUMBER,
+            flag("--yes", "do not ask for confirmation"),
+            path(
+                "--from",
+                dest="source",
+                metavar="PATH",
+                help="exercise 3: continue from your exercise 2 (a folder, or 2)",
+            ),
+        ),
     ),
     "diff": Command(
         "compare your starter with the solution, once all checks pass",

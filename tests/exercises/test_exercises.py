@@ -39,7 +39,7 @@ def test_it_has_all_files_and_settings(exercise):
         assert (exercise.folder / name).is_file(), name
     common = {"title", "goal", "minutes", "environments", "tasks", "starter_fails_at", "download_mib", "starter"}
     its_own = {"image", "parts"} if "image" in exercise.settings else {"check_all", "new"}
-    assert common | its_own == set(exercise.settings) - {"workspace"}
+    assert common | its_own == set(exercise.settings) - {"workspace", "continues"}
 
 
 def test_environments_and_tasks_of_exercise_toml_exist(exercise):

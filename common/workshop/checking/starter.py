@@ -18,9 +18,10 @@ from pathlib import Path
 
 from workshop import exercises, shell
 from workshop.checking import progress
+from workshop.checking.steps import continuation
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
-from workshop.support.files import list_files, open_regular, read_text, sha256_of
+from workshop.support.files import list_files, open_regular, read_text, sha256_of, write_atomic
 from workshop.support.terminal import one_line, printable, unfiltered
 
 
@@ -66,19 +67,24 @@ def _versions(folder: Path, name: str) -> Iterator[bytes]:
             yield content
 
 
-def reset(number: int, yes: bool) -> int:
+def reset(number: int, yes: bool, source: str | None = None) -> int:
     """Restore the starter as it was shipped, after a copy of its files; return the exit code.
 
     The copy is complete before the first file changes, and each file moves into it before the shipped one takes its
-    place. If this is killed, or a file is saved meanwhile, nothing is lost, and the same command continues. Raises WorkshopError if confirmation is needed and there is no
-    terminal.
+    place. If this is killed, or a file is saved meanwhile, nothing is lost, and the same command continues. source: a
+    workspace of the earlier exercise, from which this starter continues. Raises WorkshopError if that workspace does not
+    pass its checks, or if confirmation is needed and there is no terminal.
     """
     exercise = exercises.find(number)
     folder = exercise.folder / "starter"
-    if is_as_shipped(exercise):
+    base = continuation.base_lock(exercise)
+    if source is None and is_as_shipped(exercise):
+        base.unlink(missing_ok=True)
         print(f"{shell.relative(folder)} is as it was shipped: nothing to do")
         return 0
     content, current = shipped_files(exercise), list_files(folder)
+    if source is not None:
+        content |= continuation.files_from(exercise, source, content)
     differ = [name for name, path in current.items() if name not in content or content[name] != _read_bytes(path)]
     names = ", ".join(differ + sorted(content.keys() - current.keys()))
     print(f"to be restored in {shell.relative(folder)}: {one_line(names)}")
@@ -106,6 +112,12 @@ def reset(number: int, yes: bool) -> int:
         _set_aside(folder / name, backup / name)
     for name, text in content.items():
         _restore(folder, name, text, backup)
+    if source is not None:
+        write_atomic(base, content["pixi.lock"])
+        print(f"{shell.relative(folder)} continues from your workspace, with a current JAX added to its manifest")
+        print(f"next:      {shell.in_folder(folder, 'pixi lock')}  # adds the packages of JAX, and keeps all others")
+        return 0
+    base.unlink(missing_ok=True)
     if is_as_shipped(exercise):
         print(f"{shell.relative(folder)} is as it was shipped")
     else:
