@@ -106,7 +106,7 @@ def test_without_the_variable_for_the_device_only_that_is_missing(written_by_pix
 def test_check_on_the_command_line(command, tmp_path):
     done = command("-m", "workshop", "check", "2", "--json")
     said = json.loads(done.stdout)
-    assert done.returncode == 1 and said["checks"][0]["number"] == "2.1" and said["counts"]["not asked"] == 6
+    assert done.returncode == 1 and said["checks"][0]["number"] == "2.1" and said["counts"]["not asked"] == 7
     done = command("-m", "workshop", "check", "2")
     assert done.returncode == 1 and done.stdout.count("hint:") == 1 and "next:" in done.stdout
     done = command("-m", "workshop", "check", "2", "--hint", "3")

@@ -1,5 +1,6 @@
 """Exercise 3 as a room: what learners do wrong is caught by its check, what they do otherwise passes."""
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -11,8 +12,11 @@ from conftest import ROOT, answers, module_of
 from mutations.exercise_3 import ASSERTION
 
 from pixi_workspace import lock as locks
+from pixi_workspace import manifest
 from workshop import exercises
 from workshop.checking import checks
+from workshop.checking.steps import continuation
+from workshop.errors import WorkshopError
 
 FOLDER = ROOT / "exercise-3-jax-cu118"
 EXERCISE = next(exercise for exercise in exercises.find_all(ROOT) if exercise.number == 3)
@@ -147,3 +151,34 @@ def test_in_an_environment_without_jax_the_script_is_not_judged(learner, tmp_pat
     without(*frameworks)
     found = answers(EXERCISE, learner.folder, tmp_path)
     assert [found[f"3.{k}"].status for k in range(4, 8)] == ["ok", "skip", "skip", "skip"], found
+
+
+EARLIER = ROOT / "exercise-2-pytorch-cu12"
+
+
+def test_a_starter_continues_from_ones_own_exercise_2(tmp_path):
+    """As `workshop reset 3 --from`: the learner's manifest and lock, and what the shipped starter adds."""
+    shipped = {name: (FOLDER / "starter" / name).read_bytes() for name in EXERCISE.settings["starter"]}
+    folder = tmp_path / "mine"
+    shutil.copytree(EARLIER / "solution", folder)
+    text = (folder / "pixi.toml").read_text().replace("cuda12 = ", "gpu = ")
+    (folder / "pixi.toml").write_text(text)
+    lock = (folder / "pixi.lock").read_text().replace("\n  cuda12:\n", "\n  gpu:\n")
+    (folder / "pixi.lock").write_text(lock)
+    files = continuation.files_from(EXERCISE, str(folder), shipped)
+    assert files["pixi.lock"] == (folder / "pixi.lock").read_bytes()
+    (tmp_path / "pixi.toml").write_bytes(files["pixi.toml"])
+    found = manifest.load(tmp_path / "pixi.toml")
+    assert set(found.environments) == {"default", "cpu", "gpu", "jax"}
+    assert found.tasks()["train"].default_environment == "jax"
+    todos = set(re.findall(r"TODO\((\d\.\d)\)", files["pixi.toml"].decode()))
+    assert todos == {"3.1", "3.2", "3.3", "3.4", "3.8"}
+
+
+def test_an_exercise_2_that_does_not_pass_gets_one_message():
+    with pytest.raises(WorkshopError, match=r"2\.1 fails.*none of them declares cuda") as error:
+        continuation.files_from(EXERCISE, str(EARLIER / "starter"), {})
+    assert "workshop check 2 " in error.value.next_step and "workshop reset 3" in error.value.next_step
+    two = next(exercise for exercise in exercises.find_all(ROOT) if exercise.number == 2)
+    with pytest.raises(WorkshopError, match="exercise 3, which continues exercise 2"):
+        continuation.files_from(two, "1", {})
