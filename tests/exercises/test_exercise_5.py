@@ -1,6 +1,7 @@
 """Exercise 5: other correct files of its parts, and what its first jobs and its workflow name."""
 
 import re
+import shutil
 
 import pytest
 from conftest import ROOT, answers
@@ -109,3 +110,31 @@ def test_the_shipped_starter_fails_every_check(tmp_path):
     pytest.importorskip("torch", reason="check 5.15 trains")
     found = answers(EXERCISE, FOLDER / "starter", tmp_path)
     assert {answer.status for answer in found.values()} == {"fail"}, found
+
+
+# What a learner edits in each part; train.sh belongs to the jobs of both batch systems.
+FILES = {
+    "5a": ("Dockerfile",),
+    "5b": ("apptainer.def", "apptainer-image.def"),
+    "5c": ("image.yml",),
+    "5d": ("train.sbatch", "array.sbatch", "train.sh"),
+    "5e": ("train.sub", "seeds.sub", "train.sh"),
+    "5f": ("train_distributed.py", "multi.sbatch"),
+}
+
+
+@pytest.mark.slow
+@needs_bash
+@pytest.mark.parametrize("part", FILES)
+def test_a_part_can_be_done_alone(part, tmp_path):
+    """With the files of all other parts as they were shipped."""
+    pytest.importorskip("torch", reason="check 5.15 trains")
+    folder = tmp_path / "exercise-5-container" / "starter"
+    shutil.copytree(FOLDER / "starter", folder)
+    for name in ("pixi.toml", "pixi.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in FILES[part]:
+        text = (FOLDER / "solution" / name).read_text()
+        (folder / name).write_text(text.replace("exercise-5-container/solution/", "exercise-5-container/starter/"))
+    found = answers(EXERCISE, folder, tmp_path, EXERCISE.settings["parts"][part]["checks"])
+    assert {answer.status for answer in found.values()} == {"ok"}, found
