@@ -72,6 +72,7 @@ IN_ONE_PROCESS = (
     "test_htcondor.py",
     "test_image.py",
     "test_jax.py",
+    "test_scan_on_slurm.py",
     "test_slurm.py",
     "test_workflows.py",
 )

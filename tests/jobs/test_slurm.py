@@ -5,61 +5,27 @@ ended. The jobs train on the CPU, with the interpreter of the tests.
 """
 
 import json
-import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-import reaper
+import slurm_here
 from conftest import ROOT, SOLUTION, record_of, sha_of
 
 from workshop.runs.records import record
 
 pytest.importorskip("torch", reason="the jobs train: install the extra cpu")
+slurm = slurm_here.slurm  # a fixture
 pytestmark = [
     pytest.mark.system("installs and starts a Slurm"),
     pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux"),
 ]
 JOBS = ROOT / "exercise-5-container" / "solution"
-SCRIPT = ROOT / "tests" / "jobs" / "install_slurm.sh"
 LIMIT = 300  # seconds after which the test of a job that hangs fails; normal jobs take less than a tenth
-
-
-def free_ports(n):
-    """The first of n consecutive free ports, below those that the system assigns to other programs."""
-    for first in range(17000 + os.getpid() % 7000, 32000, n):
-        try:
-            for port in range(first, first + n):
-                with socket.socket() as probe:
-                    probe.bind(("", port))
-            return first
-        except OSError:
-            continue
-    pytest.skip("no free ports")
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    """The folder of a running Slurm, which contains slurm.conf."""
-    installed = subprocess.run([SCRIPT, "install"], capture_output=True, text=True)
-    if installed.returncode:
-        reason = (installed.stderr.strip() or installed.stdout.strip() or "no word why").splitlines()[-1]
-        pytest.skip(f"Slurm cannot be installed here: {reason}")
-    folder = tmp_path_factory.mktemp("slurm")
-    reaper.owns(folder)
-    ports = {"SLURM_TEST_PORT": str(free_ports(3))}
-    try:
-        started = subprocess.run([SCRIPT, "start", folder], env=os.environ | ports, capture_output=True, text=True)
-        if started.returncode:
-            pytest.skip(f"Slurm does not start here: {started.stderr.strip()[-800:]}")
-        yield folder
-    finally:
-        subprocess.run([SCRIPT, "stop", folder], check=True)
 
 
 @pytest.fixture

@@ -1,0 +1,266 @@
+"""When does distributing pay? The engine's overhead, the driver's memory and time, and the study of 2021 repeated.
+
+    python benchmarks/scale.py                     # about ten minutes on two cores; needs Parsl (the extra scale)
+    python benchmarks/scale.py --only engine       # chunks that sleep, on 1 to 64 workers of Parsl, and the model
+    python benchmarks/scale.py --only driver       # 125 to 100,000 generated hypotheses: seconds and memory
+    python benchmarks/scale.py --only study        # ATLAS 1Lbb: pyhf on Parsl, ours on one core, ours on Parsl
+
+engine: each worker sleeps instead of computing, so that more workers than cores show the limit of the engine and of the
+driver, not of the processor. Efficiency is the sum of the sleeping divided by workers times elapsed time, after all
+workers have started. The model has two constants, which are fitted to chunks that do not sleep: g, the seconds that a worker waits between
+two chunks, and d, the seconds of the driver and Parsl's interchange for each chunk. With chunks of s seconds, W workers
+have the efficiency s / max(s + g, W d). It assumes that all chunks are equally long and that no worker dies, and it leaves out the
+network: here everything runs on one machine. It is compared with the measured points.
+
+study: A. Feickert et al., arXiv:2103.02182: 125 hypotheses of 1Lbb with pyhf took 156 s through funcX on an HPC site, and
+3,842 s on one node. The time of pyhf for all hypotheses is extrapolated from --pyhf hypotheses.
+"""
+
+from __future__ import annotations
+
+import os
+
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import argparse
+import contextlib
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import wait
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "common"))
+
+import numpy as np
+
+from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
+from workshop.runs import search
+from workshop.scan import distribute, engines
+from workshop.support import files, hardware
+
+CONFIG = """
+from parsl import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.providers import LocalProvider
+config = Config(executors=[HighThroughputExecutor(address="127.0.0.1", max_workers_per_node={workers},
+    cores_per_worker={cores} / {workers}, provider=LocalProvider(init_blocks=1, max_blocks=1))])
+"""
+
+
+@contextlib.contextmanager
+def parsl_on_this_machine(workers: int):
+    """An engine with this many workers, whatever the number of cores."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "config.py")
+        config.write_text(CONFIG.format(workers=workers, cores=os.cpu_count()))
+        with engines.opened("parsl", str(config), workers, Path(folder, "parsl")) as engine:
+            yield engine
+
+
+def sleep(seconds: float) -> int:
+    """A chunk that computes nothing. Returns the number of the worker's process."""
+    import os  # this function travels to the workers without the imports of the file
+    import time
+
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def measure_engine(numbers: list[int], lengths: list[float]) -> dict:
+    """The efficiency of sleeping chunks, and the model."""
+    rows, model = [], {"g": 0.0, "d": 0.0}
+    for workers in numbers:
+        with parsl_on_this_machine(workers) as engine:
+            submit = engine.executor.submit
+            start = time.perf_counter()
+            submit(sleep, 0).result()
+            first = time.perf_counter() - start
+            while len({f.result() for f in [submit(sleep, 0.2) for _ in range(2 * workers)]}) < workers:
+                pass  # until all workers have started
+            n, start = 300, time.perf_counter()
+            wait([submit(sleep, 0) for _ in range(n)])
+            each = (time.perf_counter() - start) / n
+            if workers == 1:
+                model["g"] = each
+            if workers >= 2:
+                model["d"] = max(model["d"], each)
+            for length in lengths:
+                chunks = 4 * workers
+                start = time.perf_counter()
+                wait([submit(sleep, length) for _ in range(chunks)])
+                elapsed = time.perf_counter() - start
+                rows.append(
+                    {
+                        "workers": workers,
+                        "chunk_s": length,
+                        "first_result_s": first,
+                        "efficiency": chunks * length / workers / elapsed,
+                    }
+                )
+                print(
+                    f"{workers} workers, chunks of {length:g} s: {rows[-1]['efficiency']:.1%}, first result after {first:.1f} s"
+                )
+    for row in rows:
+        row["model"] = efficiency(model, row["chunk_s"], row["workers"])
+    error = max(abs(row["model"] - row["efficiency"]) for row in rows)
+    print(f"g = {1e3 * model['g']:.1f} ms, d = {1e3 * model['d']:.1f} ms; the model is off by {error:.2f} at most")
+    thousand = {f"{length:g}": efficiency(model, length, 1000) for length in (1.0, 10.0, 60.0)}
+    print("1,000 workers, by the model: " + ", ".join(f"{e:.0%} with chunks of {s} s" for s, e in thousand.items()))
+    return {"rows": rows, "model": model, "largest_error_of_model": error, "efficiency_of_1000_workers": thousand}
+
+
+def efficiency(model: dict[str, float], chunk: float, workers: int) -> float:
+    """The efficiency by the model, for chunks of this many seconds."""
+    return chunk / max(chunk + model["g"], workers * model["d"])
+
+
+def measure_driver(numbers: list[int]) -> list[dict]:
+    """Seconds and peak memory of the driver for each number of hypotheses, each in a process of its own."""
+    rows = []
+    for n in numbers:
+        printed = subprocess.run(
+            [sys.executable, __file__, "--driver", str(n)], check=True, capture_output=True, text=True
+        )
+        rows.append(json.loads(printed.stdout))
+        row = rows[-1]
+        print(
+            f"{n} hypotheses: read and compiled {row['read_s']:.1f} s, distributed and fitted {row['fit_s']:.1f} s "
+            f"({1e6 * row['fit_s'] / n:.0f} us each), {row['peak_mib']:.0f} MiB ({row['kib_each']:.1f} KiB each above the start)"
+        )
+    return rows
+
+
+def drive(n: int) -> dict:
+    """Distribute n generated hypotheses over two processes, as `workshop scan --executor processes` does."""
+    workspace, patchset = search.generate(np.random.default_rng(20))
+    grid = patchset["patches"]
+    patchset["patches"] = [
+        {"metadata": {"name": f"h{i}", "values": [i, 0]}, "patch": grid[i % len(grid)]["patch"]} for i in range(n)
+    ]
+    patchset["metadata"]["digests"] = {"sha256": digest(workspace)}
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    scans = [Scan(model) for model in compile_models(read_hypotheses(workspace, patchset)[1])]
+    read = time.perf_counter()
+    entries: dict = {}
+    with tempfile.TemporaryDirectory() as folder, engines.opened("processes", None, 2, Path(folder)) as engine:
+        names = {name for scan in scans for name in scan.model.names}
+
+        def report(new: list, worker: str) -> None:
+            entries.update({entry["name"]: entry for entry in new})
+
+        distribute.fit_all(scans, names, 1.0, engine.executor, report, workers=2, restart=engine.restart)
+    end = time.perf_counter()
+    assert len(entries) == n
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "hypotheses": n,
+        "read_s": read - start,
+        "fit_s": end - read,
+        "peak_mib": peak / 1024,
+        "kib_each": (peak - base) / n,
+    }
+
+
+def fit_with_pyhf(workspace: dict, patch: list) -> float:
+    """Seconds of pyhf's CLs of one hypothesis, in a worker."""
+    import time
+
+    import pyhf
+
+    from histfactory.workspace import apply_patch
+
+    model_spec = pyhf.Workspace(apply_patch(workspace, patch), validate=False)
+    model = model_spec.model(validate=False)
+    start = time.perf_counter()
+    pyhf.infer.hypotest(1.0, model_spec.data(model), model, test_stat="qtilde", return_expected_set=True)
+    return time.perf_counter() - start
+
+
+def measure_study(folder: Path, n_pyhf: int, workers: int) -> dict:
+    """The table of the study of 2021, beside today's figures on this machine."""
+    workspace, patchset = (read_json(folder / f"{name}.json.gz") for name in ("background", "patchset"))
+    [model] = compile_models(read_hypotheses(workspace, patchset)[1])
+    total, busy = len(model.names), []
+    start = time.perf_counter()
+    one_core = distribute.fit_all(
+        [Scan(model)], model.names, 1.0, None, lambda entries, worker: busy.append(len(entries))
+    )
+    ours_one = time.perf_counter() - start
+    assert not one_core and sum(busy) == total
+    with parsl_on_this_machine(workers) as engine:
+        wait([engine.executor.submit(sleep, 1.0) for _ in range(workers)])  # all workers have started
+        scan, first = Scan(model), []
+        start = time.perf_counter()
+        distribute.fit_all(
+            [scan],
+            model.names,
+            1.0,
+            engine.executor,
+            lambda e, w: first.append(time.perf_counter() - start),
+            workers=workers,
+        )
+        ours_parsl = time.perf_counter() - start
+        patches = [patch["patch"] for patch in patchset["patches"][:n_pyhf]]
+        start = time.perf_counter()
+        seconds = [f.result() for f in [engine.executor.submit(fit_with_pyhf, workspace, patch) for patch in patches]]
+        pyhf_elapsed = time.perf_counter() - start
+    result = {
+        "hypotheses": total,
+        "funcX_2021_s": 156,
+        "one_node_2021_s": 3842,
+        "workers": workers,
+        "pyhf_on_parsl_s": pyhf_elapsed / n_pyhf * total,
+        "pyhf_on_parsl_measured": n_pyhf,
+        "pyhf_each_s": statistics.median(seconds),
+        "ours_one_core_s": ours_one,
+        "ours_on_parsl_s": ours_parsl,
+        "first_result_s": first[0],
+    }
+    print(f"{total} hypotheses of 1Lbb: 2021 with pyhf and funcX 156 s; here with pyhf on {workers} workers of Parsl")
+    print(
+        f"{result['pyhf_on_parsl_s']:.0f} s (extrapolated from {n_pyhf}); ours on one core {ours_one:.1f} s, on Parsl "
+        f"{ours_parsl:.1f} s with started workers, the first result after {first[0]:.1f} s"
+    )
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", choices=("engine", "driver", "study"))
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 8, 64], metavar="N")
+    parser.add_argument("--lengths", type=float, nargs="+", default=[0.1, 1.0], metavar="SECONDS")
+    parser.add_argument("--hypotheses", type=int, nargs="+", default=[125, 1_000, 10_000, 100_000], metavar="N")
+    parser.add_argument("--pyhf", type=int, default=2, metavar="N", help="hypotheses to fit with pyhf (default: 2)")
+    parser.add_argument("--shared", default=ROOT.parent / "shared" / "data" / "1Lbb", type=Path, metavar="DIR")
+    parser.add_argument("--driver", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--output", metavar="FILE", help="JSON file for all numbers")
+    args = parser.parse_args()
+    if args.driver:
+        print(json.dumps(drive(args.driver)))
+        return
+    document: dict = {"cpu": hardware.cpu_name(), "cores": hardware.cores(), "python": sys.version.split()[0]}
+    if args.output and Path(args.output).exists():  # parts of an earlier run are kept
+        document = json.loads(Path(args.output).read_text(encoding="utf-8")) | document
+    if args.only in (None, "engine"):
+        document["engine"] = measure_engine(args.workers, args.lengths)
+    if args.only in (None, "driver"):
+        document["driver"] = measure_driver(args.hypotheses)
+    if args.only in (None, "study"):
+        if (args.shared / "background.json.gz").exists():
+            document["study"] = measure_study(args.shared, args.pyhf, hardware.cores())
+        else:
+            print(f"no {args.shared}: the study is left out")
+    if args.output:
+        files.write_atomic(Path(args.output), (json.dumps(document, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

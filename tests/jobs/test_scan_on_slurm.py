@@ -1,0 +1,152 @@
+"""`workshop scan --executor parsl` on a real Slurm with two nodes, with workers, managers, nodes and drivers that end.
+
+The scan is the same in each test: 90 hypotheses of a likelihood with 200 bins, half a minute of work for one core.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import slurm_here
+from conftest import ROOT, module_of
+
+from workshop.scan import engines
+
+pytest.importorskip("parsl", reason="install the extra scale")
+slurm = slurm_here.slurm  # a fixture
+pytestmark = [
+    pytest.mark.system("installs and starts a Slurm"),
+    pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux"),
+]
+LIMIT = 300  # seconds
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory, variables):
+    """The options that name the search, and its limits.json from one process."""
+    folder = tmp_path_factory.mktemp("search")
+    workspace, patchset = module_of(ROOT / "benchmarks" / "scan.py").synthetic(200, 30, 90)
+    words = ["--upper-limit"]
+    for name, document in (("workspace", workspace), ("patchset", patchset)):
+        (folder / f"{name}.json").write_text(json.dumps(document))
+        words += [f"--{name}", str(folder / f"{name}.json")]
+    line = [sys.executable, "-m", "workshop", "scan", *words, "--output", folder / "one"]
+    subprocess.run(line, env=variables, check=True, capture_output=True)
+    return words, (folder / "one" / "limits.json").read_bytes()
+
+
+class OnSlurm:
+    """A scan on the Slurm of the tests, and its jobs."""
+
+    def __init__(self, slurm, variables, folder, words):
+        self.folder, self.words = folder, words
+        self.variables = {k: v for k, v in variables.items() if not k.startswith("SLURM_")}
+        self.variables["SLURM_CONF"] = str(slurm / "slurm.conf")
+
+    def configure(self, **changed):
+        """The shipped configuration with the lines that a user changes: two jobs with one worker each."""
+        text = (engines.CONFIGS / "slurm.py").read_text()
+        lines = {
+            '# address="login1.example.org"': 'address="127.0.0.1"',
+            "max_workers_per_node=2": "max_workers_per_node=1",
+            "cores_per_node=2": "cores_per_node=1",
+            "init_blocks=1": "init_blocks=2",
+            "max_blocks=4": "max_blocks=2",
+            "heartbeat_period=10": "heartbeat_period=2",
+            "heartbeat_threshold=60": "heartbeat_threshold=10",
+        }
+        for old, new in (lines | changed).items():
+            assert old in text, old
+            text = text.replace(old, new)
+        (self.folder / "my-slurm.py").write_text(text)
+
+    def start(self, output="out"):
+        line = [sys.executable, "-m", "workshop", "scan", *self.words, "--executor", "parsl"]
+        line += ["--config", "my-slurm.py", "--output", str(self.folder / output)]
+        return subprocess.Popen(line, env=self.variables, cwd=self.folder, stderr=subprocess.PIPE, text=True)
+
+    def slurm(self, *words):
+        return subprocess.run(words, env=self.variables, capture_output=True, text=True, check=True).stdout
+
+    def lines(self):
+        """How many fits the journal has."""
+        return sum(path.read_bytes().count(b"\n") for path in self.folder.glob(".scan-*.jsonl"))
+
+    def wait_for_lines(self, process, n):
+        deadline = time.monotonic() + LIMIT
+        while self.lines() < n:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def managers(self):
+        """The processes that start the workers of each job."""
+        return pids("-f", f"{engines.WORKERS}.*{self.folder}")
+
+    def finished(self, process, output="out"):
+        _, err = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0, err
+        deadline = time.monotonic() + 60
+        while self.slurm("squeue", "-h"):
+            assert time.monotonic() < deadline, "a job was not cancelled"
+            time.sleep(0.2)
+        return (self.folder / output / "limits.json").read_bytes(), err
+
+
+def pids(*words):
+    """What pgrep finds."""
+    return list(map(int, subprocess.run(["pgrep", *words], capture_output=True, text=True).stdout.split()))
+
+
+@pytest.fixture
+def on_slurm(slurm, variables, tmp_path, search):
+    scan = OnSlurm(slurm, variables, tmp_path, search[0])
+    scan.configure()
+    yield scan
+    # It fails for a node that no test has drained.
+    subprocess.run(["scontrol", "update", "nodename=n1", "state=resume"], env=scan.variables, capture_output=True)
+
+
+def test_a_killed_worker_a_killed_manager_and_a_drained_node_change_no_byte(on_slurm, search):
+    process = on_slurm.start()
+    on_slurm.wait_for_lines(process, 1)
+    first, *_ = on_slurm.managers()
+    os.kill(pids("-P", str(first), "-f", "spawn_main")[-1], signal.SIGKILL)
+    on_slurm.wait_for_lines(process, 20)
+    on_slurm.slurm("scontrol", "update", "nodename=n1", "state=drain", "reason=test")
+    on_slurm.wait_for_lines(process, 30)
+    os.kill(on_slurm.managers()[-1], signal.SIGKILL)
+    assert on_slurm.finished(process)[0] == search[1]
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_a_driver_that_ends_leaves_no_job_and_continues(on_slurm, search, name):
+    process = on_slurm.start()
+    on_slurm.wait_for_lines(process, 20)
+    process.send_signal(signal.Signals[name])
+    process.wait(timeout=60)
+    deadline = time.monotonic() + 60
+    while on_slurm.slurm("squeue", "-h"):  # the workers notice that nobody answers; after Ctrl-C they are cancelled
+        assert time.monotonic() < deadline, "a job is still there"
+        time.sleep(0.5)
+    content, err = on_slurm.finished(on_slurm.start())
+    assert content == search[1] and "of 90 hypotheses were fitted before" in err
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({'partition="debug"': 'partition="nowhere"'}, "invalid partition"),
+        ({"PYTHONPATH={os.environ.get('PYTHONPATH', '')}": "PYTHONPATH=/nowhere"}, "PYTHONPATH"),
+    ],
+)
+def test_a_partition_or_a_folder_that_the_nodes_do_not_have(on_slurm, changed, part):
+    on_slurm.configure(**changed)
+    process = on_slurm.start()
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1 and part in err and "looked at:" in err, err
+    assert "Traceback" not in err, err
