@@ -5,6 +5,7 @@ ended. The jobs train on the CPU, with the interpreter of the tests.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
