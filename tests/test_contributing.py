@@ -84,12 +84,12 @@ def test_one_test_runs_as_shown(clone):
 
 
 def test_a_check_is_added_as_shown(clone):
-    assert len(edit(clone, "Add a check")) == 7
+    assert len(edit(clone, "Add a check")) == 6
     pin, check, _ = commands("Add a check")
-    assert follow(clone, pin).split() == ["exercise-1-scipy/exercise.toml"]
+    assert follow(clone, pin).split() == []  # this check needs no change of the starter
     (clone / "exercise-1-scipy/solution/exclusion.py").unlink()  # the checks that run it fail, at once
     found = json.loads(follow(clone, f"{check} --all --json", exit_code=1))
-    assert {"number": "1.8", "status": "ok"}.items() <= found["checks"][-1].items()
+    assert {"number": "1.10", "status": "ok"}.items() <= found["checks"][-1].items()
 
 
 @pytest.mark.slow  # it runs the script of exercise 1 several times
@@ -98,7 +98,7 @@ def test_an_added_check_passes_the_tests_as_shown(clone):
     edit(clone, "Add a check")
     pin, check, tests = commands("Add a check")
     follow(clone, pin)
-    assert "1.8" in follow(clone, check)
+    assert "1.10" in follow(clone, check)
     assert " passed" in follow(clone, f"{tests} -p no:cacheprovider")
 
 
@@ -108,7 +108,7 @@ def test_an_exercise_is_added_as_shown(clone):
     pytest.importorskip("jsonpatch", reason="exercise 1's script needs it")
     for command in commands("Add an exercise"):
         printed = follow(clone, command)
-    assert "0 failed" in printed and "6.7" in printed  # of check-all, the last one
+    assert "0 failed" in printed and "6.9" in printed  # of check-all, the last one
     tests = "python -m pytest -n 0 -o addopts= -p no:cacheprovider tests/exercises/test_exercises.py tests/checking"
     assert "failed" not in follow(clone, f"{tests} -k 'exercise-6 or test_every_check_has_a_mistake or 6-no'")
 
