@@ -638,7 +638,8 @@ def running(found) -> set[str]:
     return {name for name, (good, _) in found.items() if good}
 
 
-ALWAYS = {"default", "dev", "docs", "cpu", "cpu-jax", "pypi-mixed-cpu"}
+ALWAYS = {"default", "dev", "docs", "cpu", "cpu-jax", "pypi-mixed-cpu", "scale"}
+ON_WINDOWS = ALWAYS - {"scale"}  # Parsl does not run there
 
 
 @pytest.mark.parametrize(
@@ -652,10 +653,10 @@ ALWAYS = {"default", "dev", "docs", "cpu", "cpu-jax", "pypi-mixed-cpu"}
         (a_machine(__glibc="2.17"), {"default", "docs"}),
         (a_machine("linux-aarch64"), ALWAYS),
         (a_machine("osx-arm64"), ALWAYS),
-        (a_machine("win-64"), ALWAYS),
-        (a_machine("win-64", __cuda="12.4"), ALWAYS | {"cuda12", "cuda12-torch"}),
+        (a_machine("win-64"), ON_WINDOWS),
+        (a_machine("win-64", __cuda="12.4"), ON_WINDOWS | {"cuda12", "cuda12-torch"}),
         (a_machine("linux-aarch64", __cuda="12.4"), ALWAYS | {"cuda12", "cuda12-torch"}),
-        (a_machine("win-arm64"), ALWAYS),
+        (a_machine("win-arm64"), ON_WINDOWS),
         (a_machine("osx-64"), set()),
     ],
 )

@@ -141,7 +141,7 @@ def test_a_driver_that_ends_leaves_no_job_and_continues(on_slurm, search, name):
     ("changed", "part"),
     [
         ({'partition="debug"': 'partition="nowhere"'}, "invalid partition"),
-        ({"PYTHONPATH={os.environ.get('PYTHONPATH', '')}": "PYTHONPATH=/nowhere"}, "PYTHONPATH"),
+        ({"PYTHONPATH={os.environ.get('PYTHONPATH', '')}": "PYTHONPATH=/nowhere"}, "worker_init"),
     ],
 )
 def test_a_partition_or_a_folder_that_the_nodes_do_not_have(on_slurm, changed, part):
