@@ -14,8 +14,8 @@ MINUTES = {e.number: e.settings["minutes"] for e in exercises.find_all(ROOT)}
 
 
 def test_the_schedules_are_there():
-    assert list(SCHEDULES) == ["Ninety minutes", "Four hours", "Day 1", "Day 2", "Day 3"]
-    assert SCHEDULES["Ninety minutes"][0] == 90 and SCHEDULES["Four hours"][0] == 240
+    assert list(SCHEDULES) == ["A group meeting", "Four hours", "Day 1", "Day 2", "Day 3"]
+    assert SCHEDULES["A group meeting"][0] == 90 and SCHEDULES["Four hours"][0] == 240
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
