@@ -327,4 +327,5 @@ def test_the_checks_use_the_names_of_a_project(project):
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_project_passes_the_checks_of_its_exercise(number, project, capsys):
     assert cli.main(["check", str(number), str(project(number))]) == 0, capsys.readouterr().out
-    assert "0 failed, 0 skipped" in capsys.readouterr().out
+    skipped = 2 if number == 1 else 1  # nobody has run the project yet, and it is no repository yet
+    assert f"0 failed, {skipped} skipped" in capsys.readouterr().out
