@@ -1,6 +1,7 @@
-"""Reference pages that the code itself writes: {workshop-commands}, {pixi-tasks} and {downloads}."""
+"""Reference pages that the code itself writes: {workshop-commands}, {pixi-tasks}, {downloads}, {public-api}."""
 
 import argparse
+import ast
 import re
 import tomllib
 from collections.abc import Callable, Iterable
@@ -53,6 +54,25 @@ def downloads() -> str:
     return table(("exercise", "environment", "download"), rows)
 
 
+def public_api() -> str:
+    """The public names of each package of `common/`, with the first line of their docstrings. Nothing is imported."""
+    parts = []
+    for package in ("workshop/runs", "pixi_workspace", "histfactory"):
+        init = ast.parse((ROOT / "common" / package / "__init__.py").read_text(encoding="utf-8"))
+        imported = [n for n in ast.walk(init) if isinstance(n, ast.ImportFrom) and n.col_offset in (0, 4) and n.module]
+        rows = []
+        for node in (node for node in imported if node.module.startswith(package.replace("/", "."))):
+            names = {alias.name: alias.asname or alias.name for alias in node.names}
+            place = ROOT / "common" / node.module.replace(".", "/")
+            files = place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]
+            for found in (found for file in files for found in ast.parse(file.read_text(encoding="utf-8")).body):
+                if isinstance(found, ast.FunctionDef | ast.ClassDef) and found.name in names:
+                    first_line = (ast.get_docstring(found) or "").partition("\n")[0]
+                    rows.append((f"`{names[found.name]}`", first_line))
+        parts.append(f"### `{package.replace('/', '.')}`\n\n{table(('name', 'what it is'), sorted(rows))}")
+    return "\n\n".join(parts)
+
+
 def _names(action: argparse.Action) -> str:
     value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
     return ", ".join(f"`{name}{value}`" for name in action.option_strings) or f"`{action.metavar or action.dest}`"
@@ -71,6 +91,6 @@ def _directive(written: Callable[[], str]) -> type[SphinxDirective]:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    for written in (workshop_commands, pixi_tasks, downloads):
+    for written in (workshop_commands, pixi_tasks, downloads, public_api):
         app.add_directive(written.__name__.replace("_", "-"), _directive(written))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,7 +12,11 @@ from pathlib import Path
 import axe
 import pages
 import pytest
-from conftest import ROOT
+from conftest import ROOT, module_of
+
+import histfactory
+import pixi_workspace
+from workshop import exercises, runs
 
 PAGES = [*pages.book_pages(), *pages.exercise_pages()]
 
@@ -132,6 +136,16 @@ def test_axe_finds_nothing_in_either_theme(book, tmp_path):
     """On no page, all of which are at most as wide as a telephone."""
     result = axe.run(book, tmp_path)
     assert result["pages"] >= len(PAGES) and result["found"] == [], json.dumps(result["found"], indent=1)
+
+
+def test_every_key_of_exercise_toml_and_every_public_name_is_in_the_reference():
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    text = (ROOT / "docs/commands.md").read_text(encoding="utf-8").partition("## `exercise.toml`")[2]
+    keys = {key for e in exercises.find_all(ROOT) for key in e.settings}
+    assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
+    table = module_of(ROOT / "docs/extensions/generated.py").public_api()
+    names = [*histfactory.__all__, *pixi_workspace.__all__, *runs.__all__]
+    assert [name for name in names if table.count(f"| `{name}` |") != 1] == []
 
 
 def test_every_page_is_in_the_table_of_contents():
