@@ -7,10 +7,11 @@
 
 engine: each worker sleeps instead of computing, so that more workers than cores show the limit of the engine and of the
 driver, not of the processor. Efficiency is the sum of the sleeping divided by workers times elapsed time, after all
-workers have started. The model has two constants, which are fitted to chunks that do not sleep: g, the seconds that a worker waits between
-two chunks, and d, the seconds of the driver and Parsl's interchange for each chunk. With chunks of s seconds, W workers
-have the efficiency s / max(s + g, W d). It assumes that all chunks are equally long and that no worker dies, and it leaves out the
-network: here everything runs on one machine. It is compared with the measured points.
+workers have started. The model has two constants: g, the seconds that a worker waits between two chunks, from the first
+measured point, and d, the seconds of the driver and of Parsl's interchange for each chunk, from chunks that do not sleep.
+With chunks of s seconds, W workers have the efficiency s / max(s + g, W d). The model assumes that all chunks are equally
+long and that no worker dies. It leaves out the network: here everything runs on one machine. It is compared with the
+measured points.
 
 study: A. Feickert et al., arXiv:2103.02182: 125 hypotheses of 1Lbb with pyhf took 156 s through funcX on an HPC site, and
 3,842 s on one node. The time of pyhf for all hypotheses is extrapolated from --pyhf hypotheses.
@@ -87,10 +88,7 @@ def measure_engine(numbers: list[int], lengths: list[float]) -> dict:
             n, start = 300, time.perf_counter()
             wait([submit(sleep, 0) for _ in range(n)])
             each = (time.perf_counter() - start) / n
-            if workers == 1:
-                model["g"] = each
-            if workers >= 2:
-                model["d"] = max(model["d"], each)
+            model["d"] = max(model["d"], each)
             for length in lengths:
                 chunks = 4 * workers
                 start = time.perf_counter()
@@ -107,6 +105,7 @@ def measure_engine(numbers: list[int], lengths: list[float]) -> dict:
                 print(
                     f"{workers} workers, chunks of {length:g} s: {rows[-1]['efficiency']:.1%}, first result after {first:.1f} s"
                 )
+    model["g"] = rows[0]["chunk_s"] * (1 / rows[0]["efficiency"] - 1)
     for row in rows:
         row["model"] = efficiency(model, row["chunk_s"], row["workers"])
     error = max(abs(row["model"] - row["efficiency"]) for row in rows)
