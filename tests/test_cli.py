@@ -117,6 +117,7 @@ def test_the_help_imports_nothing_that_takes_time():
         "workshop.cli",
         "workshop.errors",
         "workshop.shell",
+        "workshop.route",
         "workshop.support",
         "workshop.support.terminal",
         "workshop.support.text",

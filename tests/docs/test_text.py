@@ -1,6 +1,6 @@
 """The text of the book: the sections of a lesson, the classes of the blocks, short sentences, texts of pictures.
 
-These tests only read. `test_run.py` runs the blocks, and `test_book.py` looks at the built pages.
+These tests only read. `test_blocks.py` runs the blocks, and `test_book.py` looks at the built pages.
 """
 
 import re
