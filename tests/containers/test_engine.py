@@ -95,7 +95,9 @@ def test_a_file_for_apptainer(path, refused, tmp_path):
 
 def test_environments_that_do_not_fit(path, refused, monkeypatch):
     path_with_podman = path(podman="echo 5.0")
-    refused(workshop(path_with_podman, "container-build", "gpu"), "one of default, cpu, scale, cpu-jax, cuda12", "'gpu'")
+    refused(
+        workshop(path_with_podman, "container-build", "gpu"), "one of default, cpu, scale, cpu-jax, cuda12", "'gpu'"
+    )
     monkeypatch.setattr(engine.images, "image_subdir", lambda: "linux-aarch64")
     assert engine.workspace_with("cpu", DOCKERFILE)
     with pytest.raises(engine.WorkshopError, match="the platform linux-aarch64"):
