@@ -10,6 +10,7 @@ CHANGES = {  # none finds what it has written, because pages that did not change
     r'<aside class="sidebar-drawer': r'<aside aria-label="All pages" class="sidebar-drawer',
     r'<aside class="toc-drawer': r'<aside aria-label="Sections of this page" class="toc-drawer',
     r"<pre>": '<pre tabindex="0">',  # long lines can be scrolled with the keyboard
+    r'<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',  # and so can wide tables
     r'<th class="head([^"]*)">(<p></p>)?</th>': r'<td class="head\1"></td>',  # an empty cell is no header
 }
 SEARCH = {r'(<article role="main"[^>]*>)(?!<h1>)': r"\1<h1>Search</h1>"}
