@@ -141,11 +141,14 @@ def test_a_driver_that_ends_leaves_no_job_and_continues(on_slurm, search, name):
     ("changed", "part"),
     [
         ({'partition="debug"': 'partition="nowhere"'}, "invalid partition"),
-        ({"PYTHONPATH={os.environ.get('PYTHONPATH', '')}": "PYTHONPATH=/nowhere"}, "worker_init"),
+        ({"PYTHONPATH={os.environ.get('PYTHONPATH', '')}": "PYTHONPATH=FOLDER"}, "worker_init"),
     ],
 )
-def test_a_partition_or_a_folder_that_the_nodes_do_not_have(on_slurm, changed, part):
-    on_slurm.configure(**changed)
+def test_a_partition_or_a_module_that_the_nodes_do_not_have(on_slurm, tmp_path, changed, part):
+    hiding = tmp_path / "hiding"  # the package, also where it is installed
+    (hiding / "workshop").mkdir(parents=True)
+    (hiding / "workshop/__init__.py").touch()
+    on_slurm.configure(**{old: new.replace("FOLDER", str(hiding)) for old, new in changed.items()})
     process = on_slurm.start()
     _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1 and part in err and "looked at:" in err, err
