@@ -91,6 +91,7 @@ def test_random_bytes_give_a_message(exercise, workspace, name, examples):
     try_one()
 
 
+@pytest.mark.slow  # tests/hostile feeds the parsers in the fast tier
 @of_each_number
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_replaced_part_of_a_real_file_gives_a_message(exercise, workspace, name, examples):

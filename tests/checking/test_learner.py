@@ -368,6 +368,7 @@ def test_the_solution_is_shown_after_all_checks_pass(clone, refused):
 # ---------------------------------------------------------------- watch
 
 
+@pytest.mark.slow  # test_watch.py watches in the fast tier
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
 def test_watch_checks_again_after_a_save_and_ends_on_ctrl_c(clone):
     line = [sys.executable, "-u", "-m", "workshop", "watch", "2"]

@@ -586,7 +586,8 @@ MALFORMED = (
 )
 
 
-@pytest.mark.parametrize("combined", [0, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("combined", [0, 20])
 def test_malformed_arguments_cause_no_traceback(tmp_path, combined):
     """Every instruction, with arguments that people leave out, mistype or write in the wrong form."""
     (tmp_path / "pixi.toml").write_text('[workspace]\nname = "a"\nchannels = []\nplatforms = ["linux-64"]\n')
