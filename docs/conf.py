@@ -1,6 +1,5 @@
 """The book. Its pages are the Markdown files of the repository: those of `docs/`, and the READMEs of the exercises."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -23,8 +22,6 @@ myst_heading_anchors = 3
 nitpicky = True
 smartquotes = False  # it would make one dash of the two in --option
 suppress_warnings = ["misc.highlighting_failure"]  # a page shows parts of TOML files, which alone are not TOML
-# A part of the book may have no page yet. This warning has no type by which it could be suppressed.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: "glob pattern" not in str(record.msg))
 
 html_theme = "furo"
 html_title = project

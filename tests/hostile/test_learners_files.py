@@ -508,6 +508,7 @@ def test_watch_survives_what_soon_passes(tmp_path, monkeypatch, capsys, harm, me
     folder = learner.workshop(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(watch, "POLL_INTERVAL", 0.001)
+    monkeypatch.setattr(watch, "KEY_INTERVAL", 0.001)
     monkeypatch.setattr(watch, "SETTLE_TIME", 0.001)
     monkeypatch.setattr(checks.preload, "modules_for", lambda _: ("json",))
     steps = iter([harm, mend])

@@ -29,14 +29,18 @@ def main(which: str, path: str | None, go_on: bool, as_json: bool, hints: int = 
     the three hints of a failed check to print, from a nudge to nearly the answer.
     """
     rows = run(which, path, go_on, as_json, hints)
-    return 1 if any(result.status == "fail" for _, result in rows) else 0
+    if any(result.status == "fail" for _, result in rows):
+        return 1
+    if path is None and not as_json and progress.all_pass(exercise := exercises.find(number_in(which))):
+        report.print_text(route.as_typed_here(f"{progress.done(exercise)}\n{progress.next_step()}"))
+    return 0
 
 
 def run(
     which: str, path: str | None, go_on: bool, as_json: bool = False, hints: int = 1
 ) -> list[tuple[checks.Check, checks.Result]]:
     """`main`, which prints the results; returns them, in order, up to the first failure unless `go_on`."""
-    number = int(which.partition(".")[0].rstrip(ascii_lowercase))
+    number = number_in(which)
     exercise = exercises.find(number)
     chosen = exercise.checks_of(which)
     folder = Path(path) if path else exercise.workspace
@@ -82,10 +86,12 @@ def run(
         report.print_text(f"note: {note}")
     rest = f", {left} not run" if left else ""
     report.print_text(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
-    if path is None and counts["ok"] and not counts["fail"] and progress.all_pass(exercise):
-        done = f"exercise {number} is done; workshop diff {number} compares your files with the solution"
-        report.print_text(route.as_typed_here(f"{done}\n{progress.next_step()}"))
     return rows
+
+
+def number_in(which: str) -> int:
+    """The number of the exercise in `2`, `2.7` or `2b`."""
+    return int(which.partition(".")[0].rstrip(ascii_lowercase))
 
 
 def _print_result(check: checks.Check, result: checks.Result, folder: Path, hints: int) -> None:

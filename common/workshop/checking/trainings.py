@@ -218,8 +218,8 @@ def has_run_in_own_environment(
 ) -> Result:
     """Whether a run of the script used an environment of this workspace, as it is locked now; trusts run.json.
 
-    task: what makes such a run, for the message. environments: those that count (default: all). Only Pixi makes such environments, so the result is a skip
-    without Pixi, for a solution, and for a project that `workshop new` made.
+    task: what makes such a run, for the message. environments: those that count (default: all). Only Pixi makes such
+    environments, so the result is a skip without Pixi, for a solution, and for a project that `workshop new` made.
     """
     path = workspace.manifest.path.with_name("pixi.lock")
     if not path.is_file():

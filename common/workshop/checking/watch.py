@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from workshop import exercises, shell
+from workshop import exercises, route, shell
 from workshop.checking import check, progress
 from workshop.checking.checks import Result
 from workshop.errors import has_four_parts, message_of
@@ -47,21 +49,18 @@ def main(number: int | None) -> int:
     """
     exercise = exercises.find(number) if number is not None else progress.first_unfinished()
     if exercise is None:
-        report.print_text(progress.next_step())
+        report.print_text(route.as_typed_here(progress.next_step()))
         return 0
     stay = number is not None and progress.all_pass(exercise)
     go_on, clear = False, True  # after the first failure; the screen
     with Keys() as keys:
         while True:
-            folder = exercise.workspace
-            before_save = _snapshot(folder)
+            before_save = _snapshot(exercise.workspace)
             _begin(clear)
             failed, clear = _check(exercise, go_on), True
             if "q" in keys.typed():  # all other keys that you typed while the checks ran are dropped
                 return 0
-            if not stay and (following := _next_if_done(exercise)):
-                title = one_line(following.settings["title"])
-                report.print_text(f"\ngoing on to exercise {following.number}: {title}\n")
+            if following := _after_done(exercise, stay):
                 exercise, go_on, clear = following, False, False
                 continue
             _print_footer(exercise, keys)
@@ -82,36 +81,39 @@ def _begin(clear: bool) -> None:
 
 def _check(exercise: Exercise, go_on: bool) -> Result | None:
     """Run the checks and print their results; returns the first that failed."""
-    try:
+    with _problems_printed():
         rows = check.run(str(exercise.number), None, go_on=go_on)
         return next((result for _, result in rows if result.status == "fail"), None)
-    except Exception as error:  # a folder that has just been removed may come back
-        _print_problem(error)
-        return None
+    return None
 
 
-def _print_problem(error: Exception) -> None:
-    """Print a problem with the files, which may soon pass. Raises any other error."""
-    if not (has_four_parts(error) or isinstance(error, OSError)):
-        raise error
-    print(message_of(error) if has_four_parts(error) else f"found: {error}", file=sys.stderr)
-
-
-def _next_if_done(exercise: Exercise) -> Exercise | None:
-    """The next unfinished exercise if every check of this one passes."""
+@contextmanager
+def _problems_printed() -> Iterator[None]:
+    """Print a problem with the files instead of ending: a folder that has just been removed may come back."""
     try:
-        return progress.first_unfinished() if progress.all_pass(exercise) else None
+        yield
     except Exception as error:
         if not (has_four_parts(error) or isinstance(error, OSError)):
             raise
-        return None
+        text = message_of(error) if has_four_parts(error) else f"found: {error}"
+        print(route.as_typed_here(text), file=sys.stderr)
+
+
+def _after_done(exercise: Exercise, stay: bool) -> Exercise | None:
+    """If every check passes, print so; returns the next unfinished exercise, unless the learner stays with this one."""
+    with _problems_printed():
+        if progress.all_pass(exercise):
+            report.print_text(route.as_typed_here(progress.done(exercise)))
+            if not stay and (following := progress.first_unfinished()):
+                title = one_line(following.settings["title"])
+                report.print_text(f"\ngoing on to exercise {following.number}: {title}\n")
+                return following
+    return None
 
 
 def _print_footer(exercise: Exercise, keys: Keys) -> None:
-    try:
+    with _problems_printed():
         report.print_text(progress.summary())
-    except Exception as error:
-        _print_problem(error)
     how = KEYS if keys.available else "press Ctrl-C to stop"
     report.print_text(f"watching {exercise.workspace.name}/ of exercise {exercise.number}; {how}")
 
@@ -127,7 +129,7 @@ def _wait(exercise: Exercise, failed: Result | None, before_save: dict[str, tupl
                     return key
                 with keys.paused():
                     _obey(key, exercise, failed)
-            time.sleep(min(KEY_INTERVAL, POLL_INTERVAL))
+            time.sleep(KEY_INTERVAL)
     before = None
     while before != (before := _snapshot(folder)):
         time.sleep(SETTLE_TIME)
@@ -136,7 +138,7 @@ def _wait(exercise: Exercise, failed: Result | None, before_save: dict[str, tupl
 
 def _obey(key: str, exercise: Exercise, failed: Result | None) -> None:
     """Print a hint or the list, or open the file of the problem in an editor."""
-    try:
+    with _problems_printed():
         if key == "h":
             print()
             progress.hint(str(exercise.number), None)
@@ -145,14 +147,12 @@ def _obey(key: str, exercise: Exercise, failed: Result | None) -> None:
             progress.show(as_json=False)
         elif key == "o":
             _open(exercise.workspace, failed)
-    except Exception as error:
-        _print_problem(error)
 
 
 def _open(folder: Path, failed: Result | None) -> None:
     """Open the file of the first failure in VS Code, if this is a terminal in it, else in $VISUAL or $EDITOR."""
     place = check.place_of(folder, failed.looked_at) if failed else None
-    path, line = place or (next((path for path in sorted(folder.glob("pixi.toml"))), folder), 1)
+    path, line = place or (folder / "pixi.toml", 1)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
     if os.environ.get("TERM_PROGRAM") == "vscode" and (code := shutil.which("code")):
         words = [code, "--goto", f"{path}:{line}"]

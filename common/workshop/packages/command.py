@@ -44,12 +44,12 @@ def main(package: str, locked: bool, as_json: bool) -> int:
 
 def in_cache(name: str) -> list[Contents]:
     """The packages in Pixi's cache with this name, or with this NAME-VERSION-BUILD. Raises WorkshopError if none."""
-    folders = {path: path.name.split("-") for path in cache.unpacked()}
+    folders = cache.unpacked()
     # Where one channel's package might be taken for another's, Pixi adds a checksum to the name of the folder.
-    near = [path for path, parts in folders.items() if path.name.startswith(f"{name}-") or path.name == name]
+    near = [path for path in folders if path.name.startswith(f"{name}-") or path.name == name]
     found = [one for one in map(contents.read, near) if name in (one.name, one.full_name)]
     if not found:
-        names = {"-".join(parts[:-2]) for parts in folders.values()}
+        names = {path.name.rsplit("-", 2)[0] for path in folders}
         raise WorkshopError(
             looked_at=cache.folder(),
             expected="a package of this name, which Pixi downloaded",

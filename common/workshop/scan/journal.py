@@ -12,12 +12,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from workshop.errors import WorkshopError
+from workshop.scan.worker import Entry
 from workshop.support.files import LARGE, read_bytes, write_atomic
 
-Entry = dict[str, Any]  # an entry of limits.json, without labels
 CLS_KEYS, LIMIT_KEYS = ("cls_obs", "cls_exp"), ("upper_limit_obs", "upper_limit_exp")
 LOG_L_KEYS = {"at_0", "at_mu", "at_mu_hat"}
 TEXT_KEYS = {"reason", "note", "minimum"}
@@ -91,7 +91,7 @@ def read(path: Path, key: str) -> dict[str, Entry]:
 
 
 def is_entry(entry: object) -> bool:
-    """Whether this is an entry as `fitting.entry_of` writes it."""
+    """Whether this is an entry as `worker.entry_of` writes it."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         return False
     converged = entry.get("converged")

@@ -10,11 +10,12 @@ import copy
 import dataclasses
 import pickle
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from histfactory import Scan
-from histfactory.model import Block, Model
+from histfactory.model import Model
 
 # The fields of `Model` and of its block `own` whose first axis is the hypothesis.
 OF_MODEL = ("data", "has_signal", "init", "lower", "upper", "fixed", "present", "auxdata", "precision", "tau")
@@ -24,7 +25,7 @@ OF_OWN = ("nominal", "hi", "lo", "symmetric", "asymmetric")
 def background(scan: Scan) -> bytes:
     """The scan without its hypotheses, pickled: it has the start of the fits, which all hypotheses share."""
     empty = copy.copy(scan)
-    empty.model = _take(scan.model, [])
+    empty.model = _with(scan.model, _part(scan.model, []))
     empty.likelihood = copy.copy(scan.likelihood)
     empty.likelihood.model = empty.model
     empty.likelihood.evaluators = [copy.copy(evaluator) for evaluator in scan.likelihood.evaluators]
@@ -36,29 +37,30 @@ def background(scan: Scan) -> bytes:
 
 def part(model: Model, members: Sequence[int]) -> bytes:
     """What belongs to some hypotheses alone, pickled."""
-    chosen = np.array(members, np.intp)
-    arrays = {name: getattr(model, name)[chosen] for name in OF_MODEL}
-    own = {name: getattr(model.own, name)[chosen] for name in OF_OWN}
-    names = [model.names[h] for h in members]
-    return pickle.dumps((names, arrays, own), pickle.HIGHEST_PROTOCOL)
+    return pickle.dumps(_part(model, members), pickle.HIGHEST_PROTOCOL)
 
 
 def join(background: Scan, part: bytes) -> Scan:
     """The scan of the hypotheses of a part. Its fits have the same bits as those of the whole scan."""
-    names, arrays, own = pickle.loads(part)
-    model = background.model
     scan = copy.copy(background)
-    scan.model = dataclasses.replace(
-        model, names=names, index=list(range(len(names))), own=dataclasses.replace(model.own, **own), **arrays
-    )
+    scan.model = _with(background.model, pickle.loads(part))
     scan.likelihood = copy.copy(background.likelihood)
     scan.likelihood.model = scan.model
     return scan
 
 
-def _take(model: Model, members: Sequence[int]) -> Model:
+_Part = tuple[list[str], dict[str, Any], dict[str, Any]]  # names of hypotheses, OF_MODEL and OF_OWN by name
+
+
+def _part(model: Model, members: Sequence[int]) -> _Part:
     chosen = np.array(members, np.intp)
-    own: Block = dataclasses.replace(model.own, **{name: getattr(model.own, name)[chosen] for name in OF_OWN})
     arrays = {name: getattr(model, name)[chosen] for name in OF_MODEL}
-    names, index = [model.names[h] for h in members], [model.index[h] for h in members]
-    return dataclasses.replace(model, names=names, index=index, own=own, **arrays)
+    own = {name: getattr(model.own, name)[chosen] for name in OF_OWN}
+    return [model.names[h] for h in members], arrays, own
+
+
+def _with(model: Model, part: _Part) -> Model:
+    """The model with the hypotheses of a part alone."""
+    names, arrays, own = part
+    index = list(range(len(names)))
+    return dataclasses.replace(model, names=names, index=index, own=dataclasses.replace(model.own, **own), **arrays)

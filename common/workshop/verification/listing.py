@@ -31,15 +31,22 @@ def main(as_json: bool) -> int:
 
 def runs_in(results: Path) -> list[dict[str, Any]]:
     """What is known about each run under `results`, newest first. state: finished, running, interrupted or unreadable."""
-    records = [*results.glob("*/*/run.json"), *results.glob("*/run.json")]  # the latter by `--output results/NAME`
-    found = [_described(path.parent) for path in records if path.parent.suffix != ".partial"]
-    checkpoints = [*results.glob(f"*/*.partial/{record.CHECKPOINT}"), *results.glob(f"*.partial/{record.CHECKPOINT}")]
-    for path in checkpoints:
-        exercise = path.parents[1].name if path.parents[1] != results else "(unknown)"
-        found.append({"state": "interrupted", "exercise": exercise, "run": str(path.parent), "ended": ""})
-    for path in [*results.glob(f"*/*.partial/{record.PROGRESS}"), *results.glob(f"*.partial/{record.PROGRESS}")]:
-        found.append(_scan(path, path.parents[1].name if path.parents[1] != results else "(unknown)"))
+    found = [_described(path.parent) for path in _each(results, "*/run.json") if path.parent.suffix != ".partial"]
+    for path in _each(results, f"*.partial/{record.CHECKPOINT}"):
+        found.append(_interrupted(results, path.parent))
+    for path in _each(results, f"*.partial/{record.PROGRESS}"):
+        found.append(_interrupted(results, path.parent) | _how_far(path))
     return sorted(found, key=lambda run: (run["ended"], run["run"]), reverse=True)
+
+
+def _each(results: Path, pattern: str) -> list[Path]:
+    """The files of runs: in results/EXERCISE/, or in results/ itself, by `--output results/NAME`."""
+    return [*results.glob(f"*/{pattern}"), *results.glob(pattern)]
+
+
+def _interrupted(results: Path, folder: Path) -> dict[str, Any]:
+    exercise = folder.parent.name if folder.parent != results else "(unknown)"
+    return {"state": "interrupted", "exercise": exercise, "run": str(folder), "ended": ""}
 
 
 def remember(folder: Path, verdict: str) -> None:
@@ -81,16 +88,13 @@ def _described(folder: Path) -> dict[str, Any]:
         return known | {"state": "unreadable"}
 
 
-def _scan(path: Path, exercise: str) -> dict[str, Any]:
-    """A scan that runs, or that was killed: how far it is. Finished fits of a killed scan are kept in its journal."""
-    known: dict[str, Any] = {"exercise": exercise, "run": str(path.parent), "ended": "", "state": "interrupted"}
+def _how_far(path: Path) -> dict[str, Any]:
+    """How far a scan is that runs, or that was killed. Finished fits of a killed scan are kept in its journal."""
     try:
-        known["progress"] = {str(key): value for key, value in json.loads(read_bytes(path)).items()}
+        progress = {str(key): value for key, value in json.loads(read_bytes(path)).items()}
     except (OSError, ValueError, AttributeError, RecursionError):
-        return known
-    if record.is_running(path.parent):
-        known["state"] = "running"
-    return known
+        return {}
+    return {"progress": progress} | ({"state": "running"} if record.is_running(path.parent) else {})
 
 
 def _lines(run: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from histfactory import digest
 from workshop.errors import WorkshopError
-from workshop.support.files import write_atomic
+from workshop.support.files import read_bytes, write_atomic
 
 BINS = 10
 # 125 points in a plane of two masses (GeV): a heavy particle of mass m1 decays to a lighter one of mass m2.
@@ -78,9 +78,9 @@ def read_experiment(path: str, seed: int) -> tuple[dict, dict]:
     """Workspace and patch set of a file that `write_experiment` wrote. Raises WorkshopError for another seed's file."""
     again = f"python draw.py --seed {seed}"
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(read_bytes(Path(path)))
         found, drawn = document["seed"], (document["workspace"], document["patchset"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise WorkshopError(
             looked_at=path, expected="an experiment that draw.py wrote", found=reason, next_step=again
