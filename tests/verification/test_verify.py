@@ -5,6 +5,7 @@ import json
 import shutil
 import stat
 import subprocess
+import tempfile
 
 import jsonschema
 import pytest
@@ -295,12 +296,13 @@ def test_a_commit_that_this_clone_lacks(run):
 
 
 @needs_git
-def test_a_script_that_was_edited_before_the_run(run):
+def test_a_script_that_was_edited_before_the_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # other tests have worktrees of this clone elsewhere
     rewrite(run, lambda document: document["script"].update(sha256="0" * 64))
     with pytest.raises(received.CannotTell, match="edited before"), checkout.at_recorded_revision(received.read(run)):
         pass
     worktrees = subprocess.run(["git", "-C", ROOT, "worktree", "list"], capture_output=True, text=True).stdout
-    assert "workshop-verify-" not in worktrees
+    assert str(tmp_path) not in worktrees
 
 
 @needs_git
