@@ -225,6 +225,7 @@ def test_checks_that_need_jax_in_their_process(command, one_epoch, whole):
     assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout
 
 
+@pytest.mark.slow  # test_bad_input.py refuses one of PyTorch in the fast tier
 def test_a_checkpoint_of_another_run_is_refused(command, refused, tmp_path):
     """From the other framework, from another run, truncated, or from another network."""
     for case in ("torch", "unnamed", "short"):
@@ -262,6 +263,7 @@ def test_other_arguments_of_the_command_line(command, refused, tmp_path):
     refused(command(SCRIPT, "--no-such-option"), "--help")
 
 
+@pytest.mark.slow  # tests/checking trains on a simulated GPU in the fast tier
 def test_it_trains_on_a_simulated_gpu_and_records_it(command, tmp_path):
     """The GPU code on the second half of this processor: arrays are sent there, asserted and recorded."""
     patched = arguments_for([patch("simulated_gpu_jax", moved=True)])
@@ -386,6 +388,7 @@ def test_the_message_is_the_same_for_either_framework(monkeypatch):
         assert framework in said.expected and "WORKSHOP_DEVICE=cuda" in said.looked_at
 
 
+@pytest.mark.slow
 def test_the_random_numbers_that_the_page_describes(stack, command):
     """JAX 0.5 changed the default; with the flag on the page both stacks draw the same numbers."""
     code = "import jax; print(jax.random.normal(jax.random.PRNGKey(0), (3,)))"
