@@ -14,13 +14,14 @@ import pytest
 from conftest import ROOT
 
 import pixi_workspace
-from workshop import cli
+from workshop import cli, workflows
 from workshop.checking.checks import Workspace, requires_gpu
 from workshop.containers import check as container_check
 from workshop.errors import WorkshopError
 from workshop.jobs import batch_files, rehearsal
 from workshop.jobs.job import SLURM
 from workshop.new import command, modules, recipe, wording, workspace
+from workshop.support.rules import findings_of
 
 NUMBERS = (1, 2, 3, 4)
 # Words that only the tutorial uses. LICENSE and README.md name the authors of the code.
@@ -144,8 +145,8 @@ def test_a_project_contains_only_the_modules_that_its_scripts_reach(project):
 
 
 def test_every_replaced_sentence_is_of_a_file_that_is_copied():
-    sources = {f"{wording.IMAGE_FOLDER}/{name}" for name in ("Dockerfile", "apptainer.def", "array.sbatch")}
-    sources |= {f"{wording.IMAGE_FOLDER}/train.{suffix}" for suffix in ("sh", "sbatch", "sub")}
+    names = "Dockerfile apptainer.def image.yml array.sbatch multi.sbatch seeds.sub train.sh train.sbatch train.sub"
+    sources = {f"{wording.IMAGE_FOLDER}/{name}" for name in names.split()}
     for number in NUMBERS:
         chosen = recipe.read(number)
         paths = [*modules.reached(chosen.scripts, ROOT / "common").values(), *chosen.scripts]
@@ -188,6 +189,23 @@ def test_the_jobs_run_the_script(number, stem, options, project, tmp_path):
     assert submit.keys["executable"] == f"jobs/{stem}.sh" and (folder / submit.keys["executable"]).is_file()
     inputs = [name.strip() for name in submit.keys["transfer_input_files"].split(",")]
     assert script in inputs and all((folder / name).exists() for name in inputs)
+
+
+def test_a_project_with_pytorch_has_jobs_for_seeds_and_for_several_nodes(project):
+    folder = project(2)
+    seeds = batch_files.read_submit(folder / "jobs/seeds.sub")
+    assert seeds.keys["executable"] == "jobs/train.sh" and "results/my-digits/" in seeds.keys["run"]
+    assert all((folder / name.strip()).exists() for name in seeds.keys["transfer_input_files"].split(","))
+    multi = (folder / "jobs/multi.sbatch").read_text(encoding="utf-8")
+    assert "\n  train_distributed.py " in multi and (folder / "train_distributed.py").is_file()
+    assert not (project(3) / "jobs/multi.sbatch").exists() and not (project(1) / "jobs/seeds.sub").exists()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_workflow_of_a_project_has_no_finding(number, project):
+    workflow = workflows.read_workflow(project(number) / ".github/workflows/image.yml")
+    rules = (*workflows.RIGHTS_RULES, *workflows.ORDER_RULES, *workflows.PUBLISH_RULES)
+    assert not list(findings_of([workflow], rules))
 
 
 # ---------------------------------------------------------------- what is refused

@@ -65,11 +65,12 @@ def tests(recipe: Recipe, names: Names) -> dict[str, str]:
 
 
 def image(recipe: Recipe, names: Names) -> dict[str, str]:
-    """Dockerfile and Apptainer definition, those of exercise 5."""
+    """Dockerfile, Apptainer definition, and the workflow that builds and publishes the image: those of exercise 5."""
     scripts = "".join(f"!{path.name}\n" for path in recipe.scripts)
     ignored = f"# Only the files that the image needs.\n*\n!pixi.toml\n!pixi.lock\n!{names.package}\n{scripts}**/__pycache__\n"
     folder = recipe.root / wording.IMAGE_FOLDER
-    return {name: _rewritten(folder / name, recipe, names) for name in ("Dockerfile", "apptainer.def")} | {
+    places = {"Dockerfile": "Dockerfile", "apptainer.def": "apptainer.def", "image.yml": ".github/workflows/image.yml"}
+    return {path: _rewritten(folder / name, recipe, names) for name, path in places.items()} | {
         ".dockerignore": ignored
     }
 
@@ -78,7 +79,11 @@ def jobs(recipe: Recipe, names: Names) -> dict[str, str]:
     """The jobs of Slurm and HTCondor: those of exercise 5 for a training, otherwise short ones without checkpoints."""
     folder = recipe.root / wording.IMAGE_FOLDER if trains(recipe) else TEMPLATES
     stem = stem_of(recipe)
-    listed = ("array.sbatch", *(f"{stem}.{suffix}" for suffix in ("sh", "sbatch", "sub")))
+    listed = ["array.sbatch", *(f"{stem}.{suffix}" for suffix in ("sh", "sbatch", "sub"))]
+    if trains(recipe):
+        listed.append("seeds.sub")
+    if any(path.name == "train_distributed.py" for path in recipe.scripts):
+        listed.append("multi.sbatch")
     return {f"jobs/{name}": _rewritten(folder / name, recipe, names) for name in listed}
 
 

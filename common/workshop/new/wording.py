@@ -35,6 +35,10 @@ RULES = (
 # Sentences in single files, by the path of the file in the repository. They are replaced before the names, and each must
 # be there: tests/new/test_new.py fails if one is not.
 IMAGE_FOLDER = "exercise-5-container/solution"
+_GPU_OF_A_JOB = (
+    "The libraries in the image need a GPU of compute capability 7.5 or newer (cuDNN 9.13 does), and a driver for CUDA 12.",
+    "A GPU of compute capability 7.5 or newer, and a driver for CUDA 12: change this if your packages need something else.",
+)
 _JAX = "exercise-3-jax-cu118/solution/train.py"
 SENTENCES: dict[str, tuple[tuple[str, str], ...]] = {
     "common/workshop/errors.py": (
@@ -169,11 +173,39 @@ SENTENCES: dict[str, tuple[tuple[str, str], ...]] = {
         ("the classifier of exercise 2 as", "the network as"),
         ("In the root of\n# the clone:", "In the folder of\n# the project:"),
         ("train-cuda12.sif", "@stem@-@gpu@.sif"),
-        (
-            "The libraries in the image need a GPU of compute capability 7.5 or newer (cuDNN 9.13 does), and a driver for CUDA 12.",
-            "A GPU of compute capability 7.5 or newer, and a driver for CUDA 12: change this if your packages need something else.",
-        ),
+        _GPU_OF_A_JOB,
         ("= common, exercise-2-pytorch-cu12", "= @package@, @script-list@"),
+    ),
+    f"{IMAGE_FOLDER}/seeds.sub": (
+        ("train-cuda12.sif", "@stem@-@gpu@.sif"),
+        _GPU_OF_A_JOB,
+        ("= common, exercise-2-pytorch-cu12", "= @package@, @script-list@"),
+    ),
+    f"{IMAGE_FOLDER}/multi.sbatch": (
+        ("train exercise 2's network on", "train the network on"),
+        ("--job-name=train-torch-multi", "--job-name=@project@-multi"),
+        ("train-cuda12.sif", "@stem@-@gpu@.sif"),
+        ("PYTHONPATH=$PWD/common", "PYTHONPATH=$PWD"),
+    ),
+    f"{IMAGE_FOLDER}/train_distributed.py": (
+        ("train exercise 2's network in", "train the network of train.py in"),
+        ("import sys\nfrom pathlib", "from pathlib"),
+        (
+            'sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "exercise-2-pytorch-cu12" / "solution"))\n',
+            "",
+        ),
+        ("the script of exercise 2: network, optimizer", "network, optimizer"),
+    ),
+    f"{IMAGE_FOLDER}/image.yml": (
+        ("#\n# GitHub runs the workflow only from .github/workflows/: copy it there.\n", ""),
+        ("environments: default cpu", "environments: @cpu@ test"),
+        ("pixi run --locked container-build cpu", "docker build --tag @project@ ."),
+        (
+            "pixi run --locked container-run cpu",
+            "docker run --rm --read-only --network none --tmpfs /tmp --tmpfs /workshop/results:mode=1777 @project@",
+        ),
+        ("ENVIRONMENT=cpu", "ENVIRONMENT=@cpu@"),
+        ("train.sif", "@stem@.sif"),
     ),
 }
 
@@ -216,6 +248,12 @@ ENV WORKSHOP_DEVICE=cuda \\
             "",
         ),
         ("    case {{ ENVIRONMENT }} in @gpu@) export WORKSHOP_DEVICE=cuda ;; esac\n", ""),
+    ),
+    f"{IMAGE_FOLDER}/image.yml": (
+        ("build the image, and train in it.", "build the image, and run it."),
+        ("Test, build and train", "Test, build and run"),
+        ("Train in the image", "Run the image"),
+        ("            CONDA_OVERRIDE_CUDA=\n", ""),
     ),
 }
 
