@@ -190,10 +190,7 @@ SENTENCES: dict[str, tuple[tuple[str, str], ...]] = {
     f"{IMAGE_FOLDER}/train_distributed.py": (
         ("train exercise 2's network in", "train the network of train.py in"),
         ("import sys\nfrom pathlib", "from pathlib"),
-        (
-            'sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "exercise-2-pytorch-cu12" / "solution"))\n',
-            "",
-        ),
+        ('sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "exercise-2-pytorch-cu12" / "solution"))\n', ""),
         ("the script of exercise 2: network, optimizer", "network, optimizer"),
     ),
     f"{IMAGE_FOLDER}/image.yml": (
