@@ -57,13 +57,13 @@ def commands_in(path: Path) -> Iterator[tuple[Path | None, list[str]]]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         text = render_pages.BLOCK.sub("", text)  # lines of files that are read themselves
-        for block in re.findall(r"(?sm)^```[^`\n]*\n(.*?)^```$", text):
+        for block in re.findall(r"(?sm)^ *```[^`\n]*\n(.*?)^ *```$", text):
             folder = ROOT
             for line in block.replace("\\\n", " ").splitlines():
                 if moved := re.match(r"cd (\S+)", line):
                     folder = (folder / moved[1]).resolve()
                 yield from ((folder, words) for words in commands_in_text(line))
-        texts = re.findall(r"(?s)`([^`]+)`", re.sub(r"(?sm)^```.*?^```$", "", text))
+        texts = re.findall(r"(?s)`([^`]+)`", re.sub(r"(?sm)^ *```.*?^ *```$", "", text))
     else:
         texts = texts_of_python(text) if path.suffix == ".py" else [text]
     for part in texts:
