@@ -25,7 +25,8 @@ yaml = pytest.importorskip("ruamel.yaml", reason="the workflows are read with ru
 GITHUB = ROOT / ".github"
 PIXI = "v0.76.2"  # one version everywhere: in the workflows and in the image of exercise 5
 PINNED = re.compile(r"^\s*(?:- )?uses: ([\w.-]+/[\w./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$")
-BOOK_PIXI = {("docs.yml", "commands"): "v0.77.0"}  # the pages show what this one prints, and use a command that is new in it
+# The pages show what this version prints, and use a command that is new in it.
+BOOK_PIXI = {("docs.yml", "commands"): "v0.77.0"}
 # The jobs that may write, and what. All others can only read the repository.
 WRITERS = {
     ("container.yml", "publish"): {"packages", "id-token", "attestations"},
