@@ -16,7 +16,17 @@ version = release = workshop.__version__
 # The source folder is the root of the repository, so that links between its files are links between pages.
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/*.md", "docs/*/*.md", "exercise-*/README.md", "tests/mutations/SURVIVORS.md"]
-extensions = ["myst_parser", "sphinx_copybutton", "accessible", "generated", "llms", "mathml", "single", "themes"]
+extensions = [
+    "myst_parser",
+    "sphinx_copybutton",
+    "accessible",
+    "generated",
+    "glossary_links",
+    "llms",
+    "mathml",
+    "single",
+    "themes",
+]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nitpicky = True
@@ -28,6 +38,8 @@ html_title = project
 html_math_renderer = "mathml"
 html_extra_path = ["root", "LICENSE"]
 templates_path = ["templates"]
+html_static_path = ["static"]
+html_css_files = ["book.css"]
 html_show_sphinx = False
 html_copy_source = False
 copybutton_selector = "div:not(.highlight-diff) > div.highlight pre"  # the lines of a solution begin with a plus

@@ -171,3 +171,38 @@ def test_the_glossary_is_sorted():
     text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8").partition(":::{glossary}")[2]
     terms = [term.strip("`").lower() for term in re.findall(r"(?m)^(?!:::|#|  )(\S.*)$", text)]
     assert len(terms) >= 30 and terms == sorted(terms)
+
+
+GLOSSARY_LINK = re.compile(r'<a class="reference internal" href="([^"]*)"[^>]*><span class="term">([^<]*)</span></a>')
+
+
+@pytest.mark.slow
+def test_a_page_links_each_term_once(book):
+    """And to the term itself, in the book as one page as well. No heading contains such a link."""
+    single = (book / "single/index.html").read_text(encoding="utf-8")
+    assert {target.partition("--")[0] for target, _ in GLOSSARY_LINK.findall(single)} == {"#docs/glossary"}
+    for name in ("docs/pixi/lock", "docs/cuda/two-worlds", "docs/away/containers", "exercise-2-pytorch-cu12/README"):
+        page = (book / f"{name}.html").read_text(encoding="utf-8")
+        targets = [target for target, _ in GLOSSARY_LINK.findall(page)]
+        assert len(targets) >= 5 and len(targets) == len(set(targets)), name
+        assert all("glossary.html#term-" in target for target in targets)
+        assert not GLOSSARY_LINK.search("".join(re.findall(r"<h\d>.*?</h\d>", page)))
+    assert not GLOSSARY_LINK.search((book / "docs/glossary.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Two solve\ngroups share a lock", ["solve group", "lock"]),
+        ("Cuda is no name, CUDA is one", ["CUDA"]),
+        ("lock-check and conda-forge", ["conda-forge"]),
+        ("The hypotheses of a run record", ["hypothesis", "record of a run"]),
+        ("It does the job; submit a job", ["job"]),
+        ("cuda-version pins CUDA", ["`cuda-version`", "CUDA"]),
+    ],
+)
+def test_terms_are_found_in_a_text(text, found):
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    links = module_of(ROOT / "docs/extensions/glossary_links.py")
+    terms = links.terms(ROOT / "docs/glossary.md")
+    assert [terms[int(m.lastgroup[1:])] for m in links.pattern(terms).finditer(text)] == found
