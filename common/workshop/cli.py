@@ -147,11 +147,11 @@ COMMANDS = {
         "workshop.checking.watch:main",
         (
             argument(
-                "number",
+                "which",
                 nargs="?",
-                type=exercise_number,
-                metavar="N",
-                help="number of the exercise (default: the first unfinished one)",
+                type=exercise_or_check,
+                metavar="N[.k]",
+                help="an exercise (2), one of its checks (2.7) or a part (5b); default: the first unfinished exercise",
             ),
         ),
     ),

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pytest
 from conftest import ROOT
 
-from workshop import cli, route, shell
+from workshop import cli, exercises, route, shell
 from workshop.checking import watch
 
 CHECKS = """
@@ -104,6 +104,44 @@ def test_an_exercise_that_was_done_stays_if_you_name_it(answers, watching):
     assert "fail 2.1" in watching()
     printed = watching("n", words=["1"])
     assert printed.index("ok   1.1") < printed.index("watching starter/ of exercise 1") < printed.index("fail 2.1")
+
+
+def test_parts(answers, watching):
+    """A part that passes leads to the next unfinished part, and the key n to the next one."""
+    folder = answers[1].parents[1]
+    solved = '[parts.1a]\ntitle = "First"\nchecks = ["1.1"]\n[parts.1b]\ntitle = "Second"\nchecks = ["1.2"]\n'
+    (folder / "exercise.toml").write_text(SETTINGS.replace("N", "1") + solved)
+    checks = CHECKS.replace("N", "1").replace("CHECKS = [", 'CHECKS = [Check("1.2", "another", HINTS, other), ')
+    other = 'HINTS = ("a", "b", "c")\ndef other(workspace):\n    return fail(looked_at="x", expected="y", found="z", next_step="w")\n\n\n'
+    (folder / "checks.py").write_text(checks.replace("def solved", f"{other}def solved"))
+    printed = watching(lambda: answers[1].write_text("42"), words=["1a"])
+    assert "watching starter/ of part 1a" in printed and "part 1a is done" in printed
+    assert "going on to part 1b: Second" in printed and "watching starter/ of part 1b" in printed
+    assert "watching starter/ of exercise 2" in watching("n", words=["1b"])
+    assert "watching starter/ of part 1b" in watching("n", words=["1a"])
+    assert "ok   1.1" in watching(words=["1.1"])
+
+
+def test_results_that_a_save_does_not_affect_stay(answers, watching):
+    folder = answers[1].parents[1]
+    checks = (
+        (folder / "checks.py").read_text().replace("CHECKS = [", 'CHECKS = [Check("1.0", "always", HINTS, always), ')
+    )
+    always = 'HINTS = ("a", "b", "c")\ndef always(workspace):\n    return ok("a")\n\n\n'
+    (folder / "checks.py").write_text(checks.replace("def solved", f"{always}def solved"))
+    printed = watching(lambda: answers[1].write_text("43"), words=["1"])
+    assert printed.count("ok   1.0") == 2 and printed.count("fail 1.1") == 2
+    assert "0 skipped (1 not run again, because nothing that they read has changed)" in printed
+
+
+def test_a_run_and_a_commit_are_noticed(answers):
+    exercise = exercises.find(1)
+    before = watch._snapshot(exercise)
+    for path in (answers[1].parents[2] / "results/exercise-1-x/run/run.json", answers[1].parent / ".git/logs/HEAD"):
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+        assert watch._snapshot(exercise) != before
+        before = watch._snapshot(exercise)
 
 
 def test_keys_for_hints_and_the_list(answers, watching):

@@ -12,6 +12,7 @@ from string import ascii_lowercase
 from workshop import exercises, route
 from workshop.checking import checks, progress
 from workshop.checking.checks import Workspace
+from workshop.checking.kept.results import KeptResults
 from workshop.errors import WorkshopError
 from workshop.support import report
 
@@ -37,9 +38,12 @@ def main(which: str, path: str | None, go_on: bool, as_json: bool, hints: int = 
 
 
 def run(
-    which: str, path: str | None, go_on: bool, as_json: bool = False, hints: int = 1
+    which: str, path: str | None, go_on: bool, as_json: bool = False, hints: int = 1, kept: KeptResults | None = None
 ) -> list[tuple[checks.Check, checks.Result]]:
-    """`main`, which prints the results; returns them, in order, up to the first failure unless `go_on`."""
+    """`main`, which prints the results; returns them, in order, up to the first failure unless `go_on`.
+
+    kept: earlier results, used for the checks on which no change since then has an effect.
+    """
     number = number_in(which)
     exercise = exercises.find(number)
     chosen = exercise.checks_of(which)
@@ -54,10 +58,12 @@ def run(
             next_step=f"workshop check {number}",
         )
     content = progress.content_hash(exercise)  # before the first check: the files may be edited meanwhile
+    if kept is not None:
+        kept.begin()
     workspace = Workspace(folder.resolve())
     rows: list[tuple[checks.Check, checks.Result]] = []
     try:
-        results = checks.run_checks(chosen, workspace)
+        results = checks.run_checks(chosen, workspace, kept and kept.result_of)
         for check in chosen:
             stuck = check.needs_pixi and not shutil.which("pixi")
             with report.while_running(f"     {check.number}  {check.requirement}", quiet=as_json):
@@ -85,6 +91,8 @@ def run(
     for note in notes:
         report.print_text(f"note: {note}")
     rest = f", {left} not run" if left else ""
+    if kept is not None and kept.reused:
+        rest += f" ({len(kept.reused)} not run again, because nothing that they read has changed)"
     report.print_text(f"{counts['ok']} passed, {counts['fail']} failed, {counts['skip']} skipped{rest}")
     return rows
 

@@ -152,17 +152,20 @@ class Workspace:
         return f"{name}, line {number}" if number else name
 
 
-def run_checks(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tuple[Check, Result]]:
+def run_checks(
+    checks: tuple[Check, ...], workspace: Workspace, judge: Callable[..., tuple[Result, str | None]] | None = None
+) -> Iterator[tuple[Check, Result]]:
     """Run the checks in order and yield each with its result. The caller may stop at any time.
 
     A check that fails because of a line that a later step edits is skipped, and the check of that step fails.
+    judge: called instead of `result_of`, for example to keep results.
     """
     parts = [(check.number, check.part) for check in checks]
     numbers = [check.number for check in checks]
     reported = set()
     passed_on: dict[str, Result] = {}  # by number of the check that has to report the failure
     for position, check in enumerate(checks):
-        result, owner = _result_of(check, workspace, parts)
+        result, owner = (judge or result_of)(check, workspace, parts)
         if result.status != "fail" and check.number in passed_on:
             result = passed_on[check.number]
         if result.status == "fail":
@@ -178,7 +181,7 @@ def run_checks(checks: tuple[Check, ...], workspace: Workspace) -> Iterator[tupl
         yield check, result
 
 
-def _result_of(check: Check, workspace: Workspace, parts: list[tuple[str, Part]]) -> tuple[Result, str | None]:
+def result_of(check: Check, workspace: Workspace, parts: list[tuple[str, Part]]) -> tuple[Result, str | None]:
     """The result of a check, and the number of the step whose line made it fail, if that is known."""
     seen = len(workspace.faults)
     result, error = _attempt(check, workspace)

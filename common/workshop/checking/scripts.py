@@ -20,6 +20,7 @@ from pathlib import Path
 
 from workshop import exercises, shell
 from workshop.checking import fork_server, originals
+from workshop.checking.kept import opened
 from workshop.checking.patches import Patch, arguments_for
 from workshop.errors import WorkshopError
 from workshop.support import timeouts
@@ -58,9 +59,12 @@ def run(
             found="a link to another kind of file, which is not run",
             next_step=f"replace {shell.relative(script)} by a script",
         )
-    with originals.protected(script), _working_copy(script) as (copy, root):
-        (root / "tmp").mkdir()
+    with opened.ignored(), originals.protected(script), _working_copy(script) as (copy, root):
+        (root / "tmp").mkdir(exist_ok=True)  # the workspace itself may be in a folder of that name
         environment = environment | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(root / "tmp"))
+        report = root / "opened-files"
+        if opened.is_recording() and not interpreter:
+            patches = [opened.patch(report), *patches]
         process = None
         if modules and not interpreter:
             process = fork_server.fork(copy, arguments, environment, patches, modules, root)
@@ -72,6 +76,7 @@ def run(
         finally:
             _end(process)
             _running.remove(process)
+            opened.add_report(report, root, copy.parent)
             if isinstance(process, fork_server.SupervisedRun):
                 process.close()
     stdout, stderr = (text.replace(str(copy.parent), str(script.parent)) for text in (stdout, stderr))

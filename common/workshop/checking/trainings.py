@@ -12,6 +12,7 @@ from typing import Any
 
 from workshop import exercises, shell
 from workshop.checking.checks import Result, Workspace, fail, ok, skip
+from workshop.checking.kept import opened
 from workshop.checking.patches import Patch, patch
 from workshop.checking.steps import own_package
 from workshop.errors import WorkshopError
@@ -201,6 +202,7 @@ RUNS_READ = 100  # the newest ones: people keep their results
 
 def recorded_runs(workspace: Workspace, script: str, exercise: str) -> list[tuple[Path, dict[str, Any]]]:
     """The finished runs of an exercise, newest first, in the results of the clone and beside the workspace's script."""
+    opened.may_have_read_anything()
     folders = {results_folder(workspace.folder / script, exercise), workspace.folder / "results" / exercise}
     root = exercises.root_folder()
     if workspace.folder.is_relative_to(root):  # before `git init`, a workspace in the clone has its results there
