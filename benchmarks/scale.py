@@ -1,7 +1,9 @@
 """When does distributing pay? The engine's overhead, the driver's memory and time, and the study of 2021 repeated.
 
     python benchmarks/scale.py                     # about ten minutes on two cores; needs Parsl (the extra scale)
+    python benchmarks/scale.py --minutes 12        # stops then, and keeps what it has measured
     python benchmarks/scale.py --only engine       # chunks that sleep, on 1 to 64 workers of Parsl, and the model
+    python benchmarks/scale.py --only workers      # real fits in threads, in processes and on Parsl, for each number of cores
     python benchmarks/scale.py --only driver       # 125 to 100,000 generated hypotheses: seconds and memory
     python benchmarks/scale.py --only study        # ATLAS 1Lbb: pyhf on Parsl, ours on one core, ours on Parsl
 
@@ -13,8 +15,14 @@ With chunks of s seconds, W workers have the efficiency s / max(s + g, W d). The
 long and that no worker dies. It leaves out the network: here everything runs on one machine. It is compared with the
 measured points.
 
+workers: the same fits in this process, in threads and in processes, for likelihoods of three sizes. The largest is also
+fitted on Parsl. Threads share one interpreter, which runs Python's own steps one after the other; NumPy's loops over large
+arrays run side by side.
+
 study: A. Feickert et al., arXiv:2103.02182: 125 hypotheses of 1Lbb with pyhf took 156 s through funcX on an HPC site, and
 3,842 s on one node. The time of pyhf for all hypotheses is extrapolated from --pyhf hypotheses.
+
+Each part records how many cores other programs kept busy in the second before it (`other_work_cores`).
 """
 
 from __future__ import annotations
@@ -28,6 +36,7 @@ import argparse
 import contextlib
 import json
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -65,26 +74,50 @@ def parsl_on_this_machine(workers: int):
             yield engine
 
 
-def sleep(seconds: float) -> int:
-    """A chunk that computes nothing. Returns the number of the worker's process."""
+def sleep(seconds: float) -> tuple[int, int]:
+    """A chunk that computes nothing. Returns the worker: the numbers of its process and its thread."""
     import os  # this function travels to the workers without the imports of the file
+    import threading
     import time
 
     time.sleep(seconds)
-    return os.getpid()
+    return os.getpid(), threading.get_ident()
 
 
-def measure_engine(numbers: list[int], lengths: list[float]) -> dict:
+def seconds_until_started(engine: engines.Engine, workers: int) -> float:
+    """Wait until this many workers have answered."""
+    start, seen = time.perf_counter(), set()
+    while len(seen) < workers:
+        seen |= {f.result() for f in [engine.executor.submit(sleep, 0.2) for _ in range(workers)]}
+    return time.perf_counter() - start
+
+
+def other_work_cores() -> float | None:
+    """How many cores other programs keep busy, in one second in which this one sleeps; None where Linux's /proc is missing."""
+
+    def busy() -> int:
+        user, nice, system, idle, iowait, *rest = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+        return user + nice + system + sum(rest[:3])  # in ticks: interrupts, and what a hypervisor takes
+
+    try:
+        before, start = busy(), time.perf_counter()
+        time.sleep(1)
+        return round((busy() - before) / os.sysconf("SC_CLK_TCK") / (time.perf_counter() - start), 2)
+    except OSError:
+        return None
+
+
+def measure_engine(numbers: list[int], lengths: list[float], part: dict) -> None:
     """The efficiency of sleeping chunks, and the model."""
     rows, model = [], {"g": 0.0, "d": 0.0}
     for workers in numbers:
+        busy = other_work_cores()
         with parsl_on_this_machine(workers) as engine:
             submit = engine.executor.submit
             start = time.perf_counter()
             submit(sleep, 0).result()
             first = time.perf_counter() - start
-            while len({f.result() for f in [submit(sleep, 0.2) for _ in range(2 * workers)]}) < workers:
-                pass  # until all workers have started
+            seconds_until_started(engine, workers)
             n, start = 300, time.perf_counter()
             wait([submit(sleep, 0) for _ in range(n)])
             each = (time.perf_counter() - start) / n
@@ -99,12 +132,18 @@ def measure_engine(numbers: list[int], lengths: list[float]) -> dict:
                         "workers": workers,
                         "chunk_s": length,
                         "first_result_s": first,
+                        "other_work_cores": busy,
                         "efficiency": chunks * length / workers / elapsed,
                     }
                 )
                 print(
                     f"{workers} workers, chunks of {length:g} s: {rows[-1]['efficiency']:.1%}, first result after {first:.1f} s"
                 )
+        compare_with_model(rows, model, part)  # after each number of workers: the time may be up
+
+
+def compare_with_model(rows: list[dict], model: dict[str, float], part: dict) -> None:
+    """Fit the model to the measured points, and write both into the part of the document."""
     model["g"] = rows[0]["chunk_s"] * (1 / rows[0]["efficiency"] - 1)
     for row in rows:
         row["model"] = efficiency(model, row["chunk_s"], row["workers"])
@@ -112,7 +151,7 @@ def measure_engine(numbers: list[int], lengths: list[float]) -> dict:
     print(f"g = {1e3 * model['g']:.1f} ms, d = {1e3 * model['d']:.1f} ms; the model is off by {error:.2f} at most")
     thousand = {f"{length:g}": efficiency(model, length, 1000) for length in (1.0, 10.0, 60.0)}
     print("1,000 workers, by the model: " + ", ".join(f"{e:.0%} with chunks of {s} s" for s, e in thousand.items()))
-    return {"rows": rows, "model": model, "largest_error_of_model": error, "efficiency_of_1000_workers": thousand}
+    part |= {"rows": rows, "model": model, "largest_error_of_model": error, "efficiency_of_1000_workers": thousand}
 
 
 def efficiency(model: dict[str, float], chunk: float, workers: int) -> float:
@@ -120,30 +159,113 @@ def efficiency(model: dict[str, float], chunk: float, workers: int) -> float:
     return chunk / max(chunk + model["g"], workers * model["d"])
 
 
-def measure_driver(numbers: list[int]) -> list[dict]:
-    """Seconds and peak memory of the driver for each number of hypotheses, each in a process of its own."""
-    rows = []
-    for n in numbers:
-        printed = subprocess.run(
-            [sys.executable, __file__, "--driver", str(n)], check=True, capture_output=True, text=True
-        )
-        rows.append(json.loads(printed.stdout))
-        row = rows[-1]
-        print(
-            f"{n} hypotheses: read and compiled {row['read_s']:.1f} s, distributed and fitted {row['fit_s']:.1f} s "
-            f"({1e6 * row['fit_s'] / n:.0f} us each), {row['peak_mib']:.0f} MiB ({row['kib_each']:.1f} KiB each above the start)"
-        )
-    return rows
+def likelihood(name: str, folder: Path) -> tuple[dict, dict]:
+    """Workspace and patch set of a likelihood for `measure_workers`."""
+    if name == "generated":
+        return generated(10_000)
+    if name == "1Lbb":
+        return read_json(folder / "background.json.gz"), read_json(folder / "patchset.json.gz")
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from scan import synthetic
+
+    return synthetic(5000, 100, 16)
 
 
-def drive(n: int) -> dict:
-    """Distribute n generated hypotheses over two processes, as `workshop scan --executor processes` does."""
+def generated(n: int) -> tuple[dict, dict]:
+    """The small generated search with n hypotheses, which repeat the 125 of its grid."""
     workspace, patchset = search.generate(np.random.default_rng(20))
     grid = patchset["patches"]
     patchset["patches"] = [
         {"metadata": {"name": f"h{i}", "values": [i, 0]}, "patch": grid[i % len(grid)]["patch"]} for i in range(n)
     ]
     patchset["metadata"]["digests"] = {"sha256": digest(workspace)}
+    return workspace, patchset
+
+
+def measure_workers(numbers: list[int], folder: Path, part: dict) -> None:
+    """Seconds of the same fits with each engine, for each number of workers. Each likelihood in a process of its own."""
+    for name in ("generated", "1Lbb", "5000 bins"):
+        if name == "1Lbb" and not (folder / "background.json.gz").exists():
+            continue
+        line = [
+            sys.executable,
+            __file__,
+            "--likelihood",
+            name,
+            "--shared",
+            str(folder),
+            "--workers",
+            *map(str, numbers),
+        ]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+        try:
+            for text in process.stdout or ():
+                row = json.loads(text)
+                part.setdefault(name, []).append(row)
+                print(
+                    f"{name}: {row['engine']}, {row['workers']} workers: started in {row['start_s']:.1f} s, fitted in "
+                    f"{row['fit_s']:.2f} s, {row['speedup']:.2f} times one process ({row['efficiency']:.0%} of the workers)"
+                )
+            process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # it ends its workers
+            process.wait()
+            raise
+        assert process.returncode == 0, name
+
+
+def fit_with_each_engine(name: str, numbers: list[int], folder: Path) -> None:
+    """Print a line of JSON for each engine and each number of workers."""
+    scans = [Scan(model) for model in compile_models(read_hypotheses(*likelihood(name, folder))[1])]
+    names = {name for scan in scans for name in scan.model.names}
+    one = 0.0
+    settings = [("this process", 1)] + [
+        (kind, n) for n in numbers if n > 1 for kind in ("threads", "processes", "parsl")
+    ]
+    for kind, workers in settings:
+        if kind == "parsl" and not name.startswith("5000"):
+            continue
+        row = {"engine": kind, "workers": workers, "other_work_cores": other_work_cores(), "start_s": 0.0}
+        entries: list = []
+
+        def report(new: list, worker: str, entries: list = entries) -> None:
+            entries.extend(new)
+
+        with contextlib.ExitStack() as stack:
+            engine = None
+            if kind == "parsl":
+                engine = stack.enter_context(parsl_on_this_machine(workers))
+            elif kind != "this process":
+                engine = stack.enter_context(engines.opened(kind, None, workers, Path()))
+            if engine:
+                row["start_s"] = seconds_until_started(engine, workers)
+            start = time.perf_counter()
+            distribute.fit_all(scans, names, 1.0, engine and engine.executor, report, workers=workers)
+            row["fit_s"] = time.perf_counter() - start
+        assert len(entries) == len(names)
+        one = one or row["fit_s"]
+        row |= {"speedup": one / row["fit_s"], "efficiency": one / row["fit_s"] / workers}
+        print(json.dumps(row), flush=True)
+
+
+def measure_driver(numbers: list[int], rows: list[dict]) -> None:
+    """Seconds and peak memory of the driver for each number of hypotheses, each in a process of its own."""
+    for n in numbers:
+        printed = subprocess.run(
+            [sys.executable, __file__, "--driver", str(n)], check=True, capture_output=True, text=True
+        )
+        row = json.loads(printed.stdout)
+        rows.append(row)
+        print(
+            f"{n} hypotheses: read and compiled {row['read_s']:.1f} s, distributed and fitted {row['fit_s']:.1f} s "
+            f"({1e6 * row['fit_s'] / n:.0f} us each), {row['peak_mib']:.0f} MiB ({row['kib_each']:.1f} KiB each above the start)"
+        )
+
+
+def drive(n: int) -> dict:
+    """Distribute n generated hypotheses over two processes, as `workshop scan --executor processes` does."""
+    workspace, patchset = generated(n)
+    busy = other_work_cores()
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     scans = [Scan(model) for model in compile_models(read_hypotheses(workspace, patchset)[1])]
@@ -161,6 +283,7 @@ def drive(n: int) -> dict:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "hypotheses": n,
+        "other_work_cores": busy,
         "read_s": read - start,
         "fit_s": end - read,
         "peak_mib": peak / 1024,
@@ -183,11 +306,11 @@ def fit_with_pyhf(workspace: dict, patch: list) -> float:
     return time.perf_counter() - start
 
 
-def measure_study(folder: Path, n_pyhf: int, workers: int) -> dict:
+def measure_study(folder: Path, n_pyhf: int, workers: int, part: dict) -> None:
     """The table of the study of 2021, beside today's figures on this machine."""
     workspace, patchset = (read_json(folder / f"{name}.json.gz") for name in ("background", "patchset"))
     [model] = compile_models(read_hypotheses(workspace, patchset)[1])
-    total, busy = len(model.names), []
+    total, busy, others = len(model.names), [], other_work_cores()
     start = time.perf_counter()
     one_core = distribute.fit_all(
         [Scan(model)], model.names, 1.0, None, lambda entries, worker: busy.append(len(entries))
@@ -195,7 +318,7 @@ def measure_study(folder: Path, n_pyhf: int, workers: int) -> dict:
     ours_one = time.perf_counter() - start
     assert not one_core and sum(busy) == total
     with parsl_on_this_machine(workers) as engine:
-        wait([engine.executor.submit(sleep, 1.0) for _ in range(workers)])  # all workers have started
+        seconds_until_started(engine, workers)
         scan, first = Scan(model), []
         start = time.perf_counter()
         distribute.fit_all(
@@ -211,8 +334,9 @@ def measure_study(folder: Path, n_pyhf: int, workers: int) -> dict:
         start = time.perf_counter()
         seconds = [f.result() for f in [engine.executor.submit(fit_with_pyhf, workspace, patch) for patch in patches]]
         pyhf_elapsed = time.perf_counter() - start
-    result = {
+    part |= {
         "hypotheses": total,
+        "other_work_cores": others,
         "funcX_2021_s": 156,
         "one_node_2021_s": 3842,
         "workers": workers,
@@ -225,40 +349,70 @@ def measure_study(folder: Path, n_pyhf: int, workers: int) -> dict:
     }
     print(f"{total} hypotheses of 1Lbb: 2021 with pyhf and funcX 156 s; here with pyhf on {workers} workers of Parsl")
     print(
-        f"{result['pyhf_on_parsl_s']:.0f} s (extrapolated from {n_pyhf}); ours on one core {ours_one:.1f} s, on Parsl "
+        f"{part['pyhf_on_parsl_s']:.0f} s (extrapolated from {n_pyhf}); ours on one core {ours_one:.1f} s, on Parsl "
         f"{ours_parsl:.1f} s with started workers, the first result after {first[0]:.1f} s"
     )
-    return result
+
+
+class TimeIsUp(Exception):
+    """--minutes are over."""
+
+
+def stop(*_: object) -> None:
+    raise TimeIsUp
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", choices=("engine", "driver", "study"))
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 8, 64], metavar="N")
+    parser.add_argument("--only", choices=("engine", "workers", "driver", "study"))
+    parser.add_argument(
+        "--workers", type=int, nargs="+", metavar="N", help="default: 1 2 8 64, and 1 2 4 ... for real fits"
+    )
     parser.add_argument("--lengths", type=float, nargs="+", default=[0.1, 1.0], metavar="SECONDS")
     parser.add_argument("--hypotheses", type=int, nargs="+", default=[125, 1_000, 10_000, 100_000], metavar="N")
     parser.add_argument("--pyhf", type=int, default=2, metavar="N", help="hypotheses to fit with pyhf (default: 2)")
     parser.add_argument("--shared", default=ROOT.parent / "shared" / "data" / "1Lbb", type=Path, metavar="DIR")
+    parser.add_argument("--minutes", type=float, metavar="N", help="stop then, and keep what has been measured")
     parser.add_argument("--driver", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--likelihood", help=argparse.SUPPRESS)
     parser.add_argument("--output", metavar="FILE", help="JSON file for all numbers")
     args = parser.parse_args()
+    powers = [2**k for k in range(hardware.cores().bit_length())]
     if args.driver:
         print(json.dumps(drive(args.driver)))
         return
-    document: dict = {"cpu": hardware.cpu_name(), "cores": hardware.cores(), "python": sys.version.split()[0]}
+    if args.likelihood:
+        fit_with_each_engine(args.likelihood, args.workers, args.shared)
+        return
+    parts = {
+        "engine": lambda part: measure_engine(args.workers or [1, 2, 8, 64], args.lengths, part),
+        "workers": lambda part: measure_workers(args.workers or powers, args.shared, part),
+        "driver": lambda part: measure_driver(args.hypotheses, part.setdefault("rows", [])),
+        "study": lambda part: measure_study(args.shared, args.pyhf, hardware.cores(), part),
+    }
+    document: dict = {}
     if args.output and Path(args.output).exists():  # parts of an earlier run are kept
-        document = json.loads(Path(args.output).read_text(encoding="utf-8")) | document
-    if args.only in (None, "engine"):
-        document["engine"] = measure_engine(args.workers, args.lengths)
-    if args.only in (None, "driver"):
-        document["driver"] = measure_driver(args.hypotheses)
-    if args.only in (None, "study"):
-        if (args.shared / "background.json.gz").exists():
-            document["study"] = measure_study(args.shared, args.pyhf, hardware.cores())
-        else:
+        document = json.loads(Path(args.output).read_text(encoding="utf-8"))
+    if args.minutes:
+        signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, 60 * args.minutes)
+    machine = {"cpu": hardware.cpu_name(), "cores": hardware.cores(), "python": sys.version.split()[0]}
+    for name in [args.only] if args.only else parts:
+        if name == "study" and not (args.shared / "background.json.gz").exists():
             print(f"no {args.shared}: the study is left out")
-    if args.output:
-        files.write_atomic(Path(args.output), (json.dumps(document, indent=1) + "\n").encode())
+            continue
+        part: dict = dict(machine)
+        try:
+            parts[name](part)
+        except TimeIsUp:
+            print(f"{args.minutes:g} minutes are over in the part {name}: the rest is left out")
+            part["stopped_after_minutes"] = args.minutes
+        if part.keys() - machine.keys() - {"stopped_after_minutes"}:
+            document[name] = part
+        if args.output:
+            files.write_atomic(Path(args.output), (json.dumps(document, indent=1) + "\n").encode())
+        if "stopped_after_minutes" in part:
+            break
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The executors of `workshop scan --executor`: processes of this machine, Parsl, and Globus Compute."""
+"""The executors of `workshop scan --executor`: threads and processes of this machine, Parsl, and Globus Compute."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 from workshop.errors import WorkshopError
 from workshop.scan import worker
 
-KINDS = ("processes", "parsl", "globus")
+KINDS = ("threads", "processes", "parsl", "globus")
 WORKERS = "process_worker_pool.py"  # Parsl's program that starts the workers of a node
 CONFIGS = Path(__file__).with_name("configs")
 
@@ -39,7 +39,10 @@ def opened(kind: str, config: str | None, workers: int, scratch: Path) -> Iterat
     scratch: a folder for the logs of Parsl, which its workers must be able to read. Raises WorkshopError if the
     configuration is not one, or if the engine does not start.
     """
-    if kind == "processes":
+    if kind == "threads":
+        with _threads(workers) as engine:
+            yield engine
+    elif kind == "processes":
         with _processes(workers) as engine:
             yield engine
     elif kind == "parsl":
@@ -48,6 +51,15 @@ def opened(kind: str, config: str | None, workers: int, scratch: Path) -> Iterat
     else:
         with _globus(Path(config or CONFIGS / "globus.py")) as engine:
             yield engine
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[Engine]:
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield Engine(pool, workers)
+    finally:  # after Ctrl-C, Python itself waits for the fits that are running
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
