@@ -47,6 +47,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "common"))
+# For the programs that Parsl starts.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT / "common"), os.environ.get("PYTHONPATH"))))
 
 import numpy as np
 
@@ -354,7 +356,7 @@ def measure_study(folder: Path, n_pyhf: int, workers: int, part: dict) -> None:
     )
 
 
-class TimeIsUp(Exception):
+class TimeIsUp(BaseException):
     """--minutes are over."""
 
 

@@ -84,9 +84,13 @@ class Scan:
 
 def chunk_size(model: Model) -> int:
     """The number of hypotheses in a chunk; it depends only on the size of the model."""
+    return int(np.clip(NUMBERS_PER_CHUNK // numbers_of_hypothesis(model), 8, 256))
+
+
+def numbers_of_hypothesis(model: Model) -> int:
+    """About how many numbers the arrays of one hypothesis contain while it is fitted."""
     pairs = len(model.shared.pair_alpha) + len(model.own.pair_alpha) * 8
-    numbers = pairs + len(model.shared.cell_bin) + len(model.parameters) + model.data.shape[1] * model.n_shared
-    return int(np.clip(NUMBERS_PER_CHUNK // numbers, 8, 256))
+    return pairs + len(model.shared.cell_bin) + len(model.parameters) + model.data.shape[1] * model.n_shared
 
 
 @np.errstate(all="ignore")  # a fit that fails gets a reason instead

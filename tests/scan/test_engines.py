@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -17,7 +18,7 @@ from conftest import ROOT
 from workshop import cli
 from workshop.errors import WorkshopError
 from workshop.runs.records import record
-from workshop.scan import command, engines, journal, progress
+from workshop.scan import command, engines, journal, progress, worker
 from workshop.support import hardware
 from workshop.verification import listing
 
@@ -80,6 +81,7 @@ def test_a_file_that_is_no_configuration(text, part, tmp_path):
         (["--executor", "parsl", "--workers", "2"], "--workers 2"),
         (["--config", "x.py"], "no --executor"),
         (["--executor", "processes", "--config", "x.py"], "--executor processes"),
+        (["--executor", "threads", "--time-limit", "5"], "--executor threads"),
         (["--time-limit", "0"], "--time-limit"),
         (["--time-limit", "soon"], "'soon'"),
     ],
@@ -173,6 +175,13 @@ def test_cores_of_a_control_group_and_of_a_slurm_job(tmp_path, monkeypatch):
     (tmp_path / "root" / "job" / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "root" / "job" / "step" / "cpu.max").write_text("max 100000\n")
     assert hardware.cgroup_cores(tmp_path / "cgroup", tmp_path / "root") == 1.5
+    # Version 1, as in a container whose own group is mounted at the top: the path of the group does not exist there.
+    (tmp_path / "cgroup1").write_text("5:cpuset:/x\n4:cpu,cpuacct:/docker/1f\n")
+    (tmp_path / "root" / "cpu").mkdir()
+    for quota, cores in (("-1", None), ("50000", 0.5)):
+        (tmp_path / "root" / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (tmp_path / "root" / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+        assert hardware.cgroup_cores(tmp_path / "cgroup1", tmp_path / "root") == cores
     assert hardware.cgroup_cores(tmp_path / "none", tmp_path / "root") is None
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     assert hardware.cores() == 1
@@ -183,7 +192,26 @@ def test_too_many_workers_are_reported(tmp_path, monkeypatch, capsys):
     engine = engines.Engine(ThreadPoolExecutor(1), 1)
     monkeypatch.setattr(engines, "opened", lambda *_: engines.contextmanager(lambda: iter([engine]))())
     limits(tmp_path, "--only", "signal_500_*", "--workers", "3")
-    assert "3 workers share 1 cores" in capsys.readouterr().err
+    assert "3 workers share 1 core: more workers than cores make nothing faster" in capsys.readouterr().err
+
+
+def test_threads_of_the_workers_that_are_more_than_the_cores_are_reported(monkeypatch):
+    for name in worker.THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert worker.crowded(2, 2) == ""
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert worker.crowded(1, 4) == ""
+    assert worker.crowded(2, 4) == "2 workers with 4 threads each share 4 cores: set OMP_NUM_THREADS=1"
+
+
+def test_threads_for_large_likelihoods_and_processes_for_others(tmp_path, monkeypatch):
+    models = [SimpleNamespace(size=size) for size in (engines.LARGE, 2 * engines.LARGE)]
+    monkeypatch.setattr(engines, "numbers_of_hypothesis", lambda model: model.size)
+    assert engines.threads_or_processes(models, None) == "threads"
+    assert engines.threads_or_processes(models, 5.0) == "processes"  # threads keep no time limit
+    assert engines.threads_or_processes([*models, SimpleNamespace(size=engines.LARGE - 1)], None) == "processes"
+    words = ["--only", "signal_5*"]
+    assert limits(tmp_path, *words, "--executor", "threads") == limits(tmp_path, *words, output="here")
 
 
 # ---------------------------------------------------------------- Parsl on this machine
@@ -234,7 +262,7 @@ def test_an_interrupted_scan_on_parsl_continues(tmp_path, variables, parsl, name
 def test_the_help_lists_the_executors(capsys):
     with pytest.raises(SystemExit):
         cli.main(["scan", "--help"])
-    assert "{processes,parsl,globus}" in capsys.readouterr().out
+    assert "{threads,processes,parsl,globus}" in capsys.readouterr().out
     assert {path.name for path in engines.CONFIGS.glob("*.py")} == {
         "globus.py",
         "htcondor.py",

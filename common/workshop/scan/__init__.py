@@ -14,5 +14,6 @@ published.py    likelihoods that the command can download
 import os
 
 # One thread per process: the matrices are small, and processes share the work. To be set before NumPy is imported.
-for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+for variable in THREAD_VARIABLES:
     os.environ.setdefault(variable, "1")

@@ -32,7 +32,7 @@ from workshop.runs.options import whole_number
 from workshop.runs.records import record
 from workshop.scan import distribute, engines, journal, published
 from workshop.scan.progress import Progress
-from workshop.scan.worker import Entry
+from workshop.scan.worker import Entry, crowded
 from workshop.support.hardware import cores, cpu_name
 
 SEED = 20
@@ -90,7 +90,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--executor",
         choices=engines.KINDS,
-        help="what distributes the fits: processes of this machine, Parsl, or Globus Compute (default: this process)",
+        help="what distributes the fits: threads or processes of this machine, Parsl, or Globus Compute (default: this "
+        "process; with --workers the faster of the first two)",
     )
     parser.add_argument(
         "--config", metavar="FILE", help="configuration of the executor (default: Parsl on this machine)"
@@ -99,7 +100,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--workers",
         type=workers,
         metavar="N",
-        help="processes; also without --executor (default: one for each core with --executor processes)",
+        help="threads or processes; also without --executor (with it, the default is one for each core)",
     )
     parser.add_argument(
         "--time-limit",
@@ -142,8 +143,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             found=f"--executor {args.executor}" if args.executor else "no --executor",
             next_step=f"--executor parsl --config {args.config}",
         )
-    if args.executor is None and (args.workers or 1) > 1:
-        args.executor = "processes"
+    if args.executor == "threads" and args.time_limit:
+        raise WorkshopError(
+            looked_at="--time-limit",
+            expected="workers that can be interrupted",
+            found="--executor threads",
+            next_step=f"--executor processes --time-limit {args.time_limit:g}",
+        )
     if args.patchset and args.patch:
         raise WorkshopError(
             looked_at="--patch",
@@ -343,15 +349,16 @@ def distribute_to(
 ) -> dict[str, str]:
     """Fit the named hypotheses with the executor of the options; the reasons of those that failed, by name."""
     settings = {"upper_limit": args.upper_limit, "time_limit": args.time_limit}
-    if args.executor is None or not names:
+    kind = args.executor
+    if kind is None and (args.workers or 1) > 1:
+        kind = engines.threads_or_processes([scan.model for scan in scans], args.time_limit)
+    if kind is None or not names:
         return distribute.fit_all(scans, names, args.mu, None, report, **settings)
     workers = args.workers or cores()
-    if args.executor == "processes":
-        if workers > cores():
-            print(
-                f"{workers} workers share {cores()} cores: more workers than cores make nothing faster", file=sys.stderr
-            )
+    if kind in ("threads", "processes"):
+        if text := crowded(workers, cores()):
+            print(text, file=sys.stderr)
         workers = min(workers, len(names))
-    with engines.opened(args.executor, args.config, workers, scratch) as engine:
+    with engines.opened(kind, args.config, workers, scratch) as engine:
         settings |= {"workers": engine.workers, "restart": engine.restart}
         return distribute.fit_all(scans, names, args.mu, engine.executor, report, **settings)

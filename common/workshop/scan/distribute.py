@@ -133,7 +133,7 @@ class _Distribution:
         self.failures: dict[str, str] = {}
         self.failed_in_a_row, self.pace = 0, Pace()
         self.one_at_a_time = False  # after the executor has broken: which hypothesis breaks it?
-        self.simd = {worker.simd()}
+        self.simd, self.crowded = {worker.simd()}, {""}
 
     def run(self) -> dict[str, str]:
         while self.waiting or self.again or self.running:
@@ -211,6 +211,9 @@ class _Distribution:
                 "of its CLs may differ from those of this machine",
                 file=sys.stderr,
             )
+        if result["crowded"] not in self.crowded:
+            self.crowded.add(result["crowded"])
+            print(f"\n{result['worker'].partition(':')[0]}: {result['crowded']}", file=sys.stderr)
 
     def _start_again(self, error: Exception, chunk: Chunk) -> None:
         """The executor has broken, as a process pool does when one of its processes dies."""

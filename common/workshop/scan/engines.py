@@ -8,17 +8,22 @@ import runpy
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from histfactory.inference import numbers_of_hypothesis
+from histfactory.model import Model
 from workshop.errors import WorkshopError
 from workshop.scan import worker
 
 KINDS = ("threads", "processes", "parsl", "globus")
+# Numbers of one hypothesis from which threads are as fast as processes (benchmarks/scale.py --only workers): NumPy's loops
+# over its arrays are then so long that threads seldom wait for each other.
+LARGE = 100_000
 WORKERS = "process_worker_pool.py"  # Parsl's program that starts the workers of a node
 CONFIGS = Path(__file__).with_name("configs")
 
@@ -30,6 +35,15 @@ class Engine:
     executor: Executor
     workers: int
     restart: Callable[[], Executor] | None = None
+
+
+def threads_or_processes(models: Sequence[Model], time_limit: float | None) -> str:
+    """The faster kind for fits on several cores of this machine: threads start at once and share one copy of the data.
+
+    Only processes can keep a time limit.
+    """
+    large = min(map(numbers_of_hypothesis, models)) >= LARGE
+    return "threads" if large and time_limit is None else "processes"
 
 
 @contextmanager

@@ -31,7 +31,8 @@ from histfactory.likelihood import saturated_log_likelihood
 from histfactory.model import Model
 from workshop.runs import search
 from workshop.runs.records.provenance import numpy_cpu
-from workshop.scan import parts
+from workshop.scan import THREAD_VARIABLES, parts
+from workshop.support.hardware import cores
 
 Entry = dict[str, Any]  # an entry of limits.json, without labels
 COMMON = Path(__file__).resolve().parents[2]
@@ -51,7 +52,8 @@ def fit_request(request: dict[str, Any]) -> dict[str, Any]:
 
     Returns a dictionary with `worker`, and one of these: `identity`, if this worker has other versions; `missing`, if it
     needs the background first; `entries` and `failed` (reasons by name), with `busy`, the seconds of the fits, `gap`,
-    the seconds since this worker's last fit (None for its first one), and `simd`, its instruction sets.
+    the seconds since this worker's last fit (None for its first one), `simd`, its instruction sets, and `crowded`, a
+    sentence if the workers on this machine have too few cores, else "".
     """
     about = {"worker": f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"}
     if request["identity"] != identity():
@@ -70,7 +72,7 @@ def fit_request(request: dict[str, Any]) -> dict[str, Any]:
     members = range(len(scan.model.names))
     entries, failed = fit_members(scan, members, request["mu"], request["upper_limit"], request["time_limit"])
     _last_end.time = time.monotonic()
-    return about | {"entries": entries, "failed": failed, "busy": _last_end.time - start, "gap": gap, "simd": simd()}
+    return about | {"entries": entries, "failed": failed, "busy": _last_end.time - start, "gap": gap} | machine()
 
 
 def fit_members(
@@ -145,9 +147,29 @@ def identity() -> dict[str, str]:
 
 
 @cache
+def machine() -> dict[str, str]:
+    """What the driver is told about this machine: `simd` and `crowded` (`fit_request`).
+
+    The number of workers is known where Parsl has started them.
+    """
+    return {"simd": simd(), "crowded": crowded(int(os.environ.get("PARSL_WORKER_COUNT", 1)), cores())}
+
+
 def simd() -> str:
     """The instruction sets of this processor that NumPy uses: with others, the last digits differ."""
     return numpy_cpu()
+
+
+def crowded(workers: int, available: int) -> str:
+    """A sentence if the threads of these workers are more than the available cores, else ""."""
+    values = {name: int(text) for name in THREAD_VARIABLES if (text := os.environ.get(name, "")).isdecimal()}
+    name = max(values, key=lambda name: values[name], default="")
+    threads = values.get(name, 1)
+    if workers * threads <= available:
+        return ""
+    each = f" with {threads} threads each" if threads > 1 else ""
+    advice = f"set {name}=1" if threads > 1 else "more workers than cores make nothing faster"
+    return f"{workers} worker{'s' * (workers != 1)}{each} share {available} core{'s' * (available != 1)}: {advice}"
 
 
 @contextmanager

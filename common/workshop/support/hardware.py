@@ -60,7 +60,7 @@ def cores() -> int:
     if hasattr(os, "process_cpu_count"):  # Python 3.13; it also reads PYTHON_CPU_COUNT
         limits.append(os.process_cpu_count() or 1)  # pyright: ignore[reportAttributeAccessIssue]
     if (quota := cgroup_cores(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))) is not None:
-        limits.append(max(1, int(quota)))
+        limits.append(int(quota))
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         if (text := os.environ.get(name, "")).isdecimal():
             limits.append(int(text))
@@ -71,24 +71,35 @@ def cores() -> int:
 def cgroup_cores(membership: Path, root: Path) -> float | None:
     """The smallest limit on processor time, in cores, of a process's control group and those above it; None without.
 
-    membership: /proc/self/cgroup. root: where version 2 of cgroups is mounted.
+    membership: /proc/self/cgroup. root: where control groups are mounted: version 2 itself, version 1 in root/cpu.
     """
     try:
         lines = membership.read_text(encoding="utf-8", errors="replace").splitlines()
-        group = next(line.removeprefix("0::/") for line in lines if line.startswith("0::/"))
-    except (OSError, StopIteration):
+    except OSError:
         return None
     found = []
-    folder = root / group
-    while folder.is_relative_to(root):
-        try:
-            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
-            if quota != "max":
-                found.append(int(quota) / int(period))
-        except (OSError, ValueError, ZeroDivisionError):
-            pass  # the root group has no such file
-        folder = folder.parent
+    for controllers, group in (line.split(":", 2)[1:] for line in lines if line.count(":") >= 2):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "cpu" if controllers else root
+        folder = top / group.lstrip("/")
+        while folder.is_relative_to(top):
+            try:
+                if controllers:
+                    quota, period = (read_number(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+                else:
+                    quota, period = map(int, (folder / "cpu.max").read_text(encoding="ascii").split())
+                if quota > 0:  # version 1 writes -1 for no limit
+                    found.append(quota / period)
+            except (OSError, ValueError, ZeroDivisionError):
+                pass  # no limit ("max"), or no such file, as in the root group
+            folder = folder.parent
     return min(found, default=None)
+
+
+def read_number(path: Path) -> int:
+    """The whole number in a file of the system."""
+    return int(path.read_text(encoding="ascii"))
 
 
 def subdir() -> str | None:
