@@ -276,5 +276,5 @@ def test_a_job_that_fails_with_a_message_is_held(pool):
     """Without the GPU that it requires, the training ends with 1, and HTCondor holds the job instead of restarting it."""
     job = pool.submit("held", PYTHON=sys.executable, DEVICE="cuda", DATA="digits")
     pool.wait(job, lambda: "\n012 (" in pool.log(job), "not held")
-    assert "the training stopped with a message" in pool.log(job) and pool.log(job).count("\n001 (") == 1
+    assert "the training failed with a message" in pool.log(job) and pool.log(job).count("\n001 (") == 1
     pool.run("condor_rm", job)
