@@ -356,7 +356,7 @@ MISTAKES = {
     ),
     "a run without weights": (
         "2.7",
-        "confusion_matrix.png, learning_curve.png",
+        "confusion_matrix.png, confusion_matrix.svg, learning_curve.png, learning_curve.svg",
         [("train.py", FINISH, f"    from workshop.runs import weights\n    weights.save = lambda *_: None\n{FINISH}")],
     ),
     "weights that cannot be loaded": (

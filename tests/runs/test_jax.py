@@ -72,7 +72,9 @@ def test_the_run_is_described(stack, whole):
     assert {o["path"] for o in found["outputs"]} == {
         "weights.safetensors",
         "learning_curve.png",
+        "learning_curve.svg",
         "confusion_matrix.png",
+        "confusion_matrix.svg",
     }
 
 

@@ -79,7 +79,7 @@ def test_every_file_is_listed_with_its_sha256(one_epoch):
     run = record_of(one_epoch)
     listed = {output["path"] for output in run["outputs"]}
     assert listed | {"run.json", "ro-crate-metadata.json"} == {p.name for p in one_epoch.iterdir()}
-    assert {"weights.safetensors", "learning_curve.png", "confusion_matrix.png"} <= listed
+    assert {"weights.safetensors", "learning_curve.png", "learning_curve.svg", "confusion_matrix.png"} <= listed
     for output in run["outputs"]:
         assert sha256_of(one_epoch / output["path"]) == output["sha256"]
         assert (one_epoch / output["path"]).stat().st_size == output["bytes"]

@@ -32,7 +32,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(command, on
     for name, seed in (("again", 3), ("other", 4)):  # one thread, whatever the variable says
         done = command(SOLUTION, *arguments(tmp_path / name, epochs=1, seed=seed), OMP_NUM_THREADS="2")
         assert done.returncode == 0, done.stderr
-    for output in ("weights.safetensors", "learning_curve.png", "confusion_matrix.png"):
+    for output in ("weights.safetensors", "learning_curve.png", "learning_curve.svg", "confusion_matrix.svg"):
         assert sha_of(one_epoch, output) == sha_of(tmp_path / "again", output)
     assert sha_of(one_epoch) != sha_of(tmp_path / "other")
     first, again = record_of(one_epoch), record_of(tmp_path / "again")

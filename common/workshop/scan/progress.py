@@ -81,7 +81,9 @@ class Progress:
             if entry["converged"]
         ]
         if len(converged) > 2:
-            search.draw_contour(figure, self.labels, converged, f"{len(self.entries)} of {self.total} hypotheses")
+            search.draw_contour(
+                figure, self.labels, converged, f"{len(self.entries)} of {self.total} hypotheses", vector=False
+            )
         end = time.monotonic()
         self.next_figure = end + (end - start) / DRAWING_SHARE
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from pathlib import Path
 
 import numpy as np
 
-from workshop.support.drawing import import_matplotlib
-from workshop.support.files import write_atomic
+from workshop.support import drawing
 
 LEVEL = 0.05  # excluded at 95 % confidence: CLs below this
 LONGEST_LABEL = 100  # characters: a longer one would not fit the figure
@@ -20,7 +18,7 @@ def triangulate(x: np.ndarray, y: np.ndarray):
     """Delaunay triangles of the points (n,), with both axes scaled to the same length; None if the points do not span a
     plane.
     """
-    import_matplotlib()
+    drawing.import_matplotlib()
     from matplotlib.tri import Triangulation
     from scipy.spatial import Delaunay, QhullError
 
@@ -42,12 +40,21 @@ def crossing(triangulation, cls: np.ndarray, level: float = LEVEL) -> list[np.nd
 
 
 def draw(
-    path: Path, labels: list[str], points: np.ndarray, observed: np.ndarray, expected: np.ndarray, title: str
+    path: Path,
+    labels: list[str],
+    points: np.ndarray,
+    observed: np.ndarray,
+    expected: np.ndarray,
+    title: str,
+    vector: bool = True,
 ) -> bool:
-    """PNG of observed (n,) and expected (n, 5) CLs at points (n, 2) or (n, 1). False if there is nothing to draw."""
+    """PNG of observed (n,) and expected (n, 5) CLs at points (n, 2) or (n, 1). False if there is nothing to draw.
+
+    vector: also SVG.
+    """
     if points.ndim != 2 or len(points) < 2 or points.shape[1] == 0:
         return False
-    canvas, axes = _figure(7.0, 4.8)
+    figure, axes = _figure(7.0, 4.8)
     if points.shape[1] == 1:
         order = np.argsort(points[:, 0])
         x, observed, expected = points[order, 0], observed[order], expected[order]
@@ -65,11 +72,9 @@ def draw(
         axes.set(xlabel=plain(labels[0]), ylabel=plain(labels[1]))
         axes.legend(handles=handles, frameon=False, loc="upper left")
     axes.set_title(plain(title))
-    content = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name may be in any script
-        canvas.print_png(content, metadata={"Software": None})  # `savefig` would draw twice, to find a size
-    write_atomic(path, content.getvalue())
+        drawing.save(figure, path, vector)
     return True
 
 
@@ -108,10 +113,9 @@ def _plane(axes, triangulation, observed: np.ndarray, expected: np.ndarray) -> l
 
 
 def _figure(width: float, height: float):
-    """Canvas and axes without pyplot, which needs no window system and saves the import of pyplot."""
-    import_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Figure and axes without pyplot, which needs no window system and saves the import of pyplot."""
+    drawing.import_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    return FigureCanvasAgg(figure), figure.subplots()
+    return figure, figure.subplots()

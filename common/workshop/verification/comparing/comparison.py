@@ -24,15 +24,22 @@ NOT_COMPARED = {
 
 
 def outputs(run: Received, other: Received) -> list[Row]:
-    """The recorded outputs, by sha256; figures by their pixels."""
+    """The recorded outputs, by sha256; figures by their pixels. For an SVG, the PNG beside it shows the same picture."""
     there = {output["path"]: output["sha256"] for output in other.record["outputs"]}
     rows = []
     for output in run.record["outputs"]:
         name, recorded = output["path"], output["sha256"]
         here, note = there.get(name), ""
         same = here == recorded
-        if here and not same and name.endswith(".png") and same_pixels(run.folder / name, other.folder / name):
-            same, note = True, "the same pixels in another file"
+        picture = Path(name).with_suffix(".png")
+        if (
+            here
+            and not same
+            and name.endswith((".png", ".svg"))
+            and same_pixels(run.folder / picture, other.folder / picture)
+        ):
+            same = True
+            note = "the same pixels in another file" if name.endswith(".png") else f"{picture} has the same pixels"
         rows.append(Row(name, recorded, here, same, note))
     rows += [Row(name, None, sha256, False) for name, sha256 in there.items() if name not in {r.name for r in rows}]
     return rows
@@ -121,13 +128,13 @@ def _flags_once(name: str, value: Any) -> Any:
 
 
 def arguments_of(record: dict[str, Any]) -> list[str]:
-    """The recorded arguments, without --resume and those that name folders of that machine: its own and its parent's."""
+    """The recorded arguments, without --resume and those that name where the run, a copy of its limits or its parent is."""
     words, given = [], iter(record["argv"][1:])
     parents = (record["parent"]["run"], "run.json") if "parent" in record else ()
     for word in given:
-        if word == "--output":
+        if word in ("--output", "--limits"):
             next(given, None)
-        elif word != "--resume" and not word.startswith("--output=") and Path(word).name not in parents:
+        elif word != "--resume" and not word.startswith(("--output=", "--limits=")) and Path(word).name not in parents:
             words.append(word)
     return words
 
