@@ -2,6 +2,7 @@
 
 import json
 import math
+from fnmatch import fnmatch
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -30,6 +31,7 @@ SYSTEMS = {"linux": "linux-64", "osx": "osx-arm64", "win": "win-64"}
 CLS_TOLERANCE = 1e-9
 PYTEST = releases("8.0", "20.0")  # step 1.3: 8 or newer
 DRAW = "draw.py"  # the script that draws the experiment, in a task before that of the limits
+FIGURE = "figure.py"  # the script that draws the figure, in a task after that of the limits
 # What the script imports, by the packages of which one is enough.
 NEEDED = {"scipy": ("scipy",), "matplotlib": ("matplotlib", "matplotlib-base"), "jsonpatch": ("jsonpatch",)}
 COLUMNS = ("observed", *(f"expected at {n:+d} sigma" for n in range(-2, 3)))
@@ -246,32 +248,66 @@ def has_task(workspace: Workspace) -> Result:
 
 
 def problem_with_order(workspace: Workspace) -> Result | None:
-    """The failed result unless a task draws the experiment before the task of the limits; None in other workspaces."""
+    """The failed result unless tasks draw the experiment, compute the limits and draw the figure, in this order.
+
+    Scripts that a workspace does not contain need no task.
+    """
     root, defined = workspace.manifest.path.parent, tasks.all_tasks(workspace.manifest)
     if not (root / DRAW).is_file():
         return None
     starts = {task.name: {started.name for started in tasks.started_by(task, root)} for task, _ in defined}
-    draws = {name for name, scripts in starts.items() if Path(DRAW).stem in scripts}
+
+    draws = [task for task, _ in defined if Path(DRAW).stem in starts[task.name]]
     limits = [task for task, _ in defined if any(s in ("exclusion", "scan") or "{{" in s for s in starts[task.name])]
-    if any({Path(DRAW).stem} & starts[task.name] or draws & set(tasks.required_tasks(task)) for task in limits):
-        return problem_with_outputs(workspace, [task for task, _ in defined if task.name in draws])
+    figures = [task for task, _ in defined if Path(FIGURE).stem in starts[task.name]]
+    problem = problem_with_dependency(workspace, limits, draws, DRAW) or problem_with_outputs(workspace, draws)
+    if problem or not (root / FIGURE).is_file():
+        return problem
+    if not figures:
+        return fail(
+            looked_at=f"{workspace.at('tasks', limits[0].name)}: the tasks",
+            expected=f"a third task, which runs {FIGURE} after the limits",
+            found=f"tasks that run {FIGURE}: none",
+            next_step=edit(workspace, "1.4"),
+        )
+    return (
+        problem_with_dependency(workspace, figures, limits, SCRIPT)
+        or problem_with_outputs(workspace, limits, ("pixi.lock",))
+        or problem_with_outputs(workspace, figures)
+    )
+
+
+def problem_with_dependency(workspace: Workspace, later: list[Task], earlier: list[Task], script: str) -> Result | None:
+    """The failed result unless one of the `later` tasks depends on an `earlier` one, which runs `script`, or is one."""
+    names = {task.name for task in earlier}
+    if any(task.name in names or names & set(tasks.required_tasks(task)) for task in later):
+        return None
+    task = later[0]
     return fail(
-        looked_at=f"{workspace.at('tasks', limits[0].name)}: the task {limits[0].name}",
-        expected=f"a task that runs {DRAW}, on which this task depends",
-        found=f"depends-on: {', '.join(tasks.required_tasks(limits[0])) or 'nothing'}; "
-        f"tasks that run {DRAW}: {', '.join(sorted(draws)) or 'none'}",
+        looked_at=f"{workspace.at('tasks', task.name)}: the task {task.name}",
+        expected=f"a task that runs {script}, on which this task depends",
+        found=f"depends-on: {', '.join(tasks.required_tasks(task)) or 'nothing'}; "
+        f"tasks that run {script}: {', '.join(sorted(names)) or 'none'}",
         next_step=edit(workspace, "1.4"),
     )
 
 
-def problem_with_outputs(workspace: Workspace, draws: list[Task]) -> Result | None:
-    """The failed result unless the task that draws names what it reads and what it writes."""
-    if any(task.table.get("inputs") and task.table.get("outputs") for task in draws):
-        return None
-    missing = [key for key in ("inputs", "outputs") if not draws[0].table.get(key)]
+def problem_with_outputs(workspace: Workspace, either: list[Task], needed: tuple[str, ...] = ()) -> Result | None:
+    """The failed result unless one of these tasks names what it reads, the `needed` files among it, and what it writes."""
+    missing: list[str] = []
+    for task in either:
+        inputs = [str(pattern).removeprefix("./") for pattern in task.table.get("inputs") or ()]
+        without = [key for key in ("inputs", "outputs") if not task.table.get(key)]
+        without += [f"{file} among the inputs" for file in needed if not any(fnmatch(file, p) for p in inputs)]
+        if not without:
+            return None
+        missing = missing or without
+    expected = "inputs and outputs, so that Pixi skips the task if neither has changed"
+    if needed:
+        expected += f"; {', '.join(needed)} is an input: with other packages, the task runs again"
     return fail(
-        looked_at=f"{workspace.at('tasks', draws[0].name)}: the task {draws[0].name}",
-        expected="inputs and outputs, so that Pixi skips the task if neither has changed",
+        looked_at=f"{workspace.at('tasks', either[0].name)}: the task {either[0].name}",
+        expected=expected,
         found=f"no {' and no '.join(missing)}",
         next_step=edit(workspace, "1.4"),
     )
@@ -424,7 +460,7 @@ def is_committed(workspace: Workspace) -> Result:
             found="no repository" if top is None else "a folder of another repository",
             next_step=f"{shell.in_folder(folder, 'git init')}  # then commit, as step 1.8 of README.md describes",
         )
-    for file in (workspace.manifest.path.name, *COMMITTED[1:], *([DRAW] if (folder / DRAW).is_file() else [])):
+    for file in (workspace.manifest.path.name, *COMMITTED[1:], *(f for f in (DRAW, FIGURE) if (folder / f).is_file())):
         committed = shell.git_bytes(folder, "show", f"HEAD:./{file}")
         found = None
         if committed is None:
@@ -482,11 +518,11 @@ CHECKS = [
     ),
     Check(
         "1.4",
-        "a task draws the experiment, and a second one computes the limits after it",
+        "three tasks draw the experiment, compute the limits and draw the figure, one after the other",
         (
-            "Nobody should have to remember two commands and their order.",
+            "Nobody should have to remember three commands and their order.",
             "The table [tasks.NAME] contains `cmd` and `description`, and can contain `args`, `depends-on`, `inputs` and `outputs`.",
-            'experiment: cmd = "python draw.py --seed {{ seed }}", with inputs and outputs; limits: depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]',
+            'limits: depends-on = [{ task = "experiment", args = ["{{ seed }}"] }], inputs = ["exclusion.py", "experiment.json", "pixi.lock"], outputs = ["limits.json"]; figure: the same with limits.json and figure.py as inputs',
         ),
         has_task,
         Part(tables=("tasks", "feature.*.tasks", "environments.*.tasks")),
@@ -519,7 +555,7 @@ CHECKS = [
         (
             "The record run.json names the environment of the run, and the sha256 of its lock. Which lock is that now?",
             "Start the task with `pixi run` in the folder of your workspace. After every change of the lock, run it again.",
-            "In the folder of your workspace: pixi run limits",
+            "In the folder of your workspace: pixi run limits (if you have removed results/, remove limits.json first: Pixi skips what is done)",
         ),
         is_run,
         needs_pixi=True,
@@ -530,7 +566,7 @@ CHECKS = [
         (
             "What does a colleague need to get the same environment and the same numbers?",
             "`git init`, `git add` and `git commit`, in the folder of your workspace. Name each file that you add.",
-            "git add pixi.toml pixi.lock .gitignore .gitattributes exclusion.py draw.py test_exclusion.py, then git commit",
+            "git add pixi.toml pixi.lock .gitignore .gitattributes draw.py exclusion.py figure.py test_exclusion.py, then git commit",
         ),
         is_committed,
     ),

@@ -3,6 +3,7 @@
     python exclusion.py             # 125 hypotheses of a generated search
     python exclusion.py --seed 1    # another experiment: other observed counts
     python exclusion.py --experiment experiment.json    # the experiment that draw.py has written
+    python exclusion.py --limits limits.json            # also copies the limits to this file, for figure.py
 
 Each hypothesis is a pair of masses (m1, m2) and predicts how many signal events to expect in each bin. The script draws
 the observed counts of one experiment, lets the library `histfactory` fit all hypotheses to them, turns two p-values
@@ -10,6 +11,7 @@ into CLs, and writes limits and contour as a run. `workshop scan` does the same 
 """
 
 import argparse
+import shutil
 
 from workshop import runs  # first, so that Ctrl-C ends with one line during the slow imports below
 
@@ -77,11 +79,14 @@ def exclude(run: runs.Run) -> None:
         dataset={"name": document["input"], "sha256": document["sha256"]},
         metrics=[{"name": "hypotheses", "value": int(converged.sum())}, {"name": "excluded", "value": excluded}],
     )
+    if run.arguments.limits:
+        shutil.copyfile(folder / "limits.json", run.arguments.limits)
     print(f"{excluded} of {len(entries)} hypotheses are excluded at 95 % CL; the run is in {folder}")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiment", metavar="FILE", help="the drawn experiment (default: drawn from the seed)")
+    parser.add_argument("--limits", metavar="FILE", help="also copy limits.json to this file")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ SAYS = {
     "1.1": "linux-64, linux-aarch64, osx-arm64, win-64",
     "1.2": "exclusion.py has all packages that it imports",
     "1.3": "default and test in the solve group default",
-    "1.4": "limits: python exclusion.py --experiment experiment.json --seed {{ seed }}",
+    "1.4": "limits: python exclusion.py --experiment experiment.json --limits limits.json --seed {{ seed }}",
     "1.5": "pixi.lock is up to date, and both environments contain the same builds",
     "2.1": "linux-64-cuda12 (cuda 12.0), linux-aarch64-cuda12 (cuda 12.0), win-64-cuda12 (cuda 12.0)",
     "2.2": "for the CPU in cpu, for the GPU in cuda12",

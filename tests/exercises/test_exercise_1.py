@@ -15,6 +15,8 @@ from mutations.exercise_1 import commit
 from pixi_workspace import manifest as manifests
 from workshop import exercises
 from workshop.checking import check, check_all
+from workshop.errors import WorkshopError
+from workshop.runs import search
 from workshop.runs.records import record
 
 pytest.importorskip("jsonpatch", reason="the fits need jsonpatch: install the extra cpu")
@@ -33,9 +35,10 @@ def whole():
     return manifests.load(ROOT / "pixi.toml")
 
 
-def test_starter_and_solution_share_the_test_of_the_script():
-    tests = [(FOLDER / side / "test_exclusion.py").read_bytes() for side in ("starter", "solution")]
-    assert tests[0] == tests[1]
+@pytest.mark.parametrize("name", ["draw.py", "figure.py", "test_exclusion.py"])
+def test_starter_and_solution_share_what_learners_do_not_change(name):
+    starter, solution = ((FOLDER / side / name).read_bytes() for side in ("starter", "solution"))
+    assert starter == solution
 
 
 def test_the_shipped_starter_fails_every_check(tmp_path):
@@ -103,7 +106,7 @@ def test_a_copy_elsewhere_is_checked(tmp_path):
     folder = tmp_path / "elsewhere" / "mine"
     shutil.copytree(FOLDER / "solution", folder, ignore=shutil.ignore_patterns("__pycache__"))
     record_run(folder, "exercise-1-scipy", "pixi", "default")
-    commit(folder, "pixi.toml", "pixi.lock", "exclusion.py", "draw.py")
+    commit(folder, "pixi.toml", "pixi.lock", "exclusion.py", "draw.py", "figure.py")
     assert {answer.status for answer in answers(EXERCISE, folder, tmp_path).values()} == {"ok"}
 
 
@@ -115,13 +118,22 @@ name = "mine"
 platforms = ["linux-64", "linux-aarch64", "osx-arm64", "win-64"]
 version = "0.1.0"
 
-[tasks]
-limits = { cmd = "python exclusion.py --experiment experiment.json", depends-on = ["experiment"], description = "L" }
-
 [tasks.experiment]
 cmd = "python draw.py"
 inputs = ["draw.py", "exclusion.py"]
 outputs = ["experiment.json"]
+
+[tasks.limits]
+cmd = "python exclusion.py --experiment experiment.json --limits limits.json"
+depends-on = ["experiment"]
+inputs = ["exclusion.py", "experiment.json", "pixi.lock"]
+outputs = ["limits.json"]
+
+[tasks.figure]
+cmd = "python figure.py"
+depends-on = ["limits"]
+inputs = ["limits.json", "figure.py"]
+outputs = ["contour.*"]
 
 [dependencies]
 python = "3.12.*"
@@ -249,8 +261,12 @@ def test_check_all_ignores_an_edited_starter(tmp_path):
 
 def test_the_script_writes_the_limits_of_the_command(command, tmp_path):
     for words, name in (((FOLDER / "solution" / "exclusion.py",), "short"), (("-m", "workshop", "scan"), "command")):
-        done = command(*words, "--seed", 5, "--output", tmp_path / name)
+        copy = ("--limits", tmp_path / "limits.json") if name == "short" else ()
+        done = command(*words, "--seed", 5, "--output", tmp_path / name, *copy)
         assert done.returncode == 0, done.stderr
+    assert (tmp_path / "limits.json").read_bytes() == (tmp_path / "short" / "limits.json").read_bytes()
+    shown = search.draw_limits(str(tmp_path / "limits.json"), str(tmp_path / "contour.png"), "title")
+    assert shown.endswith("contour.svg: 125 hypotheses") and (tmp_path / "contour.svg").stat().st_size > 10_000
     short, full = (json.loads((tmp_path / name / "limits.json").read_text()) for name in ("short", "command"))
     jsonschema.validate(short, json.loads((FOLDER / "limits.schema.json").read_text()))
     jsonschema.validate(record_of(tmp_path / "short"), json.loads(record.SCHEMA_FILE.read_text()))
@@ -258,6 +274,26 @@ def test_the_script_writes_the_limits_of_the_command(command, tmp_path):
     for a, b in zip(short["hypotheses"], full["hypotheses"], strict=True):
         assert a["name"] == b["name"] and a["labels"] == b["labels"]
         assert [a["cls_obs"], *a["cls_exp"]] == pytest.approx([b["cls_obs"], *b["cls_exp"]], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"),
+        ("{", "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ('{"hypotheses": [], "labels": []}', "no masses that span a plane"),
+        ('{"hypotheses": [{"converged": true}], "labels": ["m1"]}', "KeyError"),
+    ],
+)
+def test_a_file_without_limits_is_explained(tmp_path, content, words):
+    path = tmp_path / "limits.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(WorkshopError) as error:
+        search.draw_limits(str(path), str(tmp_path / "contour.png"), "title")
+    assert words in error.value.found and "--limits" in error.value.next_step
+    assert not (tmp_path / "contour.png").exists()
 
 
 def test_the_starter_runs_as_shipped_and_refuses_like_the_solution(command, refused, tmp_path):

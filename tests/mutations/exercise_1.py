@@ -8,7 +8,7 @@ import mutations
 SCRIPT, ITS_CHECKS = "exclusion.py", ("1.6", "1.7", "1.8", "1.9")
 
 MAIN = "    runs.main(exclude, exercise=EXERCISE, script=__file__, description=__doc__, seed=SEED, add_options=add_options)\n"
-LIMITS = "python exclusion.py --experiment experiment.json --seed {{ seed }}"
+LIMITS = "python exclusion.py --experiment experiment.json --limits limits.json --seed {{ seed }}"
 GROUP = 'test = { features = ["test"], solve-group = "default" }'
 # The same workspace with a feature instead of tables of the environment `test`.
 AS_FEATURE = [
@@ -49,11 +49,11 @@ MISTAKES = {
     "no Windows": ("1.1", "missing, for example: win-64", [("pixi.toml", ', "win-64"', "")]),
     "broken TOML in a table of another step": (
         "1.3",
-        "pixi.toml, line 44: [environments",
+        "pixi.toml, line 54: [environments",
         [*AS_FEATURE, ("pixi.toml", "[environments]", "[environments")],
     ),
     "broken TOML in the platforms": ("1.1", "pixi.toml, line ", [("pixi.toml", '"osx-arm64", ', '"osx-arm64" ')]),
-    "broken TOML in a feature": ("1.3", "pixi.toml, line 51", [("pixi.toml", 'pytest = ">=8"', "pytest = >=8")]),
+    "broken TOML in a feature": ("1.3", "pixi.toml, line 61", [("pixi.toml", 'pytest = ">=8"', "pytest = >=8")]),
     "broken TOML in a task": (
         "1.4",
         'cmd = python exclusion.py"',
@@ -334,6 +334,27 @@ MISTAKES = {
         [("pixi.toml", 'cmd = "python draw.py --seed {{ seed }}"', 'cmd = "echo {{ seed }}"')],
     ),
     "a task that always draws": ("1.4", "no outputs", [("pixi.toml", 'outputs = ["experiment.json"]\n', "")]),
+    "no task for the figure": (
+        "1.4",
+        "tasks that run figure.py: none",
+        [("pixi.toml", 'cmd = "python figure.py"', 'cmd = "echo figure"')],
+    ),
+    "a figure of old limits": (
+        "1.4",
+        "depends-on: nothing; tasks that run exclusion.py: limits",
+        [("pixi.toml", 'depends-on = [{ task = "limits", args = ["{{ seed }}"] }]\n', "")],
+    ),
+    "limits that are always computed": ("1.4", "no outputs", [("pixi.toml", 'outputs = ["limits.json"]\n', "")]),
+    "limits of the packages of last year": (
+        "1.4",
+        "no pixi.lock among the inputs",
+        [("pixi.toml", '"experiment.json", "pixi.lock"]', '"experiment.json"]')],
+    ),
+    "a figure that is always drawn": (
+        "1.4",
+        "no inputs",
+        [("pixi.toml", 'inputs = ["figure.py", "limits.json"]\n', "")],
+    ),
     "no task": ("1.4", "limits: echo later", [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "echo later"')]),
     "what is tested is another build than what is used": (
         "1.5",
@@ -379,6 +400,11 @@ MISTAKES = {
             ("pixi.lock", "version: 7\n", "version: 7\n\n"),
         ],
     ),
+    "a script that is not committed": (
+        "1.8",
+        "figure.py in the last commit",
+        [lambda folder: commit(folder, "pixi.toml", "pixi.lock", "exclusion.py", "draw.py")],
+    ),
     "unseeded": (
         "1.6",
         "limits.json of two runs with --seed 1",
@@ -391,17 +417,17 @@ MISTAKES = {
     ),
     "a mistake in the line of a later step": (
         "1.9",
-        "exclusion.py, line 39: return p_signal / (1 - p_backgruond)",
+        "exclusion.py, line 41: return p_signal / (1 - p_backgruond)",
         [("exclusion.py", "(1 - p_background)", "(1 - p_backgruond)")],
     ),
     "a line of a later step that is not finished": (
         "1.9",
-        "exclusion.py, line 39",
+        "exclusion.py, line 41",
         [("exclusion.py", "return p_signal / (1 - p_background)", "return p_signal / (1 - p_background")],
     ),
     "a mistake in the line of this step": (
         "1.6",
-        "exclusion.py, line 29",
+        "exclusion.py, line 31",
         [("exclusion.py", "default_rng(seed)", "default_rng(sead)")],
     ),
     "a script that does nothing": ("1.6", "no run.json", [("exclusion.py", MAIN, "    pass\n")]),
@@ -517,7 +543,13 @@ ALTERNATIVES = {
     "a task as one line": [
         ("pixi.toml", "[tasks.limits]\n", "[tasks]\nlimits.cmd = "),
         ("pixi.toml", "limits.cmd = cmd = ", "limits.cmd = "),
-        ("pixi.toml", '\nargs = [{ arg = "seed", default = "20" }]\ndepends-on', "\nlimits.depends-on"),
+        (
+            "pixi.toml",
+            '\nargs = [{ arg = "seed", default = "20" }]\ndepends-on = [{ task = "experiment"',
+            '\nlimits.depends-on = [{ task = "experiment"',
+        ),
+        ("pixi.toml", '\ninputs = ["exclusion.py", "exp', '\nlimits.inputs = ["exclusion.py", "exp'),
+        ("pixi.toml", '\noutputs = ["limits.json"]', '\nlimits.outputs = ["limits.json"]'),
         ("pixi.toml", '\ndescription = "Limits', '\nlimits.description = "Limits'),
     ],
     "the names of tasks in a list": [
@@ -527,8 +559,8 @@ ALTERNATIVES = {
         ("pixi.toml", f'"{LIMITS}"', '"python draw.py && python exclusion.py --experiment experiment.json"'),
         (
             "pixi.toml",
-            'depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]',
-            'inputs = ["draw.py"]\noutputs = ["experiment.json"]',
+            'depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]\ninputs = ["exclusion.py", "experiment.json", ',
+            'inputs = ["*.py", ',
         ),
     ],
     "the folder of the clone, for each system": [
@@ -540,4 +572,11 @@ ALTERNATIVES = {
         )
     ],
     "a feature for the tests": AS_FEATURE,
+    "inputs as patterns": [
+        ("pixi.toml", '"exclusion.py", "experiment.json", "pixi.lock"', '"*.py", "experiment.json", "./pixi.*"')
+    ],
+    "two tasks, in a workspace without the script of the figure": [
+        lambda folder: (folder / "figure.py").unlink(),
+        ("pixi.toml", '[tasks.figure]\ncmd = "python figure.py"\n', '[tasks.figure]\ncmd = "echo figure"\n'),
+    ],
 }
