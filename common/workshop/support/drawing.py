@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Identifiers in an SVG are hashes, by default with a random salt. Text becomes shapes, which look alike with any fonts.
-SVG = {"svg.hashsalt": "workshop", "svg.fonttype": "path"}
+SVG = {"svg.hashsalt": "figure", "svg.fonttype": "path"}
 
 
 def import_matplotlib() -> None:
