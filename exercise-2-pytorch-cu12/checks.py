@@ -357,7 +357,7 @@ CHECKS = [
         "2.4",
         "a task trains the classifier",
         (
-            "Nobody should have to remember the command.",
+            "Nobody should have to remember the command. Where can you give it a name?",
             "The table [tasks.NAME] contains the keys `cmd` and `description`.",
             '[tasks.train] cmd = "python train.py", description = "...", default-environment = "cpu"',
         ),
@@ -401,7 +401,7 @@ CHECKS = [
         "2.8",
         "you trained in your own environment",
         (
-            "The record run.json names the environment of a run, and the sha256 of its lock. Which lock is that now?",
+            "run.json records the environment of a run, and the sha256 of its lock. Is this the lock that you have now?",
             "Start the task with `pixi run` in the folder of your workspace. After every change of the lock, run it again.",
             "In exercise-2-pytorch-cu12/starter: pixi run train --data digits",
         ),

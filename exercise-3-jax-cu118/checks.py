@@ -496,7 +496,7 @@ CHECKS = [
         "3.8",
         "you trained in your own environment",
         (
-            "The record run.json names the environment of a run, and the sha256 of its lock. Which lock is that now?",
+            "run.json records the environment of a run, and the sha256 of its lock. Is this the lock that you have now?",
             "Start the task with `pixi run` in the folder of your workspace. After every change of the lock, run it again.",
             "In exercise-3-jax-cu118/starter: pixi run train --data digits --epochs 1",
         ),

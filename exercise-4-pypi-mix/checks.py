@@ -598,7 +598,7 @@ CHECKS = [
         "4.6",
         "you predicted in an environment with torch as a wheel",
         (
-            "The record run.json names the environment of a run, and the sha256 of its lock. Which lock is that now?",
+            "run.json records the environment of a run, and the sha256 of its lock. Is this the lock that you have now?",
             "Start the task with `pixi run` in the folder of your workspace. After every change of the lock, run it again.",
             "In exercise-4-pypi-mix/starter: pixi run -e pypi-mixed-cpu predict ../../results/trained --compare ../../results/here",
         ),

@@ -502,7 +502,7 @@ CHECKS = [
         "5.15",
         "each process trains with its share of a batch, and all have the same weights",
         (
-            "Two processes with the same images and no contact do the same work twice. What must they divide, and what must they exchange?",
+            "Two processes that do not communicate do the same work twice. What must they divide, and what must they exchange?",
             "Every process knows its number, run.rank, and how many there are, run.world. DistributedDataParallel averages gradients.",
             "train_step(batch[run.rank :: run.world]), and shared = DistributedDataParallel(network) if dist.is_initialized() else network",
         ),
@@ -512,7 +512,7 @@ CHECKS = [
         "5.16",
         "the job starts a torchrun on each of its nodes, and they train together",
         (
-            "Slurm runs a batch script on the first node alone. Which command starts a program on every node of the job?",
+            "Slurm runs a batch script only on the first node. Which command starts a program on every node of the job?",
             "srun starts one task on each node. Each torchrun must know how many there are, and where they meet.",
             "#SBATCH --nodes=2, --ntasks-per-node=1; srun python -m torch.distributed.run --nnodes $SLURM_NNODES --nproc-per-node 1 --rdzv-backend c10d "
             "--rdzv-id $SLURM_JOB_ID --rdzv-endpoint FIRST_NODE:29500 train_distributed.py",

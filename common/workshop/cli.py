@@ -107,12 +107,12 @@ VERSION = argument(
 
 COMMANDS = {
     "doctor": Command(
-        "is this machine ready for the tutorial? Prints a report that you can paste into an e-mail",
+        "report whether this machine is ready for the tutorial; you can paste the report into an e-mail",
         "workshop.doctor:main",
         (flag("--offline", "contact no server"), JSON),
     ),
     "check": Command(
-        "check your starter of an exercise: workshop check 2, or only one check: workshop check 2.7; runs its script",
+        "check your starter of an exercise (workshop check 2), one check (2.7) or a part (5b); runs its script",
         "workshop.checking.check:main",
         (
             argument(
@@ -143,7 +143,7 @@ COMMANDS = {
         (JSON,),
     ),
     "watch": Command(
-        "check an exercise again after every save, with keys for hints and more; goes on to the next exercise",
+        "check an exercise after every save, with keys for hints and more; continues with the next exercise",
         "workshop.checking.watch:main",
         (
             argument(
@@ -180,7 +180,7 @@ COMMANDS = {
         (argument("--exercise", dest="only", type=exercise_number, metavar="N", help="check only this exercise"), JSON),
     ),
     "lock-check": Command(
-        "does pixi.lock still satisfy the manifest? Needs neither Pixi nor a network",
+        "report whether pixi.lock still satisfies the manifest; needs neither Pixi nor a network",
         "workshop.workspaces:lock_check",
         (WORKSPACE, JSON),
     ),
@@ -207,7 +207,7 @@ COMMANDS = {
         ),
     ),
     "audit": Command(
-        "on which machines is a Pixi workspace reproducible, and if not, why? Needs neither Pixi nor a network",
+        "report where a Pixi workspace is reproducible, and why not elsewhere; needs neither Pixi nor a network",
         "workshop.audit.report:main",
         (
             WORKSPACE,
@@ -264,7 +264,7 @@ COMMANDS = {
         own_options_first=True,
     ),
     "container-test": Command(
-        "test the image: user, content, health check, a training without a network",
+        "test the image: its user, content and health check, and a training without a network",
         "workshop.containers.image_checks:main",
         (ENVIRONMENT, TAG, ENGINE, DOCKERFILE),
     ),
@@ -290,7 +290,7 @@ COMMANDS = {
         (RECORD, path("--output", metavar="FILE", help="the zip (default: named after the run, here)")),
     ),
     "reproduce-readme": Command(
-        "measure the figures of the pages again and print old against new",
+        "measure the figures of the pages again, and print the old and the new ones",
         "workshop.verification.figures:main",
         (
             argument("--only", action="append", default=[], metavar="NAME", help="only this figure, or this command"),

@@ -77,7 +77,7 @@ def runs_here(places: list[Any], this_machine: Machine | None, free: int | None,
     if is_installed:
         return Verdict(True, f"runs here, as {place.platform.name}; installed")
     size, unknown = needs.download(place)
-    more = f" (and {unknown} packages of unknown size)" if unknown else ""
+    more = f" (and {unknown} {'package' if unknown == 1 else 'packages'} of unknown size)" if unknown else ""
     need = f"{report.mebibytes(size)} to download{more}, more when unpacked"
     if free is not None and free < size:
         found = f"could run here, but does not fit on the disk: {need}; {report.mebibytes(free)} are free"
