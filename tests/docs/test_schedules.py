@@ -2,6 +2,7 @@
 
 import re
 
+import pages
 import pytest
 import schedules
 from conftest import ROOT
@@ -39,6 +40,32 @@ def test_the_sheet_has_the_four_hours():
     sheet = (schedules.PAGE.parent / "thursday.md").read_text(encoding="utf-8")
     rows = re.findall(r"(?m)^\| +\| (\d+:\d\d) \| (\d+) \|", sheet)
     assert rows == [(schedules.clock(row.start), str(row.minutes)) for row in SCHEDULES["Four hours"][1]]
+
+
+def test_the_sheet_names_steps_at_the_times_when_they_start():
+    sheet = (schedules.PAGE.parent / "thursday.md").read_text(encoding="utf-8")
+    starts = dict(re.findall(r"(?m)^\| (\d+:\d\d) \| \d+ \| \d \| (\d\.\d+) \|", TEXT))
+    named = re.findall(r"\| (\d+:\d\d): step (\d\.\d+) \|", sheet)
+    assert [step[0] for _, step in named] == [str(number) for number in sorted(MINUTES)]
+    assert [(time, step) for time, step in named if starts.get(time) != step] == []
+
+
+def test_each_talk_has_the_time_of_its_slot():
+    """A heading `NAME: H:MM to H:MM`, or `NAME: H:MM`, begins with a slot of the four hours and ends with one."""
+    talks = (schedules.PAGE.parent / "talks.md").read_text(encoding="utf-8")
+    rows = SCHEDULES["Four hours"][1]
+    starts = [schedules.clock(row.start) for row in rows]
+    headings = re.findall(r"(?m)^## .+: (\d:\d\d)(?: to (\d:\d\d))?$", talks)
+    said = [schedules.clock(r.start) for r in rows if not r.what.startswith(("★", "Break", "Survey"))]
+    assert [start for start, _ in headings] == said
+    assert {end for _, end in headings if end} <= {*starts, "4:00"}
+
+
+@pytest.mark.parametrize("page", pages.lesson_pages(), ids=pages.name_of)
+def test_every_lesson_page_has_a_note_with_its_minutes(page):
+    note = (schedules.PAGE.parent / f"notes-{page.parent.name}.md").read_text(encoding="utf-8")
+    minutes = re.search(r"\*\*Minutes:\*\* (\d+)", page.read_text(encoding="utf-8"))[1]
+    assert f"[The page](../{page.parent.name}/{page.name}), {minutes} minutes" in note
 
 
 def test_the_notes_have_the_minutes_of_the_parts():
