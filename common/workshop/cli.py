@@ -264,7 +264,7 @@ COMMANDS = {
         own_options_first=True,
     ),
     "container-test": Command(
-        "test the image: its user, content and health check, and a training without a network",
+        "test the image: its user, content and health check, and a training run without a network",
         "workshop.containers.image_checks:main",
         (ENVIRONMENT, TAG, ENGINE, DOCKERFILE),
     ),
