@@ -1,4 +1,7 @@
-"""Reference pages that the code itself writes: {workshop-commands}, {pixi-tasks}, {downloads}, {public-api}."""
+"""Reference pages that the code itself writes.
+
+{workshop-commands}, {pixi-tasks}, {downloads}, {locked-downloads} and {public-api} are the directives.
+"""
 
 import argparse
 import ast
@@ -11,6 +14,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from pixi_workspace import locked_environments, needs
 from workshop import cli, exercises
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +58,19 @@ def downloads() -> str:
     return table(("exercise", "environment", "download"), rows)
 
 
+def locked_downloads() -> str:
+    """The download of each environment on each system, in MiB: the sizes of its packages in pixi.lock, added up."""
+    _, environments = locked_environments(ROOT)
+    systems = ("linux-64", "linux-aarch64", "osx-arm64", "win-64")
+    cells: dict[str, dict[str, str]] = {}
+    for e in environments:  # plain platforms come last in the manifest, and replace those with a driver
+        size, unknown = needs.download(e)
+        others = f", and {unknown} of unknown size" if unknown else ""
+        cells.setdefault(e.environment, {})[e.platform.subdir] = f"{round(size / 2**20):,} MiB{others}"
+    rows = [(f"`{name}`", *(found.get(s, "not for this system") for s in systems)) for name, found in cells.items()]
+    return table(("environment", "Linux", "Linux on ARM", "macOS", "Windows"), rows)
+
+
 def public_api() -> str:
     """The public names of each package of `common/`, with the first line of their docstrings. Nothing is imported."""
     parts = []
@@ -91,6 +108,6 @@ def _directive(written: Callable[[], str]) -> type[SphinxDirective]:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    for written in (workshop_commands, pixi_tasks, downloads, public_api):
+    for written in (workshop_commands, pixi_tasks, downloads, locked_downloads, public_api):
         app.add_directive(written.__name__.replace("_", "-"), _directive(written))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

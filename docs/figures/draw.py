@@ -5,6 +5,7 @@ Each figure is a function that returns SVG for one theme. It is written as NAME.
 """
 
 import json
+import math
 import tomllib
 from dataclasses import dataclass, field
 from html import escape
@@ -77,6 +78,22 @@ class Figure:
         self.parts.append(
             f'<path d="M{x:g} {y:g} L{x_end:g} {y_end:g}" stroke="{self.colors["grey line"]}" stroke-width="2" '
             'fill="none" marker-end="url(#tip)"/>'
+        )
+
+    def line(
+        self, start: tuple[float, float], end: tuple[float, float], color: str, dashes: str = "none", width: float = 1.5
+    ):
+        """A straight line in a color of the theme."""
+        self.parts.append(
+            f'<path d="M{start[0]:.1f} {start[1]:.1f} L{end[0]:.1f} {end[1]:.1f}" stroke="{self.colors[color]}" '
+            f'stroke-width="{width:g}" stroke-dasharray="{dashes}" fill="none"/>'
+        )
+
+    def circle(self, center: tuple[float, float], radius: float, color: str, filled: bool = False):
+        """A circle, as an outline or filled."""
+        self.parts.append(
+            f'<circle cx="{center[0]:.1f}" cy="{center[1]:.1f}" r="{radius:g}" stroke="{self.colors[color]}" '
+            f'stroke-width="1.5" fill="{self.colors[color] if filled else "none"}"/>'
         )
 
     def svg(self) -> str:
@@ -221,19 +238,65 @@ def downloads(colors: dict[str, str]) -> Figure:
 
 
 def layers(colors: dict[str, str]) -> Figure:
-    f = Figure("The layers of an image: a change of the script repeats only the last step", 400, colors)
+    """From benchmarks/image_layers.json: the downloads of the locked packages, and the files that are copied."""
+    sizes = json.loads((ROOT / "benchmarks/image_layers.json").read_text(encoding="utf-8"))
+    cpu, cuda = (f"{sizes['environment'][name]['bytes'] / 1e6:,.0f} MB" for name in ("cpu", "cuda12"))
+    manifest = f"{sizes['copied']['pixi.toml pixi.lock'] / 1e6:.1f} MB"
+    scripts = sum(size for name, size in sizes["copied"].items() if not name.startswith("pixi.toml"))
+    f = Figure("The layers of an image with their sizes: a change of the script repeats only the last one", 496, colors)
     f.text(8, 24, "Build stage", 16, "ink", weight=700)
     f.text(276, 24, "Image", 16, "ink", weight=700)
-    f.box(8, 38, 236, 56, "grey", ("Base with Pixi",))
-    f.box(8, 104, 236, 66, "blue", ("pixi.toml, pixi.lock", "COPY: only these two files"))
-    f.box(8, 180, 236, 66, "green", ("The environment", "pixi install --locked"))
-    f.box(276, 38, 236, 56, "grey", ("Base without Pixi",))
-    f.box(276, 180, 236, 66, "green", ("The environment", "COPY --from=build"))
-    f.box(276, 256, 236, 66, "orange", ("Your scripts", "COPY: last"))
-    f.arrow(246, 213, 274, 213)
-    f.text(8, 348, "Another script: only the last layer is new.", 15, "quiet")
-    f.text(8, 370, "Another pixi.lock: everything from COPY on is new.", 15, "quiet")
-    f.text(8, 392, "Another base: everything is new.", 15, "quiet")
+    f.box(8, 38, 236, 66, "grey", ("Base with Pixi", "not in the image"))
+    f.box(8, 114, 236, 66, "blue", ("pixi.toml, pixi.lock", "COPY: only these two files"))
+    f.box(8, 190, 236, 86, "green", ("The environment", "pixi install --locked"))
+    f.box(276, 38, 236, 66, "grey", ("Base without Pixi", "its size is not in the lock"))
+    f.box(276, 190, 236, 86, "green", ("The environment", f"cpu: {cpu}", f"cuda12: {cuda}"))
+    f.box(276, 286, 236, 66, "blue", ("pixi.toml, pixi.lock", f"COPY: {manifest}"))
+    f.box(276, 362, 236, 66, "orange", ("Your scripts", f"COPY, last: {scripts / 1e6:.1f} MB"))
+    f.arrow(246, 233, 274, 233)
+    for y, line in ((306, "Another script:"), (326, "only the last layer is new.")):
+        f.text(8, y, line, 15, "quiet")
+    for y, line in ((356, "Another pixi.lock: all but"), (376, "the base is new.")):
+        f.text(8, y, line, 15, "quiet")
+    f.text(8, 406, "Another base: all is new.", 15, "quiet")
+    f.text(8, 456, "Sizes of environments: their downloads, added up from pixi.lock;", 13, "quiet")
+    f.text(8, 476, "on a disk they are larger. Measured: benchmarks/image_layers.json", 13, "quiet")
+    return f
+
+
+def stopped_run(colors: dict[str, str]) -> Figure:
+    """From benchmarks/stopped_run.json: the loss of each epoch, on a logarithmic axis."""
+    run = json.loads((ROOT / "benchmarks/stopped_run.json").read_text(encoding="utf-8"))
+    n, stop = len(run["uninterrupted"]), len(run["before"])
+    f = Figure(f"The loss of a training that is stopped after {stop} of {n} epochs and resumed", 436, colors)
+    left, top, bottom, step = 78, 74, 344, 420 / (n - 1)
+
+    def point(epoch: int, loss: float) -> tuple[float, float]:
+        """Pixels for an epoch, counted from 1, and a loss from 1e-4 to 10."""
+        return left + 6 + step * (epoch - 1), bottom - (bottom - top) * (math.log10(loss) + 4) / 5
+
+    f.text(8, 24, "Training loss of exercise 2, stopped and resumed", 16, "ink", weight=700)
+    for power in range(-4, 2):
+        y = point(1, 10.0**power)[1]
+        f.line((left, y), (512, y), "grey")
+        f.text(left - 8, y + 5, f"{10.0**power:g}", 14, "quiet", "end")
+    for epoch in range(1, n + 1):
+        f.text(point(epoch, 1)[0], bottom + 22, str(epoch), 14, "quiet", "middle")
+    f.text(left + 217, bottom + 44, "epoch", 14, "quiet", "middle")
+    x = (point(stop, 1)[0] + point(stop + 1, 1)[0]) / 2
+    f.line((x, top - 22), (x, bottom), "orange line", "6 4")
+    f.text(x + 8, top - 10, f"stopped: exit code {run['exit_code_after_signal']}; then --resume", 13, "orange line")
+    for epoch, loss in enumerate(run["uninterrupted"], 1):
+        f.circle(point(epoch, loss), 8, "grey line")
+    losses = list(enumerate(run["before"] + run["after"], 1))
+    for part, color in ((losses[:stop], "blue line"), (losses[stop:], "green line")):
+        for (epoch, loss), (next_epoch, next_loss) in zip(part, part[1:], strict=False):
+            f.line(point(epoch, loss), point(next_epoch, next_loss), color, width=2.5)
+        for epoch, loss in part:
+            f.circle(point(epoch, loss), 3.5, color, filled=True)
+    f.circle((16, 411), 8, "grey line")
+    same = "the same weights, bit for bit" if run["same_weights"] else "other weights"
+    f.text(32, 416, f"the same training without a stop: {same}", 14)
     return f
 
 
@@ -244,6 +307,7 @@ FIGURES = {
     "two-solves": two_solves,
     "downloads": downloads,
     "layers": layers,
+    "stopped-run": stopped_run,
 }
 
 

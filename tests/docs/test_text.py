@@ -3,6 +3,7 @@
 These tests only read. `test_blocks.py` runs the blocks, and `test_book.py` looks at the built pages.
 """
 
+import json
 import re
 import shutil
 import subprocess
@@ -98,6 +99,15 @@ def test_the_figures_are_drawn():
     drawn = module_of(folder / "draw.py").files()
     committed = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.svg")}
     assert [name for name in drawn | committed if drawn.get(name) != committed.get(name)] == [], "docs/figures/draw.py"
+
+
+@pytest.mark.slow
+def test_the_figure_of_the_layers_has_the_sizes_of_the_lock():
+    recorded = json.loads((ROOT / "benchmarks/image_layers.json").read_text(encoding="utf-8"))
+    layers = module_of(ROOT / "benchmarks/image_layers.py")
+    assert recorded["environment"] == layers.packages(), "python benchmarks/image_layers.py --output ..."
+    now = layers.copied()
+    assert recorded["copied"] == pytest.approx(now, rel=0.2), "the figure shows one digit"
 
 
 # ---------------------------------------------------------------- the rules find what they are for
