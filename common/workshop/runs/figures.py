@@ -50,6 +50,8 @@ def learning_curve(
     else:  # with so few epochs the locator would show fractions of them
         accuracy_axis.set_xticks(epochs)
     accuracy_axis.grid(alpha=0.3)
+    for axes in (loss_axis, accuracy_axis):
+        axes.set_title("", y=1.0)  # Matplotlib computes the position of every title, unless it is given
     figure.suptitle(title, y=1 - 0.08 / 3.4, va="top")
     drawing.save(figure, path)
 
@@ -62,7 +64,8 @@ def confusion_matrix(path: Path, counts: np.ndarray, classes: tuple[str, ...], t
     figure, axes = _figure(6.4, 5.6, left=0.5 + names, right=0.1, bottom=0.5 + (0.7 * names if turned else 0), top=0.4)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # Mistakes are rare; the square root keeps them visible next to the diagonal.
-    axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
+    # Without interpolation an SVG contains one pixel for each cell, which stays sharp at any size.
+    axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1, interpolation="none")
     for row in range(len(counts)):
         for column in range(len(counts)):
             if counts[row, column]:
@@ -80,7 +83,7 @@ def confusion_matrix(path: Path, counts: np.ndarray, classes: tuple[str, ...], t
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title)
+    axes.set_title(title, y=1.0)
     drawing.save(figure, path)
 
 

@@ -48,6 +48,7 @@ def save(figure: Figure, path: Path, vector: bool = True) -> None:
     FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
     write_atomic(path, content.getvalue())
     if vector:
+        figure.set_layout_engine("none")  # the layout is that of the PNG
         content = io.BytesIO()
         with matplotlib.rc_context(SVG):
             FigureCanvasSVG(figure).print_svg(content, metadata={"Creator": None, "Date": None})
