@@ -62,14 +62,13 @@ def test_labels_do_not_overlap_and_accuracies_end_at_100_percent(drawn, tmp_path
 
 
 def test_equal_figures_are_equal_files(tmp_path):
-    points = np.array([[x, y] for x in (0.0, 1.0, 2.0) for y in (0.0, 1.0)])
-    cls = np.array([0.01, 0.02, 0.04, 0.2, 0.3, 0.5])
+    masses, cls = np.array([[350.0], [400.0], [450.0]]), np.array([0.01, 0.04, 0.3])
+    line = (["m1_GeV"], masses, cls, np.tile(cls[:, None], 5), "title")
     for name in ("one", "other"):
-        path = tmp_path / f"{name}.png"
-        assert contour.draw(path, ["m1", "m2"], points, cls, np.tile(cls[:, None], 5), "title")
+        assert contour.draw(tmp_path / f"{name}.png", *line)
     for suffix in (".png", ".svg"):
         one, other = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("one", "other"))
         assert one == other and b"Matplotlib" not in one and b"<dc:date>" not in one
     assert b"<svg" in one
-    contour.draw(tmp_path / "live.png", ["m1", "m2"], points, cls, np.tile(cls[:, None], 5), "title", vector=False)
+    contour.draw(tmp_path / "live.png", *line, vector=False)
     assert not (tmp_path / "live.svg").exists()
