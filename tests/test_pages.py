@@ -17,11 +17,11 @@ DETAILS = re.compile(r"(?ms)^<details>\n<summary>(.*?)</summary>\n\n(.*?)\n\n</d
 PAGES = {n: (e.folder / "README.md").read_text("utf-8") for n, e in EXERCISES.items()}
 REDONE = [n for n, text in PAGES.items() if "| step | you | minutes |" in text]  # first the attempt, then the answer
 
-# Without what stands in double quotes: `VAR=x command`, `&&`, `$(...)`, a line that goes on below, text for the other
-# shell's commands, JSON in single quotes (PowerShell 5 drops its double quotes), and `rm -r`, which fails for a read-only
-# file in PowerShell.
+# What only one shell understands, outside double quotes: `VAR=x command`, `&&`, `$(...)`, a line that goes on below, a
+# command or path of one system; commas, brackets and JSON in single quotes, of which PowerShell makes something else;
+# and `rm -r`, which in PowerShell fails for files that are read-only.
 ONE_SHELL = re.compile(
-    r"^\w+=|[;&|`\\<]|\$|'\s*[{\[]|^rm\b.* -|^(grep|sed|head|tail|touch|chmod|ln|export|source|Remove-Item)\b"
+    r"^\w+=|[;&|`\\<,(){}]|(^|\s)@|\$|'\s*[{\[]|^rm\b.* -|^(grep|sed|head|tail|touch|chmod|ln|export|source|Remove-Item)\b"
     r"|\.(venv/bin|venv\\)|/dev/null"
 )
 # In double quotes: variables of either shell, and quotes that PowerShell 5 drops.
@@ -116,6 +116,7 @@ def works_in_both_shells(line: str) -> bool:
         ("rm -r trap", False),
         ("python x.py '{\"a\": 1}'", False),
         ("python x.py <file", False),
+        ("pixi add numpy,scipy", False),
         (".venv/bin/python x.py", False),
     ],
 )
