@@ -1,5 +1,6 @@
 """The book. Its pages are the Markdown files of the repository: those of `docs/`, and the READMEs of the exercises."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -43,3 +44,14 @@ html_css_files = ["book.css"]
 html_show_sphinx = False
 html_copy_source = False
 copybutton_selector = "div:not(.highlight-diff) > div.highlight pre"  # the lines of a solution begin with a plus
+
+PLACEHOLDER = "OWNER/REPOSITORY"  # in the addresses of the pages
+
+
+def name_repository(app, docname, source):
+    """Write the name of the repository into the commands to clone it, if GitHub builds the book and so knows the name."""
+    source[0] = source[0].replace(PLACEHOLDER, os.environ.get("GITHUB_REPOSITORY", PLACEHOLDER))
+
+
+def setup(app):
+    app.connect("source-read", name_repository)

@@ -132,6 +132,25 @@ def test_every_command_is_in_the_reference(book):
     assert [name for name in cli.COMMANDS if f"workshop {name}" not in page] == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "format"), [("docs/card", ""), ("docs/teach/thursday", "landscape")])
+def test_a_sheet_to_print_is_one_page(book, tmp_path, name, format):
+    """On A4 and on the paper of North America, as headless Chromium prints it."""
+    program = axe.chromium()
+    page = book / f"{name}.html"
+    for size in ("A4", "letter"):
+        copy = page.with_name(f"{page.stem}-{size}.html")
+        style = f"<style>@page {{ size: {size} {format}; }}</style></head>"
+        copy.write_text(page.read_text(encoding="utf-8").replace("</head>", style), encoding="utf-8")
+        printed = tmp_path / "sheet.pdf"
+        line = [program, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+        subprocess.run(
+            [*line, f"--print-to-pdf={printed}", copy.as_uri()], check=True, capture_output=True, timeout=120
+        )
+        copy.unlink()
+        assert len(re.findall(rb"/Type\s*/Page\b(?!s)", printed.read_bytes())) == 1, size
+
+
 @pytest.mark.system("downloads axe-core from npm")
 def test_axe_finds_nothing_in_either_theme(book, tmp_path):
     """On no page, all of which are at most as wide as a telephone."""
