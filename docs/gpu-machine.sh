@@ -2,6 +2,8 @@
 # Prepare a bare Ubuntu machine with an NVIDIA driver: Pixi, the repository at one commit, one environment, a kernel.
 #
 #   bash gpu-machine.sh https://github.com/OWNER/REPOSITORY.git COMMIT cuda12
+#
+# OWNER and REPOSITORY are the names in the address of the repository.
 set -euo pipefail
 repository=$1 commit=$2 environment=$3
 pixi_version=v0.77.0
