@@ -1,10 +1,15 @@
 """`workshop scan --executor parsl` on a real Slurm with two nodes, with workers, managers, nodes and drivers that end.
 
-The scan is the same in each test: 90 hypotheses of a likelihood with 200 bins, half a minute of work for one core.
+The scan is the same in each test: 125 hypotheses with upper limits, half a minute of work for one core. By hand, with the
+same test and 10,000 hypotheses without upper limits:
+
+    HYPOTHESES=10000 pytest -n 0 -m slow --system tests/jobs/test_scan_on_slurm.py -k random
 """
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -22,15 +27,16 @@ pytestmark = [
     pytest.mark.system("installs and starts a Slurm"),
     pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux"),
 ]
-LIMIT = 300  # seconds
+HYPOTHESES = int(os.environ.get("HYPOTHESES", 125))
+LIMIT = 300 if HYPOTHESES <= 1000 else 3000  # seconds
 
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory, variables):
     """The options that name the search, and its limits.json from one process."""
     folder = tmp_path_factory.mktemp("search")
-    workspace, patchset = module_of(ROOT / "benchmarks" / "scan.py").synthetic(200, 30, 90)
-    words = ["--upper-limit"]
+    n_bins, words = (200, ["--upper-limit"]) if HYPOTHESES <= 1000 else (100, [])
+    workspace, patchset = module_of(ROOT / "benchmarks" / "scan.py").synthetic(n_bins, 30, HYPOTHESES)
     for name, document in (("workspace", workspace), ("patchset", patchset)):
         (folder / f"{name}.json").write_text(json.dumps(document))
         words += [f"--{name}", str(folder / f"{name}.json")]
@@ -87,6 +93,10 @@ class OnSlurm:
         """The processes that start the workers of each job."""
         return pids("-f", f"{engines.WORKERS}.*{self.folder}")
 
+    def workers(self):
+        """The processes that fit. The first process that a manager starts is a server for the others."""
+        return [worker for manager in self.managers() for worker in pids("-P", str(manager), "-f", "spawn_main")[1:]]
+
     def finished(self, process, output="out"):
         _, err = process.communicate(timeout=LIMIT)
         assert process.returncode == 0, err
@@ -114,13 +124,29 @@ def on_slurm(slurm, variables, tmp_path, search):
 def test_a_killed_worker_a_killed_manager_and_a_drained_node_change_no_byte(on_slurm, search):
     process = on_slurm.start()
     on_slurm.wait_for_lines(process, 1)
-    first, *_ = on_slurm.managers()
-    os.kill(pids("-P", str(first), "-f", "spawn_main")[-1], signal.SIGKILL)
+    os.kill(on_slurm.workers()[0], signal.SIGKILL)
     on_slurm.wait_for_lines(process, 20)
     on_slurm.slurm("scontrol", "update", "nodename=n1", "state=drain", "reason=test")
     on_slurm.wait_for_lines(process, 30)
     os.kill(on_slurm.managers()[-1], signal.SIGKILL)
     assert on_slurm.finished(process)[0] == search[1]
+
+
+def test_workers_killed_at_random_moments_change_no_byte(on_slurm, search):
+    rng, kills = random.Random(20), 6 if HYPOTHESES <= 1000 else 40
+    process, killed = on_slurm.start(), 0
+    for fits_before in sorted(rng.sample(range(1, HYPOTHESES * 9 // 10), kills)):
+        while on_slurm.lines() < fits_before and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 1))
+        if workers := on_slurm.workers():
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                killed += 1
+    content, err = on_slurm.finished(process)
+    print(f"{killed} workers killed")  # shown by pytest -s
+    assert killed >= kills // 2, err
+    assert content == search[1], err
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
@@ -134,7 +160,7 @@ def test_a_driver_that_ends_leaves_no_job_and_continues(on_slurm, search, name):
         assert time.monotonic() < deadline, "a job is still there"
         time.sleep(0.5)
     content, err = on_slurm.finished(on_slurm.start())
-    assert content == search[1] and "of 90 hypotheses were fitted before" in err
+    assert content == search[1] and f"of {HYPOTHESES} hypotheses were fitted before" in err
 
 
 @pytest.mark.parametrize(

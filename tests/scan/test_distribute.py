@@ -165,7 +165,7 @@ def test_the_message_about_versions_names_both(monkeypatch):
     ("error", "found", "advice"),
     [
         (ModuleNotFoundError("No module named 'workshop'"), "8 failures in a row", "PYTHONPATH"),
-        (type("BadStateException", (Exception,), {})("sbatch: invalid partition"), "invalid partition", "logs"),
+        (type("BadStateException", (Exception,), {})("sbatch: invalid partition"), "invalid partition", "sinfo"),
         (BrokenProcessPool("it died"), "it died", "logs"),
     ],
 )

@@ -265,6 +265,12 @@ def _nothing_works(error: Exception, n: int) -> WorkshopError:
     """The message if the executor gives no results at all."""
     text = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no text'}"
     advice = "read the logs of the workers, and correct the configuration"
+    if type(error).__name__ == "BadStateException":
+        text = text.partition(" Error 2: ")[0]  # Parsl lists every job that it could not submit
+        advice = (
+            "is the job system running, and are partition and account right (`sinfo`, `condor_status`)? Correct the "
+        )
+        advice += "configuration"
     if "No module named" in text:
         advice = "set PYTHONPATH and activate the environment in worker_init, in folders that the workers can read"
     return WorkshopError(

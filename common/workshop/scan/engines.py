@@ -25,6 +25,7 @@ KINDS = ("threads", "processes", "parsl", "globus")
 # over its arrays are then so long that threads seldom wait for each other.
 LARGE = 100_000
 WORKERS = "process_worker_pool.py"  # Parsl's program that starts the workers of a node
+SUBMITS_WITH = {"SlurmProvider": "sbatch", "CondorProvider": "condor_submit"}  # providers of Parsl, and their programs
 CONFIGS = Path(__file__).with_name("configs")
 
 
@@ -112,6 +113,15 @@ def _parsl(config_file: Path, scratch: Path) -> Iterator[Engine]:
     if config.run_dir == "runinfo":  # Parsl's default: a folder in the current one
         config.run_dir = str(scratch)
     for executor in config.executors:
+        program = SUBMITS_WITH.get(type(getattr(executor, "provider", None)).__name__)
+        if program and not shutil.which(program):
+            raise WorkshopError(
+                looked_at=f"--config {config_file}",
+                expected=f"the program {program}, with which Parsl submits jobs",
+                found=f"no {program} on the PATH",
+                next_step="type the command on a machine that submits jobs (a login or submit node), or run without a "
+                "cluster: --executor processes",
+            )
         if getattr(executor, "interchange_launch_cmd", None) == ["interchange.py"]:  # Parsl's default
             executor.interchange_launch_cmd = [sys.executable, "-m", "workshop.scan.interchange"]
     try:
