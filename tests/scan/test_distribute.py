@@ -95,6 +95,31 @@ def test_requests_that_are_lost_at_random_are_sent_again(seed):
     assert fit(StandIn(lose), workers=4) == (HERE, {})
 
 
+def test_a_request_that_is_never_answered_is_sent_again(monkeypatch):
+    class Silent(StandIn):
+        def submit(self, function, /, request):
+            future = super().submit(function, request)
+            return Future() if len(self.requests) in (2, 5) else future
+
+    monkeypatch.setattr(distribute, "LATE_SECONDS", 0.05)
+    monkeypatch.setattr(distribute, "LATE", 0.0)
+    monkeypatch.setattr(distribute, "TICK", 0.02)
+    assert fit(Silent(), workers=2) == (HERE, {})
+
+
+def test_of_two_answers_to_a_request_the_first_counts(monkeypatch):
+    class Slow(StandIn):
+        def submit(self, function, /, request):
+            self.requests.append(request)
+            return pool.submit(lambda: (time.sleep(0.3 * (len(self.requests) == 1)), function(request))[1])
+
+    monkeypatch.setattr(distribute, "LATE_SECONDS", 0.05)
+    monkeypatch.setattr(distribute, "LATE", 0.0)
+    monkeypatch.setattr(distribute, "TICK", 0.02)
+    with ThreadPoolExecutor(4) as pool:
+        assert fit(Slow(), workers=2) == (HERE, {})
+
+
 def test_a_hypothesis_that_kills_its_workers_fails_alone():
     def die(number, request):
         if POISON in names_in(request):

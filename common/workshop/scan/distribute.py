@@ -13,9 +13,11 @@ calls `submit`, with bytes and numbers, and waits for the futures. The results a
 from __future__ import annotations
 
 import hashlib
+import math
 import queue
 import statistics
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -31,6 +33,10 @@ from workshop.scan.worker import fit_request
 ATTEMPTS = 3  # for a hypothesis whose worker dies
 LARGEST_OVERHEAD = 0.1  # of a worker's time: what the executor may need between two chunks
 LONGEST_CHUNK = 60.0  # seconds of work that are lost with a worker, and between two lines of the journal
+# A chunk without a result after this many times the expected seconds, and at least LATE_SECONDS, is also sent to another
+# worker. Parsl needs this: a worker that is killed while it waits for work keeps a lock, and blocks the next one.
+LATE, LATE_SECONDS = 10.0, 30.0
+MOST_COPIES = 5
 TICK = 1.0  # seconds between two calls of `report` while no result arrives
 NO_RESULT = 8  # failures in a row without any result: then nothing works, and trying again would not help
 
@@ -39,10 +45,15 @@ Report = Callable[[list[worker.Entry], str], None]
 
 @dataclass
 class Chunk:
-    """Hypotheses that are fitted together: the index of their scan, and their positions in it."""
+    """Hypotheses that are fitted together: the index of their scan, and their positions in it.
+
+    sent: when it was handed out last. copies: how often it was.
+    """
 
     scan: int
     members: list[int]
+    sent: float = 0.0
+    copies: int = 0
 
 
 @dataclass
@@ -59,6 +70,10 @@ class Pace:
         if result["gap"] is not None:
             self.gaps.append(result["gap"])
 
+    def seconds_each(self) -> float | None:
+        """The usual seconds for a hypothesis; None before the first result."""
+        return statistics.median(self.each) if self.each else None
+
     def size(self, natural: int, left: int, expected_workers: int) -> int:
         """The number of hypotheses for the next chunk.
 
@@ -67,8 +82,7 @@ class Pace:
         """
         n_workers = max(len(self.workers), expected_workers, 1)
         size = min(natural, -(-left // (2 * n_workers)))
-        if self.each:
-            each = statistics.median(self.each)
+        if each := self.seconds_each():
             if self.gaps:
                 size = max(size, int(statistics.median(self.gaps) / LARGEST_OVERHEAD / each) + 1)
             size = min(size, max(1, int(LONGEST_CHUNK / each)))
@@ -142,6 +156,7 @@ class _Distribution:
                 future = self.finished.get(timeout=TICK)
             except queue.Empty:
                 self.report([], "")
+                self._send_late_ones_again()
                 continue
             if future in self.running:  # else it belonged to an executor that has broken
                 self._take_back(future, self.running.pop(future))
@@ -154,6 +169,14 @@ class _Distribution:
             self._submit(self.again.popleft() if self.again else self._cut())
         if not self.again and not self.running:
             self.one_at_a_time = False
+
+    def _send_late_ones_again(self) -> None:
+        """Also give chunks that are late to other workers. The first result counts."""
+        each = self.pace.seconds_each()
+        for chunk in list({id(chunk): chunk for chunk in self.running.values()}.values()):
+            allowed = max(LATE_SECONDS, LATE * len(chunk.members) * (each or math.inf)) * chunk.copies
+            if time.monotonic() - chunk.sent > allowed and chunk.copies < MOST_COPIES:
+                self._submit(chunk)
 
     def _cut(self) -> Chunk:
         first = self.waiting[0]
@@ -181,6 +204,7 @@ class _Distribution:
             future = Future()
             future.set_exception(error if isinstance(error, BrokenExecutor) else BrokenExecutor(str(error)))
         self.running[future] = chunk
+        chunk.sent, chunk.copies = time.monotonic(), chunk.copies + 1
         future.add_done_callback(self.finished.put)
 
     def _take_back(self, future: Future, chunk: Chunk) -> None:
@@ -201,6 +225,7 @@ class _Distribution:
             self._submit(chunk, with_background=True)
             return
         self.failed_in_a_row = 0
+        self.running = {future: other for future, other in self.running.items() if other is not chunk}
         self.pace.note(result, len(chunk.members))
         self.failures |= result["failed"]
         self.report(result["entries"], result["worker"])
@@ -217,7 +242,7 @@ class _Distribution:
 
     def _start_again(self, error: Exception, chunk: Chunk) -> None:
         """The executor has broken, as a process pool does when one of its processes dies."""
-        lost = [chunk, *self.running.values()]
+        lost = list({id(c): c for c in (chunk, *self.running.values())}.values())
         self.running.clear()
         if self.restart is None:
             raise _nothing_works(error, 1) from error
@@ -232,6 +257,8 @@ class _Distribution:
 
     def _lost(self, error: Exception, chunk: Chunk) -> None:
         """Divide a chunk that got no result; a hypothesis that is alone in its chunk fails after ATTEMPTS."""
+        if any(other is chunk for other in self.running.values()):
+            return  # another worker has it too
         self.failed_in_a_row += 1
         nothing_yet = not self.pace.each and self.failed_in_a_row >= NO_RESULT
         if type(error).__name__ == "BadStateException" or nothing_yet:  # Parsl's word for an engine that has given up
