@@ -1,8 +1,9 @@
 """Draw the animation of a scan whose contour fills up: python docs/figures/live.py
 
 It runs `workshop scan --executor processes --workers 4 --upper-limit --live FIGURE` and keeps each figure that --live
-draws; here after every result, not only in a twentieth of the time. Every second figure becomes a layer of scan-live.svg,
-whose style shows one after the other, three times. If you have set your system to reduce motion, you see only the last.
+draws; here after every result, not only in a twentieth of the time. Every second figure becomes a layer of
+docs/exercise-1-live.svg, whose style shows one after the other, three times. If you have set your system to reduce motion,
+you see only the last.
 """
 
 import base64
@@ -74,6 +75,6 @@ def animation(frames: list[Image.Image]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        Path(__file__).with_name("scan-live.svg").write_text(
+        Path(__file__).parents[1].joinpath("exercise-1-live.svg").write_text(
             animation(frames_of_a_scan(Path(scratch))[::-2][::-1]), encoding="utf-8"
         )
