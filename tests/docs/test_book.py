@@ -158,6 +158,15 @@ def test_axe_finds_nothing_in_either_theme(book, tmp_path):
     assert result["pages"] >= len(PAGES) and result["found"] == [], json.dumps(result["found"], indent=1)
 
 
+@pytest.mark.slow
+def test_the_sheet_for_teachers_is_one_page(book, tmp_path):
+    pdf = tmp_path / "sheet.pdf"
+    line = [axe.chromium(), "--headless", "--no-sandbox", "--disable-gpu", f"--print-to-pdf={pdf}"]
+    line += [f"--user-data-dir={tmp_path / 'profile'}", (book / "docs/teach/thursday.html").as_uri()]
+    subprocess.run(line, check=True, capture_output=True, timeout=120)
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) == 1
+
+
 def test_every_key_of_exercise_toml_and_every_public_name_is_in_the_reference():
     pytest.importorskip("sphinx", reason="the extra docs is not installed")
     text = (ROOT / "docs/commands.md").read_text(encoding="utf-8").partition("## `exercise.toml`")[2]
@@ -190,6 +199,7 @@ def test_the_glossary_is_sorted():
     text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8").partition(":::{glossary}")[2]
     terms = [term.strip("`").lower() for term in re.findall(r"(?m)^(?!:::|#|  )(\S.*)$", text)]
     assert len(terms) >= 30 and terms == sorted(terms)
+    assert [term for term in terms if len(term.split()) > 4] == []  # a definition is on lines of its own
 
 
 GLOSSARY_LINK = re.compile(r'<a class="reference internal" href="([^"]*)"[^>]*><span class="term">([^<]*)</span></a>')

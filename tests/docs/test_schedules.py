@@ -62,10 +62,11 @@ def test_each_talk_has_the_time_of_its_slot():
 
 
 @pytest.mark.parametrize("page", pages.lesson_pages(), ids=pages.name_of)
-def test_every_lesson_page_has_a_note_with_its_minutes(page):
+def test_every_lesson_page_has_a_note_with_its_minutes_and_is_in_the_schedules(page):
     note = (schedules.PAGE.parent / f"notes-{page.parent.name}.md").read_text(encoding="utf-8")
     minutes = re.search(r"\*\*Minutes:\*\* (\d+)", page.read_text(encoding="utf-8"))[1]
     assert f"[The page](../{page.parent.name}/{page.name}), {minutes} minutes" in note
+    assert f"](../{page.parent.name}/{page.name})" in TEXT
 
 
 def test_the_notes_have_the_minutes_of_the_parts():
