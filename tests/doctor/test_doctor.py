@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pixi_workspace import disk, environments, needs
 from workshop.doctor import doctor, machine, network, tools
 from workshop.doctor import environments as doctor_environments
-from workshop.doctor.checkout import read_checkout
+from workshop.doctor.checkout import Checkout, read_checkout
 from workshop.doctor.machine import Machine
 from workshop.support import hardware, report, timeouts
 from workshop.support.text import satisfies
@@ -154,6 +154,11 @@ def test_with_pixi_and_its_channel_both_routes_are_open(examine, tool, workshop)
     assert rows["wheel index"]["found"].startswith(f"{index}: ")
     if platform.machine() == "x86_64" and sys.platform == "linux":
         assert rows["cpu"]["status"] == "ok" and f"{CPU_MIB} MiB to download" in rows["cpu"]["found"]
+
+
+def test_two_addresses_on_one_host_are_one_row():
+    checkout = Checkout(ROOT, indexes=["https://there.org/a", "https://there.org/b"], channels=["https://here.org/c"])
+    assert [s.url for s in network.servers(checkout)][:2] == ["https://here.org/c", "https://there.org/a"]
 
 
 def test_an_installed_environment_needs_no_channel(examine, tool, workshop):

@@ -12,6 +12,7 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -51,11 +52,19 @@ def servers(checkout: Checkout) -> list[Server]:
     package = () if checkout.has_packages() else (PYTHON,)
     index = os.environ.get("PIP_INDEX_URL", "").strip() or DEFAULT_INDEX
     return [
-        *(Server("conda channel", url, channel) for url in checkout.channels[:MOST_SERVERS]),
-        *(Server("wheel index", url) for url in checkout.indexes[:MOST_SERVERS]),
+        *(Server("conda channel", url, channel) for url in _one_per_host(checkout.channels)[:MOST_SERVERS]),
+        *(Server("wheel index", url) for url in _one_per_host(checkout.indexes)[:MOST_SERVERS]),
         Server("Python packages", index, package),
         Server("container registry", CONTAINER_REGISTRY),
     ]
+
+
+def _one_per_host(urls: Iterable[str]) -> list[str]:
+    """The first address on each host, because the report names only hosts."""
+    first: dict[str, str] = {}
+    for url in urls:
+        first.setdefault(host_of(url), url)
+    return list(first.values())
 
 
 def row(server: Server, status: ServerStatus) -> Row:
