@@ -33,7 +33,8 @@ def workshop_commands() -> str:
     for name, parser in parsers.items():
         usage = parser.format_usage().removeprefix("usage: ").strip()
         parts.append(f"## `workshop {name}`\n\n{_sentence(parser.description or '')}\n\n```text\n{usage}\n```")
-        rows = [(_names(action), action.help % vars(action) if action.help else "") for action in parser.arguments]
+        shown = [action for action in parser.arguments if "--help" not in action.option_strings]
+        rows = [(_names(action), action.help % vars(action) if action.help else "") for action in shown]
         if rows:
             parts.append(table(("argument", "meaning"), rows))
     return "\n\n".join(parts)

@@ -56,7 +56,7 @@ def pattern(found: list[str]) -> re.Pattern[str]:
         word = word[:-2] + "[ie]s" if word.endswith("sis") else word + "(?:s|es)?"
         word = WORDS.get(term, word)
         parts.append(f"(?P<t{number}>{word})" if term != term.lower() else f"(?P<t{number}>(?i:{word}))")
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(parts)})(?![\w-])")
+    return re.compile(rf"(?<![\w./-])(?:{'|'.join(parts)})(?![\w/-]|\.\w)")
 
 
 class GlossaryLinks(SphinxTransform):

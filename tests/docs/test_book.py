@@ -224,7 +224,7 @@ def test_a_page_links_each_term_once(book):
     [
         ("Two solve\ngroups share a lock", ["solve group", "lock"]),
         ("Cuda is no name, CUDA is one", ["CUDA"]),
-        ("lock-check and conda-forge", ["conda-forge"]),
+        ("lock-check, pixi.lock, channel/noarch and conda-forge.", ["conda-forge"]),
         ("The hypotheses of a run record", ["hypothesis", "record of a run"]),
         ("It does the job; submit a job", ["job"]),
         ("cuda-version pins CUDA", ["`cuda-version`", "CUDA"]),
