@@ -60,15 +60,21 @@ def downloads() -> str:
 
 
 def locked_downloads() -> str:
-    """The download of each environment on each system, in MiB: the sizes of its packages in pixi.lock, added up."""
+    """The download of each environment on each system, in MiB: the sizes of its packages in pixi.lock, added up.
+
+    `+ 2` stands for two packages whose size the lock does not give, and `none` for a system without the environment.
+    """
     _, environments = locked_environments(ROOT)
     systems = ("linux-64", "linux-aarch64", "osx-arm64", "win-64")
     cells: dict[str, dict[str, str]] = {}
     for e in environments:  # plain platforms come last in the manifest, and replace those with a driver
         size, unknown = needs.download(e)
-        others = f", and {unknown} of unknown size" if unknown else ""
-        cells.setdefault(e.environment, {})[e.platform.subdir] = f"{round(size / 2**20):,} MiB{others}"
-    rows = [(f"`{name}`", *(found.get(s, "not for this system") for s in systems)) for name, found in cells.items()]
+        text = f"{round(size / 2**20):,} MiB" + (f" + {unknown}" if unknown else "")
+        cells.setdefault(e.environment, {})[e.platform.subdir] = text
+    names: dict[tuple[str, ...], list[str]] = {}  # of the environments with the same sizes
+    for name, found in cells.items():
+        names.setdefault(tuple(found.get(system, "none") for system in systems), []).append(f"`{name}`")
+    rows = [(", ".join(same), *sizes) for sizes, same in names.items()]
     return table(("environment", "Linux", "Linux on ARM", "macOS", "Windows"), rows)
 
 
