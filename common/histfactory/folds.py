@@ -42,6 +42,8 @@ NEAR_ZERO = 0.5  # a parameter this close to zero has no mirror image: +1 and -1
 
 def fold_depth(likelihood: Likelihood, rows: Rows, theta: Array) -> Array:
     """By how much each alpha's curvature at zero is negative, (K, R); positive for a fold (see the criterion above)."""
+    if likelihood.backend is not None:
+        return likelihood.backend.fold_depth(rows, theta)
     k = likelihood.model.n_alpha
     alpha = theta[:k]
     v = code4p_weight(alpha)[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,21 +50,31 @@ class Limits:
 
 
 class Scan:
-    """The fits of a model's hypotheses. It can be pickled, so that other processes can fit chunks of it."""
+    """The fits of a model's hypotheses. It can be pickled, so that other processes can fit chunks of it.
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    backend: "jax" fits on a GPU, or on all cores of a CPU (`on_jax`), and cannot be pickled. Raises HistFactoryError if
+    JAX is not installed.
+    """
+
+    def __init__(self, model: Model, backend: Literal["numpy", "jax"] = "numpy") -> None:
+        self.model, device = model, None
+        if backend == "jax":
+            from histfactory.on_jax import device_of
+
+            device = device_of(model)
         self.likelihood = Likelihood(model)
         self.start = background_start(self.likelihood)  # (P,) the start of every hypothesis
         self.others = other_minima(self.likelihood, self.start, chunk_size(model))  # (P, M) further starts
+        self.likelihood.backend = device  # after the few fits above: NumPy has done them before JAX has compiled
 
     def chunks(self, hypotheses: Sequence[int] | None = None) -> Iterator[Index]:
         """The given hypotheses (default: all) in chunks whose arrays fit the processor's caches.
 
-        The results are identical, to the last bit, for every division into chunks.
+        With NumPy, the results are identical, to the last bit, for every division into chunks.
         """
         selected = np.arange(len(self.model.names)) if hypotheses is None else np.array(hypotheses, np.intp)
-        size = chunk_size(self.model)
+        backend = self.likelihood.backend
+        size = chunk_size(self.model) if backend is None else backend.chunk_size
         for i in range(0, len(selected), size):
             yield selected[i : i + size]
 
@@ -104,7 +115,7 @@ def limits_of_chunk(
 ) -> Limits:
     """The limits of some hypotheses from four fits each: mu = 0, the tested mu, free mu, and the tested mu on Asimov data."""
     model = likelihood.model
-    mu_free = Rows(model, hypotheses)
+    mu_free = likelihood.rows(hypotheses)
     mu_fixed = mu_free.take(np.arange(len(hypotheses)))
     mu_fixed.free[model.poi] = 0
     init = np.ascontiguousarray(model.init[hypotheses].T)

@@ -10,6 +10,7 @@ columns. `sum(0)` also sums in another order if there is a single row, hence `at
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -87,6 +88,7 @@ class Rows:
         def gather(array: Array) -> Array:
             return np.ascontiguousarray(array[hypotheses].T)
 
+        self.model = model
         self.data, self.auxdata = gather(model.data), gather(model.auxdata)
         self.precision, self.tau = gather(model.precision), gather(model.tau)
         self.lower, self.upper = gather(model.lower), gather(model.upper)
@@ -103,16 +105,21 @@ class Rows:
 
     def take(self, index: Index) -> Rows:
         """A copy of these rows in C order. (Plain indexing gives Fortran order, which is slower and sums differently.)"""
-        other = object.__new__(Rows)
+        other = self._without_numbers()
         for name in self.FIELDS:
             setattr(other, name, np.take(getattr(self, name), index, -1))
+        return other
+
+    def _without_numbers(self) -> Rows:
+        other = object.__new__(type(self))
+        other.model = self.model
         return other
 
     @staticmethod
     def join(parts: list[Rows]) -> Rows:
         """The rows of all parts, one after the other."""
-        other = object.__new__(Rows)
-        for name in Rows.FIELDS:
+        other = parts[0]._without_numbers()
+        for name in other.FIELDS:
             setattr(other, name, np.concatenate([getattr(part, name) for part in parts], -1))
         return other
 
@@ -332,6 +339,7 @@ class Likelihood:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.backend: Any = None  # an `on_jax.device.Device`, which then fits instead of NumPy
         self.evaluators = [_BlockEvaluator(model.shared, model, own=False), _BlockEvaluator(model.own, model, own=True)]
         self.evaluators = [evaluator for evaluator in self.evaluators if evaluator.n_cells]
         constrained = model.tau > 0
@@ -339,6 +347,10 @@ class Likelihood:
         self.has_poisson = bool(constrained.any())
         self.all_poisson = bool(constrained[:, self.poisson].all())  # in every hypothesis
         self.local = Sum(model.local_bin, np.arange(len(model.local_bin)), (model.data.shape[1], len(model.local_bin)))
+
+    def rows(self, hypotheses: Index) -> Rows:
+        """One row for each of these hypotheses."""
+        return Rows(self.model, hypotheses) if self.backend is None else self.backend.rows(hypotheses)
 
     def avoid_zero(self, theta: Array) -> Array:
         """Replace linear factors of zero by TINY, in place."""
@@ -363,6 +375,8 @@ class Likelihood:
 
     def expected(self, rows: Rows, theta: Array) -> Array:
         """Expected counts nu (B, R)."""
+        if self.backend is not None and theta.shape[1] >= self.backend.FEWEST_ROWS:
+            return self.backend.expected(rows, theta)
         powers, v = powers_of(theta[: self.model.n_alpha]), code4p_weight(theta[: self.model.n_alpha])[0]
         nu = np.zeros((self.model.data.shape[1], theta.shape[1]))
         for evaluator in self.evaluators:

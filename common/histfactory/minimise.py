@@ -113,6 +113,9 @@ def fit_batch(
     result = Fit(theta, np.full(n_rows, np.inf), np.full(n_rows, TOO_MANY_STEPS))
     if n_rows == 0:
         return result
+    if likelihood.backend is not None:
+        likelihood.backend.fit_batch(rows, result, rival, previous, same_basin)
+        return result
     competition = None if rival is None else _Competition(rival, len(theta), previous, same_basin)
     batch = _Batch(likelihood, rows, theta.copy())
     for _ in range(MAX_STEPS):

@@ -49,7 +49,7 @@ def background_start(likelihood: Likelihood) -> Array:
     cannot win are dropped on the way.
     """
     model = likelihood.model
-    rows = Rows(model, np.zeros(8, np.intp))
+    rows = likelihood.rows(np.zeros(8, np.intp))
     theta = np.repeat(model.init[:1].T, 8, 1)
     width = min(1.0, np.sqrt(START_DISTANCE / max(model.n_alpha, 1)))
     spread = np.where(np.arange(len(theta)) < model.n_alpha, width, 0.1 * width)[:, None] * rows.free
@@ -73,7 +73,7 @@ def null_fit(likelihood: Likelihood, hypotheses: Index, start: Array, others: Ar
     The mask (R,) is True if it is uncertain that this minimum is the lowest.
     """
     model = likelihood.model
-    rows = Rows(model, hypotheses)
+    rows = likelihood.rows(hypotheses)
     rows.free[model.poi] = 0
     initial = np.where(model.fixed[hypotheses].T, model.init[hypotheses].T, start[:, None])
     fits, cut_short = search_across_folds(likelihood, rows, fit(likelihood, rows, with_mu(model, initial, 0.0)))
@@ -108,7 +108,7 @@ def other_minima(likelihood: Likelihood, start: Array, n_rows: int) -> Array:
     model, rng = likelihood.model, np.random.default_rng(0)
     order = np.argsort(_strength(model), kind="stable")
     hypotheses = order[np.unique((np.array(QUANTILES) * (len(order) - 1)).round().astype(int))]
-    mu_free = Rows(model, hypotheses)
+    mu_free = likelihood.rows(hypotheses)
     mu_fixed = mu_free.take(np.arange(len(hypotheses)))
     mu_fixed.free[model.poi] = 0
     null = null_fit(likelihood, hypotheses, start, np.empty((len(start), 0)))[0]

@@ -36,7 +36,8 @@ def imports_of(path) -> set[str]:
 def test_it_needs_numpy_and_scipy_alone_and_jsonpatch_for_patch_sets():
     code = "import sys; sys.modules['jsonpatch'] = sys.modules['workshop'] = None; import histfactory"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)})
-    roots = {name.partition(".")[0] for path in PACKAGE.rglob("*.py") for name in imports_of(path)}
+    files = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "on_jax"]  # that one needs JAX
+    roots = {name.partition(".")[0] for path in files for name in imports_of(path)}
     assert roots - set(sys.stdlib_module_names) == {"numpy", "scipy", "jsonpatch", "histfactory"}
 
 

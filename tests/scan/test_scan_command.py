@@ -216,11 +216,35 @@ def test_bad_input_gives_one_message(case: str, part: str, tmp_path: Path, messa
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["--likelihood", "foo"], "invalid choice: 'foo'"),
         (["--work", "2"], "unrecognized"),
+        (["--backend", "jax", "--workers", "2"], "either --backend jax or --workers 2"),
+        (["--backend", "jax", "--executor", "parsl"], "either --backend jax or --executor parsl"),
     ],
 )
 def test_bad_options(words: list[str], part: str, tmp_path: Path, message_of_command) -> None:
     assert part in message_of_command(*words, "--output", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_backend_jax_without_jax(tmp_path: Path, monkeypatch, message_of_command) -> None:
+    monkeypatch.setitem(sys.modules, "jax", None)
+    assert "pixi run -e cpu-jax" in message_of_command("--backend", "jax", "--output", str(tmp_path / "out"))
+    assert command.settings_of("numpy")["determinism"]["backend"] == "numpy"
+
+
+@pytest.mark.slow
+def test_the_backend_jax_and_its_record(tmp_path: Path, monkeypatch, capsys) -> None:
+    """The CLs of NumPy, except for rounding (the tolerance of test_on_jax.py), and a note that NumPy is faster here."""
+    pytest.importorskip("jax")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    words = "--only", "signal_900_*"
+    theirs = run(tmp_path, *words, output="a")
+    ours = run(tmp_path, *words, "--backend", "jax", output="b")
+    assert "the backend numpy is probably faster" in capsys.readouterr().err
+    for entry, other in zip(ours["hypotheses"], theirs["hypotheses"], strict=True):
+        assert entry["name"] == other["name"] and entry["converged"]
+        assert [entry["cls_obs"], *entry["cls_exp"]] == pytest.approx([other["cls_obs"], *other["cls_exp"]], abs=1e-6)
+    record = json.loads((tmp_path / "b" / "run.json").read_text())
+    assert record["determinism"]["backend"] == "jax" and {"jax", "jaxlib"} <= record["packages"].keys()
 
 
 def test_help_lists_the_options(capsys) -> None:

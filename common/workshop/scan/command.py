@@ -6,6 +6,7 @@
     workshop scan --likelihood 1Lbb                                           ATLAS 1Lbb, downloaded from HEPData
     workshop scan --executor processes                                        with every core of this machine
     workshop scan --executor parsl --config my-slurm.py                       with the nodes of a cluster
+    workshop scan --likelihood 1Lbb --backend jax                             on a GPU, for large likelihoods
 
 If a scan is interrupted, run the same command again: it continues where it stopped.
 """
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from histfactory import Scan, compile_models, digest, read_hypotheses, read_json, read_patched
+from histfactory import Scan, compile_models, digest, on_jax, read_hypotheses, read_json, read_patched
 from workshop.errors import Parser, WorkshopError
 from workshop.runs import search
 from workshop.runs.options import whole_number
@@ -103,6 +104,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="threads or processes; also without --executor (with it, the default is one for each core)",
     )
     parser.add_argument(
+        "--backend",
+        choices=("numpy", "jax"),
+        default="numpy",
+        help="what computes the fits: NumPy on one core, or JAX on a GPU, for large likelihoods (default: numpy)",
+    )
+    parser.add_argument(
         "--time-limit",
         type=positive_number("--time-limit", "a number of seconds", "600"),
         metavar="SECONDS",
@@ -150,6 +157,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             found="--executor threads",
             next_step=f"--executor processes --time-limit {args.time_limit:g}",
         )
+    if args.backend == "jax":
+        if args.executor or args.workers:
+            option = f"--executor {args.executor}" if args.executor else f"--workers {args.workers}"
+            raise WorkshopError(
+                looked_at="--backend jax",
+                expected="one process, which uses the whole GPU, or all cores of a CPU",
+                found=option,
+                next_step=f"either --backend jax or {option}",
+            )
+        on_jax.require_jax()
     if args.patchset and args.patch:
         raise WorkshopError(
             looked_at="--patch",
@@ -235,6 +252,7 @@ def main(argv: list[str] | None = None) -> int:
     with record.run_folder(EXERCISE, str(SCRIPT), args) as run:
         assert run is not None  # it is None only in other processes of torchrun
         settings = [task.sha256, args.measurement, args.mu, search.SCHEMA, args.upper_limit]
+        settings += [args.backend] if args.backend != "numpy" else []  # its last digits differ
         key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
         fits, failures = fit(models, selected, task, run, key, args)
         fits |= {name: failed_entry(name, reason) for name, reason in failures.items()}
@@ -258,10 +276,9 @@ def main(argv: list[str] | None = None) -> int:
         n_excluded, has_contour = search.write_limits(run.folder, document, task.name)
         folder = record.finish(
             run,
-            ("numpy", "scipy", "matplotlib", "jsonpatch"),
+            ("numpy", "scipy", "matplotlib", "jsonpatch", *(("jax", "jaxlib") if args.backend == "jax" else ())),
             seed=args.seed,
-            determinism={"threads": 1, "chunking": "results do not depend on it"},
-            device={"type": "cpu", "name": cpu_name()},
+            **settings_of(args.backend),
             dataset={"name": task.name, "sha256": task.sha256},
             metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": n_excluded}],
         )
@@ -284,6 +301,17 @@ def main(argv: list[str] | None = None) -> int:
     if failures:
         print("the other results are kept: run the same command to try these hypotheses again", file=sys.stderr)
     return 1 if failures else 0
+
+
+def settings_of(backend: str) -> dict[str, dict]:
+    """The entries `determinism` and `device` of run.json."""
+    here, same = {"type": "cpu", "name": cpu_name()}, "results do not depend on it"
+    if backend == "numpy":
+        return {"determinism": {"threads": 1, "chunking": same, "backend": "numpy"}, "device": here}
+    on_gpu, name = on_jax.first_device()
+    chunking = "the last digits depend on it, on the device and on the version of JAX"
+    device = {"type": "cuda", "name": name} if on_gpu else here
+    return {"determinism": {"chunking": chunking, "backend": "jax"}, "device": device}
 
 
 def failed_entry(name: str, reason: str) -> Entry:
@@ -327,7 +355,10 @@ def fit(
             log.flush()
             progress.update(worker)
 
-        scans, missing = [Scan(model) for model in models], selected - entries.keys()
+        scans, missing = [Scan(model, args.backend) for model in models], selected - entries.keys()
+        for scan in scans:
+            if scan.likelihood.backend and (note := scan.likelihood.backend.note):
+                print(f"note: {note}", file=sys.stderr)
         try:
             failures = distribute_to(args, scans, missing, report, journal_path.with_suffix(".parsl"))
         except BaseException:
