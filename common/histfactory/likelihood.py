@@ -10,7 +10,7 @@ columns. `sum(0)` also sums in another order if there is a single row, hence `at
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -103,14 +103,14 @@ class Rows:
         self.coefficients, self.log_hi, self.log_lo = code4_coefficients(self.high, self.low)
         self.even = 0.5 * (self.high + self.low) - 1
 
-    def take(self, index: Index) -> Rows:
+    def take(self, index: Index) -> Self:
         """A copy of these rows in C order. (Plain indexing gives Fortran order, which is slower and sums differently.)"""
         other = self._without_numbers()
         for name in self.FIELDS:
             setattr(other, name, np.take(getattr(self, name), index, -1))
         return other
 
-    def _without_numbers(self) -> Rows:
+    def _without_numbers(self) -> Self:
         other = object.__new__(type(self))
         other.model = self.model
         return other

@@ -12,13 +12,13 @@ from histfactory.on_jax import fit
 from histfactory.on_jax.fit import Problem, State
 from histfactory.on_jax.model import arrays_of, double_precision
 
-ROWS_ON_CPU = (32, 128)  # every program is compiled for these numbers of rows; fewer rows are filled up
-ROWS_ON_GPU = (640, 5120)  # a GPU needs about as long for 640 rows as for one
+# Every program is compiled for two numbers of rows at most, and other batches are filled up: for the first number here, and
+# for as many as the hypotheses need, up to the second.
+ROWS_ON_CPU = 32, 128
+ROWS_ON_GPU = 640, 15_360  # a GPU needs about as long for 640 rows as for one
 FITS_OF_HYPOTHESIS = 5  # in one batch; see `inference._fits_at_mu`
 LARGEST_JACOBIAN = 100_000_000  # numbers (800 MB), in all rows of a batch; a program needs about ten times as much
-SMALL_MODEL = (
-    5_000  # bins times shared parameters: on a CPU, NumPy is faster for smaller models (benchmarks/scan_jax.json)
-)
+SMALL_MODEL = 1_000  # bins times shared parameters: on a CPU, NumPy is faster for smaller models
 
 
 class LightRows(Rows):
@@ -59,9 +59,9 @@ class Device:
         self.on_gpu = self.device.platform != "cpu"
         n_fits, jacobian = FITS_OF_HYPOTHESIS * len(model.names), model.data.shape[1] * model.n_shared
         largest = max(ROWS_ON_CPU[0], LARGEST_JACOBIAN // max(jacobian, 1))
-        first, second = ROWS_ON_GPU if self.on_gpu else ROWS_ON_CPU
-        # The second number of rows is compiled only for models that have enough hypotheses.
-        self.batches = sorted({min(n, largest) for n in ((first, second) if n_fits > first else (first,))})
+        fewest, most = ROWS_ON_GPU if self.on_gpu else ROWS_ON_CPU
+        needed = -(-n_fits // fewest) * fewest
+        self.batches = sorted({min(n, largest) for n in (fewest, min(needed, most))})
         self.chunk_size = max(1, self.batches[-1] // FITS_OF_HYPOTHESIS)
         self.sizes, fixed, table = arrays_of(model)
         with double_precision():
@@ -77,11 +77,13 @@ class Device:
             f"{len(self.model.parameters)} parameters): the backend numpy is probably faster"
         )
 
-    def rows(self, hypotheses: Index) -> Rows:
+    def rows(self, hypotheses: Index) -> LightRows:
         """`Rows` for the functions below."""
         return LightRows(self.model, hypotheses)
 
-    def fit_batch(self, rows: Rows, result: Fit, rival: Index | None, previous: Fit | None, same_basin: float) -> None:
+    def fit_batch(
+        self, rows: LightRows, result: Fit, rival: Index | None, previous: Fit | None, same_basin: float
+    ) -> None:
         """`histfactory.minimise.fit_batch`. `result` has the starts, and gets the fits in place."""
         n_rows = len(result.value)
         with double_precision():
@@ -94,11 +96,11 @@ class Device:
             competing = np.flatnonzero(rival >= 0)
             self._fit(rows, result, competing, result.take(rival[competing]), same_basin)
 
-    def expected(self, rows: Rows, theta: Array) -> Array:
+    def expected(self, rows: LightRows, theta: Array) -> Array:
         """`Likelihood.expected`: expected counts (B, R)."""
         return self._apply(fit.expected_of_rows, rows, theta)
 
-    def fold_depth(self, rows: Rows, theta: Array) -> Array:
+    def fold_depth(self, rows: LightRows, theta: Array) -> Array:
         """`histfactory.folds.fold_depth`, (K, R)."""
         return self._apply(fit.fold_depth_of_rows, rows, rows.data, rows.free, theta)
 
@@ -106,7 +108,7 @@ class Device:
         """The number of rows of the program for n_rows, which are at most the largest batch."""
         return next(size for size in self.batches if size >= n_rows)
 
-    def _apply(self, program, rows: Rows, *arrays: Array) -> Array:
+    def _apply(self, program, rows: LightRows, *arrays: Array) -> Array:
         """The result (..., R) of a program for arrays (..., R), batch by batch."""
         parts, n_rows = [], arrays[0].shape[-1]
         with double_precision():
@@ -118,7 +120,7 @@ class Device:
                 parts.append(np.asarray(out)[: len(i)])
         return np.ascontiguousarray(np.concatenate(parts).T)
 
-    def _fit(self, rows: Rows, result: Fit, index: Index, rivals: Fit | None, same_basin: float) -> None:
+    def _fit(self, rows: LightRows, result: Fit, index: Index, rivals: Fit | None, same_basin: float) -> None:
         """Fit these rows of `result`, batch by batch. rivals: one for each, or None."""
         for first in range(0, len(index), self.batches[-1]):
             part = slice(first, first + self.batches[-1])
@@ -128,7 +130,7 @@ class Device:
         result.value[index[result.status[index] == SAME]] = np.inf
 
     def _fit_one_batch(
-        self, rows: Rows, result: Fit, index: Index, rival: Fit, has_rival: bool, same_basin: float
+        self, rows: LightRows, result: Fit, index: Index, rival: Fit, has_rival: bool, same_basin: float
     ) -> None:
         size = self._batch_of(len(index))
         filled = _filled(np.arange(len(index)), size)
