@@ -18,6 +18,7 @@ finishes the few fits that need second derivatives. JAX is imported only when `d
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 from typing import TYPE_CHECKING
 
@@ -27,21 +28,28 @@ from histfactory.model import Model
 if TYPE_CHECKING:
     from histfactory.on_jax.device import Device
 
+OLDEST = 0, 5  # `jax.jit` has compiler options from then on
+
 
 def require_jax() -> None:
-    """Raise HistFactoryError if JAX is not installed."""
-    if importlib.util.find_spec("jax") is None:
-        raise HistFactoryError(
-            looked_at="the backend jax",
-            expected="the package jax in this Python environment",
-            found="no module 'jax'",
-            next_step="with Pixi: `pixi run -e cpu-jax scan --backend jax`; without: `pip install -e '.[cpu]'`. The backend "
-            "numpy needs no JAX",
-        )
+    """Raise HistFactoryError if JAX is not installed, or too old."""
+    found = "no module 'jax'"
+    if importlib.util.find_spec("jax") is not None:
+        version = importlib.metadata.version("jax")
+        if tuple(map(int, version.split(".")[:2])) >= OLDEST:
+            return
+        found = f"jax {version}"
+    raise HistFactoryError(
+        looked_at="the backend jax",
+        expected=f"jax {'.'.join(map(str, OLDEST))} or newer in this Python environment",
+        found=found,
+        next_step="with Pixi: `pixi run -e cpu-jax scan --backend jax`; without: `pip install -e '.[cpu]'`. The backend "
+        "numpy needs no JAX",
+    )
 
 
 def device_of(model: Model) -> Device:
-    """The model on JAX's first device. Raises HistFactoryError if JAX is not installed."""
+    """The model on JAX's first device. Raises HistFactoryError as `require_jax` does."""
     require_jax()
     from histfactory.on_jax.device import Device
 
