@@ -59,6 +59,13 @@ def test_the_next_step_is_not_wrapped(terminal):
     assert command in plain(terminal(TEXT)).splitlines()
 
 
+def test_a_next_step_that_is_no_command_is_wrapped(terminal):
+    text = "next:      edit exercise-2/starter/pixi.toml, step 2.1 of README.md; workshop hint 2.1 tells you more"
+    lines = terminal(text, NO_COLOR="1", TERM="dumb").splitlines()
+    assert len(lines) == 2 and lines[1].startswith(11 * " ") and max(map(len, lines)) <= 60
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+
+
 def test_the_status_is_in_colour_unless_it_is_disabled(terminal):
     assert "\x1b[1;31mfail\x1b[0m 2.3" in terminal(TEXT)
     assert "\x1b[32mok\x1b[0m   2.3" in terminal("ok   2.3  it holds")

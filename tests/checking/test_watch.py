@@ -9,6 +9,7 @@ from conftest import ROOT
 
 from workshop import cli, exercises, route, shell
 from workshop.checking import watch
+from workshop.support import keys
 
 CHECKS = """
 from workshop.checking.checks import Check, fail, ok
@@ -147,6 +148,7 @@ def test_a_run_and_a_commit_are_noticed(answers):
 def test_keys_for_hints_and_the_list(answers, watching):
     printed = watching("h", "l", "x", "c")
     assert "hint 1:  a first hint" in printed and printed.count("fail 1.1") == 2
+    assert "hint:" not in printed and "save it; the key h then prints the next hint" in printed
     assert "1  x  0 of 1  Title 1" in printed
 
 
@@ -158,6 +160,16 @@ def test_a_key_opens_the_file_of_the_problem_in_the_editor(answers, watching, mo
     monkeypatch.setenv("VISUAL", shell.word(sys.executable) + " " + shell.word(str(editor)))
     watching("o")
     assert opened.read_text() == str(answers[1])
+    nano = editor.with_name("nano.py")  # an editor that can open a file at a line
+    editor.rename(nano)
+    monkeypatch.setattr(watch.subprocess, "run", lambda words, check: opened.write_text(" ".join(words)))
+    monkeypatch.setattr(watch.shutil, "which", str)
+    monkeypatch.setenv("VISUAL", "/usr/bin/nano --softwrap")
+    watching("o")
+    assert opened.read_text() == f"/usr/bin/nano --softwrap +1 {answers[1]}"
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TERM_PROGRAM", raising=False)
     monkeypatch.setenv("VISUAL", "an-editor-of-nobody")
     assert "an-editor-of-nobody, which is not installed" in watching("o")
     monkeypatch.delenv("VISUAL")
@@ -189,6 +201,10 @@ def test_every_command_of_the_workshop_is_a_task_or_not():
     assert not set(route.TASKS) - set(cli.COMMANDS)
     tasks = (ROOT / "pixi.toml").read_text()
     assert all(f"\n[tasks.{name}]\n" in tasks for name in route.TASKS)
+
+
+def test_keys_without_a_letter_are_not_taken_for_letters():
+    assert keys.ESCAPE.sub("", "\x1b[Ah\x1bOPl\x1b[15~\x1b[1;5Cn\x1bxq\x1b") == "hlnq"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")

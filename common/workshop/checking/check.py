@@ -112,7 +112,7 @@ def _print_result(check: checks.Check, result: checks.Result, folder: Path, hint
         looked_at=result.looked_at, expected=result.expected, found=result.found, next_step=result.next_step
     )
     hint_lines = "".join(f"\nhint:      {hint}" for hint in check.hints[:hints])
-    more = "" if hints == len(check.hints) else f"  (more: --hint {hints + 1})"
+    more = f"  (more: --hint {hints + 1})" if 0 < hints < len(check.hints) else ""
     place = place_of(folder, result.looked_at)
     report.print_text(route.as_typed_here(f"\n{problem}{hint_lines}{more}\n"), link=place)
 

@@ -189,10 +189,11 @@ def show(as_json: bool) -> int:
     return 0
 
 
-def hint(which: str, level: int | None) -> int:
+def hint(which: str, level: int | None, watching: bool = False) -> int:
     """Print a hint for check `which` (`2.4`), or for the first check that fails of an exercise or a part; returns 0.
 
-    which: the number of the check (`2.4`), of the exercise (`2`) or of the part (`5b`).
+    which: the number of the check (`2.4`), of the exercise (`2`) or of the part (`5b`). watching: whether a save checks
+    again, and a key prints the next hint.
     Each `workshop check` after a hint unlocks the next one; `level` prints up to that hint at once. Raises
     WorkshopError if there is no such exercise or check.
     """
@@ -222,7 +223,10 @@ def hint(which: str, level: int | None) -> int:
     for k, text in enumerate(check.hints[:shown], 1):
         report.print_text(f"hint {k}:  {text}")
     again = which if rest.isalpha() else number
-    if shown < len(check.hints):
+    if watching:
+        more = "the key h then prints the next hint" if shown < len(check.hints) else "there are no more hints"
+        advice = f"edit the file and save it; {more}"
+    elif shown < len(check.hints):
         advice = f"try it, then workshop check {again}; after that, workshop hint {again} gives the next hint"
     else:
         advice = f"workshop check {again}; there are no more hints: workshop diff {number} --spoil shows the solution"

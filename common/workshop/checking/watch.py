@@ -27,6 +27,7 @@ from workshop.support.terminal import one_line, unfiltered
 POLL_INTERVAL = 0.5
 KEY_INTERVAL = 0.05  # seconds between two looks at the keyboard
 SETTLE_TIME = 0.3  # seconds without a change before a save counts as complete: editors write in several steps
+OPEN_AT_LINE = ("nano", "vi", "vim", "nvim", "emacs", "emacsclient", "micro", "kak")  # editors that take `+12 FILE`
 KEYS = "keys: h hint, l list, n next exercise, c check all, o open in your editor, q quit"
 
 
@@ -131,7 +132,7 @@ def _begin(clear: bool) -> None:
 def _check(target: Target, go_on: bool) -> Result | None:
     """Run the checks that a save affects, and print all results; returns the first that failed."""
     with _problems_printed():
-        rows = check.run(target.which, None, go_on=go_on, kept=target.kept)
+        rows = check.run(target.which, None, go_on=go_on, hints=0, kept=target.kept)
         return next((result for _, result in rows if result.status == "fail"), None)
     return None
 
@@ -190,7 +191,7 @@ def _obey(key: str, target: Target, failed: Result | None) -> None:
     with _problems_printed():
         if key == "h":
             print()
-            progress.hint(target.which, None)
+            progress.hint(target.which, None, watching=True)
         elif key == "l":
             print()
             progress.show(as_json=False)
@@ -206,7 +207,9 @@ def _open(folder: Path, failed: Result | None) -> None:
     if os.environ.get("TERM_PROGRAM") == "vscode" and (code := shutil.which("code")):
         words = [code, "--goto", f"{path}:{line}"]
     elif editor and shutil.which(shlex.split(editor)[0]):
-        words = [*shlex.split(editor), str(path)]
+        words = shlex.split(editor)
+        at = [f"+{line}"] if Path(words[0]).stem in OPEN_AT_LINE else []
+        words += [*at, str(path)]
     else:
         found = f"{editor}, which is not installed" if editor else "no variable VISUAL or EDITOR"
         report.print_text(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ try:
     import tty
 except ModuleNotFoundError:  # Windows
     termios = tty = None
+
+
+ESCAPE = re.compile(r"\x1b(\[[0-9;]*[ -~]|O[ -~]|[ -~])?")  # an arrow key, or another one without a letter
 
 
 class Keys:
@@ -53,7 +57,7 @@ class Keys:
         if not select.select([terminal], [], [], 0)[0]:
             return ""
         text = os.read(terminal, 1024).decode("utf-8", "ignore")
-        return "" if text.startswith("\x1b") else text
+        return ESCAPE.sub("", text)
 
     def _typed_on_windows(self) -> str:
         import msvcrt

@@ -55,7 +55,7 @@ def _encodable(text: str) -> str:
 
 # The beginning of a line, beside which its text is wrapped.
 _HEAD = re.compile(
-    r" *(?:(ok|fail|skip) +[\d.]+ +|(?:looked at|expected|found|hint|hint \d|note): +|\d  \S+ +\d+ of \d+ +)?"
+    r" *(?:(ok|fail|skip) +[\d.]+ +|(?:looked at|expected|found|next|hint|hint \d|note): +|\d  \S+ +\d+ of \d+ +)?"
 )
 
 
@@ -76,7 +76,7 @@ def while_running(line: str, quiet: bool = False) -> Iterator[None]:
 def print_text(text: str, link: tuple[Path, int] | None = None) -> None:
     """Print text. On a terminal it is coloured, and each line is wrapped beside its head.
 
-    A line with a command to type next is bold and never wrapped, so that it can be copied. link: a file and a line that
+    What to do next is bold. If it is a command, it is never wrapped, so that it can be copied. link: a file and a line that
     a terminal can open from the text beside `looked at:`.
     """
     text = _encodable(text)
@@ -88,12 +88,17 @@ def print_text(text: str, link: tuple[Path, int] | None = None) -> None:
 
     console = Console(file=unfiltered(sys.stdout), highlight=False, soft_wrap=True)
     for line in text.split("\n"):
-        if command := re.match(r"(next: +)(.*)", line):
+        if command := re.match(r"(next: +)(?! |edit |try )(.*)", line):
             console.print(Text.assemble(command[1], (command[2], "bold")))
             continue
         head = _HEAD.match(line)
         assert head is not None  # a head may be empty
         first, *more = wrap_beside(head[0].rstrip(), line[head.end() :], head.end())
+        if line.startswith("next:"):
+            console.print(Text.assemble(head[0], (first[head.end() :], "bold")))
+            for rest in more:
+                console.print(Text(rest, "bold"))
+            continue
         word = head[1] or ""
         target = f"link {link[0].absolute().as_uri()}#{link[1]}" if link and line.startswith("looked at:") else ""
         console.print(Text.assemble((word, STYLES.get(word, "")), (first[len(word) :], target)))
