@@ -59,6 +59,11 @@ def test_the_next_step_is_not_wrapped(terminal):
     assert command in plain(terminal(TEXT)).splitlines()
 
 
+def test_a_narrow_terminal_has_the_text_below_its_head(terminal):
+    lines = terminal(TEXT.splitlines()[-1], COLUMNS="40", NO_COLOR="1", TERM="dumb").splitlines()
+    assert lines[0].endswith("0 of 7") and lines[1].startswith("    PyTorch") and max(map(len, lines)) <= 40
+
+
 def test_a_next_step_that_is_no_command_is_wrapped(terminal):
     text = "next:      edit exercise-2/starter/pixi.toml, step 2.1 of README.md; workshop hint 2.1 tells you more"
     lines = terminal(text, NO_COLOR="1", TERM="dumb").splitlines()

@@ -172,6 +172,8 @@ def test_a_key_opens_the_file_of_the_problem_in_the_editor(answers, watching, mo
     monkeypatch.delenv("TERM_PROGRAM", raising=False)
     monkeypatch.setenv("VISUAL", "an-editor-of-nobody")
     assert "an-editor-of-nobody, which is not installed" in watching("o")
+    monkeypatch.setenv("VISUAL", "an-editor 'with an open quote")
+    assert "which is not installed" in watching("o")
     monkeypatch.delenv("VISUAL")
     monkeypatch.delenv("EDITOR", raising=False)
     assert "no variable VISUAL or EDITOR" in watching("o")

@@ -204,12 +204,15 @@ def _open(folder: Path, failed: Result | None) -> None:
     place = check.place_of(folder, failed.looked_at) if failed else None
     path, line = place or (folder / "pixi.toml", 1)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+    try:
+        command = shlex.split(editor)
+    except ValueError:  # a quote that is not closed
+        command = []
     if os.environ.get("TERM_PROGRAM") == "vscode" and (code := shutil.which("code")):
         words = [code, "--goto", f"{path}:{line}"]
-    elif editor and shutil.which(shlex.split(editor)[0]):
-        words = shlex.split(editor)
-        at = [f"+{line}"] if Path(words[0]).stem in OPEN_AT_LINE else []
-        words += [*at, str(path)]
+    elif command and shutil.which(command[0]):
+        at = [f"+{line}"] if Path(command[0]).stem in OPEN_AT_LINE else []
+        words = [*command, *at, str(path)]
     else:
         found = f"{editor}, which is not installed" if editor else "no variable VISUAL or EDITOR"
         report.print_text(

@@ -24,8 +24,11 @@ def width() -> int:
 
 
 def wrap_beside(head: str, text: str, indent: int) -> list[str]:
-    """`head`, and beside it `text`, wrapped and indented to column `indent`."""
-    room = max(20, width() - indent)
+    """`head`, and beside it `text`, wrapped and indented to column `indent`; below it, if the terminal is too narrow."""
+    room = width() - indent
+    if room < 20:
+        below = textwrap.wrap(text, width() - 4, break_long_words=False, break_on_hyphens=False)
+        return [head.rstrip(), *(f"    {line}" for line in below)]
     lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
     head = f"{head} " if len(head) >= max(indent, 1) else head
     return [f"{head:{indent}}{lines[0]}".rstrip(), *(f"{'':{indent}}{line}" for line in lines[1:])]
@@ -88,7 +91,7 @@ def print_text(text: str, link: tuple[Path, int] | None = None) -> None:
 
     console = Console(file=unfiltered(sys.stdout), highlight=False, soft_wrap=True)
     for line in text.split("\n"):
-        if command := re.match(r"(next: +)(?! |edit |try )(.*)", line):
+        if command := re.match(r"(next: +)(?! |edit |make |try )(.*)", line):
             console.print(Text.assemble(command[1], (command[2], "bold")))
             continue
         head = _HEAD.match(line)
