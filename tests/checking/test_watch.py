@@ -205,6 +205,12 @@ def test_every_command_of_the_workshop_is_a_task_or_not():
     assert all(f"\n[tasks.{name}]\n" in tasks for name in route.TASKS)
 
 
+def test_without_keys_the_first_hint_is_printed_at_once(answers, capsys):
+    target = watch.Target(exercises.find(1), "1")
+    assert watch._check(target, False, keys.Keys()).status == "fail"
+    assert "hint:      a first hint" in capsys.readouterr().out
+
+
 def test_keys_without_a_letter_are_not_taken_for_letters():
     assert keys.ESCAPE.sub("", "\x1b[Ah\x1bOPl\x1b[15~\x1b[1;5Cn\x1bxq\x1b") == "hlnq"
 

@@ -53,7 +53,7 @@ def main(which: str | None) -> int:
         while True:
             before_save = _snapshot(target.exercise)
             _begin(clear)
-            failed, clear = _check(target, go_on), True
+            failed, clear = _check(target, go_on, keys), True
             if "q" in keys.typed():  # all other keys that you typed while the checks ran are dropped
                 return 0
             if following := _after_done(target, stay):
@@ -129,10 +129,13 @@ def _begin(clear: bool) -> None:
         print(f"--- {time.strftime('%H:%M:%S')}")
 
 
-def _check(target: Target, go_on: bool) -> Result | None:
-    """Run the checks that a save affects, and print all results; returns the first that failed."""
+def _check(target: Target, go_on: bool, keys: Keys) -> Result | None:
+    """Run the checks that a save affects, and print all results; returns the first that failed.
+
+    Hints are for the key h; where there are no keys, the first one is printed at once.
+    """
     with _problems_printed():
-        rows = check.run(target.which, None, go_on=go_on, hints=0, kept=target.kept)
+        rows = check.run(target.which, None, go_on=go_on, hints=0 if keys.available else 1, kept=target.kept)
         return next((result for _, result in rows if result.status == "fail"), None)
     return None
 
