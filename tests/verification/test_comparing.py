@@ -23,6 +23,21 @@ def limits(folder, **changed):
     return folder
 
 
+def test_where_a_run_and_its_copies_are_written_is_not_compared():
+    """A rerun must not write the copy of limits.json again: it would replace the person's file."""
+    words = [
+        "exclusion.py",
+        "--limits",
+        "limits.json",
+        "--seed",
+        "3",
+        "--output=here",
+        "--limits=there.json",
+        "--resume",
+    ]
+    assert comparison.arguments_of({"argv": words}) == ["--seed", "3"]
+
+
 @pytest.mark.parametrize(
     ("changed", "same", "words"),
     [

@@ -18,7 +18,7 @@ NOT_COMPARED = {
     "started, ended": "when a run was made",
     "host: os, kernel, glibc, cpu_count": "facts about the machine; what matters of them is under device",
     "job": "which job made the run",
-    "argv: the folder after --output, --resume": "where the run was written",
+    "argv: the paths after --output and --limits, --resume": "where the run was written",
     "paths of script, manifest and lock": "they depend on the folder that the command was typed in",
 }
 
