@@ -16,8 +16,9 @@ For example:
         print(model.names, limits.cls_obs)
 
 `Scan` uses the likelihood with its gradient (likelihood.py, interpolation.py), the minimisers (minimise.py) and the
-searches for further minima (starts.py, folds.py). `limits/` turns the results into limits. Patches require the package
-jsonpatch, as they do in pyhf.
+searches for further minima (starts.py, folds.py). `limits/` turns the results into limits. `on_jax/` fits large
+likelihoods on a GPU, if you ask for it with `Scan(model, backend="jax")`. Patches require the package jsonpatch, as they do
+in pyhf.
 """
 
 from histfactory.compiling import compile_models
