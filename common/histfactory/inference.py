@@ -52,8 +52,7 @@ class Limits:
 class Scan:
     """The fits of a model's hypotheses. It can be pickled, so that other processes can fit chunks of it.
 
-    backend: "jax" fits on a GPU, or on all cores of a CPU (`on_jax`), and cannot be pickled. Raises HistFactoryError if
-    JAX is not installed.
+    backend: "jax" fits on a GPU (`on_jax`), and cannot be pickled. Raises HistFactoryError if JAX is not installed.
     """
 
     def __init__(self, model: Model, backend: Literal["numpy", "jax"] = "numpy") -> None:

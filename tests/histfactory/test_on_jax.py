@@ -71,7 +71,7 @@ def test_every_kind_of_modifier_and_upper_limits() -> None:
     for name in ("cls_obs", "cls_exp", "nll", "upper_limit"):
         assert getattr(ours, name).tobytes() == getattr(again, name).tobytes()
     assert jax.numpy.zeros(1).dtype == np.float32
-    assert "probably faster" in on_jax.likelihood.backend.note
+    assert "usually faster" in on_jax.likelihood.backend.note
 
 
 @pytest.mark.slow

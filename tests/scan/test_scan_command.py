@@ -239,7 +239,7 @@ def test_the_backend_jax_and_its_record(tmp_path: Path, monkeypatch, capsys) -> 
     words = "--only", "signal_900_*"
     theirs = run(tmp_path, *words, output="a")
     ours = run(tmp_path, *words, "--backend", "jax", output="b")
-    assert "the backend numpy is probably faster" in capsys.readouterr().err
+    assert "the backend numpy is usually faster" in capsys.readouterr().err
     for entry, other in zip(ours["hypotheses"], theirs["hypotheses"], strict=True):
         assert entry["name"] == other["name"] and entry["converged"]
         assert [entry["cls_obs"], *entry["cls_exp"]] == pytest.approx([other["cls_obs"], *other["cls_exp"]], abs=1e-6)

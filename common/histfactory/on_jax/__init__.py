@@ -1,9 +1,9 @@
-"""The fits of a model on a GPU, or on all cores of a CPU, with JAX: `Scan(model, backend="jax")`.
+"""The fits of a model on a GPU, with JAX: `Scan(model, backend="jax")`.
 
-This is for scans of large likelihoods, with hundreds of parameters. `benchmarks/scan_jax.json` has the measurements. For
-small likelihoods, NumPy is as fast or faster: compiling alone takes several seconds for each model. The results agree
-with those of NumPy except for rounding, about 1e-9 in CLs. Their last digits depend on the device, on the version of JAX
-and on the division into chunks.
+This is for scans of large likelihoods, with hundreds of parameters (measured by `benchmarks/scan_jax.py`). Compiling takes
+about ten seconds for each model, longer than all fits of a small likelihood with NumPy. Without a GPU, JAX uses the CPU,
+where NumPy is usually faster. The results agree with those of NumPy except for rounding, below 1e-9 in CLs. Their last
+digits depend on the device, on the version of JAX and on the division into chunks.
 
     model.py        the arrays of a model on the device
     likelihood.py   expected counts, value and derivatives of one row
@@ -43,8 +43,8 @@ def require_jax() -> None:
         looked_at="the backend jax",
         expected=f"jax {'.'.join(map(str, OLDEST))} or newer in this Python environment",
         found=found,
-        next_step="with Pixi: `pixi run -e cpu-jax scan --backend jax`; without: `pip install -e '.[cpu]'`. The backend "
-        "numpy needs no JAX",
+        next_step="with Pixi: `pixi run -e cpu-jax scan --backend jax`; without: `pip install -e '.[cpu]'`, and for a "
+        "GPU also `pip install 'jax[cuda13]'`. The backend numpy needs no JAX",
     )
 
 

@@ -18,7 +18,6 @@ ROWS_ON_CPU = 32, 128
 ROWS_ON_GPU = 640, 15_360  # a GPU needs about as long for 640 rows as for one
 FITS_OF_HYPOTHESIS = 5  # in one batch; see `inference._fits_at_mu`
 LARGEST_JACOBIAN = 100_000_000  # numbers (800 MB), in all rows of a batch; a program needs about ten times as much
-SMALL_MODEL = 1_000  # bins times shared parameters: on a CPU, NumPy is faster for smaller models
 
 
 class LightRows(Rows):
@@ -70,12 +69,7 @@ class Device:
     @property
     def note(self) -> str:
         """A sentence if NumPy is probably faster here, else ""."""
-        if self.on_gpu or self.model.data.shape[1] * self.model.n_shared >= SMALL_MODEL:
-            return ""
-        return (
-            f"JAX runs on the CPU here, and the model is small ({self.model.data.shape[1]} bins, "
-            f"{len(self.model.parameters)} parameters): the backend numpy is probably faster"
-        )
+        return "" if self.on_gpu else "JAX finds no GPU and uses the CPU, where the backend numpy is usually faster"
 
     def rows(self, hypotheses: Index) -> LightRows:
         """`Rows` for the functions below."""
