@@ -14,7 +14,7 @@ from histfactory.inference import Limits
 from workshop.runs import search
 
 DATA = ROOT / "tests" / "data" / "likelihoods"
-# Both minimisers stop when the predicted decrease of -log L is below 1e-8. Where CLs is steepest in log L, that changes it
+# Both minimisers stop when the predicted decrease of -log L is below 1e-8. Where CLs is steepest in log L, this changes it
 # by about 1e-7 (the largest difference of the measured likelihoods is 4e-10).
 CLS_TOLERANCE = 1e-6
 UPPER_LIMIT_TOLERANCE = 3e-4  # both searches stop at a relative tolerance of 1e-4
