@@ -39,6 +39,7 @@ def test_the_picture_of_a_failed_check_is_what_it_prints_now(tmp_path, monkeypat
         target.parent.mkdir(exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIXI_ENVIRONMENT_NAME", raising=False)  # with Pixi, the commands begin with `pixi run`
     assert cli.main(["check", "2"]) == 1
     printed = " ".join(capsys.readouterr().out.split())
     shown = words_of("check.svg").removeprefix("$ workshop check 2 ")
