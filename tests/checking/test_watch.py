@@ -31,6 +31,7 @@ SETTINGS = 'title = "Title N"\nenvironments = ["cpu"]\nstarter_fails_at = "N.1"\
 def answers(tmp_path, monkeypatch):
     """Two exercises, 1 and 2; returns the files that hold their answers, by number."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIXI_ENVIRONMENT_NAME", raising=False)  # with Pixi, the commands begin with `pixi run`
     found = {}
     for number in ("1", "2"):
         folder = tmp_path / f"exercise-{number}-x"
