@@ -183,14 +183,14 @@ def has_environments(workspace: Workspace) -> Result:
         return fail(
             looked_at=where,
             expected="an environment with PyTorch for the GPU, on the platform with cuda",
-            found=f"{names}: none of them{present_elsewhere(workspace, True)}",
+            found=f"none of the environments {names}{present_elsewhere(workspace, True)}",
             next_step=advice,
         )
     if not cpu:
         return fail(
             looked_at=where,
             expected="an environment with PyTorch for the CPU, on a platform without cuda",
-            found=f"{names}: none of them{present_elsewhere(workspace, False)}",
+            found=f"none of the environments {names}{present_elsewhere(workspace, False)}",
             next_step=advice,
         )
     if wrong := checks.misnamed_environment(workspace, [name for name, _ in gpu], [name for name, _ in cpu]):
@@ -227,9 +227,15 @@ def has_environments(workspace: Workspace) -> Result:
 
 
 def present_elsewhere(workspace: Workspace, gpu: bool) -> str:
-    """On which platforms an environment with that PyTorch exists nevertheless, for a message about the wrong ones."""
+    """Why no environment has that PyTorch on such a platform, as far as it is known, for a message."""
     pairs = torch_environments(workspace, gpu)
     if not pairs:
+        for environment in workspace.manifest.environments.values():
+            requested = {
+                name for f in environment.features for t in f.targets for d in t.dependencies.values() for name in d
+            }
+            if {"pytorch-cpu", "pytorch-gpu"} <= requested:
+                return f"; {environment.name} contains pytorch-cpu and pytorch-gpu, which exclude each other"
         return ""
     name = pairs[0][0]
     listed = ", ".join(platform for environment, platform in pairs if environment == name)
@@ -241,7 +247,8 @@ def has_task(workspace: Workspace) -> Result:
 
     def unsuitable(environment: str, is_default: bool) -> str | None:
         if environment not in gpu | cpu and gpu | cpu:
-            return f"it would run in the environment {environment}, which has no PyTorch"
+            start = "" if is_default else "without a default-environment, "
+            return f"{start}it would run in the environment {environment}, which has no PyTorch"
         if environment in gpu - cpu and cpu:
             how = "its default-environment" if is_default else "the only environment that contains it,"
             return f"{how} {environment} is for a GPU, so it stops on every laptop"
@@ -299,8 +306,8 @@ def insists_on_device(workspace: Workspace) -> Result:
         if found != expected:
             return fail(
                 looked_at=f"train.py on a simulated GPU: {name}",
-                expected=f"it {expected}",
-                found=f"it {found}",
+                expected=f"the script {expected}",
+                found=f"the script {found}",
                 next_step=edit(workspace, "2.6", "train.py"),
             )
     return ok(trainings.SUMMARY_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")

@@ -124,7 +124,7 @@ def has_frozen_jax(workspace: Workspace) -> Result:
             looked_at=f"{workspace.at('feature', without_build, 'dependencies', 'jaxlib')}: jaxlib in {without_build}",
             expected="jaxlib with the name of its build",
             found=f"jaxlib in {without_build} without a build for CUDA 11.8: the builds for the CPU have the same name, and "
-            "the solver takes the newest build",
+            "the solver chooses the newest version that fits, whatever its build",
             next_step=advice,
         )
     if for_another_cuda:
@@ -198,7 +198,7 @@ def has_environment(workspace: Workspace) -> Result:
         return fail(
             looked_at=where,
             expected="an environment with jaxlib for CUDA 11.8, on the platform with cuda 11.8",
-            found=f"{', '.join(workspace.manifest.environments)}: none of them{elsewhere(workspace)}",
+            found=f"none of the environments {', '.join(workspace.manifest.environments)}{elsewhere(workspace)}",
             next_step=advice,
         )
     frozen = {name for name, _ in pairs}

@@ -173,7 +173,15 @@ def has_cuda_index(workspace: Workspace) -> Result:
                 found=f"{other}, and {url} for torch",
                 next_step=advice,
             )
-        variants[name] = index_variant(url) or url
+        cuda, variant = checks.declared_cuda(platform), index_variant(url)
+        if cuda and variant in INDEXES and variant[2:4] != cuda.split(".")[0]:
+            return fail(
+                looked_at=f"{at}: the index of torch in {name}",
+                expected=f"an index for CUDA {cuda.split('.')[0]}, as {platform.name} declares it",
+                found=f"{variant}, which is for CUDA {variant[2:4]}.{variant[4:]}",
+                next_step=advice,
+            )
+        variants[name] = variant or url
     with_cpu = [e for e in workspace.manifest.environments if requests_pytorch(workspace, e)]
     if wrong := checks.misnamed_environment(workspace, variants, with_cpu):
         return fail(

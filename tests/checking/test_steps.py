@@ -135,8 +135,24 @@ JAX_TRACEBACK_FILTERING=off to include these.
 """
 
 
+TORCH = """\
+Traceback (most recent call last):
+  File "/copy/train.py", line 4, in <module>
+    images.to(run.torch_device)
+TypeError: to() received an invalid combination of arguments - got (method), but expected one of:
+ * (torch.dtype dtype, bool non_blocking = False, bool copy = False, *, torch.memory_format memory_format = None)
+ * (Tensor tensor, bool non_blocking = False, bool copy = False, *, torch.memory_format memory_format = None)
+ 
+"""
+
+
 def test_the_reason_of_a_failure_is_the_exception_and_not_what_follows_it():
     assert failure_reason(ended(JAX)) == "TypeError: wrong"
+    reason = failure_reason(ended(TORCH))
+    assert reason.startswith("TypeError: to() received an invalid combination of arguments - got (method);")
+    assert reason.endswith("did you forget `()` after the name of a method?")
+    other = failure_reason(ended(TORCH.replace("(method)", "(str, str)")))
+    assert other == "TypeError: to() received an invalid combination of arguments - got (str, str)"
 
 
 def test_an_exception_belongs_to_the_function_at_the_top_of_the_script(tmp_path):

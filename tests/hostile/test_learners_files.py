@@ -132,6 +132,16 @@ def test_a_save_during_a_check_stays(root):
     assert "note: " in done.stderr
 
 
+def test_the_progress_of_a_check_in_a_second_terminal_is_not_reported(root, capsys):
+    folder = learner.workshop(root, "")
+    progress = root / ".workshop" / "progress-7.json"
+    progress.parent.mkdir()
+    progress.write_text('{"version": 1, "checks": {}}')
+    with originals.protected(folder / "script.py"):
+        progress.write_text('{"version": 1, "checks": {"7.1": {}}}')
+    assert capsys.readouterr().err == "" and "7.1" in progress.read_text()
+
+
 # ---------------------------------------------------------------- processes and folders that stay behind
 
 START = "import os, signal, subprocess, sys, time\nfile = {pids!r}\ndef note(): open(file, 'a').write(f'{{os.getpid()}}\\n')\n"

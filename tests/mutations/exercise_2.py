@@ -49,6 +49,12 @@ MISTAKES = {
     ),
     "CUDA 11 platform": ("2.1", "cuda = 11.8", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
     "CUDA 120": ("2.1", "cuda = 120", [("pixi.toml", 'cuda = "12.0"', 'cuda = "120"')]),
+    "CUDA as a number": ("2.1", "platforms cuda", [("pixi.toml", 'cuda = "12.0"', "cuda = 12.0")]),
+    "Docker's name of a platform": (
+        "2.1",
+        "did you mean 'linux-aarch64'?",
+        [("pixi.toml", 'platform = "linux-aarch64"', 'platform = "linux-arm64"')],
+    ),
     "platforms with CUDA alone": (
         "2.1",
         "linux-64-cuda12, linux-aarch64-cuda12, win-64-cuda12",
@@ -157,6 +163,11 @@ MISTAKES = {
         "cpu contains the packages for a GPU",
         [("pixi.toml", 'cpu = ["cpu"]\ncuda12 = ["cuda12"]', 'cpu = ["cuda12"]\ncuda12 = ["cpu"]')],
     ),
+    "both features in one environment": (
+        "2.3",
+        "cuda12 contains pytorch-cpu and pytorch-gpu, which exclude each other",
+        [("pixi.toml", 'cuda12 = ["cuda12"]', 'cuda12 = ["cuda12", "cpu"]')],
+    ),
     "an environment without the packages of every environment": (
         "2.3",
         "no matplotlib, scikit-learn, safetensors",
@@ -185,6 +196,11 @@ MISTAKES = {
         "the environment default, which has no PyTorch",
         [("pixi.toml", 'default-environment = "cpu"', 'default-environment = "default"')],
     ),
+    "no default environment": (
+        "2.4",
+        "without a default-environment, it would run in the environment default, which has no PyTorch",
+        [("pixi.toml", 'default-environment = "cpu"\n', "")],
+    ),
     "an environment that stops on laptops": (
         "2.4",
         "is for a GPU, so it stops on every laptop",
@@ -203,8 +219,16 @@ MISTAKES = {
         "which its default-environment cpu does not contain",
         [("pixi.toml", "[tasks.train]", "[feature.cuda12.tasks.train]")],
     ),
-    "GPU environment missing": ("2.3", "default, cpu: none of them", [("pixi.toml", 'cuda12 = ["cuda12"]', "")]),
-    "CPU environment missing": ("2.3", "default, cuda12: none of them", [("pixi.toml", 'cpu = ["cpu"]', "")]),
+    "GPU environment missing": (
+        "2.3",
+        "none of the environments default, cpu",
+        [("pixi.toml", 'cuda12 = ["cuda12"]', "")],
+    ),
+    "CPU environment missing": (
+        "2.3",
+        "none of the environments default, cuda12",
+        [("pixi.toml", 'cpu = ["cpu"]', "")],
+    ),
     "GPU feature on the plain platform": (
         "2.3",
         "PyTorch for the GPU, on the platform with cuda",
@@ -297,6 +321,11 @@ MISTAKES = {
         [("pixi.lock", "environments:\n", "<<<<<<< HEAD\nenvironments:\n")],
     ),
     "broken TOML": ("2.3", "Illegal character", [("pixi.toml", 'cpu = ["cpu"]', 'cpu = ["cpu]')]),
+    "a method that is not called": (
+        "2.6",
+        "did you forget `()` after the name of a method?",
+        [("train.py", "run.torch_device()", "run.torch_device")],
+    ),
     "silent fall-back to the CPU": (
         "2.6",
         "trained on the CPU",
@@ -436,6 +465,10 @@ SCRIPTS = {
 
 # Other correct answers: manifest and lock, without the script.
 ALTERNATIVES = {
+    "the CUDA platforms last": [
+        ("pixi.toml", CUDA_PLATFORMS, ""),
+        ("pixi.toml", '  "win-64",\n]', f'  "win-64",\n{CUDA_PLATFORMS}]'),
+    ],
     "the deprecated table": [
         ("pixi.toml", CUDA_PLATFORMS, ""),
         (
@@ -481,13 +514,12 @@ ALTERNATIVES = {
         ),
         lambda folder: (folder / "gpu.sh").write_text("# for a GPU\nexport WORKSHOP_DEVICE=cuda\n"),
     ],
-    "no default environment": [("pixi.toml", 'default-environment = "cpu"\n', "")],
     "a task as one line": [
         (
             "pixi.toml",
             '[tasks.train]\ncmd = "python train.py"\ndescription = "Train the classifier (pixi run train --epochs 1)"\n'
             'default-environment = "cpu"',
-            '[tasks]\nfit = "python train.py --epochs 2"',
+            '[feature.cpu.tasks]\nfit = "python train.py --epochs 2"',
         )
     ],
     "the platform under another name": [("pixi.toml", "linux-64-cuda12", "gpu-box")],

@@ -125,7 +125,7 @@ MISTAKES = {
     "no flax": ("3.2", "no flax", [("pixi.toml", 'flax = ">=0.9,<0.10"\n', "")]),
     "no environment": (
         "3.3",
-        "default, cpu, cuda12, jax: none of them",
+        "none of the environments default, cpu, cuda12, jax",
         [("pixi.toml", 'cuda118-jax = ["cuda118"]\n', "")],
     ),
     "nothing but the feature": (
@@ -178,7 +178,7 @@ MISTAKES = {
     ),
     "on the plain platform": (
         "3.3",
-        "default, cpu, cuda12, jax, cuda118-jax: none of them",
+        "none of the environments default, cpu, cuda12, jax, cuda118-jax",
         [("pixi.toml", 'platforms = ["linux-64-cuda118"]', 'platforms = ["linux-64"]')],
     ),
     "not locked": ("3.4", "polars", [("pixi.toml", 'optax = "0.2.*"', 'optax = "0.2.*"\npolars = "*"')]),

@@ -59,6 +59,8 @@ MISTAKES = {
         [("pixi.toml", "download.pytorch.org", "downloads.pytorch.org")],
     ),
     "another host": ("4.1", "which is not an index of PyTorch", [("pixi.toml", "download.pytorch.org", "example.org")]),
+    "an index for an older CUDA": ("4.1", "cu118, which is for CUDA 11.8", [("pixi.toml", "/whl/cu124", "/whl/cu118")]),
+    "an index for a newer CUDA": ("4.1", "cu130, which is for CUDA 13.0", [("pixi.toml", "/whl/cu124", "/whl/cu130")]),
     "an index for AMD's GPUs": ("4.1", "the one for rocm6.2", [("pixi.toml", "/whl/cu124", "/whl/rocm6.2")]),
     "an extra index": (
         "4.1",

@@ -12,6 +12,7 @@ from pixi_workspace.manifest.spec import conda_name, pypi_name
 from pixi_workspace.manifest.toml import ManifestError, check_keys, nearest, problem, take, take_table
 from pixi_workspace.platforms import FRIENDLY, Platform, VirtualPackage
 
+SUBDIRS = ("linux-64", "linux-aarch64", "osx-64", "osx-arm64", "win-64", "win-arm64")  # to suggest
 UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1, "y": 31557600, "M": 2630016}
 
 
@@ -42,8 +43,7 @@ def _platform(value: Any, where: str) -> Platform:
     """A bare subdir, or a table of a subdir, a name and virtual packages."""
     if isinstance(value, str):
         if not platforms.is_subdir(value):
-            near = nearest(value, ("linux-64", "linux-aarch64", "osx-64", "osx-arm64", "win-64", "win-arm64"))
-            raise problem(where=where, expected="conda subdirs such as linux-64", found=f"'{value}'{near}")
+            raise problem(where=where, expected="conda subdirs such as linux-64", found=f"'{value}'{_near(value)}")
         return platforms.bare(value)
     if not isinstance(value, dict):
         raise problem(where=where, expected="strings or tables", found=f"{value!r}")
@@ -72,7 +72,7 @@ def _platform(value: Any, where: str) -> Platform:
     if subdir is None:
         raise problem(where=where, expected="a name or a platform in every table", found=f"{value!r}")
     if not platforms.is_subdir(subdir):
-        raise problem(where=where, expected="a conda subdir as `platform`", found=f"'{subdir}'")
+        raise problem(where=where, expected="a conda subdir as `platform`", found=f"'{subdir}'{_near(subdir)}")
     name = platforms.derived_name(subdir, declared) if name is None else name
     wrong = platforms.name_problem(name)
     if wrong:
@@ -83,6 +83,13 @@ def _platform(value: Any, where: str) -> Platform:
         raise problem(
             where=where, expected="a platform that Pixi can tell from its subdir", found=str(error)
         ) from error
+
+
+def _near(subdir: str) -> str:
+    """`; did you mean 'x'?` for a subdir that does not exist, or nothing. Docker calls linux-aarch64 linux-arm64."""
+    if subdir in ("linux-arm64", "linux-arm", "aarch64"):
+        return "; did you mean 'linux-aarch64'?"
+    return nearest(subdir, SUBDIRS)
 
 
 def _cuda(value: Any, where: str) -> list[VirtualPackage]:
@@ -102,9 +109,8 @@ def _virtual(conda_name_: str, value: Any, where: str) -> VirtualPackage:
             raise _unknown_archspec(value, where)
         return VirtualPackage(conda_name_, "0", value)
     if not isinstance(value, str) or not platforms.is_version(value):
-        raise problem(
-            where=f"{where} {conda_name_}", expected='a version in quotes, such as "12.0"', found=f"{value!r}"
-        )
+        key = next((short for short, name in FRIENDLY.items() if name == conda_name_), conda_name_)
+        raise problem(where=f"{where} {key}", expected='a version in quotes, such as "12.0"', found=f"{value!r}")
     return VirtualPackage(conda_name_, value)
 
 

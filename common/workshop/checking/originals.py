@@ -6,6 +6,7 @@ have been saved by the learner, so it stays, and a copy of its earlier content i
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -82,8 +83,9 @@ def _repair(before: dict[Path, _Original], script: Path) -> list[Path]:
         status = _status(path)
         if status is None or (status != original.status and status[0] == 0 and original.content):
             lost[path] = original
-        elif status != original.status and _content(path) != original.content:
-            changed[path] = original
+        elif status != original.status and (content := _content(path)) != original.content:
+            if not _is_progress(path, content):
+                changed[path] = original
     for path, original in lost.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, original.content)
@@ -96,6 +98,17 @@ def _repair(before: dict[Path, _Original], script: Path) -> list[Path]:
             f"note: {names} changed while {script.name} ran; {shell.relative(kept)} has it as before", file=sys.stderr
         )
     return list(lost)
+
+
+def _is_progress(path: Path, content: bytes | str | None) -> bool:
+    """Whether a file contains progress in our form: a check in a second terminal may write it at the same time."""
+    if path.parent.name != ".workshop" or not isinstance(content, bytes):
+        return False
+    try:
+        stored = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(stored, dict) and isinstance(stored.get("checks"), dict)
 
 
 def _status(path: Path) -> tuple[int, ...] | None:

@@ -66,9 +66,17 @@ def failure_reason(process: subprocess.CompletedProcess[str]) -> str:
         return found
     # After the exception JAX explains its traceback, and rich closes its progress bar.
     lines = [line for line in lines if line.strip() and not _AFTER_EXCEPTION.match(line)]
-    return lines[-1].strip() if lines else f"exit code {process.returncode}, and no message"
+    if not lines:
+        return f"exit code {process.returncode}, and no message"
+    # torch lists the forms of a call that it expects below the exception.
+    exception = next((line for line in reversed(lines) if _EXCEPTION.match(line)), "")
+    if not (exception and lines[-1].startswith(" * ")):
+        return lines[-1].strip()
+    missing_call = "; did you forget `()` after the name of a method?" if "got (method" in exception else ""
+    return exception.removesuffix(", but expected one of:").strip() + missing_call
 
 
+_EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception): ")
 _AFTER_EXCEPTION = re.compile(r"-{5,}\s*$|For simplicity, JAX has removed its internal frames")
 
 

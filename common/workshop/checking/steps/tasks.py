@@ -245,6 +245,7 @@ def problem_with_place(
 ) -> str | None:
     """Why a task can run in no environment; None if it can run in one, on all of its platforms.
 
+    If a task has no default environment and the environment `default` contains it, Pixi starts it only there.
     variants: the definitions of the task, for example one for each system, each with its feature. known: all tasks.
     """
     task, feature = variants[0]
@@ -261,6 +262,8 @@ def problem_with_place(
         return f"it is in the feature {feature}, which its default-environment {default} does not contain"
     if not places:
         return f"it is in the feature {feature}, which no environment contains"
+    if default is None and "default" in places:
+        places = {"default": places["default"]}
     reasons = []
     for name, found in places.items():
         everywhere = [platform.name for platform in platforms_of(manifest, manifest.environments[name].features)]
