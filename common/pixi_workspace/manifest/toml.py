@@ -47,7 +47,7 @@ def problem(*, where: object, expected: str, found: str, next_step: str = "") ->
         looked_at=where,
         expected=expected,
         found=found,
-        next_step=next_step or f"correct {where}, then `pixi lock --check`",
+        next_step=next_step or f"correct {where}, then `pixi lock`",
     )
 
 
