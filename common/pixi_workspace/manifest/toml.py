@@ -44,10 +44,7 @@ class PixiTooOld(ManifestError):
 def problem(*, where: object, expected: str, found: str, next_step: str = "") -> ManifestError:
     """A ManifestError; `where` names the table and key, as in `[feature.cpu] platforms`."""
     return ManifestError(
-        looked_at=where,
-        expected=expected,
-        found=found,
-        next_step=next_step or f"correct {where}, then `pixi lock`",
+        looked_at=where, expected=expected, found=found, next_step=next_step or f"correct {where}, then `pixi lock`"
     )
 
 
