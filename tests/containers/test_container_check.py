@@ -45,6 +45,7 @@ def clone(tmp_path):
 
 OTHER = """\
 # syntax=docker/dockerfile:1
+ARG WHICH=cpu
 FROM --platform=linux/amd64 example.org/tools/pixi:1.0@sha256:{a} AS installed
 ARG WHICH=cpu
 ENV CONDA_OVERRIDE_CUDA=13
@@ -56,14 +57,19 @@ pixi --no-progress install --locked -e ${{WHICH}}
 EOF
 FROM --platform=linux/amd64 example.org/small@sha256:{a} AS unused
 
-FROM --platform=linux/amd64 example.org/small:2@sha256:{a}
+FROM --platform=linux/amd64 example.org/small:2@sha256:{a} AS for-cpu
+
+FROM for-cpu AS for-cuda12
+ENV WORKSHOP_DEVICE=cuda
+
+FROM for-${{WHICH}}
 ARG WHICH=cpu
 ARG REVISION
 ENV P=/srv/app/.pixi/envs/${{WHICH}}
 ENV CONDA_PREFIX=$P PATH="$P/bin:$PATH" PYTHONPATH=/srv/app/common NVIDIA_VISIBLE_DEVICES=all \\
     # a comment inside a continued line
 
-    NVIDIA_DRIVER_CAPABILITIES=all WORKSHOP_DEVICE=cuda
+    NVIDIA_DRIVER_CAPABILITIES=all
 COPY --from=0 /srv/app /srv/app
 LABEL org.opencontainers.image.revision=$REVISION lock.sha256=""
 USER 4711

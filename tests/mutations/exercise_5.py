@@ -110,6 +110,8 @@ BROKEN = [
     ("Dockerfile", COPY, f"COPY --from=build {PREFIX} /opt/env", "prefix-moved", "5.3"),
     ("Dockerfile", COPY, "", "prefix-not-copied", "5.3"),
     ("Dockerfile", "mkdir -p /workshop/results", "apt-get install -y build-essential", "build-tools", "5.3"),
+    ("Dockerfile", "debian:13-slim@", "alpine:3.22@", "base-musl", "5.3"),
+    ("Dockerfile", "debian:13-slim@", "python:3.13-alpine@", "base-musl", "5.3"),
     ("Dockerfile", "USER 1000:1000", "", "root-user", "5.3"),
     ("Dockerfile", "USER 1000:1000", "USER 0:0", "root-user", "5.3"),
     ("Dockerfile", "USER 1000:1000", "USER 0000", "root-user", "5.3"),
@@ -140,6 +142,14 @@ BROKEN = [
     ("Dockerfile", f"ENV CONDA_PREFIX={PREFIX} \\\n    PATH", "ENV PATH", "conda-prefix", "5.4"),
     ("Dockerfile", "    PYTHONPATH=/workshop/common \\\n", "", "activation-variable", "5.4"),
     ("Dockerfile", "WORKSHOP_DEVICE=cuda", "WORKSHOP=cuda", "activation-variable", "5.4"),
+    # The device of the other image, in the stage that both share.
+    (
+        "Dockerfile",
+        "ENV PYTHONNOUSERSITE=1",
+        "ENV WORKSHOP_DEVICE=cuda NVIDIA_VISIBLE_DEVICES=all PYTHONNOUSERSITE=1",
+        "activation-variable",
+        "5.4",
+    ),
     ("Dockerfile", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA=all", "gpu-variables", "5.4"),
     ("Dockerfile", "=compute,utility", "=utility", "gpu-variables", "5.4"),
     ("Dockerfile", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_VISIBLE_DEVICES=void", "gpu-variables", "5.4"),
@@ -154,6 +164,9 @@ BROKEN = [
         "5.5",
     ),
     ("apptainer.def", "install --locked", "install", "def-not-locked", "5.5"),
+    ("apptainer.def", "install --locked", "install --frozen", "def-frozen", "5.5"),
+    ("apptainer.def", "    export PYTHONNOUSERSITE=1\n", "", "def-user-packages", "5.5"),
+    ("apptainer.def", "From: debian@", "From: alpine@", "def-musl", "5.5"),
     (
         "apptainer.def",
         "    pixi.lock /workshop/pixi.lock\n\n%post\n    cd",
@@ -323,6 +336,17 @@ JOB_MISTAKES = {
         [("train.sbatch", "#SBATCH --time=00:30:00\n", "")],
     ),
     "an invalid time": ("5.10", "half-an-hour", [("train.sbatch", "00:30:00", "half-an-hour")]),
+    "a space in a time": ("5.10", "--time=30 min", [("train.sbatch", "--time=00:30:00", "--time=30 min")]),
+    "a device that does not exist": (
+        "5.10",
+        "--device gpu, which train.py refuses",
+        [("train.sh", "DEVICE:-cuda", "DEVICE:-gpu")],
+    ),
+    "one GPU, in the singular": (
+        "5.13",
+        "did you mean request_gpus?",
+        [("train.sub", "request_gpus ", "request_gpu ")],
+    ),
     "an instruction of a later step that is misspelt": (
         "5.4",
         "'EVN'",

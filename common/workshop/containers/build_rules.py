@@ -101,10 +101,14 @@ class Base:
 
 
 def bases(image: Image) -> Iterator[Base]:
-    """The images in FROM, COPY --from and RUN --mount=from=, without the names of stages."""
+    """The images in FROM, COPY --from and RUN --mount=from=, each one once, without the names of stages."""
+    yield from dict.fromkeys(_named_images(image))
+
+
+def _named_images(image: Image) -> Iterator[Base]:
     for stage in image.stages:
         if stage.parent is None:
-            where = f"{image.path.name}, line {stage.line}: FROM"
+            where = line_of_name(image, stage.line)
             yield Base(where, stage.base, stage.unset, _possible_stages(image, stage.line))
     for stage in image.stages:
         for step, origin, _, _ in copies(stage):
@@ -114,6 +118,21 @@ def bases(image: Image) -> Iterator[Base]:
             for origin in (mount["from"] for mount in mounts(step) if mount.get("from")):
                 if find_stage(image, origin.lower()) is None:
                     yield Base(image.location(step.instruction), origin)
+
+
+def line_of_name(image: Image, line: int) -> str:
+    """The line that contains the name of the image of this FROM: for FROM ${NAME}, the ARG above with its default."""
+    word = next((i.words[0] for i in image.instructions if i.name == "FROM" and i.line == line and i.words), "")
+    variable = re.fullmatch(r"\$(?:\{(\w+)\}|(\w+))", word)
+    name = (variable[1] or variable[2]) if variable else ""
+    first = next((i.line for i in image.instructions if i.name == "FROM"), 0)
+    for instruction in image.instructions:
+        has_default = instruction.name == "ARG" and any(
+            key == name and text for key, text in dockerfile.pairs(instruction)
+        )
+        if instruction.line < first and has_default and name not in image.build_args:
+            return f"{image.path.name}, line {instruction.line}: ARG {name}"
+    return f"{image.path.name}, line {line}: FROM"
 
 
 def _possible_stages(image: Image, line: int) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ from pixi_workspace.manifest.platforms import platforms_of
 from workshop.containers import dockerfile, images, shellwords
 from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, find_install, load, read
 from workshop.containers.build_rules import SECRET_NAME, SECRET_VALUE
+from workshop.containers.last_stage_rules import adds_glibc, musl_problem, uses_musl
 from workshop.containers.shellwords import PixiCall
-from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
+from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 from workshop.support.text import closest_match
 
 # These bootstrap agents need no base image.
@@ -163,6 +164,16 @@ def _not_locked(install: Install) -> Iterator[Problem]:
         )
 
 
+def _frozen(install: Install) -> Iterator[Problem]:
+    if install.call.lock_mode == "frozen":
+        yield Problem(
+            looked_at=install.location,
+            expected="--locked",
+            found="--frozen",
+            next_step="use --locked: it also checks that the lock satisfies the manifest",
+        )
+
+
 def _manifest_not_copied(install: Install) -> Iterator[Problem]:
     yield from _not_copied(install, "pixi.toml", "pyproject.toml")
 
@@ -220,6 +231,7 @@ def _other_platform(install: Install) -> Iterator[Problem]:
 
 INSTALL_RULES = (
     Rule("def-not-locked", ERROR, _not_locked),
+    Rule("def-frozen", ADVICE, _frozen),
     Rule("def-manifest-not-copied", ERROR, _manifest_not_copied),
     Rule("def-lock-not-copied", ERROR, _lock_not_copied),
     Rule("def-argument", ERROR, _no_default),
@@ -282,6 +294,12 @@ def _pixi_in_final(install: Install) -> Iterator[Problem]:
             found=image[:60],
             next_step="From: debian@sha256:...",
         )
+
+
+def _musl(install: Install) -> Iterator[Problem]:
+    image = install.last.header.get("from", "")
+    if uses_musl(image) and not adds_glibc(install.last.text("post")):
+        yield musl_problem(f"{install.last.location}: From", image, "From: debian@sha256:...")
 
 
 def _cuda_override(install: Install) -> Iterator[Problem]:
@@ -349,6 +367,21 @@ def _activation(install: Install) -> Iterator[Problem]:
         )
 
 
+def _user_packages(install: Install) -> Iterator[Problem]:
+    """Only in a stage that mentions Python: other programs ignore the variable."""
+    last = install.last
+    if any("python" in section.text.lower() for section in last.sections) and not _exports(install).get(
+        "PYTHONNOUSERSITE"
+    ):
+        yield Problem(
+            looked_at=f"{last.location}: %environment",
+            expected="PYTHONNOUSERSITE=1: your home folder is visible inside, and Python would import packages from its "
+            "~/.local",
+            found="not set",
+            next_step="export PYTHONNOUSERSITE=1",
+        )
+
+
 def _code_not_copied(install: Install) -> Iterator[Problem]:
     """The folders in PYTHONPATH and the scripts of %runscript must be in the image: copied, or made by %post."""
     stage = install.last
@@ -383,9 +416,11 @@ RESULT_RULES = (
     Rule("def-prefix-not-copied", ERROR, _prefix_not_copied),
     Rule("def-prefix-moved", ERROR, _prefix_moved),
     Rule("def-pixi-in-final", ERROR, _pixi_in_final),
+    Rule("def-musl", ERROR, _musl),
     Rule("def-cuda-override", ERROR, _cuda_override),
     Rule("def-path", ERROR, _path),
     Rule("def-activation", ERROR, _activation),
+    Rule("def-user-packages", ADVICE, _user_packages),
     Rule("def-code-not-copied", ERROR, _code_not_copied),
 )
 

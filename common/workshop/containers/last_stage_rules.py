@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from workshop.containers import dockerfile, images, shellwords
+from workshop.containers import build_rules, dockerfile, images, shellwords
 from workshop.containers.dockerfile import Instruction, Stage
 from workshop.containers.images import Image, Install, activation_variables, copies, health_command
 from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
@@ -114,6 +114,35 @@ def _copy_prefix(install: Install) -> str:
     return f"COPY --from={install.stage.name} {install.prefix} {install.prefix}"
 
 
+def uses_musl(base: str) -> bool:
+    """Whether the name of an image is that of Alpine Linux or of an image built on it, as in python:3.13-alpine."""
+    name = base.partition("@")[0].rsplit("/", 1)[-1]
+    return "alpine" in name and "glibc" not in name
+
+
+def adds_glibc(script: str) -> bool:
+    """Whether a script installs a glibc beside musl."""
+    return re.search(r"\b(gcompat|glibc)\b", script) is not None
+
+
+def musl_problem(looked_at: str, base: str, next_step: str) -> Problem:
+    return Problem(
+        looked_at=looked_at,
+        expected="a base image with glibc, the C library that conda packages for Linux need",
+        found=f"{base[:60]}, which has musl instead: no program of the environment would start",
+        next_step=next_step,
+    )
+
+
+def _musl(image: Image) -> Iterator[Problem]:
+    stages = image.final_stage.lineage()
+    scripts = (step.instruction.script for stage in stages for step in stage.steps if step.instruction.name == "RUN")
+    if image.install and uses_musl(stages[0].base) and not any(map(adds_glibc, scripts)):
+        yield musl_problem(
+            build_rules.line_of_name(image, stages[0].line), stages[0].base, "FROM debian:13-slim@sha256:..."
+        )
+
+
 def _build_tools(image: Image) -> Iterator[Problem]:
     if tools := _compilers(image.final_stage.lineage()):
         yield Problem(
@@ -193,6 +222,7 @@ CONTENT_RULES = (
     Rule("prefix-not-copied", ERROR, _prefix_not_copied),
     Rule("prefix-moved", ERROR, _prefix_moved),
     Rule("pixi-in-final", ERROR, _pixi_in_final),
+    Rule("base-musl", ERROR, _musl),
     Rule("build-tools", ERROR, _build_tools),
     Rule("root-user", ADVICE, _root_user),
     Rule("user-by-name", ADVICE, _user_by_name),
@@ -287,6 +317,30 @@ def _conda_prefix(install: Install) -> Iterator[Problem]:
         )
 
 
+def _own_stage(image: Image, name: str) -> Stage | None:
+    """The stage for the environment alone, as runtime-cuda12, if it is the place for this variable.
+
+    None if there is no such stage, or if the environments with a stage like it all have the variable.
+    """
+    environment, workspace = image.environment, image.workspace
+    earlier = image.final_stage.lineage()[:-1]
+    own = next((stage for stage in earlier if environment and stage.name.endswith(f"-{environment}")), None)
+    if own is None or workspace is None:
+        return None
+    start = own.name.removesuffix(str(environment))
+    for other in (stage.name.removeprefix(start) for stage in image.stages if stage.name.startswith(start)):
+        platforms = images.linux_platforms(workspace, other) if other in workspace.environments else []
+        if platforms and name not in activation_variables(workspace, other, platforms[0]):
+            return own
+    return None
+
+
+def _place_of(image: Image, name: str) -> str:
+    """Where a variable belongs: the stage for the environment alone, or the last one."""
+    own = _own_stage(image, name)
+    return f"{image.path.name}, the stage {own.name} (line {own.line})" if own else _where(image)
+
+
 def _activation_variables(install: Install) -> Iterator[Problem]:
     image, environment = install.image, install.call.environment
     if image.workspace is None or not image.linux_platforms:
@@ -294,20 +348,20 @@ def _activation_variables(install: Install) -> Iterator[Problem]:
     for name, value in activation_variables(image.workspace, environment, image.linux_platforms[0]).items():
         if not image.final_stage.env.get(name):
             yield Problem(
-                looked_at=_where(image),
+                looked_at=_place_of(image, name),
                 expected=f"{name}={value}, as in the activated environment {environment}",
                 found=_unset(image),
                 next_step=f"ENV {name}=...",
                 level=_variable_level(image),
             )
-    if wrong := images.wrong_variable(image.workspace, environment, image.final_stage.env):
+    if wrong := images.wrong_variable(image.workspace, environment, image.final_stage.env, others=True):
         name, expected, found = wrong
         yield Problem(
             looked_at=f"{_where(image)}, built for {environment}",
             expected=expected,
             found=f"{name}={found}",
-            next_step="set it with ENV in a stage of its own for each environment",
-            level=ADVICE,
+            next_step="set it with ENV in a stage of its own for each environment, as in runtime-cuda12",
+            level=None if expected.startswith("no ") and images.environment_argument(image) else ADVICE,
         )
 
 
@@ -321,7 +375,7 @@ def _gpu_variables(install: Install) -> Iterator[Problem]:
     visible = variables.get("NVIDIA_VISIBLE_DEVICES", "")
     if visible in ("", "void", "none"):
         yield Problem(
-            looked_at=_where(image),
+            looked_at=_place_of(image, "NVIDIA_VISIBLE_DEVICES"),
             expected=f"NVIDIA_VISIBLE_DEVICES=all for {image.environment}: it makes the host's GPUs visible",
             found=visible or "not set",
             next_step="ENV NVIDIA_VISIBLE_DEVICES=all",
@@ -329,7 +383,7 @@ def _gpu_variables(install: Install) -> Iterator[Problem]:
     capabilities = variables.get("NVIDIA_DRIVER_CAPABILITIES", "not set")
     if not {"compute", "all"} & set(capabilities.split(",")):
         yield Problem(
-            looked_at=_where(image),
+            looked_at=_place_of(image, "NVIDIA_DRIVER_CAPABILITIES"),
             expected=f"NVIDIA_DRIVER_CAPABILITIES=compute,utility for {image.environment}: CUDA needs compute",
             found=capabilities,
             next_step="ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility",

@@ -162,6 +162,7 @@ def parse_options(text: str, where: str) -> dict[str, str]:
     options, name_table = {}, known_names()["sbatch"]
     kinds = {name: kind for kind, table in name_table.items() for name in table}
     letters = {letter: name for table in name_table.values() for name, letter in table.items() if letter}
+    name = value = ""
     while words:
         word = words.pop(0)
         if word.lower() in ("hetjob", "packjob"):
@@ -192,6 +193,14 @@ def parse_options(text: str, where: str) -> dict[str, str]:
             name = letters[word[1]]
             equals, value = bool(word[2:]), word[2:]
         else:
+            if value and word not in kinds and re.fullmatch(r"[\w.:]+", word):
+                joined = value if name == "time" else value + word
+                raise WorkshopError(
+                    looked_at=where,
+                    expected=f"a value of --{name} without a space",
+                    found=f"--{name}={value} {word}",
+                    next_step=f"#SBATCH --{name}={joined}",
+                )
             suggestion = closest_match(word.strip("-").split("=")[0], kinds)
             raise WorkshopError(
                 looked_at=where,
@@ -274,6 +283,16 @@ def _check_names(path: Path, keys: dict[str, str], lines: dict[str, int], queue:
         is_known = (
             key in table["keys"] or key.startswith(tuple(table["prefixes"])) or key.endswith(tuple(table["suffixes"]))
         )
+        # HTCondor takes request_gpu for a resource of that name, which no machine has.
+        is_resource = key.startswith("request_") and key not in table["keys"]
+        resource = closest_match(key, [name for name in table["keys"] if name.startswith("request_")], cutoff=0.8)
+        if is_resource and resource:
+            raise WorkshopError(
+                looked_at=f"{path.name}, line {lines[key]}",
+                expected="a resource that the machines of the pool have",
+                found=f"{key}, which HTCondor takes for a resource of another name; did you mean {resource}?",
+                next_step=f"{resource} = {keys[key]}",
+            )
         if not is_known and key not in used:
             suggestion = closest_match(key, table["keys"])
             advice = f"{suggestion} = ..." if suggestion else f"remove it, or use it as $({key})"

@@ -243,7 +243,7 @@ def _executable(job: CondorJob) -> Iterator[Problem]:
 
 
 def _training(job: CondorJob) -> Iterator[Problem]:
-    return training_problems(job.evicted, job.script)
+    return training_problems(job.evicted, job.folder, job.script)
 
 
 def _run_transferred(job: CondorJob) -> Iterator[Problem]:
@@ -352,7 +352,7 @@ def _own_values(job: SeedsJob) -> Iterator[Problem]:
 
 
 def _jobs_train(job: SeedsJob) -> Iterator[Problem]:
-    return training_problems(job.job(0), job.script)
+    return training_problems(job.job(0), job.folder, job.script)
 
 
 QUEUE_RULES = (

@@ -73,7 +73,7 @@ def _one_task(job: BatchJob) -> Iterator[Problem]:
 
 
 def _training(job: BatchJob) -> Iterator[Problem]:
-    return training_problems(job.successful, job.script)
+    return training_problems(job.successful, job.folder, job.script)
 
 
 def _own_folder(job: BatchJob) -> Iterator[Problem]:
@@ -345,7 +345,7 @@ def _own_log(job: ArrayJob) -> Iterator[Problem]:
 
 def _tasks_train(job: ArrayJob) -> Iterator[Problem]:
     for index in job.rehearsed_tasks:
-        yield from training_problems(job.task(index), job.script)
+        yield from training_problems(job.task(index), job.folder, job.script)
 
 
 def _own_seed(job: ArrayJob) -> Iterator[Problem]:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from workshop.jobs import rehearsal
 from workshop.jobs.rehearsal import Rehearsal
 from workshop.support.rules import Problem
 
 
-def training_problems(rehearsed: Rehearsal, script: str) -> Iterator[Problem]:
-    """Problems unless the script trains exercise 2's network and stops if it gets no GPU."""
+def file_of_device(folder: Path, script: str) -> str:
+    """The name of the file that sets the device: the script itself, or one that it calls."""
+    for path in (folder / script, *sorted(folder.glob("*.sh"))):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        if any(re.search(r"\bDEVICE=|--device\b", line.partition("#")[0]) for line in lines):
+            return path.name
+    return script
+
+
+def training_problems(rehearsed: Rehearsal, folder: Path, script: str) -> Iterator[Problem]:
+    """Problems unless the script trains exercise 2's network and stops if it gets no GPU. folder: contains the scripts."""
     training, looked_at = rehearsed.training(), f"{script}, rehearsed"
     if training is None:
         yield Problem(
@@ -29,10 +40,16 @@ def training_problems(rehearsed: Rehearsal, script: str) -> Iterator[Problem]:
     if training["name"] == "pixi" and any("cuda12" in word for word in words):
         device = device or "cuda"  # activating this environment sets WORKSHOP_DEVICE=cuda
     if device != "cuda" and "WORKSHOP_DEVICE=cuda" not in rehearsed.words():
+        trains_without = device in ("auto", "cpu")
+        effect = (
+            "which also trains on the CPU"
+            if trains_without
+            else "which train.py refuses; it accepts auto, cpu and cuda"
+        )
         yield Problem(
-            looked_at=looked_at,
+            looked_at=f"{file_of_device(folder, script)}, rehearsed",
             expected="a training that stops if it gets no GPU",
-            found=f"--device {device}, which also trains on the CPU" if device else "no --device",
+            found=f"--device {device}, {effect}" if device else "no --device",
             next_step="add --device cuda: without it, a job that gets no GPU trains on the CPU",
         )
     for call in rehearsed.calls:
