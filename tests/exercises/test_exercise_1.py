@@ -119,21 +119,27 @@ platforms = ["linux-64", "linux-aarch64", "osx-arm64", "win-64"]
 version = "0.1.0"
 
 [tasks.experiment]
-cmd = "python draw.py"
+cmd = "python draw.py --seed {{ seed }}"
+args = [{ arg = "seed", default = "20" }]
 inputs = ["draw.py", "exclusion.py"]
 outputs = ["experiment.json"]
+description = "Draw"
 
 [tasks.limits]
-cmd = "python exclusion.py --experiment experiment.json --limits limits.json"
-depends-on = ["experiment"]
+cmd = "python exclusion.py --experiment experiment.json --limits limits.json --seed {{ seed }}"
+args = [{ arg = "seed", default = "20" }]
+depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]
 inputs = ["exclusion.py", "experiment.json", "pixi.lock"]
 outputs = ["limits.json"]
+description = "Fit"
 
 [tasks.figure]
 cmd = "python figure.py"
-depends-on = ["limits"]
+args = [{ arg = "seed", default = "20" }]
+depends-on = [{ task = "limits", args = ["{{ seed }}"] }]
 inputs = ["limits.json", "figure.py"]
 outputs = ["contour.*"]
+description = "Draw the contour"
 
 [dependencies]
 python = "3.12.*"
@@ -141,6 +147,11 @@ numpy = ">=2.5.1,<3"
 scipy = ">=1.18.0,<2"
 matplotlib-base = ">=3.11.1,<4"
 jsonpatch = ">=1.33,<2"
+rich = ">=15.0.0,<16"
+filelock = ">=3.30.2,<4"
+platformdirs = ">=4.10.1,<5"
+pooch = ">=1.9.0,<2"
+rocrate = ">=0.16.0,<0.17"
 
 [activation.env]
 PYTHONPATH = "../../common"

@@ -9,6 +9,9 @@ SCRIPT, ITS_CHECKS = "exclusion.py", ("1.6", "1.7", "1.8", "1.9")
 
 MAIN = "    runs.main(exclude, exercise=EXERCISE, script=__file__, description=__doc__, seed=SEED, add_options=add_options)\n"
 LIMITS = "python exclusion.py --experiment experiment.json --limits limits.json --seed {{ seed }}"
+OPTIONS = LIMITS.removeprefix("python exclusion.py ")
+ARGUMENT = '[{ arg = "seed", default = "20" }]'
+AFTER_EXPERIMENT = 'depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]'
 GROUP = 'test = { features = ["test"], solve-group = "default" }'
 # The same workspace with a feature instead of tables of the environment `test`.
 AS_FEATURE = [
@@ -355,6 +358,71 @@ MISTAKES = {
         "no inputs",
         [("pixi.toml", 'inputs = ["figure.py", "limits.json"]\n', "")],
     ),
+    "a seed without a default": (
+        "1.4",
+        "the argument seed has no default",
+        [("pixi.toml", f"args = {ARGUMENT}\ninputs", 'args = ["seed"]\ninputs')],
+    ),
+    "another experiment than that of the limits": (
+        "1.4",
+        "python draw.py --seed 20",
+        [("pixi.toml", AFTER_EXPERIMENT, 'depends-on = ["experiment"]')],
+    ),
+    "other limits than those of the figure": (
+        "1.4",
+        "after `pixi run figure 90`",
+        [("pixi.toml", 'depends-on = [{ task = "limits", args = ["{{ seed }}"] }]', 'depends-on = ["limits"]')],
+    ),
+    "no seed": (
+        "1.4",
+        "figure has no argument for the seed",
+        [
+            ("pixi.toml", f"args = {ARGUMENT}\n", ""),
+            ("pixi.toml", " --seed {{ seed }}", ""),
+            ("pixi.toml", ', args = ["{{ seed }}"]', ""),
+        ],
+    ),
+    "the name of the seed for its value": (
+        "1.4",
+        "python draw.py --seed seed",
+        [("pixi.toml", AFTER_EXPERIMENT, AFTER_EXPERIMENT.replace("{{ seed }}", "seed"))],
+    ),
+    "an argument that is misspelt": (
+        "1.4",
+        "{{ sed }}; its args: seed; did you mean 'seed'?",
+        [("pixi.toml", "draw.py --seed {{ seed }}", "draw.py --seed {{ sed }}")],
+    ),
+    "one brace for two": (
+        "1.4",
+        "python draw.py --seed { seed }",
+        [("pixi.toml", "draw.py --seed {{ seed }}", "draw.py --seed { seed }")],
+    ),
+    "limits of a file that no task writes": (
+        "1.4",
+        "--experiment exp.json; outputs of experiment: experiment.json",
+        [("pixi.toml", "--experiment experiment.json", "--experiment exp.json")],
+    ),
+    "a file that the script does not write": (
+        "1.4",
+        "--experiment exp.json, a name that draw.py does not use",
+        [("pixi.toml", "experiment.json", "exp.json")],
+    ),
+    "limits that are not copied": ("1.4", "no --limits", [("pixi.toml", " --limits limits.json", "")]),
+    "an input that is misspelt": (
+        "1.4",
+        "no exclusion.py among the inputs (exclusions.py, experiment.json",
+        [("pixi.toml", '["exclusion.py", "exp', '["exclusions.py", "exp')],
+    ),
+    "an experiment that is no input": (
+        "1.4",
+        "--experiment experiment.json; inputs of limits: exclusion.py, experiments.json",
+        [("pixi.toml", '["exclusion.py", "experiment.json"', '["exclusion.py", "experiments.json"')],
+    ),
+    "a task without a description": (
+        "1.4",
+        "no description",
+        [("pixi.toml", 'description = "Draw the observed counts of one experiment"\n', "")],
+    ),
     "no task": ("1.4", "limits: echo later", [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "echo later"')]),
     "what is tested is another build than what is used": (
         "1.5",
@@ -523,10 +591,14 @@ ALTERNATIVES = {
         ("pixi.toml", '[feature.test.dependencies]\npytest = ">=8"\n', ""),
         ("pixi.toml", "[feature.test.tasks.test]", "[tasks.test]"),
     ],
-    "a module as a task": [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python -m exclusion && pytest"')],
-    "options of Python": [("pixi.toml", f'"{LIMITS}"', '"python -u -W ignore -X dev exclusion.py --seed 1"')],
-    "a task by torchrun": [("pixi.toml", f'"{LIMITS}"', '"torchrun --standalone --nproc-per-node 1 exclusion.py"')],
-    "a variable and a prefix": [("pixi.toml", f'"{LIMITS}"', '"SEED=1 time python3 $PIXI_PROJECT_ROOT/exclusion.py"')],
+    "a module as a task": [("pixi.toml", f'cmd = "{LIMITS}"', f'cmd = "python -m exclusion {OPTIONS} && pytest"')],
+    "options of Python": [("pixi.toml", f'"{LIMITS}"', f'"python -u -W ignore -X dev exclusion.py {OPTIONS}"')],
+    "a task by torchrun": [
+        ("pixi.toml", f'"{LIMITS}"', f'"torchrun --standalone --nproc-per-node 1 exclusion.py {OPTIONS}"')
+    ],
+    "a variable and a prefix": [
+        ("pixi.toml", f'"{LIMITS}"', f'"SEED=1 time python3 $PIXI_PROJECT_ROOT/exclusion.py {OPTIONS}"')
+    ],
     "a task for each system": [
         (
             "pixi.toml",
@@ -534,34 +606,64 @@ ALTERNATIVES = {
             "[target.win.tasks]\nlimits = 'python ./exclusion.py'\n\n[target.unix.tasks.limits]",
         )
     ],
-    "a list of words": [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = ["python", "-B", "exclusion.py"]')],
-    "the module of a profiler": [("pixi.toml", f'"{LIMITS}"', '"python -m cProfile -o out exclusion.py"')],
-    "a script by its folder": [("pixi.toml", f'cmd = "{LIMITS}"', 'cmd = "python ./exclusion.py"\ncwd = "."')],
+    "a list of words": [
+        (
+            "pixi.toml",
+            f'cmd = "{LIMITS}"',
+            f"cmd = {['python', '-B', 'exclusion.py', *OPTIONS.rsplit(' ', 3)[0].split(), '{{ seed }}']}",
+        )
+    ],
+    "the module of a profiler": [("pixi.toml", f'"{LIMITS}"', f'"python -m cProfile -o out exclusion.py {OPTIONS}"')],
+    "a script by its folder": [
+        ("pixi.toml", f'cmd = "{LIMITS}"', f'cmd = "python ./exclusion.py {OPTIONS}"\ncwd = "."')
+    ],
     "a later pytest": [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=8.2,<10"')],
     "any pytest, since the lock has a new one": [("pixi.toml", 'pytest = ">=8"', 'pytest = "*"')],
-    "a task with an argument": [("pixi.toml", f'{LIMITS}"\nargs = [', 'python {{ script }}.py"\nargs = ["script", ')],
+    "a task with an argument": [
+        (
+            "pixi.toml",
+            f'{LIMITS}"\nargs = [{{ arg = "seed", default = "20" }}',
+            f'python {{{{ script }}}}.py {OPTIONS}"\nargs = [{{ arg = "seed", default = "20" }}, {{ arg = "script", default = "exclusion" }}',
+        )
+    ],
     "a task as one line": [
         ("pixi.toml", "[tasks.limits]\n", "[tasks]\nlimits.cmd = "),
         ("pixi.toml", "limits.cmd = cmd = ", "limits.cmd = "),
         (
             "pixi.toml",
-            '\nargs = [{ arg = "seed", default = "20" }]\ndepends-on = [{ task = "experiment"',
-            '\nlimits.depends-on = [{ task = "experiment"',
+            f"\nargs = {ARGUMENT}\n{AFTER_EXPERIMENT}",
+            f"\nlimits.args = {ARGUMENT}\nlimits.{AFTER_EXPERIMENT}",
         ),
         ("pixi.toml", '\ninputs = ["exclusion.py", "exp', '\nlimits.inputs = ["exclusion.py", "exp'),
         ("pixi.toml", '\noutputs = ["limits.json"]', '\nlimits.outputs = ["limits.json"]'),
         ("pixi.toml", '\ndescription = "Limits', '\nlimits.description = "Limits'),
     ],
-    "the names of tasks in a list": [
-        ("pixi.toml", 'depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]', 'depends-on = ["experiment"]')
+    "arguments by their name": [("pixi.toml", 'args = ["{{ seed }}"]', 'args = [{ seed = "{{seed}}" }]')],
+    "arguments with other names": [
+        ("pixi.toml", '"seed", default = "20"', '"number", default = "7"'),
+        ("pixi.toml", "{{ seed }}", "{{number}}"),
+        ("pixi.toml", "--seed {{", "--seed={{"),
     ],
-    "one task that draws and fits": [
-        ("pixi.toml", f'"{LIMITS}"', '"python draw.py && python exclusion.py --experiment experiment.json"'),
+    "files with other names": [
         (
             "pixi.toml",
-            'depends-on = [{ task = "experiment", args = ["{{ seed }}"] }]\ninputs = ["exclusion.py", "experiment.json", ',
-            'inputs = ["*.py", ',
+            "python draw.py --seed {{ seed }}",
+            "python draw.py --seed {{ seed }} && mv experiment.json e.json",
         ),
+        ("pixi.toml", '"experiment.json"', '"e.json"'),
+        ("pixi.toml", "--experiment experiment.json", "--experiment ./e.json"),
+    ],
+    "a figure after both": [
+        (
+            "pixi.toml",
+            'depends-on = [{ task = "limits", ',
+            'depends-on = [{ task = "experiment", args = ["{{ seed }}"] }, { task = "limits", ',
+        )
+    ],
+    "one task that draws and fits": [
+        ("pixi.toml", f'"{LIMITS}"', f'"python draw.py --seed {{{{ seed }}}} && {LIMITS}"'),
+        ("pixi.toml", AFTER_EXPERIMENT + '\ninputs = ["exclusion.py", "experiment.json", ', 'inputs = ["*.py", '),
+        ("pixi.toml", 'outputs = ["limits.json"]', 'outputs = ["limits.json", "experiment.json"]'),
     ],
     "the folder of the clone, for each system": [
         (

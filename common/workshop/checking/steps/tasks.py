@@ -111,6 +111,18 @@ def started_by(task: Task, root: Path) -> Iterator[Started]:
             yield Started(name, None if is_open else (folder or root) / relative, folder)
 
 
+def words_starting(task: Task, script: str, values: dict[str, str]) -> list[str] | None:
+    """The words of the command of a task that starts a script (its name without .py); None if none does.
+
+    values: those of the task's arguments.
+    """
+    for command in [[str(word) for word in task.cmd]] if isinstance(task.cmd, list) else _commands(str(task.cmd or "")):
+        words = [_filled(word, values, Path()) for word in command]
+        if (started := _script_of(words)) and started[0] == script:
+            return words
+    return None
+
+
 def folder_of(task: Task, root: Path) -> Path | None:
     """The working directory that a task names; None if it names none, or one that depends on a variable."""
     cwd = _filled(str(task.table.get("cwd", "")), _arguments(task), root)
