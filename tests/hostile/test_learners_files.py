@@ -537,7 +537,7 @@ def test_watch_survives_what_soon_passes(tmp_path, monkeypatch, capsys, harm, me
 
     monkeypatch.setattr(watch, "_snapshot", look)
     with pytest.raises(KeyboardInterrupt):
-        watch.main(7)
+        watch.main("7")
     printed = capsys.readouterr()
     assert "looked at:" in printed.err or "fail" in printed.out
     assert printed.out.rstrip().endswith("press Ctrl-C to stop") and "1 passed" in printed.out.split("--- ")[-1]

@@ -1,8 +1,7 @@
 """The fits of a model on a GPU, with JAX: `Scan(model, backend="jax")`.
 
-This is for scans of large likelihoods, with hundreds of parameters (measurements: benchmarks/scan_jax.json). Compiling
-takes several seconds for each model, longer than all fits of a small likelihood with NumPy. Without a GPU, JAX uses the
-CPU, where NumPy is usually faster. The results agree with those of NumPy except for rounding, below 1e-9 in CLs. Their
+This is for scans of large likelihoods, with hundreds of parameters. Compiling takes several seconds for each model, longer
+than all fits of a small likelihood with NumPy. Without a GPU, JAX uses the CPU, where NumPy is usually faster. The results agree with those of NumPy except for rounding, below 1e-9 in CLs. Their
 last digits depend on the device, on the version of JAX and on the division into chunks.
 
     model.py        the arrays of a model on the device

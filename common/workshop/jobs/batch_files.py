@@ -283,10 +283,10 @@ def _check_names(path: Path, keys: dict[str, str], lines: dict[str, int], queue:
         is_known = (
             key in table["keys"] or key.startswith(tuple(table["prefixes"])) or key.endswith(tuple(table["suffixes"]))
         )
-        # HTCondor takes request_gpu for a resource of that name, which no machine has.
-        is_resource = key.startswith("request_") and key not in table["keys"]
-        resource = closest_match(key, [name for name in table["keys"] if name.startswith("request_")], cutoff=0.8)
-        if is_resource and resource:
+        # HTCondor takes request_gpu for a resource of that name, which no machine has. A pool may have others, as in
+        # request_fpgas.
+        resource = f"{key}s"
+        if key.startswith("request_") and resource in table["keys"]:
             raise WorkshopError(
                 looked_at=f"{path.name}, line {lines[key]}",
                 expected="a resource that the machines of the pool have",
