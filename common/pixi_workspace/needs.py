@@ -228,7 +228,7 @@ def least(needs: list[Need]) -> str | None:
     for need in needs:
         bounds = []
         for choice in need.version.split("|"):
-            low = re.findall(r"(?:^|,)\s*(?:>=|>|==|=|~=|)\s*v?(\d+(?:\.\d+)*)", choice)
+            low = re.findall(r"(?:^|,)\s*(?:>=|>|==|=|~=|)\s*v?(\d+(?:\.\d+)*)", choice, re.ASCII)
             bounds.append(max(low, key=Version, default="0"))
         found.append(min(bounds, key=Version))
     best = max(found, key=Version, default="0")
