@@ -142,7 +142,7 @@ Traceback (most recent call last):
 TypeError: to() received an invalid combination of arguments - got (method), but expected one of:
  * (torch.dtype dtype, bool non_blocking = False, bool copy = False, *, torch.memory_format memory_format = None)
  * (Tensor tensor, bool non_blocking = False, bool copy = False, *, torch.memory_format memory_format = None)
- 
+\x20
 """
 
 
