@@ -386,7 +386,7 @@ CHECKS = [
         "an Apptainer definition builds the same environment from the lock",
         (
             "The definition describes the same steps as the Dockerfile. Which lines of the Dockerfile have no counterpart in the definition yet?",
-            "Write a digest without a tag after From:, pixi.lock in %files, a second Bootstrap: with %files from build, and exports in %environment.",
+            "Write a digest without a tag after From:, pixi.lock in %files, %files from build in the second stage, and exports in %environment.",
             "export CONDA_PREFIX=/workshop/.pixi/envs/{{ ENVIRONMENT }}, export PATH=$CONDA_PREFIX/bin:$PATH, "
             "export PYTHONPATH=/workshop/common in the %environment of the last stage; for cuda12 also WORKSHOP_DEVICE=cuda there, and "
             "CONDA_OVERRIDE_CUDA=12.0 in %post",
@@ -421,7 +421,7 @@ CHECKS = [
         (
             "What would the workflow publish today if a test failed, or if the image did not start?",
             "A job that names another one under needs: starts only if that one has succeeded. Pixi stops at a stale lock only with --locked.",
-            "a job test with setup-pixi (locked: true), pixi run --locked test, pixi run --locked container-build cpu and container-run cpu; "
+            "in the job test: locked: true, pixi run --locked test, pixi run --locked container-build cpu and pixi run --locked container-run cpu; "
             "in publish: needs: test, and if: github.event_name == 'push'",
         ),
         tests_before_it_publishes,

@@ -5,6 +5,7 @@ A page marks each place with two comments. What stands between them is never typ
     <!-- lines of starter/train.py: train -->            the function `train`, as it is
     <!-- lines of solution/pixi.toml: [environments] --> the paragraph with the line that begins so
     <!-- lines of solution/train.sub -->                 the whole file
+    <!-- actions of solution/image.yml -->               a table of the actions of a workflow, with their commits
     <!-- end -->
 
 Several selections are separated by ` | `. Of a solution, the lines that the starter lacks are marked with a plus.
@@ -17,7 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"(?ms)^(<!-- lines of (?P<file>\S+?)(?:: (?P<selections>.+?))? -->\n).*?^<!-- end -->$")
+BLOCK = re.compile(
+    r"(?ms)^(<!-- (?P<kind>lines|actions) of (?P<file>\S+?)(?:: (?P<selections>.+?))? -->\n).*?^<!-- end -->$"
+)
+ACTION = re.compile(r"- name: (.+)\n(?: +id: .+\n)? +uses: (.+)")  # a step of a workflow
 LANGUAGES = {"": "dockerfile", ".py": "python", ".toml": "toml", ".sh": "bash", ".sbatch": "bash"}
 
 
@@ -32,8 +36,10 @@ def render(page: Path) -> str:
 
 
 def block(folder: Path, found: re.Match[str]) -> str:
-    """The fenced block for one pair of comments."""
+    """The fenced block, or the table, for one pair of comments."""
     path = folder / found["file"]
+    if found["kind"] == "actions":
+        return actions(path.read_text("utf-8"))
     lines = path.read_text("utf-8").splitlines()
     numbers = list(selected(path, lines, found["selections"]))
     starter = folder / "starter" / path.name
@@ -41,6 +47,15 @@ def block(folder: Path, found: re.Match[str]) -> str:
         return fenced(LANGUAGES.get(path.suffix, "text"), [lines[n] for n in numbers])
     new = added(starter.read_text("utf-8").splitlines(), lines)
     return fenced("diff", [("+" if n in new and lines[n] else " ") + lines[n] for n in numbers])
+
+
+def actions(workflow: str) -> str:
+    """A table of the steps of a workflow that use an action; an action that two steps use is in it once."""
+    steps: dict[str, str] = {}
+    for name, uses in ACTION.findall(workflow):
+        steps.setdefault(uses, name)
+    rows = [f"| {name} | `{uses}` |" for uses, name in steps.items()]
+    return "\n".join(["| step | text after `uses:` |", "|---|---|", *rows, ""])
 
 
 def fenced(language: str, lines: list[str]) -> str:

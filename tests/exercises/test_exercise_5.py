@@ -103,6 +103,11 @@ def test_the_workflow_uses_the_commits_of_our_own_workflows():
     ours = dict(pair for path in (ROOT / ".github/workflows").glob("*.yml") for pair in pins.findall(path.read_text()))
     found = dict(pins.findall((FOLDER / "solution" / "image.yml").read_text()))
     assert len(found) == 7 and {name: ours.get(name, commit) for name, commit in found.items()} == found
+    given = dict(pins.findall((FOLDER / "starter" / "image.yml").read_text()))
+    assert given.items() < found.items()
+    page = (FOLDER / "README.md").read_text()
+    table = page.split("<!-- actions of solution/image.yml -->")[1].split("<!-- end -->")[0]
+    assert dict(re.findall(r"`([\w/-]+)@([0-9a-f]{40}) # v[\d.]+`", table)) == found
 
 
 @pytest.mark.slow

@@ -290,8 +290,8 @@ BROKEN = [
     ("image.yml", '--tmpfs /workshop/results:mode=1777 "$IMAGE"', "--tmpfs /results debian", "pushed-image-run", "5.9"),
     ("image.yml", "uses: actions/attest@", "uses: actions/attach@", "attested", "5.9"),
     ("image.yml", "          subject-digest: ${{ steps.push.outputs.digest }}\n", "", "attested", "5.9"),
-    ("image.yml", "      id-token: write", "      id-token: read", "attested", "5.9"),
-    ("image.yml", "      packages: write", "      packages: read", "attested", "5.9"),
+    ("image.yml", "      id-token: write", "      id-token: read", "missing-rights", "5.7"),
+    ("image.yml", "      packages: write", "      packages: read", "missing-rights", "5.7"),
     ("image.yml", "apptainer build train.sif", "ls", "sif", "5.9"),
     ("image.yml", 'apptainer push train.sif "oras://$IMAGE:$GITHUB_REF_NAME-sif"', "ls", "sif", "5.9"),
     (

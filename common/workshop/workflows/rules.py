@@ -82,6 +82,20 @@ def _least_rights(workflow: Workflow) -> Iterator[Problem]:
             )
 
 
+def _missing_rights(workflow: Workflow) -> Iterator[Problem]:
+    job = _pushing_job(workflow)
+    if job is None:
+        return
+    for name, reason in PUBLISHING.items():
+        if name not in _writes(job.settings.get("permissions")):
+            yield Problem(
+                looked_at=f"permissions of the job {job.name} in {workflow.path.name}",
+                expected=f"{name}: write, {reason}",
+                found=f"no {name}: write",
+                next_step=f"{name}: write",
+            )
+
+
 def _credentials(workflow: Workflow) -> Iterator[Problem]:
     for step in workflow.steps:
         if step.action == "actions/checkout" and step.inputs.get("persist-credentials") != "false":
@@ -118,6 +132,7 @@ RIGHTS_RULES = (
     Rule("action-pinned", ERROR, _pinned),
     Rule("read-only", ERROR, _read_only),
     Rule("least-rights", ERROR, _least_rights),
+    Rule("missing-rights", ERROR, _missing_rights),
     Rule("credentials-kept", ERROR, _credentials),
     Rule("dangerous-trigger", ERROR, _dangerous_trigger),
     Rule("script-injection", ERROR, _injection),
@@ -258,14 +273,6 @@ def _attested(workflow: Workflow) -> Iterator[Problem]:
             found="no action actions/attest" if attest is None else "no subject-digest of the push",
             next_step="uses: actions/attest, with subject-digest: ${{ steps.push.outputs.digest }}",
         )
-    for name, reason in PUBLISHING.items():
-        if name not in _writes(job.settings.get("permissions")):
-            yield Problem(
-                looked_at=f"permissions of the job {job.name} in {workflow.path.name}",
-                expected=f"{name}: write, {reason}",
-                found=f"no {name}: write",
-                next_step=f"{name}: write",
-            )
 
 
 def _for_apptainer(workflow: Workflow) -> Iterator[Problem]:
