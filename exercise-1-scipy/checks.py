@@ -6,7 +6,7 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from pixi_workspace.manifest import Task, conda_specs, pypi_specs
+from pixi_workspace.manifest import Platform, Task, conda_specs, load, pypi_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import shell
 from workshop.checking import checks
@@ -14,7 +14,8 @@ from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail,
 from workshop.checking.patches import patch
 from workshop.checking.steps import calls, own_package, tasks
 from workshop.checking.steps.calls import Call
-from workshop.checking.steps.constraints import admits_any, releases
+from workshop.checking.steps.constraints import admits_any, have_no_common_version, releases
+from workshop.checking.steps.python_path import VARIABLE, problem_with_path
 from workshop.checking.trainings import (
     failure_reason,
     has_run_in_own_environment,
@@ -35,8 +36,11 @@ PYTEST = releases("8.0", "20.0")  # step 1.3: 8 or newer
 DRAW = "draw.py"  # the script that draws the experiment, in a task before that of the limits
 LOCK = "pixi.lock"  # an input of the limits
 FIGURE = "figure.py"  # the script that draws the figure, in a task after that of the limits
-# What the script imports, by the packages of which one is enough.
-NEEDED = {"scipy": ("scipy",), "matplotlib": ("matplotlib", "matplotlib-base"), "jsonpatch": ("jsonpatch",)}
+PYTHON = releases("3.11", "3.14")  # `requires-python` of the code in common/
+# What the scripts and the code in common/ import, by the packages of which one is enough.
+NEEDED = {
+    name: (name,) for name in ("numpy", "scipy", "jsonpatch", "rich", "filelock", "platformdirs", "pooch", "rocrate")
+} | {"matplotlib-base": ("matplotlib-base", "matplotlib")}
 COLUMNS = ("observed", *(f"expected at {n:+d} sigma" for n in range(-2, 3)))
 
 
@@ -70,30 +74,68 @@ def has_packages(workspace: Workspace) -> Result:
     environments = workspace.manifest.environments
     to_work = [name for name in environments if not includes_pytest(workspace, name)] or list(environments)
     problems = [problem for name in to_work if (problem := problem_with_packages(workspace, name))]
-    if len(problems) < len(to_work):
+    if len(problems) == len(to_work):
+        return problems[0]
+    if workspace.verdict.verdict in ("up-to-date", "cannot-tell"):
         return ok(f"{SCRIPT} has all packages that it imports")
-    expected, found = problems[0]
-    return fail(
-        looked_at=f"{workspace.at('dependencies')}: the environment {to_work[0]}",
-        expected=expected,
-        found=found,
-        next_step=edit(workspace, "1.2"),
-    )
+    return ok(f"all packages that {SCRIPT} imports are requested; whether such versions exist: cannot tell before 1.5")
 
 
-def problem_with_packages(workspace: Workspace, name: str) -> tuple[str, str] | None:
-    """What an environment lacks for the script: expected, found; None if nothing."""
+def problem_with_packages(workspace: Workspace, name: str) -> Result | None:
+    """The failed result if an environment lacks something that the script needs, or if no version of it is possible."""
     manifest, environment = workspace.manifest, workspace.manifest.environments[name]
+    advice = edit(workspace, "1.2")
     for platform in platforms_of(manifest, environment.features):
-        if "python" not in conda_specs(manifest, name, platform):
-            return "Python, which runs the script", f"no python on {platform.name}"
-        if missing := checks.missing_for_script(workspace, name, platform, SCRIPT, NEEDED):
-            return f"the packages that {SCRIPT} needs", f"no {', '.join(missing)}"
-    targets = [target for feature in environment.features for target in feature.targets]
-    in_tasks = any("PYTHONPATH" in task.table.get("env", {}) for task, _ in tasks.all_tasks(manifest))
-    set_here = in_tasks or any("PYTHONPATH" in t.activation_env or t.activation_scripts for t in targets)
-    if workspace.package == own_package.TUTORIAL and (workspace.folder / SCRIPT).is_file() and not set_here:
-        return "an activation that sets PYTHONPATH to the folder common/ of the clone", "PYTHONPATH is not set"
+        found = None
+        requested = conda_specs(manifest, name, platform)
+        if "python" not in requested:
+            near = closest_match("python", requested, checks.SIMILAR)
+            found = "no python" + (f" (you request '{near}': did you mean 'python'?)" if near else "")
+        elif missing := checks.missing_for_script(workspace, name, platform, SCRIPT, NEEDED):
+            found = f"no {', no '.join(missing)}"
+        if found:
+            return fail(
+                looked_at=f"{workspace.at('dependencies')}: the environment {name}",
+                expected=f"Python, and the packages that {SCRIPT} imports",
+                found=f"{found} on {platform.name}",
+                next_step=advice,
+            )
+        if problem := problem_with_versions(workspace, name, platform):
+            return problem
+    is_ours = workspace.package == own_package.TUTORIAL and (workspace.folder / SCRIPT).is_file()
+    if is_ours and (reason := problem_with_path(manifest, environment.features, own_package.TUTORIAL)):
+        return fail(
+            looked_at=f"{workspace.at('activation', 'env', VARIABLE)}: the environment {name}",
+            expected="an activation that sets PYTHONPATH to the folder common/ of the clone, which contains workshop",
+            found=reason,
+            next_step=advice,
+        )
+    return None
+
+
+def problem_with_versions(workspace: Workspace, environment: str, platform: Platform) -> Result | None:
+    """The failed result if no version of a package meets its constraints, or none that the scripts support."""
+    of_conda = conda_specs(workspace.manifest, environment, platform)
+    of_pypi = pypi_specs(workspace.manifest, environment, platform)
+    tested = conda_specs(load(SOLUTION / "pixi.toml"), "default", platform)
+    for package in sorted(of_conda.keys() | of_pypi.keys()):
+        specs = [spec for spec in of_conda.get(package, ()) if not spec.is_source]
+        specs += [spec for spec in of_pypi.get(package, ()) if not (spec.url or spec.path or spec.git)]
+        shown = " and ".join(map(str, specs))
+        expected = None
+        if have_no_common_version(specs):
+            expected = "constraints that a version can meet; a comma means that both conditions hold"
+        elif package == "python" and not admits_any(of_conda[package], PYTHON):
+            expected = "python 3.12, or another one that the code in common/ supports: >=3.11,<3.15"
+        elif package in tested and package != "python" and have_no_common_version([*specs, *tested[package]]):
+            expected = f"a version with which the scripts are tested: {tested[package][0]}"
+        if expected:
+            return fail(
+                looked_at=f"{workspace.at('dependencies', package)}: {package} in the environment {environment}",
+                expected=expected,
+                found=shown,
+                next_step=edit(workspace, "1.2"),
+            )
     return None
 
 
@@ -553,21 +595,43 @@ def is_committed(workspace: Workspace) -> Result:
             found="no repository" if top is None else "a folder of another repository",
             next_step=f"{shell.in_folder(folder, 'git init')}  # then commit, as step 1.8 of README.md describes",
         )
-    for file in (workspace.manifest.path.name, *COMMITTED[1:], *(f for f in (DRAW, FIGURE) if (folder / f).is_file())):
-        committed = shell.git_bytes(folder, "show", f"HEAD:./{file}")
-        found = None
-        if committed is None:
-            found = "not committed"
-        elif lines_of(committed) != lines_of((folder / file).read_bytes()):
-            found = "the committed file differs from the one on disk"
-        if found:
-            return fail(
-                looked_at=f"{file} in the last commit of {name}",
-                expected="the file as it is on disk, so that a clone gives the same result",
-                found=found,
-                next_step=f"git add {file}  # then: git commit",
-            )
-    return ok("manifest, lock and scripts are committed as they are on disk")
+    files = (workspace.manifest.path.name, *COMMITTED[1:], *(f for f in (DRAW, FIGURE) if (folder / f).is_file()))
+    problems = {file: problem for file in files if (problem := problem_with_commit(folder, file))}
+    if not problems:
+        return ok("manifest, lock and scripts are committed as they are on disk")
+    file, found = next(iter(problems.items()))
+    return fail(
+        looked_at=f"{file} in the last commit of {name}",
+        expected="the file as it is on disk, so that a clone gives the same result",
+        found=found,
+        next_step=next_git_command(folder, list(problems)),
+    )
+
+
+def problem_with_commit(folder: Path, file: str) -> str | None:
+    """Why the last commit does not contain a file as it is on disk; None if it does."""
+    if not (folder / file).is_file():
+        return "no such file on disk"
+    committed = shell.git_bytes(folder, "show", f"HEAD:./{file}")
+    staged = shell.git_bytes(folder, "show", f":./{file}")
+    if committed is not None and lines_of(committed) == lines_of((folder / file).read_bytes()):
+        return None
+    if staged is not None and lines_of(staged) == lines_of((folder / file).read_bytes()):
+        return "added, but not committed"
+    return "not committed" if committed is None else "the committed file differs from the one on disk"
+
+
+def next_git_command(folder: Path, files: list[str]) -> str:
+    """The command that comes next for files that are not committed: `git add`, or `git commit` if all are added."""
+    if LOCK in files and not (folder / LOCK).is_file():
+        return "write the lock first, as step 1.5 of README.md describes"
+    unstaged = [file for file in files if problem_with_commit(folder, file) != "added, but not committed"]
+    if not unstaged:
+        return 'git commit -m "Limits of 125 signal hypotheses"'
+    by_pixi = [file for file in (".gitignore", ".gitattributes") if (folder / file).is_file()]
+    unstaged += [file for file in by_pixi if shell.git_bytes(folder, "show", f":./{file}") is None]
+    left_out = "" if by_pixi else "; without Pixi, leave out .gitignore and .gitattributes, which do not exist"
+    return f"git add {' '.join(unstaged)}  # then: git commit{left_out}"
 
 
 def lines_of(content: bytes) -> bytes:
@@ -659,7 +723,8 @@ CHECKS = [
         (
             "What does a colleague need to get the same environment and the same numbers?",
             "`git init`, `git add` and `git commit`, in the folder of your workspace. Name each file that you add.",
-            "git add pixi.toml pixi.lock .gitignore .gitattributes draw.py exclusion.py figure.py test_exclusion.py, then git commit",
+            "git add pixi.toml pixi.lock .gitignore .gitattributes draw.py exclusion.py figure.py test_exclusion.py, then git commit. "
+            "Only `pixi init` writes .gitignore and .gitattributes: leave them out if they do not exist.",
         ),
         is_committed,
     ),

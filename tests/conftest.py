@@ -11,6 +11,7 @@ from pathlib import Path
 
 import forked
 import in_process
+import mutations
 import numpy as np
 import old_stack as old_stack_of_tests
 import pytest
@@ -209,6 +210,7 @@ def learner(request, tmp_path):
     """A copy of the solution in the test module's FOLDER, to be changed: learner("pixi.toml", "find", "replace")."""
     folder = tmp_path / "learner" / "solution"
     shutil.copytree(request.module.FOLDER / "solution", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    mutations.make_common(folder)
 
     return changing(folder)
 

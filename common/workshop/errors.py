@@ -214,13 +214,25 @@ def _full_gpu_error(error: Exception, of_jax: bool) -> WorkshopError:
     )
 
 
+# Packages of conda-forge whose name differs from that of their module.
+PACKAGES = {"matplotlib": "matplotlib-base", "sklearn": "scikit-learn", "torch": "pytorch", "yaml": "pyyaml"}
+
+
 def _missing_module(error: ModuleNotFoundError) -> WorkshopError:
+    advice = (
+        "with Pixi: name an environment that has it, as in `pixi run -e cpu-jax ...`; "
+        f'without: {shell.in_venv("pip")} install -e ".[cpu,test]"'
+    )
+    manifest = os.environ.get("PIXI_PROJECT_MANIFEST")
+    if manifest and Path(manifest).resolve().parent != Path(__file__).resolve().parents[2]:  # a learner's own
+        module = (error.name or "").partition(".")[0]
+        add = shell.in_folder(Path(manifest).parent, f"pixi add {PACKAGES.get(module, module)}")
+        advice = f"{add}  # or name another environment of this workspace that has it: pixi run -e NAME ..."
     return WorkshopError(
         looked_at=f"the Python environment in {sys.prefix}",
         expected=f"the package that contains the module {error.name!r}",
         found="no such module in this environment",
-        next_step="with Pixi: name an environment that has it, as in `pixi run -e cpu-jax ...`; "
-        f'without: {shell.in_venv("pip")} install -e ".[cpu,test]"',
+        next_step=advice,
     )
 
 

@@ -37,6 +37,7 @@ def copied(tmp_path):
         if not (folder / "pixi.toml").exists():  # an exercise with the root's manifest
             for name in ("pixi.toml", "pixi.lock"):
                 shutil.copy(ROOT / name, tmp_path / "learner" / name)
+        mutations.make_common(folder)
         mutations.apply(changes, folder)
         return folder
 

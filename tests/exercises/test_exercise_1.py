@@ -8,13 +8,14 @@ import sys
 
 import jsonschema
 import pytest
-from conftest import ROOT, answers, record_of
-from mutations import record_run
-from mutations.exercise_1 import commit
+from conftest import ROOT, answers, module_of, record_of
+from mutations import make_common, record_run
+from mutations.exercise_1 import commit, stage
 
 from pixi_workspace import manifest as manifests
-from workshop import exercises
-from workshop.checking import check, check_all
+from workshop import errors, exercises
+from workshop.checking import check, check_all, starter
+from workshop.checking.steps import constraints
 from workshop.errors import WorkshopError
 from workshop.runs import search
 from workshop.runs.records import record
@@ -33,6 +34,59 @@ def part():
 @pytest.fixture(scope="module")
 def whole():
     return manifests.load(ROOT / "pixi.toml")
+
+
+def test_the_packages_that_are_needed_are_those_of_the_solution(part):
+    """Those that the page lists."""
+    needed = {"python", *module_of(FOLDER / "checks.py").NEEDED}
+    assert needed == set(part.features["default"].targets[0].dependencies["run"])
+
+
+@pytest.mark.parametrize(
+    ("text", "impossible"),
+    [
+        ("*", False),
+        ("3,12", True),
+        ("<2.0,>2.5", True),
+        ("<2,>=2", True),
+        (">2.5,<2.5.1", False),
+        (">=2|<1", False),
+        ("2.5.*,!=2.5.1", False),
+        (">=1,!=1.*,!=2.*", False),
+        (">=1.0rc1,<1.0", False),
+        ("<0.5", False),
+    ],
+)
+def test_constraints_that_no_version_meets(text, impossible):
+    specs = [manifests.CondaSpec("numpy", {"version": text})]
+    assert constraints.have_no_common_version(specs) is impossible
+
+
+def test_a_missing_package_is_added_to_the_manifest_in_use(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIXI_PROJECT_MANIFEST", str(tmp_path / "mine" / "pixi.toml"))
+    error = errors._missing_module(ModuleNotFoundError("No module", name="matplotlib.pyplot"))
+    assert "/mine && pixi add matplotlib-base)  # or name another environment" in error.next_step
+    monkeypatch.setenv("PIXI_PROJECT_MANIFEST", str(ROOT / "pixi.toml"))
+    error = errors._missing_module(ModuleNotFoundError("No module", name="jax"))
+    assert "pixi run -e cpu-jax" in error.next_step and "pixi add" not in error.next_step
+
+
+def test_reset_names_the_folder_of_the_learner(tmp_path, monkeypatch, capsys):
+    mine = tmp_path / "mine"
+    exercise = exercises.Exercise(1, EXERCISE.folder, EXERCISE.settings | {"workspace": str(mine)})
+    starter._point_to_own_workspace(exercise)
+    assert "does not exist yet" in capsys.readouterr().out
+    mine.mkdir()
+    starter._point_to_own_workspace(exercise)
+    assert f"your own work is in {mine}" in (printed := capsys.readouterr().out) and "remove that folder" in printed
+
+
+def test_files_of_pixi_are_added_where_they_exist(learner, tmp_path):
+    stage(learner.folder, "pixi.toml")
+    (learner.folder / ".gitignore").write_text(".pixi\n")
+    result = answers(EXERCISE, learner.folder, tmp_path, ("1.8",))["1.8"]
+    assert "git add pixi.lock exclusion.py draw.py figure.py .gitignore)  # then: git commit" in result.next_step
+    assert "leave out" not in result.next_step
 
 
 @pytest.mark.parametrize("name", ["draw.py", "figure.py", "test_exclusion.py"])
@@ -105,6 +159,7 @@ def test_a_copy_elsewhere_is_checked(tmp_path):
     """Only the starter's files, outside the repository."""
     folder = tmp_path / "elsewhere" / "mine"
     shutil.copytree(FOLDER / "solution", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    make_common(folder)
     record_run(folder, "exercise-1-scipy", "pixi", "default")
     commit(folder, "pixi.toml", "pixi.lock", "exclusion.py", "draw.py", "figure.py")
     assert {answer.status for answer in answers(EXERCISE, folder, tmp_path).values()} == {"ok"}
@@ -176,6 +231,7 @@ def own_folder(clone):
     shutil.copytree(FOLDER, exercise, ignore=shutil.ignore_patterns("__pycache__", "mine"))
     shutil.copytree(exercise / "starter", exercise / "mine")
     (exercise / "mine" / "pixi.toml").write_text(MINE)
+    make_common(exercise / "mine")
     return exercise / "mine"
 
 

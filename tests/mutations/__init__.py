@@ -26,6 +26,11 @@ def apply(changes: list[Change], folder: Path) -> None:
         (folder / file).write_text(text.replace(find, replace), encoding="utf-8")
 
 
+def make_common(folder: Path) -> None:
+    """The folder to which `../../common` leads from a copied workspace, as in the clone; its code is not needed."""
+    (folder / "../../common/workshop").resolve().mkdir(parents=True, exist_ok=True)
+
+
 def record_run(folder: Path, exercise: str, kind: str, name: str | None, lock: str | None = None) -> None:
     """A finished run beside the script, as one of `pixi run` leaves it. lock: its sha256 (default: of the one there)."""
     lock = lock or hashlib.sha256((folder / "pixi.lock").read_bytes()).hexdigest()

@@ -35,6 +35,16 @@ def forget(folder, package):
     path.write_text(re.sub(rf"(?m)^ +- conda: \S+/{package}-\S+\n", "", path.read_text()))
 
 
+def remove_lock(folder):
+    (folder / "pixi.lock").unlink()
+
+
+def stage(folder, *names):
+    """Add files to a new repository, without a commit."""
+    for words in (["init", "-q"], ["add", *names]):
+        subprocess.run(["git", "-C", str(folder), *words], check=True)
+
+
 def commit(folder, *names):
     """Make the folder a repository with these files in its only commit."""
     git = ["git", "-C", str(folder), "-c", "user.name=me", "-c", "user.email=me@example.org"]
@@ -120,6 +130,53 @@ MISTAKES = {
     ),
     "no scipy": ("1.2", "no scipy", [("pixi.toml", 'scipy = ">=1.15"\n', ""), lambda folder: forget(folder, "scipy")]),
     "no Python": ("1.2", "no python on", [("pixi.toml", 'python = "3.12.*"\n', "")]),
+    "no package of the run record": (
+        "1.2",
+        "no rocrate (only in pixi.lock, which is out of date) on linux-64",
+        [("pixi.toml", 'rocrate = ">=0.14"\n', "")],
+    ),
+    "two packages missing": (
+        "1.2",
+        "no filelock, no rocrate on linux-64",
+        [("pixi.toml", 'filelock = ">=3.16"\n', ""), ("pixi.toml", 'rocrate = ">=0.14"\n', ""), remove_lock],
+    ),
+    "a package that is misspelt": (
+        "1.2",
+        "no scipy (you request 'scipi': did you mean 'scipy'?)",
+        [("pixi.toml", "scipy = ", "scipi = ")],
+    ),
+    "other packages that are misspelt": (
+        "1.2",
+        "no numpy (you request 'numpi': did you mean 'numpy'?), no rocrate (you request 'rocreate'",
+        [("pixi.toml", "numpy = ", "numpi = "), ("pixi.toml", "rocrate = ", "rocreate = ")],
+    ),
+    "Python that is misspelt": (
+        "1.2",
+        "no python (you request 'pyton': did you mean 'python'?)",
+        [("pixi.toml", "python = ", "pyton = ")],
+    ),
+    "a comma for the point": ("1.2", "python 3,12", [("pixi.toml", '"3.12.*"', '"3,12"')]),
+    "bounds that exclude each other": ("1.2", "numpy <2.0,>2.5", [("pixi.toml", '">=1.26"', '"<2.0,>2.5"')]),
+    "bounds of PyPI that exclude each other": (
+        "1.2",
+        "numpy <2.0,>2.5",
+        [
+            ("pixi.toml", 'numpy = ">=1.26"\n', ""),
+            ("pixi.toml", "[environments]\n", '[pypi-dependencies]\nnumpy = "<2.0,>2.5"\n\n[environments]\n'),
+        ],
+    ),
+    "a Python that the scripts do not support": ("1.2", ">=3.11,<3.15", [("pixi.toml", '"3.12.*"', '"3.10.*"')]),
+    "an old SciPy": ("1.2", "scipy >=1.15", [("pixi.toml", 'scipy = ">=1.15"', 'scipy = "1.9.*"')]),
+    "a way to a folder that does not exist": (
+        "1.2",
+        "learner/common does not exist",
+        [("pixi.toml", '"../../common"', '"../common"')],
+    ),
+    "a way to a folder with something else": (
+        "1.2",
+        "learner/solution does not contain it",
+        [("pixi.toml", '"../../common"', '"$PIXI_PROJECT_ROOT"')],
+    ),
     "no way to the shared code": (
         "1.2",
         "PYTHONPATH is not set",
@@ -454,6 +511,16 @@ MISTAKES = {
         "1.7",
         "earlier ran in work, which is not in your manifest",
         [lambda folder: mutations.record_run(folder, "exercise-1-scipy", "pixi", "work")],
+    ),
+    "files that are added, but not committed": (
+        "1.8",
+        'git commit -m "Limits of 125 signal hypotheses")',
+        [lambda folder: stage(folder, "pixi.toml", "pixi.lock", "exclusion.py", "draw.py", "figure.py")],
+    ),
+    "one file that is not added": (
+        "1.8",
+        "git add draw.py figure.py)  # then: git commit; without Pixi, leave out .gitignore and .gitattributes",
+        [lambda folder: stage(folder, "pixi.toml", "pixi.lock", "exclusion.py")],
     ),
     "a lock that is not committed": (
         "1.8",

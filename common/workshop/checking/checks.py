@@ -407,7 +407,8 @@ def missing_for_script(
 ) -> list[str]:
     """Which packages the workspace's script needs that an environment lacks; none if the folder has no such script.
 
-    needed: by the name to show, the packages of which one is enough. A package that the lock contains counts as well.
+    needed: by the name to show, the packages of which one is enough. A package that the lock contains counts as well,
+    unless the lock is out of date. A name may be followed by a remark in brackets: what was probably meant.
     """
     if not (workspace.folder / script).is_file():
         return []
@@ -415,11 +416,29 @@ def missing_for_script(
     if not missing:
         return []
     try:
-        locked = workspace.lock.environments[environment].packages[platform.name]
+        locked = {package.name for package in workspace.lock.environments[environment].packages[platform.name]}
     except (OSError, KeyError, WorkspaceError):
-        locked = ()
-    names = {package.name for package in locked}
-    return [name for name in missing if not names & set(needed[name])]
+        locked = set()
+    if locked and workspace.verdict.verdict != "out-of-date":
+        missing = [name for name in missing if not locked & set(needed[name])]
+    requested = {
+        *manifests.conda_specs(workspace.manifest, environment, platform),
+        *manifests.pypi_specs(workspace.manifest, environment, platform),
+    }
+    unknown = requested.difference(*needed.values())
+    found = []
+    for name in missing:
+        meant = next(filter(None, (closest_match(either, unknown, SIMILAR) for either in needed[name])), None)
+        if meant:
+            found.append(f"{name} (you request '{meant}': did you mean '{name}'?)")
+        elif locked & set(needed[name]):
+            found.append(f"{name} (only in pixi.lock, which is out of date)")
+        else:
+            found.append(name)
+    return found
+
+
+SIMILAR = 0.75  # of a mistyped name to the right one: `torch` is no `pooch`
 
 
 def misnamed_environment(workspace: Workspace, for_gpu: Iterable[str], for_cpu: Iterable[str]) -> str | None:

@@ -81,6 +81,7 @@ def reset(number: int, yes: bool, source: str | None = None) -> int:
     if source is None and is_as_shipped(exercise):
         base.unlink(missing_ok=True)
         print(f"{shell.relative(folder)} is as it was shipped: nothing to do")
+        _point_to_own_workspace(exercise)
         return 0
     content, current = shipped_files(exercise), list_files(folder)
     if source is not None:
@@ -122,7 +123,19 @@ def reset(number: int, yes: bool, source: str | None = None) -> int:
         print(f"{shell.relative(folder)} is as it was shipped")
     else:
         print(f"{shell.relative(folder)} is as it was shipped, except for what was saved there in the meantime")
+    _point_to_own_workspace(exercise)
     return 0
+
+
+def _point_to_own_workspace(exercise: exercises.Exercise) -> None:
+    """Print where the learner's work is, in an exercise whose workspace is not the starter."""
+    workspace = shell.relative(exercise.workspace)
+    if exercise.workspace.name == "starter":
+        return
+    if exercise.workspace.is_dir():
+        print(f"your own work is in {workspace}, which this command does not change: remove that folder to start over")
+    else:
+        print(f"you work in {workspace}, which does not exist yet: README.md of the exercise describes how to make it")
 
 
 def _restore(folder: Path, name: str, content: bytes, backup: Path) -> None:

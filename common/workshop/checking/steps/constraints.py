@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from packaging.specifiers import SpecifierSet
 from rattler import Version, VersionSpec
 
-from pixi_workspace.manifest import CondaSpec
+from pixi_workspace.manifest import CondaSpec, PypiSpec
 
 EVERY = 30  # of the releases that are tried below a minor version
 
@@ -33,9 +34,37 @@ def admits_any(specs: Iterable[CondaSpec], versions: Iterable[str]) -> bool:
     return any(admits(specs, version) for version in versions)
 
 
-def _admits_version(spec: CondaSpec, version: str) -> bool:
-    text = str(spec.fields.get("version", "*"))
-    return text == "*" or VersionSpec(text, False).matches(Version(version))
+def _version_of(spec: CondaSpec | PypiSpec) -> str:
+    return spec.version if isinstance(spec, PypiSpec) else str(spec.fields.get("version", "*"))
+
+
+def _admits_version(spec: CondaSpec | PypiSpec, version: str) -> bool:
+    text = _version_of(spec)
+    if text == "*":
+        return True
+    if isinstance(spec, PypiSpec):
+        return SpecifierSet(text).contains(version, prereleases=True)
+    return VersionSpec(text, False).matches(Version(version))
+
+
+def have_no_common_version(specs: Iterable[CondaSpec | PypiSpec]) -> bool:
+    """Whether no version at all meets all constraints, such as `<2.0,>2.5`, or `3,12`, which means 3 and also 12.
+
+    The versions in the constraints are tried, and those just above each of them: if any version fits, one of these does.
+    """
+    specs = list(specs)
+    candidates = _nearby_versions(map(_version_of, specs))
+    return not any(all(_admits_version(spec, version) for spec in specs) for version in candidates)
+
+
+def _nearby_versions(constraints: Iterable[str]) -> list[str]:
+    """The versions that constraints contain, the next one after each of their numbers, and 0."""
+    found = ["0"]
+    for number, letters in re.findall(r"(\d+(?:\.\d+)*)([a-z]+\d+)?", " ".join(constraints)):  # 1.0 or 1.0rc1
+        numbers = number.split(".")
+        found += [number + letters, f"{number}.0.1"]
+        found += [".".join([*numbers[:n], str(int(numbers[n]) + 1)]) for n in range(len(numbers))]
+    return found
 
 
 def build_of(spec: CondaSpec) -> str:
