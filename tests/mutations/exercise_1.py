@@ -152,8 +152,8 @@ MISTAKES = {
     ),
     "Python that is misspelt": (
         "1.2",
-        "no python (you request 'pyton': did you mean 'python'?)",
-        [("pixi.toml", "python = ", "pyton = ")],
+        "no python (you request 'pythom': did you mean 'python'?)",
+        [("pixi.toml", "python = ", "pythom = ")],
     ),
     "a comma for the point": ("1.2", "python 3,12", [("pixi.toml", '"3.12.*"', '"3,12"')]),
     "bounds that exclude each other": ("1.2", "numpy <2.0,>2.5", [("pixi.toml", '">=1.26"', '"<2.0,>2.5"')]),
