@@ -12,7 +12,6 @@ from pixi_workspace.manifest.platforms import platforms_of
 from workshop.containers import dockerfile, images, shellwords
 from workshop.containers.apptainer import AGENTS, HEADERS, SECTIONS, Stage, find_install, load, read
 from workshop.containers.build_rules import SECRET_NAME, SECRET_VALUE
-from workshop.containers.last_stage_rules import adds_glibc, musl_problem, uses_musl
 from workshop.containers.shellwords import PixiCall
 from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 from workshop.support.text import closest_match
@@ -298,8 +297,8 @@ def _pixi_in_final(install: Install) -> Iterator[Problem]:
 
 def _musl(install: Install) -> Iterator[Problem]:
     image = install.last.header.get("from", "")
-    if uses_musl(image) and not adds_glibc(install.last.text("post")):
-        yield musl_problem(f"{install.last.location}: From", image, "From: debian@sha256:...")
+    if images.has_only_musl(image, [install.last.text("post")]):
+        yield images.musl_problem(f"{install.last.location}: From", image, "From: debian@sha256:...")
 
 
 def _cuda_override(install: Install) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ files and its last stage. The rules in `build_rules`, `last_stage_rules` and `co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from workshop.containers.shellwords import PixiCall
 from workshop.errors import WorkshopError
 from workshop.support import files
 from workshop.support.hardware import subdir
+from workshop.support.rules import Problem
 from workshop.support.text import satisfies
 
 MOST_PREFIXES = 20  # paths of one environment in a stage: each COPY of a stage may double them
@@ -370,6 +371,12 @@ def activation_variables(workspace: manifest.Manifest, environment: str, platfor
     return variables
 
 
+def activated(workspace: manifest.Manifest, environment: str) -> dict[str, str]:
+    """The variables that activating the environment sets on its first Linux platform; none if it has no such platform."""
+    platforms = linux_platforms(workspace, environment)
+    return activation_variables(workspace, environment, platforms[0]) if platforms else {}
+
+
 def wrong_variable(
     workspace: manifest.Manifest, environment: str, variables: Mapping[str, str], others: bool = False
 ) -> tuple[str, str, str] | None:
@@ -380,9 +387,7 @@ def wrong_variable(
     """
 
     def plain(name: str) -> dict[str, str]:
-        platforms = linux_platforms(workspace, name)
-        activated = activation_variables(workspace, name, platforms[0]) if platforms else {}
-        return {key: value for key, value in activated.items() if not re.search(r"[$%]", value)}
+        return {key: value for key, value in activated(workspace, name).items() if not re.search(r"[$%]", value)}
 
     own = plain(environment)
     for name, value in own.items():
@@ -393,6 +398,25 @@ def wrong_variable(
             if name not in own and variables.get(name) == value:
                 return name, f"no {name} for {environment}: it belongs to {other}", value
     return None
+
+
+def has_only_musl(base: str, scripts: Iterable[str]) -> bool:
+    """Whether an image's only C library is musl: Alpine Linux, or an image built on it, as python:3.13-alpine.
+
+    scripts: the commands that run in the image; one of them may install glibc.
+    """
+    name = base.partition("@")[0].rsplit("/", 1)[-1]
+    return "alpine" in name and not any(re.search("gcompat|glibc", text) for text in (name, *scripts))
+
+
+def musl_problem(looked_at: str, base: str, next_step: str) -> Problem:
+    """The problem of an image with musl, in which no conda package for Linux runs."""
+    return Problem(
+        looked_at=looked_at,
+        expected="a base image with glibc, the C library that conda packages for Linux need",
+        found=f"{base[:60]}, which has musl instead: no program of the environment would start",
+        next_step=next_step,
+    )
 
 
 def image_subdir() -> str:

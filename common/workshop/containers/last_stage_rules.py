@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pixi_workspace.manifest import Manifest
 from workshop.containers import build_rules, dockerfile, images, shellwords
 from workshop.containers.dockerfile import Instruction, Stage
 from workshop.containers.images import Image, Install, activation_variables, copies, health_command
@@ -114,33 +115,13 @@ def _copy_prefix(install: Install) -> str:
     return f"COPY --from={install.stage.name} {install.prefix} {install.prefix}"
 
 
-def uses_musl(base: str) -> bool:
-    """Whether the name of an image is that of Alpine Linux or of an image built on it, as in python:3.13-alpine."""
-    name = base.partition("@")[0].rsplit("/", 1)[-1]
-    return "alpine" in name and "glibc" not in name
-
-
-def adds_glibc(script: str) -> bool:
-    """Whether a script installs a glibc beside musl."""
-    return re.search(r"\b(gcompat|glibc)\b", script) is not None
-
-
-def musl_problem(looked_at: str, base: str, next_step: str) -> Problem:
-    return Problem(
-        looked_at=looked_at,
-        expected="a base image with glibc, the C library that conda packages for Linux need",
-        found=f"{base[:60]}, which has musl instead: no program of the environment would start",
-        next_step=next_step,
-    )
-
-
 def _musl(image: Image) -> Iterator[Problem]:
     stages = image.final_stage.lineage()
-    scripts = (step.instruction.script for stage in stages for step in stage.steps if step.instruction.name == "RUN")
-    if image.install and uses_musl(stages[0].base) and not any(map(adds_glibc, scripts)):
-        yield musl_problem(
-            build_rules.line_of_name(image, stages[0].line), stages[0].base, "FROM debian:13-slim@sha256:..."
-        )
+    steps = (step.instruction for stage in stages for step in stage.steps)
+    scripts = [instruction.script for instruction in steps if instruction.name == "RUN"]
+    if image.install and images.has_only_musl(stages[0].base, scripts):
+        line = build_rules.line_of_name(image, stages[0].line)
+        yield images.musl_problem(line, stages[0].base, "FROM debian:13-slim@sha256:...")
 
 
 def _build_tools(image: Image) -> Iterator[Problem]:
@@ -317,28 +298,13 @@ def _conda_prefix(install: Install) -> Iterator[Problem]:
         )
 
 
-def _own_stage(image: Image, name: str) -> Stage | None:
-    """The stage for the environment alone, as runtime-cuda12, if it is the place for this variable.
-
-    None if there is no such stage, or if the environments with a stage like it all have the variable.
-    """
-    environment, workspace = image.environment, image.workspace
-    earlier = image.final_stage.lineage()[:-1]
-    own = next((stage for stage in earlier if environment and stage.name.endswith(f"-{environment}")), None)
-    if own is None or workspace is None:
-        return None
-    start = own.name.removesuffix(str(environment))
-    for other in (stage.name.removeprefix(start) for stage in image.stages if stage.name.startswith(start)):
-        platforms = images.linux_platforms(workspace, other) if other in workspace.environments else []
-        if platforms and name not in activation_variables(workspace, other, platforms[0]):
-            return own
-    return None
-
-
-def _place_of(image: Image, name: str) -> str:
-    """Where a variable belongs: the stage for the environment alone, or the last one."""
-    own = _own_stage(image, name)
-    return f"{image.path.name}, the stage {own.name} (line {own.line})" if own else _where(image)
+def _place_of(image: Image, workspace: Manifest, name: str) -> str:
+    """Where a variable belongs: in a stage such as runtime-cuda12 unless every environment has it, else in the last one."""
+    on_linux = [other for other in workspace.environments if images.linux_platforms(workspace, other)]
+    if all(name in images.activated(workspace, other) for other in on_linux):
+        return _where(image)
+    own = (stage for stage in image.final_stage.lineage()[:-1] if stage.name.endswith(f"-{image.environment}"))
+    return next((f"{image.path.name}, the stage {stage.name} (line {stage.line})" for stage in own), _where(image))
 
 
 def _activation_variables(install: Install) -> Iterator[Problem]:
@@ -348,7 +314,7 @@ def _activation_variables(install: Install) -> Iterator[Problem]:
     for name, value in activation_variables(image.workspace, environment, image.linux_platforms[0]).items():
         if not image.final_stage.env.get(name):
             yield Problem(
-                looked_at=_place_of(image, name),
+                looked_at=_place_of(image, image.workspace, name),
                 expected=f"{name}={value}, as in the activated environment {environment}",
                 found=_unset(image),
                 next_step=f"ENV {name}=...",
@@ -367,7 +333,7 @@ def _activation_variables(install: Install) -> Iterator[Problem]:
 
 def _gpu_variables(install: Install) -> Iterator[Problem]:
     image = install.image
-    if not image.required_cuda:
+    if image.workspace is None or not image.required_cuda:
         return
     variables = image.final_stage.env
     if re.search(r"(^|/)nvidia/", image.final_stage.lineage()[0].base):  # NVIDIA's images set both variables
@@ -375,7 +341,7 @@ def _gpu_variables(install: Install) -> Iterator[Problem]:
     visible = variables.get("NVIDIA_VISIBLE_DEVICES", "")
     if visible in ("", "void", "none"):
         yield Problem(
-            looked_at=_place_of(image, "NVIDIA_VISIBLE_DEVICES"),
+            looked_at=_place_of(image, image.workspace, "NVIDIA_VISIBLE_DEVICES"),
             expected=f"NVIDIA_VISIBLE_DEVICES=all for {image.environment}: it makes the host's GPUs visible",
             found=visible or "not set",
             next_step="ENV NVIDIA_VISIBLE_DEVICES=all",
@@ -383,7 +349,7 @@ def _gpu_variables(install: Install) -> Iterator[Problem]:
     capabilities = variables.get("NVIDIA_DRIVER_CAPABILITIES", "not set")
     if not {"compute", "all"} & set(capabilities.split(",")):
         yield Problem(
-            looked_at=_place_of(image, "NVIDIA_DRIVER_CAPABILITIES"),
+            looked_at=_place_of(image, image.workspace, "NVIDIA_DRIVER_CAPABILITIES"),
             expected=f"NVIDIA_DRIVER_CAPABILITIES=compute,utility for {image.environment}: CUDA needs compute",
             found=capabilities,
             next_step="ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility",
