@@ -117,12 +117,12 @@ def _check_measurements(model: Model, hypotheses: list[Hypothesis]) -> None:
         looked_at = f"the measurement {hypotheses[h].measurement['name']!r} of {hypotheses[h].name}"
         return HistFactoryError(looked_at=looked_at, expected=expected, found=found, next_step=next_step)
 
-    for h in np.flatnonzero(model.fixed[:, poi]):
+    for h in np.flatnonzero(model.fixed[:, poi]).tolist():
         found = f"{names[poi]!r} with fixed: true"
         raise error(
             h, "a parameter of interest that is free in the fit", found, "choose another measurement with --measurement"
         )
-    for h in np.flatnonzero((model.lower[:, poi] > 0) | (model.upper[:, poi] < 0)):
+    for h in np.flatnonzero((model.lower[:, poi] > 0) | (model.upper[:, poi] < 0)).tolist():
         raise error(
             h,
             f"bounds of the parameter of interest {names[poi]!r} that include 0, its value without a signal",

@@ -11,6 +11,7 @@ parameters, H hypotheses. N: the processes of a block.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, NamedTuple
 
 import jax
@@ -167,6 +168,4 @@ def double_precision():
     """A context in which JAX computes in 64 bits. Other code of the same process keeps its own setting."""
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)
-    from jax import experimental  # before jax 0.8
-
-    return experimental.enable_x64(True)
+    return importlib.import_module("jax.experimental").enable_x64(True)  # before jax 0.8

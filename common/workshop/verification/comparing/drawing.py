@@ -33,7 +33,7 @@ def draw(target: Path, folders: tuple[Path, Path], titles: tuple[str, str]) -> l
             next_step="leave out --figure",
         )
     figure = Figure(figsize=(3 * WIDTH, HEIGHT * len(names)), dpi=90)
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.25 / (HEIGHT * len(names)), 0.01, 0.12)
     for axes, name in zip(figure.subplots(len(names), 3, squeeze=False), names, strict=True):
         images = [pixels(folder / name) for folder in folders]
@@ -41,7 +41,7 @@ def draw(target: Path, folders: tuple[Path, Path], titles: tuple[str, str]) -> l
             _show(axis, image, f"{title}: {name}" if image is not None else f"{title}: no {name}")
         _show(axes[2], *_difference(*images))
     content = io.BytesIO()
-    figure.canvas.print_png(content, metadata={"Software": None})  # equal runs give equal files
+    canvas.print_png(content, metadata={"Software": None})  # equal runs give equal files
     write_atomic(target, content.getvalue())
     return names
 
