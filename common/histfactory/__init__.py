@@ -15,7 +15,7 @@ For example:
         limits = Scan(model).limits(mu=1.0)
         print(model.names, limits.cls_obs)
 
-`Scan` uses the likelihood with its gradient (likelihood.py, interpolation.py), the minimisers (minimise.py) and the
+`Scan` uses the likelihood with its gradient (likelihood.py, interpolation.py), the minimisers (minimise/) and the
 searches for further minima (starts.py, folds.py). `limits/` turns the results into limits. `on_jax/` fits large
 likelihoods on a GPU, if you ask for it with `Scan(model, backend="jax")`. Patches require the package jsonpatch, as they do
 in pyhf.

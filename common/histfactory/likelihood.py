@@ -10,7 +10,7 @@ columns. `sum(0)` also sums in another order if there is a single row, hence `at
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from scipy import sparse
@@ -18,6 +18,9 @@ from scipy.special import gammaln
 
 from histfactory.interpolation import code4, code4_coefficients, code4p_weight, powers_of
 from histfactory.model import Array, Block, Index, Mask, Model
+
+if TYPE_CHECKING:
+    from histfactory.minimise.result import Fit
 
 try:
     from scipy.sparse._sparsetools import csr_matvecs
@@ -62,44 +65,44 @@ class Sum:
         return out
 
 
+def replace_zeros(factors: Array) -> None:
+    """Replace linear factors of zero by TINY, in place."""
+    np.copyto(factors, TINY, where=np.abs(factors) < TINY)
+
+
+def columns_of(array: Array, hypotheses: Index) -> Array:
+    """The given rows of an array (H, ...), as columns (..., R) in C order."""
+    return np.ascontiguousarray(array[hypotheses].T)
+
+
 class Rows:
     """The numbers that differ between rows, as arrays (..., R): one row for each given hypothesis, with repetitions."""
 
-    FIELDS = (
-        "data",
-        "auxdata",
-        "precision",
-        "tau",
-        "lower",
-        "upper",
-        "free",
-        "nominal",
-        "coefficients",
-        "log_hi",
-        "log_lo",
-        "high",
-        "low",
-        "even",
-        "symmetric",
-        "asymmetric",
-    )
+    OF_PARAMETERS = "data", "auxdata", "precision", "tau", "lower", "upper", "free"
+    OF_OWN_BLOCK = ("nominal", "coefficients", "log_hi", "log_lo", "high", "low", "even", "symmetric", "asymmetric")
+    FIELDS = OF_PARAMETERS + OF_OWN_BLOCK
 
     def __init__(self, model: Model, hypotheses: Index) -> None:
-        def gather(array: Array) -> Array:
-            return np.ascontiguousarray(array[hypotheses].T)
-
         self.model = model
-        self.data, self.auxdata = gather(model.data), gather(model.auxdata)
-        self.precision, self.tau = gather(model.precision), gather(model.tau)
-        self.lower, self.upper = gather(model.lower), gather(model.upper)
-        self.free = gather(np.where(model.fixed, 0.0, 1.0))  # 1 or 0
+        self._read_parameters(hypotheses)
+        self._read_own_block(hypotheses)
+
+    def _read_parameters(self, hypotheses: Index) -> None:
+        """Set the numbers of the parameters, and the data."""
+        model = self.model
+        self.data, self.auxdata = columns_of(model.data, hypotheses), columns_of(model.auxdata, hypotheses)
+        self.precision, self.tau = columns_of(model.precision, hypotheses), columns_of(model.tau, hypotheses)
+        self.lower, self.upper = columns_of(model.lower, hypotheses), columns_of(model.upper, hypotheses)
+        self.free = columns_of(np.where(model.fixed, 0.0, 1.0), hypotheses)  # 1 or 0
         # `Likelihood.avoid_zero` moves parameters off zero, so a bound at zero has to move as well.
-        linear = self.lower[model.n_alpha :]
-        np.copyto(linear, TINY, where=np.abs(linear) < TINY)
-        own = model.own
-        self.nominal = gather(own.nominal)
-        self.symmetric, self.asymmetric = gather(own.symmetric), gather(own.asymmetric)
-        self.high, self.low = gather(own.hi), gather(own.lo)
+        replace_zeros(self.lower[model.n_alpha :])
+
+    def _read_own_block(self, hypotheses: Index) -> None:
+        """Set the yields and variations of the cells that each hypothesis has for itself."""
+        own = self.model.own
+        self.nominal = columns_of(own.nominal, hypotheses)
+        self.symmetric, self.asymmetric = columns_of(own.symmetric, hypotheses), columns_of(own.asymmetric, hypotheses)
+        self.high, self.low = columns_of(own.hi, hypotheses), columns_of(own.lo, hypotheses)
         self.coefficients, self.log_hi, self.log_lo = code4_coefficients(self.high, self.low)
         self.even = 0.5 * (self.high + self.low) - 1
 
@@ -334,12 +337,36 @@ class _Slopes:
         return np.ascontiguousarray(jacobian.transpose(2, 0, 1))
 
 
+class Backend(Protocol):
+    """What computes the fits instead of NumPy: an `on_jax.device.Device`.
+
+    The methods replace the functions of the same name, for the rows that its method `rows` has made. chunk_size:
+    hypotheses to fit together. note: a sentence if NumPy is probably faster, else "".
+    """
+
+    FEWEST_ROWS: int  # NumPy computes the expected counts of fewer rows
+    chunk_size: int
+
+    @property
+    def note(self) -> str: ...
+
+    def rows(self, hypotheses: Index) -> Rows: ...
+
+    def expected(self, rows: Any, theta: Array) -> Array: ...
+
+    def fold_depth(self, rows: Any, theta: Array) -> Array: ...
+
+    def fit_batch(
+        self, rows: Any, result: Fit, rival: Index | None, previous: Fit | None, same_basin: float
+    ) -> None: ...
+
+
 class Likelihood:
     """The likelihood of a `Model`, for any of its rows."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.backend: Any = None  # an `on_jax.device.Device`, which then fits instead of NumPy
+        self.backend: Backend | None = None  # None: NumPy
         self.evaluators = [_BlockEvaluator(model.shared, model, own=False), _BlockEvaluator(model.own, model, own=True)]
         self.evaluators = [evaluator for evaluator in self.evaluators if evaluator.n_cells]
         constrained = model.tau > 0
@@ -354,8 +381,7 @@ class Likelihood:
 
     def avoid_zero(self, theta: Array) -> Array:
         """Replace linear factors of zero by TINY, in place."""
-        linear = theta[self.model.n_alpha :]
-        np.copyto(linear, TINY, where=np.abs(linear) < TINY)
+        replace_zeros(theta[self.model.n_alpha :])
         return theta
 
     def value(self, rows: Rows, theta: Array, nu: Array) -> Array:

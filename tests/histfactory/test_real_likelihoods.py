@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT
 
 import histfactory
-from histfactory import HistFactoryError, inference, minimise
+from histfactory import HistFactoryError, inference
 from histfactory.workspace import apply_patch
 from workshop.runs import search
 
@@ -131,7 +131,7 @@ def test_input_without_a_fit_gets_a_message(document: dict, parts: list[str]) ->
 def test_a_flat_direction_that_ends_at_a_bound_needs_no_slow_minimiser(monkeypatch: pytest.MonkeyPatch) -> None:
     """ATLAS ttZ in three leptons: 196 parameters in 3 bins, which hardly constrain one of the normalisations."""
     calls = []
-    monkeypatch.setattr(minimise, "newton", lambda *words: calls.append(1))
+    monkeypatch.setattr("histfactory.minimise.combined.newton", lambda *words: calls.append(1))
     limits = limits_of(histfactory.read_json(DATA / "ttZ-3l.json.gz"))
     assert limits.converged.all() and not calls
     assert limits.cls_obs[0] == pytest.approx(0.5, abs=CLS_TOLERANCE)
@@ -139,8 +139,8 @@ def test_a_flat_direction_that_ends_at_a_bound_needs_no_slow_minimiser(monkeypat
 
 
 def test_the_reason_names_the_fits_that_did_not_converge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minimise, "MAX_STEPS", 1)
-    monkeypatch.setattr(minimise, "NEWTON_STEPS", 0)
+    monkeypatch.setattr("histfactory.minimise.quasi_newton.MAX_STEPS", 1)
+    monkeypatch.setattr("histfactory.minimise.saddle_free.NEWTON_STEPS", 0)
     limits = limits_of(counting())
     assert not limits.converged[0]
     for name in ("mu = 0", "mu = 1", "free mu", "mu = 1 to the Asimov data"):

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from histfactory import HistFactoryError, digest, inference, minimise, read_json
+from histfactory import HistFactoryError, digest, inference, read_json
 from histfactory import workspace as workspace_module
 from workshop import cli
 from workshop.errors import WorkshopError
@@ -323,8 +323,8 @@ def test_a_failure_after_the_fits_leaves_the_journal_alone(tmp_path: Path, monke
 
 def test_a_fit_that_did_not_converge_is_named_and_null(tmp_path: Path, monkeypatch, capsys) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    monkeypatch.setattr(minimise, "MAX_STEPS", 2)
-    monkeypatch.setattr(minimise, "NEWTON_STEPS", 0)
+    monkeypatch.setattr("histfactory.minimise.quasi_newton.MAX_STEPS", 2)
+    monkeypatch.setattr("histfactory.minimise.saddle_free.NEWTON_STEPS", 0)
     document = run(tmp_path, "--only", "signal_500_*")
     jsonschema.validate(document, json.loads(SCHEMA.read_text()))
     lost = [e for e in document["hypotheses"] if not e["converged"]]
@@ -482,7 +482,7 @@ def test_copies_that_double_are_refused(tmp_path: Path, message_of_command, monk
 
 @pytest.mark.parametrize("digits", [99, 300])
 def test_long_integers_are_read_or_refused(digits: int, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(minimise, "NEWTON_STEPS", 3)
+    monkeypatch.setattr("histfactory.minimise.saddle_free.NEWTON_STEPS", 3)
     workspace, patchset = generated()
     patchset["patches"] = patchset["patches"][:1]
     workspace["channels"][0]["samples"][0]["data"][3] = 10**digits

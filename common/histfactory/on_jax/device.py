@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from histfactory.likelihood import TINY, Rows
+from histfactory.likelihood import Rows
 from histfactory.minimise import SAME, Fit
 from histfactory.model import Array, Index, Model
 from histfactory.on_jax import fit
@@ -26,32 +26,26 @@ class LightRows(Rows):
     They are computed when NumPy code such as `newton` reads them.
     """
 
-    FIELDS = ("hypothesis", "data", "auxdata", "precision", "tau", "lower", "upper", "free")
+    FIELDS = ("hypothesis", *Rows.OF_PARAMETERS)
 
     def __init__(self, model: Model, hypotheses: Index) -> None:
         self.model, self.hypothesis = model, np.array(hypotheses)
-        for name in ("data", "auxdata", "precision", "tau", "lower", "upper"):
-            setattr(self, name, np.ascontiguousarray(getattr(model, name)[hypotheses].T))
-        self.free = np.ascontiguousarray(np.where(model.fixed, 0.0, 1.0)[hypotheses].T)
-        linear = self.lower[model.n_alpha :]
-        np.copyto(linear, TINY, where=np.abs(linear) < TINY)
+        self._read_parameters(hypotheses)
 
     def __getattr__(self, name: str) -> Array:
-        if name not in Rows.FIELDS:
+        if name not in Rows.OF_OWN_BLOCK:
             raise AttributeError(name)
-        full = Rows(self.model, self.hypothesis)
-        for missing in set(Rows.FIELDS) - set(self.FIELDS):
-            setattr(self, missing, getattr(full, missing))
-        return getattr(full, name)
+        self._read_own_block(self.hypothesis)
+        return vars(self)[name]
 
 
 class Device:
-    """A model on JAX's first device.
+    """A model on JAX's first device: a `histfactory.likelihood.Backend`.
 
     chunk_size: hypotheses to fit together.
     """
 
-    FEWEST_ROWS = 8  # NumPy computes the expected counts of fewer rows sooner than they travel to the device
+    FEWEST_ROWS: int = 8  # NumPy computes the expected counts of fewer rows sooner than they travel to the device
 
     def __init__(self, model: Model) -> None:
         self.model, self.device = model, jax.devices()[0]
@@ -62,9 +56,9 @@ class Device:
         needed = -(-n_fits // fewest) * fewest
         self.batches = sorted({min(n, largest) for n in (fewest, min(needed, most))})
         self.chunk_size = max(1, self.batches[-1] // FITS_OF_HYPOTHESIS)
-        self.sizes, fixed, table = arrays_of(model)
+        self.sizes, common, table = arrays_of(model)
         with double_precision():
-            self.fixed, self.table = jax.device_put((fixed, table), self.device)
+            self.common, self.table = jax.device_put((common, table), self.device)
 
     @property
     def note(self) -> str:
@@ -110,7 +104,7 @@ class Device:
                 i = np.arange(first, min(first + self.batches[-1], n_rows))
                 filled = _filled(i, self._batch_of(len(i)))
                 h, on_device = self._put((rows.hypothesis[filled], [array.T[filled] for array in arrays]))
-                out = program(self.sizes, self.fixed, fit.gather(self.table, h), *on_device)
+                out = program(self.sizes, self.common, fit.gather(self.table, h), *on_device)
                 parts.append(np.asarray(out)[: len(i)])
         return np.ascontiguousarray(np.concatenate(parts).T)
 
@@ -144,7 +138,7 @@ class Device:
             # On a CPU, the last few rows move to a smaller program. A GPU would not be faster with fewer rows.
             smaller = [n for n in self.batches if n < size]
             stop_at = 0 if self.on_gpu or not smaller else smaller[-1]
-            state = fit.minimise(self.sizes, self.fixed, hypotheses, problems, state, self._put(np.int64(stop_at)))
+            state = fit.minimise(self.sizes, self.common, hypotheses, problems, state, self._put(np.int64(stop_at)))
             remaining = _store(result, index, state)
             if not len(remaining):
                 return

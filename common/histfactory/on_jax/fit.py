@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from histfactory.likelihood import TINY
-from histfactory.minimise import CONVERGED, HALVINGS, HIGHER, MAX_STEPS, SAME, TOLERANCE, TOO_MANY_STEPS
+from histfactory.minimise.quasi_newton import HALVINGS, MAX_STEPS
+from histfactory.minimise.result import CONVERGED, HIGHER, SAME, TOLERANCE, TOO_MANY_STEPS
 from histfactory.on_jax.likelihood import Point, evaluate, expected, fold_depth
-from histfactory.on_jax.model import Array, Fixed, Hypothesis, Sizes
+from histfactory.on_jax.model import Array, Common, Hypothesis, Sizes
 from histfactory.on_jax.steps import Pairs, Step, first_length, quasi_newton_step, stop_at_bounds
 
 
@@ -43,7 +44,7 @@ class State(NamedTuple):
     length: Array  # () the part of the step to try next
     halvings: Array  # () of this step
     n_steps: Array  # ()
-    status: Array  # () as in `histfactory.minimise`
+    status: Array  # () as in `histfactory.minimise.Fit`
     active: Array  # () bool
     stays: Array  # () bool: evaluate theta itself, at the start and after a failed step
     retried: Array  # () bool: the last step failed
@@ -80,29 +81,29 @@ def start(theta: Array, active: Array) -> State:
 
 @partial(compiled, static_argnames="sizes")
 def minimise(
-    sizes: Sizes, fixed: Fixed, hypotheses: Hypothesis, problems: Problem, state: State, stop_at: Array
+    sizes: Sizes, common: Common, hypotheses: Hypothesis, problems: Problem, state: State, stop_at: Array
 ) -> State:
     """Iterate until at most stop_at rows are active."""
 
     def go_on(state: State) -> Array:
         return state.active.sum() > stop_at
 
-    return lax.while_loop(go_on, partial(iterate, sizes, fixed, hypotheses, problems), state)
+    return lax.while_loop(go_on, partial(iterate, sizes, common, hypotheses, problems), state)
 
 
-def iterate(sizes: Sizes, fixed: Fixed, hypotheses: Hypothesis, problems: Problem, state: State) -> State:
+def iterate(sizes: Sizes, common: Common, hypotheses: Hypothesis, problems: Problem, state: State) -> State:
     """One evaluation of every row (R rows)."""
     each = jax.vmap
-    trial, point = each(partial(try_step, sizes, fixed))(hypotheses, problems, state)
+    trial, point = each(partial(try_step, sizes, common))(hypotheses, problems, state)
     ok = each(is_acceptable)(state, point)
     moved = each(move)(state, trial, point)
 
     def plan(hypothesis: Hypothesis, problem: Problem, moved: State, point: Point) -> Step:
         of_row = problem.data, problem.free, moved.theta, point, moved.pairs
-        return quasi_newton_step(sizes, fixed, hypothesis, *of_row)
+        return quasi_newton_step(sizes, common, hypothesis, *of_row)
 
     def shorten(hypothesis: Hypothesis, problem: Problem, moved: State, point: Point, planned: Step) -> Array:
-        return stop_at_bounds(sizes, fixed, hypothesis, problem.data, moved.theta, point, planned)
+        return stop_at_bounds(sizes, common, hypothesis, problem.data, moved.theta, point, planned)
 
     planned = each(plan)(hypotheses, problems, moved, point)
     careful = moved.careful & ok & state.active
@@ -121,13 +122,15 @@ def choose(condition: Array, new: State, old: State) -> State:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
-def try_step(sizes: Sizes, fixed: Fixed, hypothesis: Hypothesis, problem: Problem, state: State) -> tuple[Array, Point]:
+def try_step(
+    sizes: Sizes, common: Common, hypothesis: Hypothesis, problem: Problem, state: State
+) -> tuple[Array, Point]:
     """The trial point (P,) of a row, within its bounds and away from factors of zero, and the likelihood there."""
     new = jnp.clip(state.theta - state.length * state.step, hypothesis.lower, hypothesis.upper)
     is_factor = jnp.arange(len(new)) >= sizes.n_alpha
     new = jnp.where(is_factor & (jnp.abs(new) < TINY), TINY, new)
     new = jnp.where((problem.free == 0) | state.stays, state.theta, new)
-    return new, evaluate(sizes, fixed, hypothesis, problem.data, problem.auxdata, new)
+    return new, evaluate(sizes, common, hypothesis, problem.data, problem.auxdata, new)
 
 
 def is_acceptable(state: State, point: Point) -> Array:
@@ -193,17 +196,17 @@ def after_failure(state: State) -> State:
 
 
 @partial(compiled, static_argnames="sizes")
-def expected_of_rows(sizes: Sizes, fixed: Fixed, hypotheses: Hypothesis, theta: Array) -> Array:
+def expected_of_rows(sizes: Sizes, common: Common, hypotheses: Hypothesis, theta: Array) -> Array:
     """Expected counts (R, B) at theta (R, P)."""
-    return jax.vmap(partial(expected, sizes, fixed))(hypotheses, theta)
+    return jax.vmap(partial(expected, sizes, common))(hypotheses, theta)
 
 
 @partial(compiled, static_argnames="sizes")
 def fold_depth_of_rows(
-    sizes: Sizes, fixed: Fixed, hypotheses: Hypothesis, data: Array, free: Array, theta: Array
+    sizes: Sizes, common: Common, hypotheses: Hypothesis, data: Array, free: Array, theta: Array
 ) -> Array:
     """Fold depths (R, K) at theta (R, P)."""
-    return jax.vmap(partial(fold_depth, sizes, fixed))(hypotheses, data, free, theta)
+    return jax.vmap(partial(fold_depth, sizes, common))(hypotheses, data, free, theta)
 
 
 @compiled

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from histfactory.folds import CURVATURE_AT_ZERO
-from histfactory.on_jax.model import Array, Cells, Fixed, Hypothesis, Normsys, Sizes, Yields, blocks
+from histfactory.on_jax.model import Array, Cells, Common, Hypothesis, Normsys, Sizes, Yields, blocks
 
 
 class Point(NamedTuple):
@@ -60,10 +60,10 @@ def of_processes(cells: Cells, on_grid: Array) -> Array:
     return jnp.append(on_grid.ravel(), 0.0)[cells.place]
 
 
-def sum_in_bins(fixed: Fixed, of_locals: Array) -> Array:
+def sum_in_bins(common: Common, of_locals: Array) -> Array:
     """Add the values of local parameters (T, ...) in their bins, (B, ...). A sum of gathered values has a fixed order."""
     nothing = jnp.zeros((1, *of_locals.shape[1:]))
-    return jnp.concatenate([of_locals, nothing])[fixed.locals_of_bin].sum(0)
+    return jnp.concatenate([of_locals, nothing])[common.locals_of_bin].sum(0)
 
 
 def interpolate(normsys: Normsys, alpha: Array) -> tuple[Array, Array]:
@@ -80,11 +80,13 @@ def interpolate(normsys: Normsys, alpha: Array) -> tuple[Array, Array]:
     return factor, jnp.where(outside, exponent, slope / value)
 
 
-def rates(fixed: Fixed, hypothesis: Hypothesis, theta: Array, n_alpha: int, v: Array) -> tuple[Array, list[BlockRates]]:
+def rates(
+    common: Common, hypothesis: Hypothesis, theta: Array, n_alpha: int, v: Array
+) -> tuple[Array, list[BlockRates]]:
     """Expected counts (B,) at theta (P,), and those of each block. v: the first result of `code4p_weight`."""
     alpha, factors = theta[:n_alpha], jnp.append(theta, 1.0)  # the last one for cells that have fewer factors
-    nu, parts = jnp.zeros(fixed.locals_of_bin.shape[1]), []
-    for cells, yields in blocks(fixed, hypothesis):
+    nu, parts = jnp.zeros(common.locals_of_bin.shape[1]), []
+    for cells, yields in blocks(common, hypothesis):
         factor_of_pair, log_slope, factor = None, None, jnp.ones(cells.process.shape)
         if yields.normsys is not None:
             factor_of_pair, log_slope = interpolate(yields.normsys, alpha)
@@ -100,16 +102,16 @@ def rates(fixed: Fixed, hypothesis: Hypothesis, theta: Array, n_alpha: int, v: A
     return nu, parts
 
 
-def expected(sizes: Sizes, fixed: Fixed, hypothesis: Hypothesis, theta: Array) -> Array:
+def expected(sizes: Sizes, common: Common, hypothesis: Hypothesis, theta: Array) -> Array:
     """`Likelihood.expected` of one row, (B,)."""
-    return rates(fixed, hypothesis, theta, sizes.n_alpha, code4p_weight(theta[: sizes.n_alpha])[0])[0]
+    return rates(common, hypothesis, theta, sizes.n_alpha, code4p_weight(theta[: sizes.n_alpha])[0])[0]
 
 
-def evaluate(sizes: Sizes, fixed: Fixed, hypothesis: Hypothesis, data: Array, auxdata: Array, theta: Array) -> Point:
+def evaluate(sizes: Sizes, common: Common, hypothesis: Hypothesis, data: Array, auxdata: Array, theta: Array) -> Point:
     """`Likelihood.__call__` of one row: value and derivatives at theta (P,)."""
     n_alpha, n_shared = sizes.n_alpha, sizes.n_shared
     v, v1, v2 = code4p_weight(theta[:n_alpha])
-    nu, parts = rates(fixed, hypothesis, theta, n_alpha, v)
+    nu, parts = rates(common, hypothesis, theta, n_alpha, v)
     residual = 1 - ratio_or_zero(data, nu)
     of_alphas, of_wide, of_locals = jnp.zeros((len(data), n_alpha)), 0.0, 0.0
     curvature = jnp.zeros(n_alpha)
@@ -123,13 +125,13 @@ def evaluate(sizes: Sizes, fixed: Fixed, hypothesis: Hypothesis, data: Array, au
             of_alphas = of_alphas + jnp.einsum("db,dbk->bk", factor, yields.histosys.symmetric) + v1 * asymmetric
             curvature = curvature + residual @ asymmetric
         of_wide = of_wide + jnp.einsum("db,wdb->bw", rate, cells.wide)
-        of_locals = of_locals + (rate[:, fixed.local_bin].T * cells.local).sum(1)
+        of_locals = of_locals + (rate[:, common.local_bin].T * cells.local).sum(1)
     jacobian = jnp.concatenate([of_alphas, of_wide / theta[n_alpha:n_shared]], 1)
     jacobian_local = of_locals / theta[n_shared:]
 
     difference, poisson = theta - auxdata, hypothesis.tau > 0
     safe = jnp.where(poisson, theta, 1.0)
-    gradient = jnp.concatenate([residual @ jacobian, residual[fixed.local_bin] * jacobian_local])
+    gradient = jnp.concatenate([residual @ jacobian, residual[common.local_bin] * jacobian_local])
     gradient = gradient + hypothesis.precision * difference
     gradient = gradient + jnp.where(poisson, hypothesis.tau - auxdata / safe, 0.0)
     diagonal = hypothesis.precision + jnp.where(poisson, auxdata / (safe * safe), 0.0)
@@ -140,12 +142,12 @@ def evaluate(sizes: Sizes, fixed: Fixed, hypothesis: Hypothesis, data: Array, au
     return Point(value, nu, gradient, jacobian, jacobian_local, diagonal)
 
 
-def fold_depth(sizes: Sizes, fixed: Fixed, hypothesis: Hypothesis, data: Array, free: Array, theta: Array) -> Array:
+def fold_depth(sizes: Sizes, common: Common, hypothesis: Hypothesis, data: Array, free: Array, theta: Array) -> Array:
     """`histfactory.folds.fold_depth` of one row, (K,)."""
     n_alpha = sizes.n_alpha
     alpha = theta[:n_alpha]
     v = code4p_weight(alpha)[0]
-    nu, parts = rates(fixed, hypothesis, theta, n_alpha, v)
+    nu, parts = rates(common, hypothesis, theta, n_alpha, v)
     odd = even = jnp.zeros((len(data), n_alpha))
     for cells, yields, factor_of_pair, _, factor, rate in parts:
         if yields.normsys is not None:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from histfactory.interpolation import code4_coefficients
-from histfactory.likelihood import TINY
+from histfactory.likelihood import replace_zeros
 from histfactory.model import Block, Model
 
 Array = Any  # of JAX, or of NumPy before it is on the device
@@ -67,7 +67,7 @@ class Yields(NamedTuple):
     histosys: Histosys | None
 
 
-class Fixed(NamedTuple):
+class Common(NamedTuple):
     """What all hypotheses share. A block without cells is None."""
 
     cells: Cells | None
@@ -87,13 +87,13 @@ class Hypothesis(NamedTuple):
     upper: Array
 
 
-def blocks(fixed: Fixed, hypothesis: Hypothesis) -> list[tuple[Cells, Yields]]:
+def blocks(common: Common, hypothesis: Hypothesis) -> list[tuple[Cells, Yields]]:
     """The blocks that have cells: the shared one and that of the hypothesis."""
-    both = (fixed.cells, fixed.yields), (fixed.own_cells, hypothesis.yields)
+    both = (common.cells, common.yields), (common.own_cells, hypothesis.yields)
     return [(cells, yields) for cells, yields in both if cells is not None and yields is not None]
 
 
-def arrays_of(model: Model) -> tuple[Sizes, Fixed, Hypothesis]:
+def arrays_of(model: Model) -> tuple[Sizes, Common, Hypothesis]:
     """The sizes, what the hypotheses share, and the table of the hypotheses, all as NumPy arrays."""
     n_local, n_bins = len(model.local_bin), model.data.shape[1]
     members = [np.flatnonzero(model.local_bin == b) for b in range(n_bins)]
@@ -101,13 +101,12 @@ def arrays_of(model: Model) -> tuple[Sizes, Fixed, Hypothesis]:
     for b, m in enumerate(members):
         locals_of_bin[: len(m), b] = m
     lower = model.lower.copy()
-    linear = lower[:, model.n_alpha :]
-    np.copyto(linear, TINY, where=np.abs(linear) < TINY)  # as in `Rows`
+    replace_zeros(lower[:, model.n_alpha :])  # as in `Rows`
     shared_cells, shared_yields = _on_grid(model.shared, model)
     own_cells, own_yields = _on_grid(model.own, model, len(model.names))
     return (
         Sizes(model.n_alpha, model.n_shared, model.poi),
-        Fixed(shared_cells, shared_yields, own_cells, np.asarray(model.local_bin), locals_of_bin),
+        Common(shared_cells, shared_yields, own_cells, np.asarray(model.local_bin), locals_of_bin),
         Hypothesis(own_yields, model.precision, model.tau, lower, model.upper),
     )
 

@@ -1,4 +1,4 @@
-"""The quasi-Newton step of one row. The functions mirror those of `histfactory.minimise._Batch` and `_GaussNewton`."""
+"""The quasi-Newton step of one row, as in `quasi_newton.py` and `gauss_newton.py` of `histfactory.minimise`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from histfactory.minimise import MAX_STEP, MAX_STOPS
+from histfactory.minimise.quasi_newton import MAX_STEP, MAX_STOPS
 from histfactory.on_jax.likelihood import Point, ratio_or_zero, sum_in_bins
-from histfactory.on_jax.model import Array, Fixed, Hypothesis, Sizes
+from histfactory.on_jax.model import Array, Common, Hypothesis, Sizes
 
 
 class Pairs(NamedTuple):
@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
 
 class GaussNewton(NamedTuple):
-    """A factorised system; `histfactory.minimise._GaussNewton` has the algebra."""
+    """A factorised system; `histfactory.minimise.gauss_newton` has the algebra."""
 
     inverse: Array  # (P,)
     local: Array  # (T,)
@@ -41,7 +41,7 @@ class GaussNewton(NamedTuple):
 
 
 def gauss_newton(
-    sizes: Sizes, fixed: Fixed, hypothesis: Hypothesis, data: Array, point: Point, free: Array
+    sizes: Sizes, common: Common, hypothesis: Hypothesis, data: Array, point: Point, free: Array
 ) -> GaussNewton:
     """The system D + J^T W J of one row, without the parameters that are not free."""
     n_shared = sizes.n_shared
@@ -49,7 +49,7 @@ def gauss_newton(
     inverse = free / jnp.maximum(point.diagonal + 1e-9, 0.2 * prior)
     weight = ratio_or_zero(data, point.nu * point.nu)
     local = inverse[n_shared:] * point.jacobian_local
-    root = jnp.sqrt(weight / (1 + weight * sum_in_bins(fixed, local * point.jacobian_local)))
+    root = jnp.sqrt(weight / (1 + weight * sum_in_bins(common, local * point.jacobian_local)))
     a, shared = point.jacobian * root[:, None], inverse[:n_shared]
     if len(data) <= n_shared:
         scaled = a * shared
@@ -61,10 +61,10 @@ def gauss_newton(
     return GaussNewton(inverse, local, root, a, scaled, jnp.linalg.cholesky(matrix))
 
 
-def solve(sizes: Sizes, fixed: Fixed, system: GaussNewton, gradients: Array) -> Array:
+def solve(sizes: Sizes, common: Common, system: GaussNewton, gradients: Array) -> Array:
     """(D + J^T W J)^-1 gradients, both (P, n)."""
     n_shared, root, a = sizes.n_shared, system.root[:, None], system.a
-    of_local = sum_in_bins(fixed, system.local[:, None] * gradients[n_shared:]) * root
+    of_local = sum_in_bins(common, system.local[:, None] * gradients[n_shared:]) * root
     plain = system.inverse[:, None] * gradients
 
     def inner(right: Array) -> Array:
@@ -78,12 +78,12 @@ def solve(sizes: Sizes, fixed: Fixed, system: GaussNewton, gradients: Array) -> 
         is_free = system.inverse[:n_shared, None] > 0
         shared = inner(jnp.where(is_free, gradients[:n_shared], 0.0) - a.T @ of_local)
         in_bins = (a @ shared + of_local) * root
-    return jnp.concatenate([shared, plain[n_shared:] - system.local[:, None] * in_bins[fixed.local_bin]])
+    return jnp.concatenate([shared, plain[n_shared:] - system.local[:, None] * in_bins[common.local_bin]])
 
 
 def quasi_newton_step(
     sizes: Sizes,
-    fixed: Fixed,
+    common: Common,
     hypothesis: Hypothesis,
     data: Array,
     free: Array,
@@ -95,12 +95,12 @@ def quasi_newton_step(
     gradient = point.gradient
     outward = ((theta <= hypothesis.lower) & (gradient > 0)) | ((theta >= hypothesis.upper) & (gradient < 0))
     free = free * ~outward
-    system = gauss_newton(sizes, fixed, hypothesis, data, point, free)
+    system = gauss_newton(sizes, common, hypothesis, data, point, free)
     q, products = gradient * free, []
     for i in (1, 0):
         products.append(pairs.inverse_product[i] * (pairs.step[i] * q).sum())
         q = q - products[-1] * pairs.change[i] * free
-    both = solve(sizes, fixed, system, jnp.stack([q, gradient * free], 1))
+    both = solve(sizes, common, system, jnp.stack([q, gradient * free], 1))
     step, without_pairs = both[:, 0], both[:, 1]
     for i, product in zip((0, 1), reversed(products), strict=True):
         along = pairs.inverse_product[i] * (pairs.change[i] * free * step).sum()
@@ -116,16 +116,16 @@ def quasi_newton_step(
 
 
 def stop_at_bounds(
-    sizes: Sizes, fixed: Fixed, hypothesis: Hypothesis, data: Array, theta: Array, point: Point, planned: Step
+    sizes: Sizes, common: Common, hypothesis: Hypothesis, data: Array, theta: Array, point: Point, planned: Step
 ) -> Array:
     """`_Batch._stop_at_bounds`: the step (P,) without crossing bounds."""
     gradient, n_shared = point.gradient, sizes.n_shared
     weight = ratio_or_zero(data, point.nu * point.nu)
 
     def product(vector: Array) -> Array:
-        change = point.jacobian @ vector[:n_shared] + sum_in_bins(fixed, point.jacobian_local * vector[n_shared:])
+        change = point.jacobian @ vector[:n_shared] + sum_in_bins(common, point.jacobian_local * vector[n_shared:])
         change = weight * change
-        return jnp.concatenate([change @ point.jacobian, point.jacobian_local * change[fixed.local_bin]])
+        return jnp.concatenate([change @ point.jacobian, point.jacobian_local * change[common.local_bin]])
 
     def stop_first(_: int, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         stopped, others, step = carry
@@ -134,8 +134,8 @@ def stop_at_bounds(
         fraction = jnp.where(crosses, (theta - reached) / jnp.where(crosses, step, 1.0), jnp.inf)
         is_first = crosses & (jnp.arange(len(step)) == jnp.argmin(fraction))
         stopped, others = jnp.where(is_first, theta - reached, stopped), jnp.where(is_first, 0.0, others)
-        system = gauss_newton(sizes, fixed, hypothesis, data, point, others)
-        following = solve(sizes, fixed, system, ((gradient - product(stopped)) * others)[:, None])[:, 0]
+        system = gauss_newton(sizes, common, hypothesis, data, point, others)
+        following = solve(sizes, common, system, ((gradient - product(stopped)) * others)[:, None])[:, 0]
         new = jnp.where(others > 0, following, stopped)
         return stopped, others, jnp.where(crosses.any(), new, step)
 

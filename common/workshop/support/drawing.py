@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workshop.support.files import write_atomic
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Identifiers in an SVG are hashes, by default with a random salt. Text becomes shapes, which look alike with any fonts.
-SVG = {"svg.hashsalt": "figure", "svg.fonttype": "path"}
+SVG: dict[Any, str] = {"svg.hashsalt": "figure", "svg.fonttype": "path"}
 
 
 def import_matplotlib() -> None:
