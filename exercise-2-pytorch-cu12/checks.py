@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pixi_workspace.manifest import CondaSpec, Feature, conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
+from pixi_workspace.platforms import major_minor
 from workshop import shell
 from workshop.checking import checks, trainings
 from workshop.checking.checks import Check, Part, Result, Workspace, declared_cuda, edit, fail, ok, requires_gpu
@@ -79,7 +80,11 @@ def has_cuda_platform(workspace: Workspace) -> Result:
             found=f"{', '.join(declared)}: all of them require a driver",
             next_step=edit(workspace, "2.1"),
         )
-    return ok(", ".join(f"{name} (cuda {version})" for name, version in with_cuda.items()))
+    listed = ", ".join(f"{name} (cuda {version})" for name, version in with_cuda.items())
+    newest = max(major_minor(version) for version in with_cuda.values())
+    if newest > (12, 0):
+        listed += f"; cuda {newest[0]}.{newest[1]} excludes machines with an older driver for CUDA 12"
+    return ok(listed)
 
 
 def has_features(workspace: Workspace) -> Result:
@@ -231,6 +236,9 @@ def present_elsewhere(workspace: Workspace, gpu: bool) -> str:
     pairs = torch_environments(workspace, gpu)
     if not pairs:
         for environment in workspace.manifest.environments.values():
+            features = [feature.name for feature in environment.features if feature.name != "default"]
+            if not platforms_of(workspace.manifest, environment.features):
+                return f"; {environment.name} is nowhere, since {' and '.join(features)} have no platform in common"
             requested = {
                 name for f in environment.features for t in f.targets for d in t.dependencies.values() for name in d
             }

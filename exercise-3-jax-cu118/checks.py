@@ -356,8 +356,8 @@ def insists_on_device(workspace: Workspace) -> Result:
         if found != expected:
             return fail(
                 looked_at=f"train.py on a simulated GPU: {name}",
-                expected=f"it {expected}",
-                found=f"it {found}",
+                expected=f"the script {expected}",
+                found=f"the script {found}",
                 next_step=edit(workspace, "3.5", "train.py"),
             )
     return ok(trainings.SUMMARY_WITHOUT_GPU if not (workspace.scratch / "device").exists() else "trains on the GPU")

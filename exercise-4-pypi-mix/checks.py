@@ -38,6 +38,7 @@ INDEXES: dict[str, tuple[str, str | None]] = {
     "cu129": ("2.8.0", None),
     "cu130": ("2.9.0", None),
 }
+GOAL = "cu124"  # of step 4.1
 SYMPY = {"2.5": "1.13.1", "2.6": "1.13.1"}  # which sympy a release of torch requires, if it requires exactly one
 # torchvision 0.21 belongs to torch 2.6, 0.22 to 2.7, and so on; the patch releases agree as well, since torch 2.1.
 FIRST_MINOR_OF_TORCHVISION = 15
@@ -174,10 +175,12 @@ def has_cuda_index(workspace: Workspace) -> Result:
                 next_step=advice,
             )
         cuda, variant = checks.declared_cuda(platform), index_variant(url)
-        if cuda and variant in INDEXES and variant[2:4] != cuda.split(".")[0]:
+        major = cuda.split(".")[0] if cuda else GOAL[2:4]
+        if variant in INDEXES and variant[2:4] != major:
+            reason = f"as {platform.name} declares it" if cuda else f"such as {GOAL}"
             return fail(
                 looked_at=f"{at}: the index of torch in {name}",
-                expected=f"an index for CUDA {cuda.split('.')[0]}, as {platform.name} declares it",
+                expected=f"an index for CUDA {major}, {reason}",
                 found=f"{variant}, which is for CUDA {variant[2:4]}.{variant[4:]}",
                 next_step=advice,
             )
@@ -190,7 +193,15 @@ def has_cuda_index(workspace: Workspace) -> Result:
             found=wrong,
             next_step="give each of these environments its own features again",
         )
-    return ok(", ".join(f"{name}: {variant}" for name, variant in variants.items()))
+    return ok(", ".join(f"{name}: {variant}{difference_from_goal(variant)}" for name, variant in variants.items()))
+
+
+def difference_from_goal(variant: str) -> str:
+    """For an index other than the goal's: which releases of torch it has, so that other pins than ours may be needed."""
+    if variant == GOAL or variant not in INDEXES:
+        return ""
+    first, last = INDEXES[variant]
+    return f" (not {GOAL}; it has torch {first} {f'to {last}' if last else 'and newer'})"
 
 
 def requests_pytorch(workspace: Workspace, environment: str) -> bool:

@@ -90,7 +90,8 @@ def test_answers_are_collapsed(exercise):
 def test_mistakes_are_those_of_the_mutations(exercise):
     mistakes = importlib.import_module(f"mutations.exercise_{exercise}").MISTAKES.values()
     rows = MISTAKE.findall(PAGES[exercise].split("\n## Common mistakes\n")[1].split("\n## ")[0])
-    assert len(rows) >= 4
+    numbers = [tuple(map(int, check.split("."))) for check, _ in rows]
+    assert len(rows) >= 4 and numbers == sorted(numbers)
     for check, words in rows:
         assert any(check == of and words in message for of, message, _ in mistakes), f"{check}: {words}"
 

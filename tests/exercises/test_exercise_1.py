@@ -288,7 +288,7 @@ def test_without_pixi_the_checks_of_the_script_follow_the_lock(tmp_path, monkeyp
     monkeypatch.setattr(exercises, "find", lambda number: EXERCISE)
     assert check.main("1", str(folder), go_on=False, as_json=False) == 1
     text = capsys.readouterr().out
-    assert text.count("choose one of two") == 1 and "fail 1.6" in text and "1.8" not in text, text
+    assert text.count("only Pixi can write a lock") == 1 and "fail 1.6" in text and "1.8" not in text, text
 
 
 def test_an_exercise_without_its_script_fails(learner, tmp_path):

@@ -11,7 +11,8 @@ from pixi_workspace import lock_slice
 from pixi_workspace import manifest as manifests
 from pixi_workspace.errors import WorkspaceError
 from workshop import cli, exercises
-from workshop.checking import check_all, checks
+from workshop.checking import check, check_all, checks
+from workshop.checking.steps import copied_lock
 
 FOLDER = ROOT / "exercise-2-pytorch-cu12"
 EXERCISE = next(exercise for exercise in exercises.find_all(ROOT) if exercise.number == 2)
@@ -121,6 +122,27 @@ def test_check_on_the_command_line(command, tmp_path):
     for words in (("--all", tmp_path), (tmp_path, "--all")):  # argparse alone takes one order
         done = command("-m", "workshop", "check", "2", *words)
         assert done.returncode == 1 and "fail 2.5" in done.stdout and "skip 2.7" in done.stdout, done.stderr
+
+
+def test_a_newer_cuda_than_the_goals_is_mentioned(learner, tmp_path):
+    learner("pixi.toml", 'cuda = "12.0"', 'cuda = "12.9"')
+    result = answers(EXERCISE, learner.folder, tmp_path, ("2.1",))["2.1"]
+    assert result.status == "ok" and "cuda 12.9 excludes machines with an older driver" in result.found
+
+
+def test_without_pixi_the_advice_keeps_the_learners_manifest(learner, monkeypatch, capsys):
+    """Copy our lock, and only the lock; if the copy does not fit, edit the manifest."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(ROOT)
+    lock = learner.folder / "pixi.lock"
+    given = f"give {learner.folder / 'pixi.toml'} the environments, platforms and versions of solution/pixi.toml"
+    assert copied_lock.advice(learner.folder, EXERCISE).startswith(given)
+    lock.write_text(lock.read_text() + "# changed")
+    copy = f"cp {FOLDER.name}/solution/pixi.lock {lock}  # only Pixi can write a lock; "
+    assert copied_lock.advice(learner.folder, EXERCISE).startswith(copy)
+    lock.unlink()
+    assert check.main("2.5", str(learner.folder), go_on=False, as_json=False) == 1
+    assert f"next:      {copy}" in capsys.readouterr().out
 
 
 def test_check_all(command):

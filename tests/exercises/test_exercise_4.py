@@ -411,3 +411,9 @@ def test_what_pixis_own_commands_write_passes(written_by_pixi, tmp_path):
     assert [found[f"4.{k}"].status for k in (1, 2, 3)] == ["ok"] * 3, found
     assert found["4.4"].status == "fail" and "no pixi.lock" in found["4.4"].found
     assert found["4.5"].status == "skip"
+
+
+def test_another_index_for_cuda_12_passes_with_the_releases_that_it_has(learner, tmp_path):
+    learner("pixi.toml", "/whl/cu124", "/whl/cu126")
+    result = answers(EXERCISE, learner.folder, tmp_path, ("4.1",))["4.1"]
+    assert result.status == "ok" and "cu126 (not cu124; it has torch 2.6.0 and newer)" in result.found

@@ -168,6 +168,15 @@ MISTAKES = {
         "cuda12 contains pytorch-cpu and pytorch-gpu, which exclude each other",
         [("pixi.toml", 'cuda12 = ["cuda12"]', 'cuda12 = ["cuda12", "cpu"]')],
     ),
+    "two features without a common platform": (
+        "2.3",
+        "since cuda12 and cpu have no platform in common",
+        [
+            ("pixi.toml", '["linux-64", "linux-aarch64", "osx-arm64", "win-64"]', '["osx-arm64"]'),
+            ("pixi.toml", '  "linux-64",\n  "linux-aarch64",\n  "osx-arm64",\n  "win-64",\n', '  "osx-arm64",\n'),
+            ("pixi.toml", 'cuda12 = ["cuda12"]', 'cuda12 = ["cuda12", "cpu"]'),
+        ],
+    ),
     "an environment without the packages of every environment": (
         "2.3",
         "no matplotlib, scikit-learn, safetensors",

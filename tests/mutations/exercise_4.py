@@ -61,6 +61,14 @@ MISTAKES = {
     "another host": ("4.1", "which is not an index of PyTorch", [("pixi.toml", "download.pytorch.org", "example.org")]),
     "an index for an older CUDA": ("4.1", "cu118, which is for CUDA 11.8", [("pixi.toml", "/whl/cu124", "/whl/cu118")]),
     "an index for a newer CUDA": ("4.1", "cu130, which is for CUDA 13.0", [("pixi.toml", "/whl/cu124", "/whl/cu130")]),
+    "an index for an older CUDA, on a platform without CUDA": (
+        "4.1",
+        "an index for CUDA 12, such as cu124",
+        [
+            ("pixi.toml", 'platforms = ["linux-64-cuda12"]', 'platforms = ["linux-64"]'),
+            ("pixi.toml", "/whl/cu124", "/whl/cu118"),
+        ],
+    ),
     "an index for AMD's GPUs": ("4.1", "the one for rocm6.2", [("pixi.toml", "/whl/cu124", "/whl/rocm6.2")]),
     "an extra index": (
         "4.1",

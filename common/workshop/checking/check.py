@@ -9,18 +9,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from string import ascii_lowercase
 
-from workshop import exercises, route
+from workshop import exercises, route, shell
 from workshop.checking import checks, progress
 from workshop.checking.checks import Workspace
 from workshop.checking.kept.results import KeptResults
+from workshop.checking.steps import copied_lock
 from workshop.errors import WorkshopError
 from workshop.support import report
-
-# The next step after a check that fails, where there is no Pixi. The checks of the script then follow.
-WITHOUT_PIXI = (
-    "only Pixi can write a lock, so choose one of two: install Pixi (https://pixi.sh, one minute), or copy pixi.toml and "
-    "pixi.lock from {}/solution; the checks of the script follow now"
-)
 
 
 def main(which: str, path: str | None, go_on: bool, as_json: bool, hints: int = 1) -> int:
@@ -68,8 +63,9 @@ def run(
             stuck = check.needs_pixi and not shutil.which("pixi")
             with report.while_running(f"     {check.number}  {check.requirement}", quiet=as_json):
                 _, result = next(results)
-            if stuck and result.status == "fail":
-                result = replace(result, next_step=WITHOUT_PIXI.format(exercise.folder.name))
+            if stuck and result.looked_at == shell.relative(workspace.folder / "pixi.lock"):
+                follow = "; the other checks follow now" if len(rows) + 1 < len(chosen) else ""
+                result = replace(result, next_step=copied_lock.advice(workspace.folder, exercise) + follow)
             rows.append((check, result))
             if not as_json:
                 _print_result(check, result, workspace.folder, hints)

@@ -13,8 +13,9 @@ from pixi_workspace.lock import Lock, LockPlatform
 from pixi_workspace.manifest import Manifest
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import identity, parse_locked
-from workshop import exercises
+from workshop import exercises, shell
 from workshop.errors import WorkshopError
+from workshop.exercises import Exercise
 from workshop.support.files import LARGE, read_bytes
 
 
@@ -77,3 +78,14 @@ def explain(manifest: Manifest, path: Path) -> str | None:
         return None
     where = f"{origin.parent.name}/{origin.name}"
     return f"a copy of the lock in {where}, which belongs to another manifest: {'; '.join(found)}" if found else None
+
+
+def advice(folder: Path, exercise: Exercise) -> str:
+    """The next step after a missing or stale lock in `folder`, where there is no Pixi: it keeps the learner's manifest."""
+    ours, theirs = folder / "pixi.lock", exercise.folder / "solution" / "pixi.lock"
+    fits = "the environments, platforms and versions of solution/pixi.toml"
+    install = "or install Pixi (https://pixi.sh, one minute)"
+    if origin_of(ours) == theirs.parent:
+        return f"give {shell.relative(folder / 'pixi.toml')} {fits}, which the copied lock fits; {install}"
+    copy = f"cp {shell.quoted(theirs)} {shell.quoted(ours)}"
+    return f"{copy}  # only Pixi can write a lock; this one fits a manifest with {fits}; {install}"
