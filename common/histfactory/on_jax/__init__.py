@@ -1,8 +1,9 @@
 """The fits of a model on a GPU, with JAX: `Scan(model, backend="jax")`.
 
-This is for scans of large likelihoods, with hundreds of parameters. Compiling takes several seconds for each model, longer
-than all fits of a small likelihood with NumPy. Without a GPU, JAX uses the CPU, where NumPy is usually faster. The results agree with those of NumPy except for rounding, below 1e-9 in CLs. Their
-last digits depend on the device, on the version of JAX and on the division into chunks.
+This is for scans of large likelihoods, with hundreds of parameters. Compiling takes several seconds for each model,
+longer than all fits of a small likelihood with NumPy. Without a GPU, JAX uses the CPU, where NumPy is usually faster. The
+results agree with those of NumPy except for rounding, below 1e-9 in CLs. Their last digits depend on the device, on the
+version of JAX and on the division into chunks.
 
     model.py        the arrays of a model on the device
     likelihood.py   expected counts, value and derivatives of one row
@@ -11,8 +12,7 @@ last digits depend on the device, on the version of JAX and on the division into
     device.py       `Device`: what the NumPy code calls instead of its own functions
 
 Only `fit_batch`, `fold_depth` and the expected counts run here. Everything around them is the NumPy code, which also
-finishes the few fits that need second derivatives. JAX is imported only when `device_of` or `first_device` is
-called.
+finishes the few fits that need second derivatives. JAX is imported only when `device_of` or `first_device` is called.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Expected counts, value and derivatives of one row; `fit.py` maps them over all rows.
 
-The formulas are those of `histfactory.likelihood`, `interpolation` and `folds`; only the layout of the arrays differs
-(`model.py`).
+The formulas are those of `histfactory.likelihood`, `interpolation` and `folds`, where their sources are given. Only the
+layout of the arrays differs (`model.py`). Compiled code has no branches on values, so what NumPy skips is masked here.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def code4p_weight(alpha: Array) -> tuple[Array, Array, Array]:
 
 
 def of_processes(cells: Cells, on_grid: Array) -> Array:
-    """Values of cells (D, B) as (B, N), for products with what each process has."""
+    """The values of cells (D, B) by bin and process, (B, N): 0 where a process has no cell in a bin."""
     return jnp.append(on_grid.ravel(), 0.0)[cells.place]
 
 

@@ -1,4 +1,7 @@
-"""The quasi-Newton step of one row, as in `quasi_newton.py` and `gauss_newton.py` of `histfactory.minimise`."""
+"""The quasi-Newton step of one row, as in `quasi_newton.py` and `gauss_newton.py` of `histfactory.minimise`.
+
+Those modules give the sources of the algorithms. Sizes are those of `model.py`.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +33,20 @@ class Step(NamedTuple):
 
 
 class GaussNewton(NamedTuple):
-    """A factorised system; `histfactory.minimise.gauss_newton` has the algebra."""
+    """The system D + J^T W J, factorised; `histfactory.minimise.gauss_newton` has the algebra."""
 
-    inverse: Array  # (P,)
-    local: Array  # (T,)
-    root: Array  # (B,)
-    a: Array  # (B, S)
-    scaled: Array  # (B, S)
-    cholesky: Array  # (B, B), or (S, S) if there are fewer shared parameters than bins
+    inverse: Array  # (P,) of the diagonal of D; 0 for a parameter that is not free
+    local: Array  # (T,) D^-1 J of the local parameters, each in its only bin
+    root: Array  # (B,) the root of W' = W without what the local parameters absorb
+    a: Array  # (B, S) A = W'^(1/2) J of the shared parameters
+    scaled: Array  # (B, S) A D^-1, in a system in the bins
+    cholesky: Array  # of 1 + A D^-1 A^T (B, B), or of D + A^T A (S, S) if there are fewer shared parameters than bins
 
 
 def gauss_newton(
     sizes: Sizes, common: Common, hypothesis: Hypothesis, data: Array, point: Point, free: Array
 ) -> GaussNewton:
-    """The system D + J^T W J of one row, without the parameters that are not free."""
+    """The system of one row at `point`, without the parameters that are not free (P,)."""
     n_shared = sizes.n_shared
     prior = hypothesis.precision + 1e-9 + hypothesis.tau
     inverse = free / jnp.maximum(point.diagonal + 1e-9, 0.2 * prior)
@@ -91,7 +94,7 @@ def quasi_newton_step(
     point: Point,
     pairs: Pairs,
 ) -> Step:
-    """`_Batch.step`, but for the parameters that reach a bound."""
+    """`_Batch.step` from theta (P,), without `_stop_at_bounds`."""
     gradient = point.gradient
     outward = ((theta <= hypothesis.lower) & (gradient > 0)) | ((theta >= hypothesis.upper) & (gradient < 0))
     free = free * ~outward
