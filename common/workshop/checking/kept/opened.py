@@ -19,20 +19,19 @@ from typing import Any
 STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn", "socket.connect")
 # Programs that read only the machine. A run also starts git, which knows nothing about the copy of a learner's folder.
 ABOUT_MACHINE = ("ldconfig", "uname", "lscpu", "sysctl", "nvidia-smi")
-ANYTHING = "*"  # recorded instead of a path
+ANYTHING = "*"  # recorded instead of a path, if any file may have been read
 
 
 @dataclass
 class Opened:
     """What a check opened.
 
-    paths: by the check itself. copies: by the scripts that it ran, relative to the copy of the learner's folder; the
-    name of a folder whose files were listed ends in `/`. anything: whether it may have read what is not recorded.
+    copies: what its scripts opened in the copy of the learner's folder, relative to it; the name of a folder whose files
+    were listed ends in `/`. paths: everything else.
     """
 
     paths: set[str] = field(default_factory=set)
     copies: set[str] = field(default_factory=set)
-    anything: bool = False
 
 
 _recorded: Opened | None = None
@@ -60,12 +59,10 @@ def is_recording() -> bool:
 
 def _record(event: str, arguments: tuple[Any, ...]) -> None:
     found = _recorded
-    if found is None or getattr(_thread, "ignoring", False):
-        return
-    if event in STARTS:
-        found.anything |= _program(event, arguments) not in ABOUT_MACHINE
-    elif event in ("open", "os.listdir", "os.scandir") and (path := _path(arguments[0])):
-        found.paths.add(path)
+    if found is not None and not getattr(_thread, "ignoring", False):
+        path = _path_of(event, arguments, ("open", "os.listdir", "os.scandir"), ABOUT_MACHINE)
+        if path:
+            found.paths.add(path)
 
 
 @contextmanager
@@ -81,7 +78,7 @@ def ignored() -> Iterator[None]:
 def may_have_read_anything() -> None:
     """The check that is recorded depends on something that is not in the clone, such as the runs of a learner."""
     if _recorded is not None:
-        _recorded.anything = True
+        _recorded.paths.add(ANYTHING)
 
 
 def patch(report: Path) -> tuple[str, dict[str, Any]]:
@@ -99,9 +96,7 @@ def add_report(report: Path, root: Path, copy: Path) -> None:
         lines = [ANYTHING]
     for line in filter(None, lines):
         path = Path(line)
-        if line == ANYTHING:
-            _recorded.anything = True
-        elif path.is_relative_to(copy):
+        if path.is_relative_to(copy):
             _recorded.copies.add(path.relative_to(copy).as_posix() + "/" * line.endswith("/"))
         elif not path.is_relative_to(root):
             _recorded.paths.add(line)
@@ -114,13 +109,9 @@ def install(report: str) -> None:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if getattr(busy, "now", False):
             return
-        if event in STARTS:
-            path = None if _program(event, arguments) in (*ABOUT_MACHINE, "git") else ANYTHING
-        elif event in ("open", "os.scandir"):
-            path = _path(arguments[0])
-            path = f"{path}/" if path and event == "os.scandir" else path
-        else:
-            return  # also os.listdir, which every import uses; the names of the files count for every check
+        # Not os.listdir, which every import uses: the names of the files count for every check.
+        path = _path_of(event, arguments, ("open", "os.scandir"), (*ABOUT_MACHINE, "git"))
+        path = f"{path}/" if path and event == "os.scandir" else path
         if path and path not in seen:
             seen.add(path)
             busy.now = True
@@ -134,6 +125,13 @@ def install(report: str) -> None:
     sys.addaudithook(hook)
 
 
+def _path_of(event: str, arguments: tuple[Any, ...], reads: tuple[str, ...], harmless: tuple[str, ...]) -> str | None:
+    """The path that an event opens, if it is one of `reads`; ANYTHING if it starts a program that is not harmless."""
+    if event in STARTS:
+        return None if _program(event, arguments) in harmless else ANYTHING
+    return _absolute(arguments[0]) if event in reads else None
+
+
 def _program(event: str, arguments: tuple[Any, ...]) -> str:
     """The name of the program that an event starts; empty if it is not known."""
     program = arguments[0] if event == "subprocess.Popen" else None
@@ -141,7 +139,7 @@ def _program(event: str, arguments: tuple[Any, ...]) -> str:
     return os.path.basename(os.fsdecode(program)).removesuffix(".exe") if known else ""
 
 
-def _path(argument: Any) -> str | None:
+def _absolute(argument: Any) -> str | None:
     """The absolute path that an event names; None if it names an open file."""
     if argument is None:
         return os.getcwd()

@@ -37,29 +37,28 @@ SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/opt", "/System", "/
 
 @dataclass(frozen=True)
 class _State:
-    """names: files and folders of the learner, by relative path, with their kind. around: everything else."""
+    """The files at one time: all that a result may depend on."""
 
-    names: dict[str, Any]
-    contents: dict[str, str]  # sha256 by relative path
-    around: tuple[Any, ...]
+    names: dict[str, tuple[int, ...]]  # of the learner's files and folders, by relative path, with their kind
+    contents: dict[str, str]  # sha256 of these files, by relative path
+    around: tuple[Any, ...]  # the rest of the clone, programs and packages, by time and size
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A result and what it depends on. state, files: None if that is not known."""
+    """What `checks.result_of` returned, and what it depends on."""
 
-    state: _State | None
-    files: frozenset[str] | None
     result: Result
     owner: str | None
     manifest: Manifest | None
+    state: _State
+    files: frozenset[str]  # the learner's files whose content counts
 
     def fits(self, now: _State) -> bool:
         """Whether nothing that the result depends on has changed."""
-        before = self.state
-        if before is None or self.files is None or (now.names, now.around) != (before.names, before.around):
+        if (now.names, now.around) != (self.state.names, self.state.around):
             return False
-        return all(now.contents[name] == before.contents[name] for name in self.files)
+        return all(now.contents[name] == self.state.contents[name] for name in self.files)
 
 
 class KeptResults:
@@ -81,21 +80,22 @@ class KeptResults:
 
     def result_of(self, check: Check, workspace: Workspace, parts: list[tuple[str, Part]]) -> tuple[Result, str | None]:
         """As `checks.result_of`, but the earlier result if nothing that it depends on has changed."""
-        entries = self._entries.setdefault(check.number, [])
-        entry = next((entry for entry in entries if self._now and entry.fits(self._now)), None)
-        if entry is None:
-            # Of its own, so that it reads the manifest and the lock itself.
-            own = Workspace(workspace.folder, workspace.scratch)
+        now, entries = self._now, self._entries.setdefault(check.number, [])
+        entry = next((entry for entry in entries if now and entry.fits(now)), None)
+        if entry:
+            self.reused.append(check.number)
+            result, owner, manifest = entry.result, entry.owner, entry.manifest
+        else:
+            own = Workspace(workspace.folder, workspace.scratch)  # it reads the manifest and the lock again
             with opened.recorded() as found:
                 result, owner = checks.result_of(check, own, parts)
-            entry = _Entry(self._now, self._files(found, workspace.scratch), result, owner, vars(own).get("manifest"))
-            if self._now and entry.files is not None and self._state() == self._now:  # no save meanwhile
-                entries[:] = [entry, *entries[: KEPT - 1]]
-        else:
-            self.reused.append(check.number)
-        if entry.manifest is not None:
-            vars(workspace)["manifest"] = entry.manifest  # for its notes
-        return entry.result, entry.owner
+            manifest = vars(own).get("manifest")
+            files = self._files(found, workspace.scratch)
+            if now and files is not None and self._state() == now:  # no save meanwhile
+                entries[:] = [_Entry(result, owner, manifest, now, files), *entries[: KEPT - 1]]
+        if manifest is not None:
+            vars(workspace)["manifest"] = manifest  # for its notes
+        return result, owner
 
     def _state(self) -> _State | None:
         """The files as they are now; None if results cannot be kept: a link may lead anywhere, a pipe may never end."""
@@ -109,33 +109,37 @@ class KeptResults:
             root = exercises.root_folder()
         except (OSError, WorkshopError):  # a file is being saved
             return None
-        apart = self.folder.relative_to(root.resolve()) if self.folder.is_relative_to(root.resolve()) else None
-        clone = {
-            name: (status.st_mode, *((status.st_size, status.st_mtime_ns) if not stat.S_ISDIR(status.st_mode) else ()))
-            for name, status in _below(root, {".workshop", str(apart)})
-        }
+        inside = self.folder.is_relative_to(root.resolve())
+        apart = {".workshop", str(self.folder.relative_to(root.resolve()))} if inside else {".workshop"}
+        clone = {name: _version(status) for name, status in _below(root, apart)}
         folders = [*os.environ.get("PATH", "").split(os.pathsep), *sys.path]
         return _State(names, contents, (clone, [_time(Path(folder)) for folder in folders if folder]))
 
     def _files(self, found: opened.Opened, scratch: Path) -> frozenset[str] | None:
         """The learner's files on which a result depends; None if it depends on something that `_State` does not have."""
-        if found.anything or self._now is None:
+        if opened.ANYTHING in found.paths or self._now is None:
             return None
         root, names = exercises.root_folder().resolve(), set()
+        # The clone itself can be in such a folder.
         unchanging = tuple(p for p in (*self._unchanging, f"{scratch}{os.sep}") if not f"{root}{os.sep}".startswith(p))
         for text in found.paths:
             path = Path(text)
             if path.is_relative_to(self.folder):
-                names.add(path.relative_to(self.folder).as_posix())
-            elif not f"{text}{os.sep}".startswith(unchanging):
-                if not path.is_relative_to(root) or _is_ignored(path.relative_to(root)):
-                    return None
-        if any(_is_ignored(Path(name)) for name in names):
-            return None
+                name = path.relative_to(self.folder)
+                names.add(name.as_posix())
+            elif f"{text}{os.sep}".startswith(unchanging):
+                continue
+            elif path.is_relative_to(root):
+                name = path.relative_to(root)
+            else:
+                return None
+            if _is_ignored(name):
+                return None
         if any(name.endswith("/") for name in found.copies):  # a script has listed the folder
             return frozenset(self._now.contents)
-        own = found.copies & self._now.contents.keys()
-        return frozenset((names | own | self._named_in(own)) & self._now.contents.keys())
+        files = self._now.contents.keys()
+        scripts = found.copies & files
+        return frozenset((names | scripts | self._named_in(scripts)) & files)
 
     def _named_in(self, names: set[str]) -> set[str]:
         """The files whose name is in the text of one of these files."""
@@ -167,6 +171,12 @@ def _described(status: os.stat_result) -> tuple[int, ...]:
     """What a check may see of a file without opening it: kind and permissions, and whether it is too large to be read."""
     is_large = stat.S_ISREG(status.st_mode) and status.st_size > LARGE
     return (status.st_mode, status.st_size) if is_large else (status.st_mode,)
+
+
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    """What changes if a file is saved; of a folder only its kind, since the files in it are looked at themselves."""
+    is_folder = stat.S_ISDIR(status.st_mode)
+    return (status.st_mode,) if is_folder else (status.st_mode, status.st_size, status.st_mtime_ns)
 
 
 def _time(path: Path) -> int:
