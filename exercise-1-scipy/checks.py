@@ -35,6 +35,7 @@ CLS_TOLERANCE = 1e-9
 PYTEST = releases("8.0", "20.0")  # step 1.3: 8 or newer
 DRAW = "draw.py"  # the script that draws the experiment, in a task before that of the limits
 LOCK = "pixi.lock"  # an input of the limits
+TEST = "test_exclusion.py"
 FIGURE = "figure.py"  # the script that draws the figure, in a task after that of the limits
 PYTHON = releases("3.11", "3.14")  # `requires-python` of the code in common/
 # What the scripts and the code in common/ import, by the packages of which one is enough.
@@ -175,7 +176,7 @@ def problem_with_test_feature(workspace: Workspace) -> Result | None:
         return fail(
             looked_at=where,
             expected="an environment with pytest",
-            found=f"{', '.join(workspace.manifest.environments)}: none of them contains it",
+            found=f"no environment contains pytest; your environments: {', '.join(workspace.manifest.environments)}",
             next_step=edit(workspace, "1.3"),
         )
     if "default" in names:
@@ -566,9 +567,20 @@ def has_right_limits(workspace: Workspace) -> Result:
                     looked_at=f"CLs of {name}, {what}",
                     expected=f"{reference_value:.4g}",
                     found=f"{value:.4g}",
-                    next_step=f"{edit(workspace, '1.9', SCRIPT)}; `python -m pytest test_exclusion.py` tests it",
+                    next_step=f"{edit(workspace, '1.9', SCRIPT)}{command_for_test(workspace)}",
                 )
     return ok(f"CLs of all {len(right)} hypotheses")
+
+
+def command_for_test(workspace: Workspace) -> str:
+    """The command that tests the formula, on the route in use; empty without the test, or without its environment."""
+    python = shell.python()
+    if python.startswith("pixi run"):
+        names = [test for _, test in work_and_test_environments(workspace)]
+        python = f"pixi run -e {names[0]} python" if names else ""
+    if not python or not (workspace.folder / TEST).is_file():
+        return ""
+    return f"; its test: {shell.in_folder(workspace.folder, f'{python} -m pytest {TEST}')}"
 
 
 def is_run(workspace: Workspace) -> Result:
@@ -699,7 +711,7 @@ CHECKS = [
         "1.6",
         "the same seed gives the same limits",
         (
-            "Run the script twice with the same seed and compare the number of excluded hypotheses.",
+            "Run draw.py twice with the same seed, and compare the observed counts that it prints.",
             "The fits are deterministic. The only random part of this script is the experiment itself.",
             "rng = np.random.default_rng(seed)",
         ),

@@ -69,6 +69,9 @@ def _read_bytes(path: Path) -> bytes:
             raise error("a regular file", "a folder, a pipe or a device", f"ls -l {path}")
         with path.open("rb") as file:
             raw = file.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        advice = f"ls {path.parent}  # shows which files are there: give the path of one of yours"
+        raise error("a readable file", "No such file or directory", advice) from None
     except OSError as fault:
         raise error("a readable file", fault.strerror or str(fault), f"ls -l {path}") from None
     except ValueError as fault:  # a null character in the path

@@ -224,7 +224,7 @@ def _missing_module(error: ModuleNotFoundError) -> WorkshopError:
         f'without: {shell.in_venv("pip")} install -e ".[cpu,test]"'
     )
     manifest = os.environ.get("PIXI_PROJECT_MANIFEST")
-    if manifest and Path(manifest).resolve().parent != Path(__file__).resolve().parents[2]:  # a learner's own
+    if manifest and Path(manifest).resolve().parent != Path(__file__).resolve().parents[2]:  # another workspace
         module = (error.name or "").partition(".")[0]
         add = shell.in_folder(Path(manifest).parent, f"pixi add {PACKAGES.get(module, module)}")
         advice = f"{add}  # or name another environment of this workspace that has it: pixi run -e NAME ..."

@@ -14,7 +14,7 @@ from mutations.exercise_1 import commit, stage
 
 from pixi_workspace import manifest as manifests
 from workshop import errors, exercises
-from workshop.checking import check, check_all, starter
+from workshop.checking import check, check_all, checks, starter
 from workshop.checking.steps import constraints
 from workshop.errors import WorkshopError
 from workshop.runs import search
@@ -69,6 +69,27 @@ def test_a_missing_package_is_added_to_the_manifest_in_use(tmp_path, monkeypatch
     monkeypatch.setenv("PIXI_PROJECT_MANIFEST", str(ROOT / "pixi.toml"))
     error = errors._missing_module(ModuleNotFoundError("No module", name="jax"))
     assert "pixi run -e cpu-jax" in error.next_step and "pixi add" not in error.next_step
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("default", "solution && pixi run -e test python -m pytest test_exclusion.py)"),
+        (None, f"solution && {sys.executable} -m pytest test_exclusion.py)"),
+    ],
+)
+def test_the_command_for_the_test_fits_the_route(learner, tmp_path, monkeypatch, name, words):
+    module = module_of(FOLDER / "checks.py")
+    monkeypatch.delenv("PIXI_ENVIRONMENT_NAME", raising=False)
+    if name:
+        monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", name)
+    assert words in module.command_for_test(checks.Workspace(learner.folder, tmp_path))
+
+
+def test_skipped_checks_repeat_what_was_expected(learner, tmp_path):
+    learner("pixi.toml", '[{ arg = "seed", default = "20" }]', '[{ arg = "seed", default = 20 }]')
+    found = answers(EXERCISE, learner.folder, tmp_path, MANIFEST)
+    assert found["1.1"].found == "cannot tell: a line of step 1.4 stops this check (expected a string, found 20)"
 
 
 def test_reset_names_the_folder_of_the_learner(tmp_path, monkeypatch, capsys):

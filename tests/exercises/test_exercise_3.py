@@ -38,7 +38,7 @@ def test_the_shipped_starter_fails_in_its_script_too(tmp_path, trains):
     """Its manifest: tests/exercises/test_exercises.py. Its keys and its step are the mistakes `no seed` and `not compiled`."""
     workspace = checks.Workspace(FOLDER / "starter", tmp_path / "scratch")
     answer = next(check.run(workspace) for check in EXERCISE.checks if check.number == "3.5")
-    assert answer.status == "fail" and answer.found == "it trained on the CPU and ended with exit code 0"
+    assert answer.status == "fail" and answer.found == "the script trained on the CPU and ended with exit code 0"
     starter = (FOLDER / "starter" / "train.py").read_text()
     for wrong in ("PRNGKey(np.random.randint(2**31))", "    return train_step\n"):
         assert wrong in starter

@@ -118,6 +118,17 @@ MISTAKES = {
         [("pixi.toml", "platforms = [", "platform = [")],
     ),
     "a list that is not closed": ("1.1", "pixi.toml, line 9: platforms", [("pixi.toml", '"win-64"]', '"win-64"')]),
+    "the last list, which is not closed": (
+        "1.4",
+        "pixi.toml, line 65: more = [1",
+        [
+            (
+                "pixi.toml",
+                'test_exclusion.py"\ndescription = "Test the formula for CLs"\n',
+                'test_exclusion.py"\nmore = [1\n',
+            )
+        ],
+    ),
     "a feature that does not exist": (
         "1.3",
         "did you mean 'test'",
@@ -182,7 +193,11 @@ MISTAKES = {
         "PYTHONPATH is not set",
         [("pixi.toml", '[activation.env]\nPYTHONPATH = "../../common"\n', "")],
     ),
-    "no pytest": ("1.3", "default, test: none of them contains it", [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')]),
+    "no pytest": (
+        "1.3",
+        "no environment contains pytest; your environments: default, test",
+        [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"')],
+    ),
     "pytest for everybody": (
         "1.3",
         "pytest among the dependencies of every environment",

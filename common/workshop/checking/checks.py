@@ -175,7 +175,8 @@ def run_checks(
                 result = skip("stopped by the problem above")
             elif owner in numbers[position + 1 :]:
                 passed_on.setdefault(owner, result)
-                result = skip(f"cannot tell: a line of step {owner} stops this check ({result.found})")
+                reason = f"expected {result.expected}, found {result.found}"
+                result = skip(f"cannot tell: a line of step {owner} stops this check ({reason})")
             else:
                 reported.add(message)
         yield check, result

@@ -227,7 +227,7 @@ def hint(which: str, level: int | None, watching: bool = False) -> int:
         more = "the key h then prints the next hint" if shown < len(check.hints) else "there are no more hints"
         advice = f"edit the file and save it; {more}"
     elif shown < len(check.hints):
-        advice = f"try it, then workshop check {again}; after that, workshop hint {again} gives the next hint"
+        advice = f"edit the file, then workshop check {again}; only after that check does workshop hint {again} print hint {shown + 1}"
     else:
         advice = f"workshop check {again}; there are no more hints: workshop diff {number} --spoil shows the solution"
     report.print_text(route.as_typed_here(f"\nnext:    {advice}"))

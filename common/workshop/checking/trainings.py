@@ -51,7 +51,7 @@ def problem_with_gpu_request(workspace: Workspace, advice: str) -> Result | None
         return fail(
             looked_at=looked_at,
             expected=expected,
-            found="it trained on the CPU and ended with exit code 0",
+            found="the script trained on the CPU and ended with exit code 0",
             next_step=advice,
         )
     if "Traceback" in run.stderr or "GPU" not in run.stderr:
@@ -246,7 +246,7 @@ def has_run_in_own_environment(
     if workspace.package != own_package.TUTORIAL or (
         is_solution and (workspace.folder.parent / "exercise.toml").exists()
     ):
-        return skip("nobody has to run this workspace")
+        return skip("only a workspace that you make in the exercise needs a run")
     if not any(record.get("environment", {}).get("kind") == "pixi" for _, record in runs):
         if is_solution or not shutil.which("pixi"):
             return skip("without Pixi there is no environment of this workspace")

@@ -43,7 +43,7 @@ _JAX = "exercise-3-jax-cu118/solution/train.py"
 SENTENCES: dict[str, tuple[tuple[str, str], ...]] = {
     "common/workshop/errors.py": (
         ("`pixi run -e cpu-jax ...`", "`pixi run -e NAME ...`"),
-        ("""install -e ".[cpu,test]"',""", """install -r requirements.txt',"""),
+        ("""install -e ".[cpu,test]"'""", """install -r requirements.txt'"""),
     ),
     "common/workshop/shell.py": (
         (

@@ -95,6 +95,8 @@ def path_of_manifest_error(looked_at: str, found: str, text: str) -> tuple[tuple
         if "Unclosed" in found:  # TOML notices it only where something else begins
             number = lines.line_of(text, path) or number
         return path, number
+    if "Unclosed" in found and (paths := lines.paths_of(text)):  # at the end of the document
+        return paths[-1], lines.line_of(text, paths[-1])
     path = lines.path_in(looked_at)
     if match := re.search(r"unknown key '([^']+)'", found):
         path = (*path, match[1])
