@@ -1,4 +1,7 @@
-"""What axe-core misses in the pages that Sphinx and Furo write, added when they are written (tests/docs/axe.py)."""
+"""What axe-core misses in the pages that Sphinx and Furo write, added when they are written (tests/docs/axe.py).
+
+Also places where a narrow screen may break a long name such as SLURM_ARRAY_TASK_ID, so that tables fit on a telephone.
+"""
 
 import re
 from pathlib import Path
@@ -13,6 +16,14 @@ CHANGES = {  # none finds what it has written, because pages that did not change
     r'<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',  # and so can wide tables
     r'<th class="head([^"]*)">(<p></p>)?</th>': r'<td class="head\1"></td>',  # an empty cell is no header
 }
+NAME = re.compile(r'<span class="pre">[^<]+</span>')  # a word of code, unless it contains such places already
+
+
+def breakable(word: re.Match[str]) -> str:
+    """The element with a place for a break after each sign that joins two parts of a name."""
+    return re.sub(r"(?<=\w)([_/=,@:])(?=\w)", r"\1<wbr>", word[0])
+
+
 SEARCH = {r'(<article role="main"[^>]*>)(?!<h1>)': r"\1<h1>Search</h1>"}
 
 
@@ -25,6 +36,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         old = new = page.read_text(encoding="utf-8")
         for pattern, replacement in (CHANGES | (SEARCH if page.name == "search.html" else {})).items():
             new = re.sub(pattern, replacement, new)
+        new = NAME.sub(breakable, new)
         if new != old:
             page.write_text(new, encoding="utf-8")
 
