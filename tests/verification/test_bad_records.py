@@ -146,7 +146,7 @@ def test_a_script_that_was_edited_before_the_run(run, undecided):
 def test_uncommitted_changes_elsewhere_are_a_remark(run):
     rewrite(run, lambda document: document["git"].update(dirty=True))
     with checkout.at_recorded_revision(received.read(run)) as there:
-        assert there.remarks == ["the clone had uncommitted changes when the run was made"]
+        assert there.remarks == ["the repository had uncommitted changes when the run was made"]
 
 
 FAILS = """import sys

@@ -10,7 +10,7 @@ import tempfile
 import jsonschema
 import pytest
 from changed import archive, other_bytes, rewrite
-from conftest import ROOT, record_of
+from conftest import ROOT, SOLUTION, record_of
 
 from workshop.errors import WorkshopError
 from workshop.runs.records import record
@@ -253,9 +253,14 @@ def test_other_data_come_first(run, tmp_path):
 def test_a_run_of_another_environment_is_named(run, monkeypatch):
     rewrite(run, lambda d: d["environment"].update(kind="pixi", name="cuda12", platform="linux-64", lock=d["script"]))
     monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "cpu")
-    assert "pixi run -e cuda12 verify" in verify._environment_remarks(received.read(run))[0]
+    clone = checkout.Checkout(ROOT, ROOT / "train.py", [], ROOT)
+    assert "pixi run -e cuda12 verify" in verify._environment_remarks(received.read(run), clone)[0]
     monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "cuda12")
-    assert verify._environment_remarks(received.read(run)) == []
+    assert verify._environment_remarks(received.read(run), clone) == []
+    mine = checkout.Checkout(run, run / "train.py", [], run)  # a repository of its own: it has other environments
+    assert "pixi run -e cuda12 python -m workshop verify" in verify._environment_remarks(received.read(run), mine)[0]
+    monkeypatch.setenv("PIXI_PROJECT_ROOT", str(run))
+    assert verify._environment_remarks(received.read(run), mine) == []
 
 
 def test_a_figure_is_compared_by_its_pixels(run, tmp_path):
@@ -284,7 +289,7 @@ def test_a_figure_is_compared_by_its_pixels(run, tmp_path):
 def test_the_command_line_of_a_rerun(run, tmp_path):
     """The folder of the first run is left out; a run on a GPU is repeated on the CPU where there is no GPU."""
     rewrite(run, lambda d: d.update(argv=["train.py", "--output", "/there", "--seed", "3", "--resume", "--output=/x"]))
-    there = checkout.Checkout(tmp_path, tmp_path / "train.py", [])
+    there = checkout.Checkout(tmp_path, tmp_path / "train.py", [], ROOT)
     line = rerun.command_line(received.read(run), there, tmp_path / "new")
     assert line[1:] == [str(tmp_path / "train.py"), "--seed", "3", "--output", str(tmp_path / "new")]
     rewrite(run, lambda d: d["device"].update(type="cuda"))
@@ -297,6 +302,39 @@ def test_a_commit_that_this_clone_lacks(run):
     rewrite(run, lambda document: document.update(git={"commit": "0" * 40, "dirty": False}))
     with pytest.raises(received.CannotTell, match="no such commit"), checkout.at_recorded_revision(received.read(run)):
         pass
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+@pytest.mark.parametrize("here", ["the run", "the current folder"])
+def test_a_run_of_a_learners_own_repository(run, tmp_path, monkeypatch, here):
+    """Its commit and lock are those of that repository, as in exercise-1-scipy/mine; the workshop's code is the clone's."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    shutil.copy(SOLUTION, mine)
+    (mine / "pixi.lock").write_text("version: 7\n")
+    git = ("git", "-C", str(mine), "-c", "user.name=A", "-c", "user.email=a@example.org")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "Begin")):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    lock = {"path": "pixi.lock", "sha256": record.sha256_of(mine / "pixi.lock")}
+
+    def change(document):
+        document["git"] = {"commit": commit, "dirty": False}
+        document["environment"].update(kind="pixi", name="default", platform="linux-64", lock=lock)
+
+    rewrite(run, change)
+    if here == "the run":
+        run = run.rename(mine / "run")
+    else:
+        monkeypatch.chdir(mine)
+    with checkout.at_recorded_revision(received.read(run)) as there:
+        assert there.repository == mine and there.script.read_bytes() == SOLUTION.read_bytes()
+        assert there.common.samefile(ROOT / "common") and "repository of its own" in there.remarks[0]
+        assert len(there.remarks) == 1
+    lock["sha256"] = "0" * 64
+    rewrite(run, change)
+    with checkout.at_recorded_revision(received.read(run)) as there:
+        assert "does not contain the lock of the run, 0000" in there.remarks[1]
 
 
 @needs_git

@@ -1,4 +1,7 @@
-"""The recorded revision of the repository in a folder of its own: the working tree of the person is not touched."""
+"""The recorded revision of a repository in a folder of its own: the working tree of the person is not touched.
+
+The repository is this clone, or the one in which a learner made the run, such as exercise-1-scipy/mine.
+"""
 
 from __future__ import annotations
 
@@ -18,37 +21,48 @@ from workshop.verification.received import SOURCES, CannotTell, Received
 
 @dataclass(frozen=True)
 class Checkout:
-    """Files as they were when the run was made. remarks: what is not exactly as recorded."""
+    """Files of a repository as they were when the run was made. remarks: what is not exactly as recorded."""
 
     folder: Path
     script: Path
     remarks: list[str]
+    repository: Path
+
+    @property
+    def has_common(self) -> bool:
+        """Whether the repository contains the code of the workshop, as this clone does."""
+        return (self.folder / "common" / "workshop").is_dir()
+
+    @property
+    def common(self) -> Path:
+        """The folder with the code of the workshop: of the recorded revision, otherwise of this clone as it is now."""
+        return (self.folder if self.has_common else root_folder()) / "common"
 
 
 @contextmanager
 def at_recorded_revision(run: Received) -> Iterator[Checkout]:
     """A worktree of git at the commit of the run, in a temporary folder, with the script that was run.
 
-    Raises CannotTell where this clone has no such commit, or nothing here is the script of the run.
+    Raises CannotTell where no repository here has such a commit, or nothing here is the script of the run.
     """
-    root = root_folder()
     git = run.record["git"]
+    root = repository_with(git["commit"], run.folder) if git else root_folder()
     remarks = []
     if git is None:
         remarks.append("the record names no commit: the workshop's code is that of this clone's HEAD")
     elif git["dirty"]:
-        remarks.append("the clone had uncommitted changes when the run was made")
+        remarks.append("the repository had uncommitted changes when the run was made")
     commit = git["commit"] if git else "HEAD"
     script = run.record["script"]
     packed = run.folder / SOURCES / Path(script["path"]).name
     has_script = packed.is_file() and sha256_of(packed) == script["sha256"]
-    if shell.git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None:
+    if not _has_commit(root, commit):
         if not has_script or shell.git(root, "rev-parse", "HEAD") is None:
             raise CannotTell(
                 looked_at=f"the clone {root}",
                 expected=f"the commit {commit}, from which the run was made",
                 found="no such commit here",
-                next_step="git fetch --all  # or clone the repository that the run was made in",
+                next_step="git fetch --all  # or type this in the repository that the run was made in",
             )
         remarks.append(f"this clone lacks the commit {commit[:12]}: the workshop's code is that of HEAD")
         commit = "HEAD"
@@ -62,11 +76,37 @@ def at_recorded_revision(run: Received) -> Iterator[Checkout]:
                 next_step=f"TMPDIR=ANOTHER_FOLDER workshop verify RUN  # {shell.free_space()} shows the room",
             )
         try:
-            yield Checkout(folder, _script_in(folder, script, packed if has_script else None), remarks)
+            found = Checkout(folder, _script_in(folder, script, packed if has_script else None), remarks, root)
+            if not found.has_common:
+                remarks.append(f"{root.name} is a repository of its own: the workshop's code is that of this clone")
+            remarks += _lock_remarks(run, folder, commit)
+            yield found
         finally:
             shell.git(root, "worktree", "remove", "--force", str(folder))
             shutil.rmtree(folder, ignore_errors=True)
             shell.git(root, "worktree", "prune")
+
+
+def repository_with(commit: str, run_folder: Path) -> Path:
+    """The repository that contains a commit: this clone, or else that of the run's folder or of the current folder.
+
+    If none of them does, this clone.
+    """
+    root = root_folder()
+    tops = [shell.git(folder, "rev-parse", "--show-toplevel") for folder in (run_folder, Path.cwd())]
+    return next((path for path in (root, *map(Path, filter(None, tops))) if _has_commit(path, commit)), root)
+
+
+def _has_commit(repository: Path, commit: str) -> bool:
+    return shell.git(repository, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is not None
+
+
+def _lock_remarks(run: Received, folder: Path, commit: str) -> list[str]:
+    """One line if the lock of the run's environment is not in its commit: nobody else can install that environment."""
+    lock = run.record["environment"].get("lock")
+    if lock is None or any(sha256_of(path) == lock["sha256"] for path in folder.rglob("pixi.lock")):
+        return []
+    return [f"the commit {commit[:12]} does not contain the lock of the run, {lock['sha256'][:12]}"]
 
 
 def _script_in(folder: Path, script: dict[str, Any], packed: Path | None) -> Path:

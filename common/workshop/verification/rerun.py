@@ -28,7 +28,7 @@ def again(run: Received, checkout: Checkout, scratch: Path) -> Received:
     variables |= {k: v for k, v in run.record["variables"].items() if k not in OF_THAT_MACHINE}
     if "--device" in line[-2:]:
         variables.pop("WORKSHOP_DEVICE", None)
-    variables |= {"PYTHONPATH": str(checkout.folder / "common"), "PYTHONDONTWRITEBYTECODE": "1"}
+    variables |= {"PYTHONPATH": str(checkout.common), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(line, cwd=checkout.folder, env=variables, capture_output=True)
     path = scratch / "run" / "run.json"
     if not path.is_file():
@@ -54,7 +54,7 @@ def command_line(run: Received, checkout: Checkout, output: Path) -> list[str]:
     processes = run.record.get("processes", 1)
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words = [_present(word, checkout.folder) for word in arguments_of(run.record)]
+    words = [_present(word, checkout) for word in arguments_of(run.record)]
     if parent := run.record.get("parent"):
         words.append(str(parent_of(run, parent)))
     words += ["--output", str(output)]
@@ -63,10 +63,10 @@ def command_line(run: Received, checkout: Checkout, output: Path) -> list[str]:
     return [*start, str(checkout.script), *words]
 
 
-def _present(word: str, folder: Path) -> str:
-    """A word that names a file of the person's clone, which the checkout lacks, as an absolute path."""
-    path = root_folder() / word
-    if word.startswith("-") or (folder / word).exists() or not path.exists():
+def _present(word: str, checkout: Checkout) -> str:
+    """A word that names a file of the person's repository, which the checkout lacks, as an absolute path."""
+    path = checkout.repository / word
+    if word.startswith("-") or (checkout.folder / word).exists() or not path.exists():
         return word
     return str(path.resolve())
 

@@ -16,6 +16,7 @@ from workshop import shell
 from workshop.errors import WorkshopError, message_of
 from workshop.support.report import print_lines
 from workshop.verification import checkout, listing, received, rerun
+from workshop.verification.checkout import Checkout
 from workshop.verification.comparing import causes, comparison
 from workshop.verification.comparing.row import Row
 from workshop.verification.received import CannotTell, Received
@@ -73,9 +74,10 @@ def judge(run: Received, no_rerun: bool = False) -> Verdict:
     if no_rerun:
         return _without_rerun(run)
     with checkout.at_recorded_revision(run) as clone, tempfile.TemporaryDirectory(prefix="workshop-verify-") as scratch:
-        if not received.crate_matches(run) and not _crate_matches_there(run, clone.folder):
+        if not received.crate_matches(run) and not _crate_matches_there(run, clone):
             return Verdict(NOT, "the files are not those that the run wrote", [_CRATE])
-        return compare(run, rerun.again(run, clone, Path(scratch)), [*clone.remarks, *_environment_remarks(run)])
+        again = rerun.again(run, clone, Path(scratch))
+        return compare(run, again, [*clone.remarks, *_environment_remarks(run, clone)])
 
 
 def _without_rerun(run: Received) -> Verdict:
@@ -84,30 +86,44 @@ def _without_rerun(run: Received) -> Verdict:
     if not received.crate_matches(run):
         try:
             with checkout.at_recorded_revision(run) as clone:
-                if not _crate_matches_there(run, clone.folder):
+                if not _crate_matches_there(run, clone):
                     return Verdict(NOT, "the files are not those that the run wrote", [_CRATE])
         except CannotTell as error:
             remarks = [f"ro-crate-metadata.json could not be compared: {error.looked_at}: {error.found}"]
     return Verdict(INTACT, reason, remarks=remarks)
 
 
-def _environment_remarks(run: Received) -> list[str]:
+def _environment_remarks(run: Received, clone: Checkout) -> list[str]:
     """One line where the run was made in another environment of Pixi than this one."""
-    name = run.record["environment"].get("name")
-    if name is None or name == os.environ.get("PIXI_ENVIRONMENT_NAME"):
+    name, root = run.record["environment"].get("name"), os.environ.get("PIXI_PROJECT_ROOT")
+    is_here = clone.has_common or (root is not None and Path(root).resolve().is_relative_to(clone.repository.resolve()))
+    if name is None or (is_here and name == os.environ.get("PIXI_ENVIRONMENT_NAME")):
         return []
-    return [f"the run was made in the environment {name}: pixi run -e {name} verify RUN"]
+    command = f"pixi run -e {name} verify RUN"
+    if not clone.has_common:
+        command = shell.in_folder(clone.repository, f"pixi run -e {name} python -m workshop verify RUN")
+    return [f"the run was made in the environment {name}: {command}"]
 
 
 _CRATE = "ro-crate-metadata.json: not what the workshop writes for this record: changed after the run"
 
 
-def _crate_matches_there(run: Received, clone: Path) -> bool:
-    """Whether the workshop of the recorded revision wrote the crate: descriptions change from version to version."""
+def _crate_matches_there(run: Received, clone: Checkout) -> bool:
+    """Whether the workshop of the recorded revision wrote the crate: descriptions change from version to version.
+
+    Raises CannotTell for a repository without that code: it does not record which version was in use.
+    """
+    if not clone.has_common:
+        raise CannotTell(
+            looked_at="ro-crate-metadata.json",
+            expected="what this version of the workshop writes for the record",
+            found="something else: another version wrote it, or it was changed after the run",
+            next_step="git checkout COMMIT  # in the clone of the workshop: the one that made the run",
+        )
     program = Path(__file__).with_name("crate_digest.py")
     sources = json.dumps(received.source_files(run.folder))
     line = [sys.executable, "-P", str(program), str(run.folder / "run.json"), sources]
-    done = subprocess.run(line, env=os.environ | {"PYTHONPATH": str(clone / "common")}, capture_output=True, text=True)
+    done = subprocess.run(line, env=os.environ | {"PYTHONPATH": str(clone.common)}, capture_output=True, text=True)
     return done.stdout.strip() == hashlib.sha256((run.folder / "ro-crate-metadata.json").read_bytes()).hexdigest()
 
 
