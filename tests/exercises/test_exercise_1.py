@@ -38,7 +38,7 @@ def whole():
 
 def test_the_packages_that_are_needed_are_those_of_the_solution(part):
     """Those that the page lists."""
-    needed = {"python", *module_of(FOLDER / "checks.py").NEEDED}
+    needed = {"python", *module_of(FOLDER / "manifest_checks.py").NEEDED}
     assert needed == set(part.features["default"].targets[0].dependencies["run"])
 
 
