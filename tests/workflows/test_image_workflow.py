@@ -14,7 +14,6 @@ from workshop.workflows import linters
 
 SOLUTION = ROOT / "exercise-5-container" / "solution" / "image.yml"
 RULES = (*workflows.RIGHTS_RULES, *workflows.ORDER_RULES, *workflows.PUBLISH_RULES)
-COMMIT = "0123456789" * 4
 
 # Another correct one: one job, another engine for the first image, and rights for nothing at the top.
 ONE_JOB = f"""
@@ -25,20 +24,20 @@ jobs:
     runs-on: ubuntu-24.04
     permissions: {{contents: read, packages: write, id-token: write, attestations: write}}
     steps:
-      - uses: actions/checkout@{COMMIT}
+      - uses: actions/checkout@{1:040x}
         with: {{persist-credentials: false}}
-      - uses: prefix-dev/setup-pixi@{COMMIT}
+      - uses: prefix-dev/setup-pixi@{2:040x}
         with: {{run-install: false}}
       - run: pixi install --locked && pixi run --locked pytest
-      - uses: docker/build-push-action@{COMMIT}
+      - uses: docker/build-push-action@{3:040x}
         with: {{load: true, tags: "test:1"}}
       - run: podman run test:1
-      - uses: docker/build-push-action@{COMMIT}
+      - uses: docker/build-push-action@{3:040x}
         id: push
-        with: {{outputs: "type=registry,push-by-digest=true"}}
+        with: {{outputs: "type=registry,name=name,push-by-digest=true"}}
       - run: docker run "$IMAGE"
         env: {{IMAGE: "name@${{{{ steps.push.outputs.digest }}}}"}}
-      - uses: actions/attest-build-provenance@{COMMIT}
+      - uses: actions/attest-build-provenance@{4:040x}
         with: {{subject-digest: "${{{{ steps.push.outputs.digest }}}}"}}
       - run: |
           # apptainer build train.sif docker://name:latest
@@ -83,7 +82,7 @@ def test_every_rule_has_a_name_of_its_own(names):
 
 def test_a_line_is_named(tmp_path):
     path = tmp_path / "image.yml"
-    path.write_text(ONE_JOB.replace(f"setup-pixi@{COMMIT}", "setup-pixi@v0"))
+    path.write_text(ONE_JOB.replace(f"setup-pixi@{2:040x}", "setup-pixi@v0"))
     (finding,) = findings_of([workflows.read_workflow(path)], RULES)
     line = int(re.search(r"image.yml, line (\d+)", finding.looked_at)[1])
     assert "setup-pixi@v0" in path.read_text().splitlines()[line - 1]

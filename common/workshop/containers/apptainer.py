@@ -42,17 +42,25 @@ class Section:
 
 @dataclass
 class Stage:
-    """file: the name of the definition, for messages. unknown: (line, name) of each header that is not in HEADERS."""
+    """file: the name of the definition, for messages. lines: of each header. unknown: (line, name) of each header that
+    is not in HEADERS.
+    """
 
     file: str
     header: dict[str, str] = field(default_factory=dict)
     line: int = 1
+    lines: dict[str, int] = field(default_factory=dict)
     unknown: list[tuple[int, str]] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
 
     @property
     def location(self) -> str:
         return f"{self.file}, line {self.line}"
+
+    def at(self, name: str) -> str:
+        """The location of a header, as From, or of the first section of a name, as %environment; or of the stage."""
+        sections = (section.line for section in self.sections if f"%{section.name}" == name)
+        return f"{self.file}, line {self.lines.get(name.lower()) or next(sections, self.line)}: {name}"
 
     def text(self, name: str) -> str:
         return "\n".join(section.text for section in self.sections if section.name == name)
@@ -122,6 +130,7 @@ def read(path: Path, build_args: Mapping[str, str] | None = None, fill: bool = T
             lines.append(line)
         elif stages and (key := re.fullmatch(r"([A-Za-z]\w*)\s*:\s*(.*)", stripped)):
             stages[-1].header[key[1].lower()] = key[2].strip()
+            stages[-1].lines[key[1].lower()] = number
             if key[1].lower() not in HEADERS and not key[1].lower().startswith("otherurl"):
                 stages[-1].unknown.append((number, key[1]))
         elif stripped and not stripped.startswith("#"):

@@ -129,7 +129,7 @@ def _no_digest(stage: Stage) -> Iterator[Problem]:
     image = stage.header.get("from", "")
     if stage.header["bootstrap"] in ("docker", "oras") and not re.search(r"@sha256:[0-9a-f]{64}$", image):
         yield Problem(
-            looked_at=f"{stage.location}: From",
+            looked_at=stage.at("From"),
             expected="a digest: a tag can be moved to another image, but a digest cannot",
             found=image or "nothing",
             next_step="From: NAME@sha256:..., with the tag in a comment: some releases of Apptainer do not accept both",
@@ -298,7 +298,7 @@ def _pixi_in_final(install: Install) -> Iterator[Problem]:
 def _musl(install: Install) -> Iterator[Problem]:
     image = install.last.header.get("from", "")
     if images.has_only_musl(image, [install.last.text("post")]):
-        yield images.musl_problem(f"{install.last.location}: From", image, "From: debian@sha256:...")
+        yield images.musl_problem(install.last.at("From"), image, "From: debian@sha256:...")
 
 
 def _cuda_override(install: Install) -> Iterator[Problem]:
@@ -308,7 +308,7 @@ def _cuda_override(install: Install) -> Iterator[Problem]:
     override = install.call.variables.get("CONDA_OVERRIDE_CUDA", "not set")
     if cuda and not images.is_at_least(override, cuda):
         yield Problem(
-            looked_at=install.path.name,
+            looked_at=install.stage.at("%post"),
             expected=f"CONDA_OVERRIDE_CUDA of {cuda} or more in %post: a build has no NVIDIA driver, so Pixi cannot detect "
             "CUDA",
             found=override,
@@ -325,7 +325,7 @@ def _path(install: Install) -> Iterator[Problem]:
     path = _exports(install).get("PATH", "not set")
     if path.split(":")[0] != f"{install.prefix}/bin":
         yield Problem(
-            looked_at=f"{install.last.location}: %environment",
+            looked_at=install.last.at("%environment"),
             expected=f"a PATH that begins with {install.prefix}/bin",
             found=path,
             next_step=f"export PATH={install.prefix}/bin:$PATH",
@@ -342,12 +342,12 @@ def _activation(install: Install) -> Iterator[Problem]:
     for name in required:
         if not exported.get(name):
             yield Problem(
-                looked_at=f"{install.last.location}: %environment",
+                looked_at=install.last.at("%environment"),
                 expected=f"{name}, as in the activated environment {environment}",
                 found="not set",
                 next_step=f"export {name}=...",
             )
-    where = f"{install.last.location}: %environment"
+    where = install.last.at("%environment")
     prefix = exported.get("CONDA_PREFIX", "")
     if prefix and prefix.rstrip("/") != install.prefix:
         yield Problem(
@@ -373,7 +373,7 @@ def _user_packages(install: Install) -> Iterator[Problem]:
         "PYTHONNOUSERSITE"
     ):
         yield Problem(
-            looked_at=f"{last.location}: %environment",
+            looked_at=last.at("%environment"),
             expected="PYTHONNOUSERSITE=1: your home folder is visible inside, and Python would import packages from its "
             "~/.local",
             found="not set",
@@ -400,7 +400,7 @@ def _code_not_copied(install: Install) -> Iterator[Problem]:
             for target in targets
         ):
             yield Problem(
-                looked_at=f"{stage.location}: %files",
+                looked_at=stage.at("%files"),
                 expected=f"{what}, {path}, which the image needs",
                 found=f"{', '.join(targets) or 'nothing'} is copied",
                 next_step="copy the code in %files, as the Dockerfile does with COPY",
@@ -450,14 +450,14 @@ def _one_environment(stage: Stage) -> Iterator[Problem]:
     defaults = re.findall(r"(?m)^\s*(\w+)=\S", stage.text("arguments"))
     if not names:
         yield Problem(
-            looked_at=f"{stage.location}: From",
+            looked_at=stage.at("From"),
             expected="a build argument in the name of the archive, for the image with CUDA as well",
             found=f"always {image}",
             next_step="From: reproducible-ml-{{ ENVIRONMENT }}.tar",
         )
     elif not set(names) <= set(defaults):
         yield Problem(
-            looked_at=f"{stage.location}: From",
+            looked_at=stage.at("From"),
             expected="a default value in %arguments",
             found=image,
             next_step="ENVIRONMENT=cpu in %arguments",
@@ -467,7 +467,7 @@ def _one_environment(stage: Stage) -> Iterator[Problem]:
 def _installs_again(stage: Stage) -> Iterator[Problem]:
     if match := _INSTALLS.search(stage.text("post")):
         yield Problem(
-            looked_at=f"{stage.location}: %post",
+            looked_at=stage.at("%post"),
             expected="nothing that is installed again: the image contains the locked packages",
             found=match[0].strip(),
             next_step="remove this line; a package belongs in the manifest and in the lock",

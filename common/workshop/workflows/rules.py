@@ -6,10 +6,12 @@ PUBLISH_RULES: by digest, attested, and as a file for Apptainer.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 
 from workshop.support.rules import ERROR, Problem, Rule
+from workshop.support.text import closest_match
 from workshop.workflows.workflow import Job, Step, Workflow
 
 COMMIT = re.compile(r"@[0-9a-f]{40}$")
@@ -22,11 +24,25 @@ PUBLISHING = {
     "id-token": "to identify the workflow to the service that signs",
     "attestations": "to store the signed record of the build",
 }
+# The names of permissions that image workflows need, for advice on a misspelt one.
+PERMISSIONS = ("contents", "packages", "id-token", "attestations", "actions", "checks", "pull-requests", "deployments")
 INSTALLS = re.compile(r"\bpixi (?:run|install|shell-hook|exec)\b[^\n;&|]*")
+# A condition that is false for a pull request, and one with which a job starts although another one has failed.
+FOR_A_PUSH = re.compile(
+    r"event_name\s*==\s*'(?!pull_request)|event_name\s*!=\s*'pull_request'|github\.ref|ref_(?:type|name)"
+)
+ADDRESS_FIRST = re.compile(r"\bapptainer (?:build|push)\b[^\n;&|]*://\S+[ \t]+[^\s-]\S*\.sif\b")
+STEP_OUTPUT = re.compile(r"\bsteps\.([\w-]+)\.")
+AFTER_A_FAILURE = re.compile(r"\b(?:always|failure|cancelled)\s*\(")
 
 
 def _first(steps: Iterator[Step] | tuple[Step, ...], does: Callable[[Step], bool]) -> Step | None:
     return next((step for step in steps if does(step)), None)
+
+
+def _without_expressions(text: str) -> str:
+    """Text with X in place of each ${{ ... }}, which may contain spaces and colons."""
+    return re.sub(r"\$\{\{.*?\}\}", "X", text)
 
 
 def _pushing_job(workflow: Workflow) -> Job | None:
@@ -57,6 +73,43 @@ def _pinned(workflow: Workflow) -> Iterator[Problem]:
             )
 
 
+def _own_commit(workflow: Workflow) -> Iterator[Problem]:
+    repositories: dict[str, str] = {}
+    for step in workflow.steps:
+        action, _, commit = step.uses.partition("@")
+        repository = "/".join(action.lower().split("/")[:2])
+        if COMMIT.search(step.uses) and repositories.setdefault(commit, repository) != repository:
+            yield Problem(
+                looked_at=step.location,
+                expected="a commit of its own for each action, because a commit belongs to one repository",
+                found=f"{commit[:12]}... for {repositories[commit]} and for {action}",
+                next_step="look up the commits of both actions",
+            )
+
+
+def _valid_permissions(workflow: Workflow) -> Iterator[Problem]:
+    """Only what GitHub certainly refuses, since it adds names from time to time."""
+    places = [("at the top", workflow.settings), *((f"of the job {job.name}", job.settings) for job in workflow.jobs)]
+    for place, settings in places:
+        given = settings.get("permissions", "read-all")
+        if isinstance(given, str):
+            wrong = [] if given in ("read-all", "write-all") else [f"permissions: {given}"]
+        else:
+            names = given if isinstance(given, dict) else {}
+            wrong = [f"{name}: {names[name]}" for name in names if names[name] not in ("read", "write", "none")]
+            for name in names:
+                meant = closest_match(str(name).replace("_", "-"), PERMISSIONS, cutoff=0.8)
+                if meant and meant != name and meant not in names:
+                    wrong.append(f"{name}; did you mean {meant}?")
+        if wrong:
+            yield Problem(
+                looked_at=f"permissions {place} {'in' if place != 'at the top' else 'of'} {workflow.path.name}",
+                expected="read-all, write-all, or names of permissions that GitHub knows, each with read, write or none",
+                found=wrong[0],
+                next_step="permissions: with contents: read",
+            )
+
+
 def _read_only(workflow: Workflow) -> Iterator[Problem]:
     given = workflow.settings.get("permissions")
     if given is None or given == "write-all" or _writes(given):
@@ -83,6 +136,16 @@ def _least_rights(workflow: Workflow) -> Iterator[Problem]:
 
 
 def _missing_rights(workflow: Workflow) -> Iterator[Problem]:
+    for job in workflow.jobs:
+        given = job.settings.get("permissions")
+        checks_out = any(step.action == "actions/checkout" for step in job.steps)
+        if isinstance(given, dict) and checks_out and "contents" not in given:
+            yield Problem(
+                looked_at=f"permissions of the job {job.name} in {workflow.path.name}",
+                expected="contents: read, to check out the repository: these permissions replace those at the top",
+                found="no contents: read",
+                next_step="contents: read",
+            )
     job = _pushing_job(workflow)
     if job is None:
         return
@@ -130,6 +193,8 @@ def _injection(workflow: Workflow) -> Iterator[Problem]:
 
 RIGHTS_RULES = (
     Rule("action-pinned", ERROR, _pinned),
+    Rule("action-commit", ERROR, _own_commit),
+    Rule("permissions-valid", ERROR, _valid_permissions),
     Rule("read-only", ERROR, _read_only),
     Rule("least-rights", ERROR, _least_rights),
     Rule("missing-rights", ERROR, _missing_rights),
@@ -153,13 +218,24 @@ def _locked(workflow: Workflow) -> Iterator[Problem]:
                 next_step="locked: true",
             )
         for call in INSTALLS.findall(step.script):
-            if "--locked" not in call.split() and not call.startswith("pixi exec"):
+            if not call.startswith("pixi exec") and not _is_locked(call):
+                too_late = "--locked" in call.split()
                 yield Problem(
                     looked_at=step.location,
                     expected="--locked, so that Pixi does not solve again without a message",
-                    found=call.strip(),
+                    found=f"{call.strip()}, which passes --locked to the task" if too_late else call.strip(),
                     next_step="pixi run --locked ...",
                 )
+
+
+def _is_locked(call: str) -> bool:
+    """Whether a call of Pixi has the option --locked; of `pixi run`, before the name of the task."""
+    _, command, *words = call.split()
+    if "--locked" not in words or command != "run":
+        return "--locked" in words
+    before = words[: words.index("--locked")]
+    valued = ("-e", "--environment", "-p", "--platform", "-m", "--manifest-path", "-w", "--workspace")
+    return all(word.startswith("-") or before[max(k - 1, 0)] in valued for k, word in enumerate(before))
 
 
 def _tested(workflow: Workflow) -> Iterator[Problem]:
@@ -181,7 +257,7 @@ def _image_run(workflow: Workflow) -> Iterator[Problem]:
             found="none",
             next_step="run: pixi run --locked container-build cpu",
         )
-    elif not any(step.runs_image and workflow.comes_before(build, step) for step in workflow.steps):
+    elif not any(_runs_built_image(workflow, step) for step in workflow.steps):
         yield Problem(
             looked_at=build.location,
             expected="a later step that runs the image: an image that was built need not work",
@@ -190,25 +266,42 @@ def _image_run(workflow: Workflow) -> Iterator[Problem]:
         )
 
 
+def _runs_built_image(workflow: Workflow, step: Step) -> bool:
+    """Whether a step runs an image after an earlier step has built it."""
+    return step.runs_image and any(other.builds and workflow.comes_before(other, step) for other in workflow.steps)
+
+
 def _tested_before_push(workflow: Workflow) -> Iterator[Problem]:
+    for job in (job for job in workflow.jobs if job.pushes):
+        if AFTER_A_FAILURE.search(condition := str(job.settings.get("if", ""))):
+            yield Problem(
+                looked_at=f"the job {job.name} in {workflow.path.name}",
+                expected="a job that publishes only if the jobs under needs have succeeded",
+                found=f"if: {condition}, with which it starts after a failed test as well",
+                next_step="if: github.event_name == 'push'",
+            )
     for push in (step for step in workflow.steps if step.pushes):
-        for does, what in ((lambda s: s.tests, "tests the scripts"), (lambda s: s.runs_image, "runs the image")):
+        for does, what in (
+            (lambda s: s.tests, "tests the scripts"),
+            (lambda s: _runs_built_image(workflow, s), "runs the image after its build"),
+        ):
             if not any(does(step) and workflow.comes_before(step, push) for step in workflow.steps):
                 yield Problem(
                     looked_at=f"{push.location}: the job {push.job} pushes the image",
-                    expected=f"a step that {what}, before it: in the same job, or in a job under needs",
-                    found=f"no step that {what} before the push",
+                    expected=f"a step that {what}, before the push: in the same job, or in a job under needs",
+                    found=f"no step before the push that {what}",
                     next_step=f"needs: with the job that {what}",
                 )
 
 
 def _on_demand(workflow: Workflow) -> Iterator[Problem]:
     job = _pushing_job(workflow)
-    if job is not None and "pull_request" in workflow.triggers and "if" not in job.settings:
+    condition = str(job.settings.get("if", "")) if job else ""
+    if job is not None and "pull_request" in workflow.triggers and not FOR_A_PUSH.search(condition):
         yield Problem(
             looked_at=f"the job {job.name} in {workflow.path.name}",
             expected="a job that publishes for a tag alone, and for no pull request",
-            found="no if:",
+            found=f"if: {condition}" if condition else "no if:",
             next_step="if: github.event_name == 'push'",
         )
 
@@ -224,9 +317,34 @@ ORDER_RULES = (
 # ---------------------------------------------------------------- 5.9: by digest, attested, and for Apptainer
 
 
+def _known_steps(workflow: Workflow) -> Iterator[Problem]:
+    """GitHub replaces the output of a step that does not exist by nothing."""
+    for job in workflow.jobs:
+        ids: list[str] = []
+        for step in job.steps:
+            unknown = [name for name in STEP_OUTPUT.findall(json.dumps(step.settings)) if name not in ids]
+            if unknown:
+                meant = closest_match(unknown[0], ids)
+                yield Problem(
+                    looked_at=step.location,
+                    expected=f"the id of a step above it in the job {job.name}",
+                    found=f"steps.{unknown[0]}" + (f"; did you mean steps.{meant}?" if meant else ""),
+                    next_step=f"id: {unknown[0]} in that step",
+                )
+            ids.append(str(step.settings.get("id", "")))
+
+
 def _by_digest(workflow: Workflow) -> Iterator[Problem]:
     push = _first(workflow.steps, lambda step: step.pushes and step.builds)
-    if push is None:
+    unpushed = _first(workflow.steps, lambda step: "push-by-digest=true" in step.inputs.get("outputs", ""))
+    if push is None and unpushed:
+        yield Problem(
+            looked_at=unpushed.location,
+            expected="push=true in outputs",
+            found="push-by-digest=true, which names the image by its digest but does not push it",
+            next_step="outputs: type=image,name=...,push-by-digest=true,name-canonical=true,push=true",
+        )
+    elif push is None:
         push = _first(workflow.steps, lambda step: step.pushes)
         yield Problem(
             looked_at=push.location if push else workflow.path.name,
@@ -242,6 +360,16 @@ def _by_digest(workflow: Workflow) -> Iterator[Problem]:
             found=f"pushed under the tag {tags}" if tags else "no push-by-digest=true",
             next_step="outputs: type=image,name=...,push-by-digest=true,name-canonical=true,push=true",
         )
+    elif push.builds_by_action:
+        tags, outputs = push.inputs.get("tags", ""), push.inputs.get("outputs", "")
+        has_tag = re.search(r":[^/\s]+\s*$", _without_expressions(tags), re.M)
+        if has_tag or not (tags or re.search(r"\bname=[^,\s]", outputs)):
+            yield Problem(
+                looked_at=push.location,
+                expected="the name of the image in outputs (name=...), and no tag: an image is pushed by digest or by tag",
+                found=f"tags: {tags.strip()}" if has_tag else "no name=...",
+                next_step="outputs: type=image,name=...,push-by-digest=true,name-canonical=true,push=true",
+            )
 
 
 def _pushed_image_run(workflow: Workflow) -> Iterator[Problem]:
@@ -286,7 +414,7 @@ def _for_apptainer(workflow: Workflow) -> Iterator[Problem]:
             found="no apptainer build" if build is None else "no apptainer push to oras://",
             next_step="apptainer build train.sif docker://NAME@DIGEST && apptainer push train.sif oras://NAME:TAG",
         )
-    elif not re.search(r"docker://[^\s\"']*@", re.sub(r"\$\{\{.*?\}\}", "X", build[1])):
+    elif not re.search(r"docker://[^\s\"']*@", _without_expressions(build[1])):
         yield Problem(
             looked_at=build[0].location,
             expected="a file that is built from the digest which was pushed",
@@ -295,9 +423,22 @@ def _for_apptainer(workflow: Workflow) -> Iterator[Problem]:
         )
 
 
+def _file_first(workflow: Workflow) -> Iterator[Problem]:
+    for step in workflow.steps:
+        if call := ADDRESS_FIRST.search(_without_expressions(step.script)):
+            yield Problem(
+                looked_at=step.location,
+                expected="first the file and then the address, for apptainer build and for apptainer push",
+                found=call[0],
+                next_step="apptainer build FILE docker://NAME@DIGEST; apptainer push FILE oras://NAME:TAG",
+            )
+
+
 PUBLISH_RULES = (
+    Rule("step-unknown", ERROR, _known_steps),
     Rule("by-digest", ERROR, _by_digest),
     Rule("pushed-image-run", ERROR, _pushed_image_run),
     Rule("attested", ERROR, _attested),
     Rule("sif", ERROR, _for_apptainer),
+    Rule("sif-order", ERROR, _file_first),
 )
