@@ -28,6 +28,7 @@ from workshop.containers.images import (
 )
 from workshop.containers.shellwords import PixiCall
 from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
+from workshop.support.text import closest_match
 
 SECRET_NAME = re.compile(
     r"(?i)(?:^|_)(?:\w*token|\w*secret|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credentials?)(?:_|$)"
@@ -69,7 +70,7 @@ class Base:
     """An image that FROM, COPY --from or RUN --mount names.
 
     location: its line. unset: the variables in that line that have no value. stages: for a FROM with a variable whose
-    value is not the name of a stage, the stages that it could name.
+    value is not the name of a stage, and for a misspelt name, the stages that it could name.
     """
 
     location: str
@@ -109,11 +110,13 @@ def _named_images(image: Image) -> Iterator[Base]:
     for stage in image.stages:
         if stage.parent is None:
             where = line_of_name(image, stage.line)
-            yield Base(where, stage.base, stage.unset, _possible_stages(image, stage.line))
+            stages = _possible_stages(image, stage.line) or _meant_stage(image, stage.base, stage.number)
+            yield Base(where, stage.base, stage.unset, stages)
     for stage in image.stages:
         for step, origin, _, _ in copies(stage):
             if origin and find_stage(image, origin) is None:
-                yield Base(image.location(step.instruction), origin)
+                meant = _meant_stage(image, origin, stage.number)
+                yield Base(image.location(step.instruction), origin, stages=meant)
         for step in stage.steps:
             for origin in (mount["from"] for mount in mounts(step) if mount.get("from")):
                 if find_stage(image, origin.lower()) is None:
@@ -144,6 +147,15 @@ def _possible_stages(image: Image, line: int) -> tuple[str, ...]:
     return tuple(stage.name for stage in image.stages if stage.name.startswith(prefix.lower()))
 
 
+def _meant_stage(image: Image, name: str, number: int) -> tuple[str, ...]:
+    """The earlier stages that a name without tag and digest could mean: it almost spells one, or begins like them."""
+    earlier = [stage.name for stage in image.stages[:number] if not stage.name.isdecimal()]
+    if re.search("[:@/]", name):
+        return ()
+    meant = closest_match(name, earlier, cutoff=0.75)
+    return tuple(other for other in earlier if other.startswith(f"{name}-")) or ((meant,) if meant else ())
+
+
 def _base_without_value(base: Base) -> Iterator[Problem]:
     if base.unset:
         yield Problem(
@@ -158,7 +170,9 @@ def _unknown_stage(base: Base) -> Iterator[Problem]:
     if base.stages and not base.unset:
         yield Problem(
             looked_at=base.location,
-            expected=f"one of the stages {', '.join(base.stages)}",
+            expected=f"one of the stages {', '.join(base.stages)}"
+            if len(base.stages) > 1
+            else f"the stage {base.stages[0]}",
             found=base.name,
             next_step=f"FROM ... AS {base.name}",
         )

@@ -35,6 +35,7 @@ RULES = (
     *last_stage_rules.ACTIVATION_RULES,
     *content_rules.LABEL_RULES,
     *content_rules.SCRIPT_RULES,
+    *content_rules.MANIFEST_RULES,
     *content_rules.PYTHON_PATH_RULES,
     *definition_rules.FORM_RULES,
     *definition_rules.STAGE_RULES,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from workshop.containers import dockerfile
 from workshop.containers.dockerfile import Instruction, Step
 from workshop.containers.images import Image, parse_copy
-from workshop.support.rules import ERROR, Finding, Problem, Rule, findings_of
+from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findings_of
 
 # A RUN with one of these commands may create any file.
 MOST_ENTRIES = 100  # of PYTHONPATH that are looked at
@@ -18,8 +18,9 @@ _CREATES_FILES = re.compile(r"\b(git|curl|wget|tar|unzip|pip|uv|cp|mv|ln|rsync)\
 
 
 def content_findings(image: Image) -> list[Finding]:
-    """Findings about the labels of the last stage and about the scripts that it starts."""
-    return [*findings_of([image], LABEL_RULES), *findings_of(started_scripts(image), SCRIPT_RULES)]
+    """Findings about the labels of the last stage, about the scripts that it starts, and about its manifest."""
+    scripts = findings_of(started_scripts(image), SCRIPT_RULES)
+    return [*findings_of([image], LABEL_RULES), *scripts, *findings_of([image], MANIFEST_RULES)]
 
 
 def python_path_findings(image: Image) -> list[Finding]:
@@ -103,7 +104,21 @@ def _python_path(image: Image) -> Iterator[Problem]:
         )
 
 
+def _manifest_not_copied(image: Image) -> Iterator[Problem]:
+    manifest = image.final_stage.env.get("PIXI_PROJECT_MANIFEST", "")
+    for path in (manifest, manifest.rpartition("/")[0] + "/pixi.lock"):
+        if manifest.startswith("/") and not _is_created(image, path, folder=False):
+            yield Problem(
+                looked_at=f"{image.path.name}, PIXI_PROJECT_MANIFEST of the last stage",
+                expected=f"{path} in the last stage: the record of a run contains the sha256 of the lock",
+                found="no step copies it to that path",
+                next_step="COPY pixi.toml pixi.lock ./",
+            )
+            return
+
+
 LABEL_RULES = (Rule("label-empty", ERROR, _empty_labels),)
+MANIFEST_RULES = (Rule("manifest-missing", ADVICE, _manifest_not_copied),)
 SCRIPT_RULES = (Rule("workdir", ERROR, _no_workdir), Rule("code-not-copied", ERROR, _script_not_copied))
 PYTHON_PATH_RULES = (Rule("python-path", ERROR, _python_path),)
 

@@ -136,6 +136,17 @@ def _no_digest(stage: Stage) -> Iterator[Problem]:
         )
 
 
+def _tag_and_digest(stage: Stage) -> Iterator[Problem]:
+    image = stage.header.get("from", "")
+    if stage.header["bootstrap"] == "docker" and (tag := re.search(r":([^/@]+)@sha256:", image)):
+        yield Problem(
+            looked_at=stage.at("From"),
+            expected="a digest without a tag: some releases of Apptainer do not accept both",
+            found=image.partition("@")[0],
+            next_step=f"From: {image.replace(f':{tag[1]}@', '@')}, with the tag {tag[1]} in a comment",
+        )
+
+
 def _secrets(stage: Stage) -> Iterator[Problem]:
     for section in stage.sections:
         names = [word.partition("=")[0] for word in re.findall(r"\b\w+=\S", section.text)]
@@ -148,7 +159,11 @@ def _secrets(stage: Stage) -> Iterator[Problem]:
             )
 
 
-STAGE_RULES = (Rule("def-base-digest", ERROR, _no_digest), Rule("def-secret", ERROR, _secrets))
+STAGE_RULES = (
+    Rule("def-base-digest", ERROR, _no_digest),
+    Rule("def-tag-and-digest", ADVICE, _tag_and_digest),
+    Rule("def-secret", ERROR, _secrets),
+)
 
 # ---------------------------------------------------------------- the install
 
@@ -258,10 +273,14 @@ def _copy_prefix(install: Install) -> str:
 
 def _prefix_not_copied(install: Install) -> Iterator[Problem]:
     if install.last is not install.stage and not _prefixes(install):
+        names = [stage.header.get("stage", "") for stage in install.stages]
+        unknown = next((origin for origin, *_ in install.last.copies() if origin and origin not in names), None)
         yield Problem(
             looked_at=install.last.location,
             expected=f"{install.prefix}, copied from the stage that installs the environment",
-            found="none",
+            found=f"%files from {unknown}, and no stage has the name {unknown} (Stage: {unknown})"
+            if unknown
+            else "none",
             next_step=_copy_prefix(install),
         )
 
@@ -464,6 +483,17 @@ def _one_environment(stage: Stage) -> Iterator[Problem]:
         )
 
 
+def _no_archive(stage: Stage) -> Iterator[Problem]:
+    name = re.sub(r"\{\{.*?\}\}", "X", stage.header.get("from", "")).rsplit("/", 1)[-1]
+    if stage.header["bootstrap"] in ("docker-archive", "oci-archive") and ":" in name and "." not in name:
+        yield Problem(
+            looked_at=stage.at("From"),
+            expected="the name of the file that `docker save` writes, such as reproducible-ml-cpu.tar",
+            found=f"{stage.header['from']}, the name of an image",
+            next_step="From: reproducible-ml-{{ ENVIRONMENT }}.tar",
+        )
+
+
 def _installs_again(stage: Stage) -> Iterator[Problem]:
     if match := _INSTALLS.search(stage.text("post")):
         yield Problem(
@@ -487,6 +517,7 @@ def _untested(stage: Stage) -> Iterator[Problem]:
 CONVERSION_RULES = (
     Rule("def-not-an-image", ERROR, _not_converted),
     Rule("def-one-environment", ERROR, _one_environment),
+    Rule("def-no-archive", ERROR, _no_archive),
     Rule("def-installs-again", ERROR, _installs_again),
     Rule("def-untested", ERROR, _untested),
 )

@@ -14,6 +14,8 @@ from workshop.support.rules import ADVICE, ERROR, Finding, Problem, Rule, findin
 BUILD_TOOLS = frozenset(
     "build-essential gcc g++ clang make cmake ninja-build gfortran python3-dev python-dev gcc-c++ rustc cargo".split()
 )
+# Commands that only root may run.
+_FOR_ROOT = re.compile(r">\s*/etc/|\b(?:apt-get|apt|apk|dnf|microdnf|yum|useradd|adduser|groupadd)\b")
 # Programs and scripts that activate an environment.
 _ACTIVATING = r"^(pixi|conda|mamba|micromamba)$|activate|shell-hook|\.sh$"
 
@@ -177,6 +179,23 @@ def _user_by_name(image: Image) -> Iterator[Problem]:
         )
 
 
+def _user_too_early(image: Image) -> Iterator[Problem]:
+    user = ""
+    for step in (step for stage in image.final_stage.lineage() for step in stage.steps):
+        script = step.instruction.script
+        if step.instruction.name == "USER":
+            user = " ".join(step.words)
+        elif step.instruction.name == "RUN" and not _is_root(user.partition(":")[0]) and "sudo" not in script:
+            if command := _FOR_ROOT.search(script):
+                yield Problem(
+                    looked_at=image.location(step.instruction),
+                    expected="commands that change the system above USER, because only root may run them",
+                    found=f"{command[0]} as the user {user}",
+                    next_step="move USER below the last RUN",
+                )
+                return
+
+
 def _no_healthcheck(image: Image) -> Iterator[Problem]:
     if image.final_stage.healthcheck is None:
         yield Problem(
@@ -207,6 +226,7 @@ CONTENT_RULES = (
     Rule("build-tools", ERROR, _build_tools),
     Rule("root-user", ADVICE, _root_user),
     Rule("user-by-name", ADVICE, _user_by_name),
+    Rule("user-too-early", ERROR, _user_too_early),
     Rule("healthcheck", ADVICE, _no_healthcheck),
     Rule("labels", ADVICE, _no_labels),
 )
