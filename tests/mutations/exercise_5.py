@@ -141,7 +141,7 @@ BROKEN = [
         "5.3",
     ),
     ("Dockerfile", "WORKDIR /workshop\n# To", "# To", "workdir", "5.3"),
-    ("Dockerfile", "COPY --from=build", "COPY --from=biuld", "stage-unknown", "5.3"),
+    ("Dockerfile", "COPY --from=build", "COPY --from=builds", "stage-unknown", "5.3"),
     ("Dockerfile", TRAIN, "FROM runtime AS train\n", "stage-unknown", "5.3"),
     ("Dockerfile", "AS train\nARG ENVIRONMENT\n", "AS train\n", "label-empty", "5.3"),
     ("Dockerfile", "COPY pixi.toml pixi.lock ./\nCOPY common", "COPY common", "manifest-missing", "5.3"),
