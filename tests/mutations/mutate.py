@@ -4,10 +4,10 @@
     python tests/mutations/mutate.py exercise-2-pytorch-cu12/checks.py --lines 1-130
     python tests/mutations/mutate.py common/workshop/jobs/slurm_rules.py --sample 40
 
-A mutant is one small change of the source: a comparison, a constant, `and` for `or`, a condition turned round, a break
-left out. It is killed when the broken solutions and the other tests of that module no longer come out as they should.
-What survived when this was last run, and why, is in SURVIVORS.md beside this file. Replaced sums and products are left
-out: in texts that are put together they make a TypeError at once, and there is little arithmetic here.
+A mutant is one small change of the source: another comparison or constant, `and` for `or`, an inverted condition, a
+deleted break. It is killed if one of the module's tests fails, or if a broken solution gets another result. SURVIVORS.md
+in this folder lists those that survived when everything was last measured, and the reasons. Replaced sums and products
+are left out: nearly all of them join texts, so that the mutant raises a TypeError at once.
 
 It works on a clone of what is committed, so it does not touch the checkout. A mutant takes as long as its tests: some
 seconds where no script is run, up to a minute elsewhere.
@@ -29,10 +29,10 @@ LEFT_OUT = "core/ReplaceBinaryOperator"
 # The tests of a module: the broken and the other correct solutions, and of the exercise's own tests those that train
 # nothing.
 QUICK = {
-    1: "pixis_own or without_its_script",
-    2: "pixis_own or without_torch or command_line",
-    3: "pixis_own or elsewhere or without_jax or is_exercise_2",
-    4: "index_beside or two_worlds",
+    1: "pixi_writes or commands_write or without_its_script or two_builds or one_environment or no_version_meets",
+    2: "pixi_writes or pixis_commands or without_torch or command_line or newer_cuda",
+    3: "pixi_locks or pixis_own or elsewhere or without_jax or old_platform or is_exercise_2",
+    4: "pixis_own or both_sources or index_for",
 }
 OF_CONTAINERS = "tests/containers/test_container_check.py tests/checking/test_solutions.py tests/checking/test_mutations.py -k 'container or 5- or 5.'"
 OF_JOBS = "tests/jobs/test_jobs.py tests/checking/test_solutions.py tests/checking/test_mutations.py -m '' -k 'jobs or 5- or 5.'"
@@ -68,9 +68,11 @@ def limited(session: Path, lines: str | None, sample: int | None) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("module", help="as in exercise-2-pytorch-cu12/checks.py")
-    parser.add_argument("--lines", metavar="A-B", help="mutants of these lines alone")
-    parser.add_argument("--sample", type=int, metavar="N", help="so many mutants, drawn from all")
-    parser.add_argument("--folder", type=Path, help="where to work, to go on after Ctrl-C (default: a new one)")
+    parser.add_argument("--lines", metavar="A-B", help="only mutants of these lines")
+    parser.add_argument("--sample", type=int, metavar="N", help="this many mutants, drawn at random")
+    parser.add_argument(
+        "--folder", type=Path, help="the folder to work in; name it again to continue after Ctrl-C (default: a new one)"
+    )
     args = parser.parse_args()
     if not (ROOT / args.module).is_file():
         parser.error(f"no {args.module} in {ROOT}")
