@@ -25,6 +25,8 @@ extensions = [
     "glossary_links",
     "llms",
     "mathml",
+    "narrow_tables",
+    "shell_words",
     "single",
     "themes",
 ]

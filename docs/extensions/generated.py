@@ -50,9 +50,9 @@ def pixi_tasks() -> str:
 
 
 def downloads() -> str:
-    """The download of each exercise's environments on linux-64, in MB, from exercise.toml."""
+    """The download of each exercise's environments on linux-64, in MiB, from exercise.toml."""
     rows = [
-        (f"{e.number}", f"`{name}`", f"{round(mib * 2**20 / 1e6):,} MB")
+        (f"{e.number}", f"`{name}`", f"{mib:,} MiB")
         for e in exercises.find_all(ROOT)
         for name, mib in e.settings["download_mib"].items()
     ]

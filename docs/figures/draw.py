@@ -223,7 +223,7 @@ def downloads(colors: dict[str, str]) -> Figure:
             numbers = sizes.get(name, (0, ""))[1]
             sizes[name] = (mib, f"{numbers}{', ' if numbers else ''}{path.parent.name.split('-')[1]}")
     f = Figure("Download of each environment on Linux, from conda-forge", 66 + 44 * len(sizes), colors)
-    f.text(8, 22, "Download on Linux x86-64, in MB", 16, "ink", weight=700)
+    f.text(8, 22, "Download on Linux x86-64, in MiB", 16, "ink", weight=700)
     largest = max(mib for mib, _ in sizes.values())
     for number, (name, (mib, exercises)) in enumerate(sorted(sizes.items(), key=lambda item: item[1])):
         y = 40 + 44 * number
@@ -232,7 +232,7 @@ def downloads(colors: dict[str, str]) -> Figure:
         f.text(8, y + 15, name, 15, "ink", weight=700)
         f.text(8, y + 33, f"exercise {exercises}", 13, "quiet")
         f.box(150, y + 3, length, 28, color)
-        f.text(158 + length, y + 22, f"{round(mib * 2**20 / 1e6):,}")
+        f.text(158 + length, y + 22, f"{mib:,}")
     f.text(8, f.height - 8, "pypi-mixed: without 3 GB of wheels from PyTorch's index", 13, "quiet")
     return f
 
@@ -240,8 +240,8 @@ def downloads(colors: dict[str, str]) -> Figure:
 def layers(colors: dict[str, str]) -> Figure:
     """From benchmarks/image_layers.json: the downloads of the locked packages, and the files that are copied."""
     sizes = json.loads((ROOT / "benchmarks/image_layers.json").read_text(encoding="utf-8"))
-    cpu, cuda = (f"{sizes['environment'][name]['bytes'] / 1e6:,.0f} MB" for name in ("cpu", "cuda12"))
-    manifest = f"{sizes['copied']['pixi.toml pixi.lock'] / 1e6:.1f} MB"
+    cpu, cuda = (f"{sizes['environment'][name]['bytes'] / 2**20:,.0f} MiB" for name in ("cpu", "cuda12"))
+    manifest = f"{sizes['copied']['pixi.toml pixi.lock'] / 2**20:.1f} MiB"
     scripts = sum(size for name, size in sizes["copied"].items() if not name.startswith("pixi.toml"))
     f = Figure("The layers of an image with their sizes: a change of the script repeats only the last one", 496, colors)
     f.text(8, 24, "Build stage", 16, "ink", weight=700)
@@ -252,7 +252,7 @@ def layers(colors: dict[str, str]) -> Figure:
     f.box(276, 38, 236, 66, "grey", ("Base without Pixi", "its size is not in the lock"))
     f.box(276, 190, 236, 86, "green", ("The environment", f"cpu: {cpu}", f"cuda12: {cuda}"))
     f.box(276, 286, 236, 66, "blue", ("pixi.toml, pixi.lock", f"COPY: {manifest}"))
-    f.box(276, 362, 236, 66, "orange", ("Your scripts", f"COPY, last: {scripts / 1e6:.1f} MB"))
+    f.box(276, 362, 236, 66, "orange", ("Your scripts", f"COPY, last: {scripts / 2**20:.1f} MiB"))
     f.arrow(246, 233, 274, 233)
     for y, line in ((306, "Another script:"), (326, "only the last layer is new.")):
         f.text(8, y, line, 15, "quiet")

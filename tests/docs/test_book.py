@@ -226,3 +226,32 @@ def test_terms_are_found_in_a_text(text, found):
     links = module_of(ROOT / "docs/extensions/glossary_links.py")
     terms = links.terms(ROOT / "docs/glossary.md")
     assert [terms[int(m.lastgroup[1:])] for m in links.pattern(terms).finditer(text)] == found
+
+
+@pytest.mark.parametrize(
+    ("line", "colored"),
+    [
+        ("pixi add -e test numpy", []),
+        ("cd trap && exec test", ["cd", "exec"]),
+        ("pixi run check 1; export A=$HOME", ["export", "$HOME"]),
+        ("A=1 pixi list \\\n  test", ["A"]),
+    ],
+)
+def test_only_the_first_word_of_a_command_is_colored(line, colored):
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    from pygments.token import Token
+
+    tokens = module_of(ROOT / "docs/extensions/shell_words.py").ShellWords().get_tokens(line)
+    kinds = (Token.Name, Token.Keyword, Token.Number)
+    assert [text.strip() for token, text in tokens if any(token in kind for kind in kinds)] == colored
+
+
+def test_a_wide_table_repeats_the_names_of_its_columns():
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    tables = module_of(ROOT / "docs/extensions/narrow_tables.py")
+    row = "<tr>" + "<td><p>{}</p></td>" * 2 + "</tr>\n"
+    head = '<table class="docutils align-default">\n<thead>\n<tr><td></td><th><p>b &amp; c</p></th></tr>\n</thead>\n'
+    for word, wide in (("x" * 20, False), ("x" * 40, True)):
+        page = f"{head}<tbody>\n{row.format('y' * 10, word)}</tbody>"
+        found = tables.TABLE.sub(tables.with_labels, page)
+        assert (found == page) is not wide and found.count('<td data-label="b &amp; c"><p>x') == wide

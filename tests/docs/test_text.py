@@ -69,6 +69,16 @@ def test_a_command_of_pixi_has_the_class_for_it(page):
     assert wrong == []
 
 
+@pytest.mark.parametrize("page", BOOK, ids=pages.name_of)
+def test_a_variable_can_be_set_in_powershell(page):
+    """PowerShell does not know `VAR=x command`. For `export VAR=x`, the page gives its line."""
+    typed = [b for b in pages.blocks(page) if b.language == "bash" and b.kind in ("run", "pixi")]
+    assert [str(b) for b in typed if re.search(r"(?m)^\w+=\S* \w", b.text)] == []
+    names = {name for b in typed for name in re.findall(r"(?m)^export (\w+)=", b.text)}
+    text = page.read_text(encoding="utf-8")
+    assert [name for name in sorted(names) if f"`$env:{name} = " not in text] == []
+
+
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 def test_bash_can_read_every_block():
     blocks = [b for page in TESTED for b in pages.blocks(page) if b.language == "bash"]
