@@ -22,6 +22,7 @@ from workshop.jobs import batch_files, rehearsal
 from workshop.jobs.job import SLURM
 from workshop.new import command, modules, recipe, wording, workspace
 from workshop.support.rules import findings_of
+from workshop.verification import received, verify
 
 NUMBERS = (1, 2, 3, 4)
 # Words that only the tutorial uses. LICENSE and README.md name the authors of the code.
@@ -331,6 +332,21 @@ def test_both_commands_work_in_a_fresh_environment(number, project, tmp_path):
             text=True,
         )
         assert refused.returncode == 1 and "MY_DIGITS_DEVICE=cuda" in refused.stderr, refused.stderr
+
+
+@pytest.mark.slow
+def test_a_run_of_a_project_is_verified_by_its_own_commit_and_code(project, tmp_path):
+    folder = shutil.copytree(project(1), tmp_path / "my-digits")
+    git = ("git", "-C", str(folder), "-c", "user.name=A", "-c", "user.email=a@example.org")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "Begin")):
+        subprocess.run([*git, *words], check=True)
+    subprocess.run([sys.executable, "exclusion.py"], cwd=folder, check=True, capture_output=True)
+    [run] = (folder / "results/my-digits").iterdir()
+    answer = verify.judge(received.read(run))
+    assert answer.verdict == "bitwise" and not answer.differences and not answer.remarks, answer
+    crate = run / "ro-crate-metadata.json"
+    crate.write_text(crate.read_text().replace("CreateAction", "CreateActiom"))
+    assert verify.judge(received.read(run)).verdict == "not reproduced"
 
 
 def test_the_checks_use_the_names_of_a_project(project):

@@ -253,11 +253,11 @@ def test_other_data_come_first(run, tmp_path):
 def test_a_run_of_another_environment_is_named(run, monkeypatch):
     rewrite(run, lambda d: d["environment"].update(kind="pixi", name="cuda12", platform="linux-64", lock=d["script"]))
     monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "cpu")
-    clone = checkout.Checkout(ROOT, ROOT / "train.py", [], ROOT)
+    clone = checkout.Checkout(ROOT, ROOT / "train.py", [], ROOT, ROOT / "common")
     assert "pixi run -e cuda12 verify" in verify._environment_remarks(received.read(run), clone)[0]
     monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", "cuda12")
     assert verify._environment_remarks(received.read(run), clone) == []
-    mine = checkout.Checkout(run, run / "train.py", [], run)  # a repository of its own: it has other environments
+    mine = checkout.Checkout(run, run / "train.py", [], run, None)  # a repository of its own: it has other environments
     assert "pixi run -e cuda12 python -m workshop verify" in verify._environment_remarks(received.read(run), mine)[0]
     monkeypatch.setenv("PIXI_PROJECT_ROOT", str(run))
     assert verify._environment_remarks(received.read(run), mine) == []
@@ -282,6 +282,18 @@ def test_a_figure_is_compared_by_its_pixels(run, tmp_path):
     assert not rows["learning_curve.png"].same and not rows["learning_curve.svg"].same
 
 
+def test_a_record_of_a_project_of_ones_own(run):
+    """`workshop new` gives the records its own name, and calls the exercise a project, also in that of the parent."""
+    document = record_of(run)
+    exercise = document.pop("exercise")
+    parent = {"project": exercise, "run": "earlier", "sha256": "0" * 64}
+    (run / "run.json").write_text(
+        json.dumps(document | {"schema": "my-tool/run/1", "project": exercise, "parent": parent})
+    )
+    found = received.read(run)
+    assert found.package == "my_tool" and found.record["exercise"] == found.record["parent"]["exercise"] == exercise
+
+
 # ---------------------------------------------------------------- the rerun
 
 
@@ -289,7 +301,7 @@ def test_a_figure_is_compared_by_its_pixels(run, tmp_path):
 def test_the_command_line_of_a_rerun(run, tmp_path):
     """The folder of the first run is left out; a run on a GPU is repeated on the CPU where there is no GPU."""
     rewrite(run, lambda d: d.update(argv=["train.py", "--output", "/there", "--seed", "3", "--resume", "--output=/x"]))
-    there = checkout.Checkout(tmp_path, tmp_path / "train.py", [], ROOT)
+    there = checkout.Checkout(tmp_path, tmp_path / "train.py", [], ROOT, tmp_path)
     line = rerun.command_line(received.read(run), there, tmp_path / "new")
     assert line[1:] == [str(tmp_path / "train.py"), "--seed", "3", "--output", str(tmp_path / "new")]
     rewrite(run, lambda d: d["device"].update(type="cuda"))
@@ -329,7 +341,7 @@ def test_a_run_of_a_learners_own_repository(run, tmp_path, monkeypatch, here):
         monkeypatch.chdir(mine)
     with checkout.at_recorded_revision(received.read(run)) as there:
         assert there.repository == mine and there.script.read_bytes() == SOLUTION.read_bytes()
-        assert there.common.samefile(ROOT / "common") and "repository of its own" in there.remarks[0]
+        assert there.path.samefile(ROOT / "common") and "repository of its own" in there.remarks[0]
         assert len(there.remarks) == 1
     lock["sha256"] = "0" * 64
     rewrite(run, change)

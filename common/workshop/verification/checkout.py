@@ -27,16 +27,12 @@ class Checkout:
     script: Path
     remarks: list[str]
     repository: Path
+    code: Path | None  # the folder with the package that recorded the run; None if the repository lacks it
 
     @property
-    def has_common(self) -> bool:
-        """Whether the repository contains the code of the workshop, as this clone does."""
-        return (self.folder / "common" / "workshop").is_dir()
-
-    @property
-    def common(self) -> Path:
-        """The folder with the code of the workshop: of the recorded revision, otherwise of this clone as it is now."""
-        return (self.folder if self.has_common else root_folder()) / "common"
+    def path(self) -> Path:
+        """For PYTHONPATH: the package that recorded the run, otherwise the workshop of this clone as it is now."""
+        return self.code or root_folder() / "common"
 
 
 @contextmanager
@@ -57,7 +53,7 @@ def at_recorded_revision(run: Received) -> Iterator[Checkout]:
     packed = run.folder / SOURCES / Path(script["path"]).name
     has_script = packed.is_file() and sha256_of(packed) == script["sha256"]
     if not _has_commit(root, commit):
-        if not has_script or shell.git(root, "rev-parse", "HEAD") is None:
+        if not has_script or run.package != "workshop" or shell.git(root, "rev-parse", "HEAD") is None:
             raise CannotTell(
                 looked_at=f"the clone {root}",
                 expected=f"the commit {commit}, from which the run was made",
@@ -76,11 +72,13 @@ def at_recorded_revision(run: Received) -> Iterator[Checkout]:
                 next_step=f"TMPDIR=ANOTHER_FOLDER workshop verify RUN  # {shell.free_space()} shows the room",
             )
         try:
-            found = Checkout(folder, _script_in(folder, script, packed if has_script else None), remarks, root)
-            if not found.has_common:
+            path = _script_in(folder, script, packed if has_script else None)
+            places = (folder / "common", path.parent)
+            code = next((place for place in places if (place / run.package).is_dir()), None)
+            if code is None:
                 remarks.append(f"{root.name} is a repository of its own: the workshop's code is that of this clone")
             remarks += _lock_remarks(run, folder, commit)
-            yield found
+            yield Checkout(folder, path, remarks, root, code)
         finally:
             shell.git(root, "worktree", "remove", "--force", str(folder))
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,18 +1,19 @@
-"""Print the sha256 of the crate that the workshop writes for a record: crate_digest.py RUN/run.json SOURCES.
+"""Print the sha256 of the crate that a package writes for a record: crate_digest.py RUN/run.json SOURCES PACKAGE.
 
-SOURCES: path, sha256 and size of the files that `workshop pack` added, as JSON. `verify` runs this file with the
-workshop of the recorded revision on PYTHONPATH, where no module of this name may exist yet: so it is run by its path.
+SOURCES: path, sha256 and size of the files that `workshop pack` added, as JSON. PACKAGE: `workshop`, or that of a project
+that `workshop new` made. `verify` runs this file with the package of the recorded revision on PYTHONPATH, where no module
+of this file's name may exist yet: so it is run by its path.
 """
 
 import hashlib
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
-from workshop.runs.records import crate
 
-
-def main(path: str, sources: str) -> None:
+def main(path: str, sources: str, package: str) -> None:
+    crate = import_module(f"{package}.runs.records.crate")
     content = Path(path).read_bytes()
     added = json.loads(sources)
     # Earlier revisions know no files that were added.

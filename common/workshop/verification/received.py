@@ -24,6 +24,9 @@ LARGEST_RECORD = 32 * 2**20  # bytes of run.json
 SOURCES = "sources"  # the folder of a packed run with script, manifest and lock
 PARENT = "parent"  # the folder of a packed run with the run that it continues
 PACK = "workshop pack results/EXERCISE/RUN"
+OWN_SCHEMA = (
+    r"[\w-]+/run/1"  # of the records of a project that `workshop new` made: its name takes the workshop's place
+)
 
 
 class CannotTell(WorkshopError):
@@ -37,6 +40,12 @@ class Received:
     folder: Path
     record: dict[str, Any]
     problems: list[str]
+
+    @property
+    def package(self) -> str:
+        """The package that recorded the run: `workshop`, or that of a project that `workshop new` made."""
+        schema = self.record["schema"]
+        return "workshop" if schema == record.SCHEMA else schema.partition("/")[0].replace("-", "_")
 
 
 @contextmanager
@@ -105,12 +114,23 @@ def read(folder: Path) -> Received:
             found=f"{name}, of a newer workshop",
             next_step="git pull",
         )
-    wrong = next(schema_violations(document), None)
-    if wrong and name != record.SCHEMA:
+    if is_own := name != record.SCHEMA and re.fullmatch(OWN_SCHEMA, name):
+        document = _with_exercise(document)
+    wrong = next(schema_violations(document | {"schema": record.SCHEMA} if is_own else document), None)
+    if wrong and name != record.SCHEMA and not is_own:
         wrong = f"schema {name}" if "schema" in document else "no 'schema'"
     if wrong:
         raise WorkshopError(looked_at=path, expected=f"a record by {record.SCHEMA}", found=wrong, next_step=edited)
     return Received(folder, document, [*_file_problems(folder, document), *_crate_problems(folder, document, content)])
+
+
+def _with_exercise(document: dict[str, Any]) -> dict[str, Any]:
+    """A record of a project that `workshop new` made, with the key `exercise`, which is called `project` there."""
+    renamed = {}
+    for key, value in document.items():
+        is_name = key == "project" and document.keys() & {"schema", "run"}
+        renamed["exercise" if is_name else key] = _with_exercise(value) if isinstance(value, dict) else value
+    return renamed
 
 
 def _record_bytes(path: Path) -> bytes:

@@ -28,7 +28,7 @@ def again(run: Received, checkout: Checkout, scratch: Path) -> Received:
     variables |= {k: v for k, v in run.record["variables"].items() if k not in OF_THAT_MACHINE}
     if "--device" in line[-2:]:
         variables.pop("WORKSHOP_DEVICE", None)
-    variables |= {"PYTHONPATH": str(checkout.common), "PYTHONDONTWRITEBYTECODE": "1"}
+    variables |= {"PYTHONPATH": str(checkout.path), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(line, cwd=checkout.folder, env=variables, capture_output=True)
     path = scratch / "run" / "run.json"
     if not path.is_file():

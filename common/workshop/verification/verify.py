@@ -14,6 +14,7 @@ from typing import Any
 
 from workshop import shell
 from workshop.errors import WorkshopError, message_of
+from workshop.exercises import root_folder
 from workshop.support.report import print_lines
 from workshop.verification import checkout, listing, received, rerun
 from workshop.verification.checkout import Checkout
@@ -96,11 +97,14 @@ def _without_rerun(run: Received) -> Verdict:
 def _environment_remarks(run: Received, clone: Checkout) -> list[str]:
     """One line where the run was made in another environment of Pixi than this one."""
     name, root = run.record["environment"].get("name"), os.environ.get("PIXI_PROJECT_ROOT")
-    is_here = clone.has_common or (root is not None and Path(root).resolve().is_relative_to(clone.repository.resolve()))
+    is_own = clone.repository != root_folder()
+    is_here = not is_own or (root is not None and Path(root).resolve().is_relative_to(clone.repository.resolve()))
     if name is None or (is_here and name == os.environ.get("PIXI_ENVIRONMENT_NAME")):
         return []
+    if run.package != "workshop":  # whose environments do not contain the workshop
+        return [f"the run was made in the environment {name} of {clone.repository.name}, and repeated in another one"]
     command = f"pixi run -e {name} verify RUN"
-    if not clone.has_common:
+    if is_own:
         command = shell.in_folder(clone.repository, f"pixi run -e {name} python -m workshop verify RUN")
     return [f"the run was made in the environment {name}: {command}"]
 
@@ -113,7 +117,7 @@ def _crate_matches_there(run: Received, clone: Checkout) -> bool:
 
     Raises CannotTell for a repository without that code: it does not record which version was in use.
     """
-    if not clone.has_common:
+    if clone.code is None:
         raise CannotTell(
             looked_at="ro-crate-metadata.json",
             expected="what this version of the workshop writes for the record",
@@ -122,8 +126,8 @@ def _crate_matches_there(run: Received, clone: Checkout) -> bool:
         )
     program = Path(__file__).with_name("crate_digest.py")
     sources = json.dumps(received.source_files(run.folder))
-    line = [sys.executable, "-P", str(program), str(run.folder / "run.json"), sources]
-    done = subprocess.run(line, env=os.environ | {"PYTHONPATH": str(clone.common)}, capture_output=True, text=True)
+    line = [sys.executable, "-P", str(program), str(run.folder / "run.json"), sources, run.package]
+    done = subprocess.run(line, env=os.environ | {"PYTHONPATH": str(clone.code)}, capture_output=True, text=True)
     return done.stdout.strip() == hashlib.sha256((run.folder / "ro-crate-metadata.json").read_bytes()).hexdigest()
 
 
