@@ -66,15 +66,18 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker("slow")
 
 
-# What these files make for their tests takes a minute or more (images, a Slurm, an old JAX): one process has it made.
-# (pytest-xdist's own marks for this, xdist_group, are without effect under pytest 9.2.)
+# What these files make for their tests, or import into the process of pytest, takes long: one process has it. (Images, a
+# Slurm, an old JAX; torch and pyhf. pytest-xdist's own marks for this, xdist_group, are without effect under pytest 9.2.)
 IN_ONE_PROCESS = (
+    "test_cuda_graph.py",
     "test_exercise_4.py",
+    "test_histfactory_oracle.py",
     "test_htcondor.py",
     "test_image.py",
     "test_jax.py",
     "test_scan_on_slurm.py",
     "test_slurm.py",
+    "test_structure.py",
     "test_workflows.py",
 )
 
@@ -93,6 +96,12 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             return file if file.endswith(IN_ONE_PROCESS) else nodeid
+
+        def _pending_of(self, workload) -> int:
+            """Forget what has been done: xdist counts it all again after each test."""
+            for scope in [scope for scope, done in workload.items() if all(done.values())]:
+                del workload[scope]
+            return super()._pending_of(workload)
 
     return ByTestOrFile(config, log)
 

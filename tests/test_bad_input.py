@@ -5,14 +5,14 @@ import shutil
 import subprocess
 import sys
 
+import later
 import pytest
 from conftest import ROOT, SOLUTION, STARTER, record_of
 
 from workshop import exercises
 from workshop.runs import data, weights
 
-torch = pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
-GPU = torch.cuda.is_available()
+later.or_skip("torch", reason="the training scripts need torch: install the extra cpu")
 QUICK = ("--data", "digits", "--epochs", 1)
 DISTRIBUTED = ROOT / "exercise-5-container/solution/train_distributed.py"
 
@@ -41,8 +41,9 @@ def test_arguments(command, refused, script, words, said):
     refused(command(script, *words), said)
 
 
-@pytest.mark.skipif(GPU, reason="this machine has a GPU")
 def test_cuda_requested_without_a_gpu(command, refused, tmp_path):
+    if command("-c", "import torch; print(torch.cuda.is_available())").stdout == "True\n":
+        pytest.skip("this machine has a GPU")
     refused(
         command(SOLUTION, *QUICK, "--device", "cuda", "--output", tmp_path / "run"), "--device cuda", "--device cpu"
     )

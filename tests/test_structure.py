@@ -33,10 +33,18 @@ MAY_IMPORT = {
 COMMANDS = {"workshop.cli", "workshop.__main__", "workshop.workspaces"}  # they may use everything
 
 
+def statements(node):
+    """The statements inside a module or a statement, at any depth."""
+    for part in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for inner in getattr(node, part, ()):
+            yield inner
+            yield from statements(inner)
+
+
 def imports(path, module):
     """The modules of `common/` that a file imports, wherever in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -51,13 +59,16 @@ def package_of(module):
     return ".".join(parts[:2]) if ".".join(parts[:2]) in MAY_IMPORT else parts[0]
 
 
-ARROWS = {module: imports(path, module) for path, module in FILES.items()}
+@functools.cache
+def arrows():
+    """What each module imports."""
+    return {module: imports(path, module) for path, module in FILES.items()}
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_imports_go_one_way(package):
     allowed = MAY_IMPORT[package] | {package}
-    for module, targets in ARROWS.items():
+    for module, targets in arrows().items():
         if package_of(module) == package and module not in COMMANDS:
             wrong = {target for target in targets if package_of(target) not in allowed}
             assert not wrong, f"{module} imports {', '.join(sorted(wrong))}"
@@ -68,7 +79,7 @@ def test_no_import_goes_round_in_a_circle():
     def longest(module, above=()):
         assert module not in above, " -> ".join([*above, module])
         return 1 + max(
-            (longest(target, (*above, module)) for target in ARROWS[module] if not is_package(target)), default=0
+            (longest(target, (*above, module)) for target in arrows()[module] if not is_package(target)), default=0
         )
 
     assert max(longest(module) for module in MODULES) <= 15

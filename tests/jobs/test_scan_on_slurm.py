@@ -15,13 +15,14 @@ import subprocess
 import sys
 import time
 
+import later
 import pytest
 import slurm_here
 from conftest import ROOT, module_of
 
 from workshop.scan import engines
 
-pytest.importorskip("parsl", reason="install the extra scale")
+later.or_skip("parsl", reason="install the extra scale")
 slurm = slurm_here.slurm  # a fixture
 pytestmark = [
     pytest.mark.system("installs and starts a Slurm"),

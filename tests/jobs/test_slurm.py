@@ -13,13 +13,14 @@ import sys
 import time
 from pathlib import Path
 
+import later
 import pytest
 import slurm_here
 from conftest import ROOT, SOLUTION, record_of, sha_of
 
 from workshop.runs.records import record
 
-pytest.importorskip("torch", reason="the jobs train: install the extra cpu")
+later.or_skip("torch", reason="the jobs train: install the extra cpu")
 slurm = slurm_here.slurm  # a fixture
 pytestmark = [
     pytest.mark.system("installs and starts a Slurm"),

@@ -3,49 +3,12 @@
 import json
 from contextlib import nullcontext
 
+import later
 import pytest
-import torch
-import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from workshop.runs.frameworks import cuda_graph, on_torch
-
-
-class Tape(TorchDispatchMode):
-    """Stands for `torch.cuda.CUDAGraph`: keeps each operation with its tensors, and does them again on `replay`.
-
-    state: the tensors that an operation may change. A GPU computes nothing while it records; this one puts them back.
-    """
-
-    state: list[torch.Tensor] = []
-
-    def __init__(self):
-        super().__init__()
-        self.operations = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        self.operations.append((function, args, kwargs or {}, result))
-        return result
-
-    def __enter__(self):
-        self.before = [tensor.clone() for tensor in self.state]
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        super().__exit__(*error)
-        for tensor, before in zip(self.state, self.before, strict=True):
-            tensor.copy_(before)
-
-    @torch.no_grad()
-    def replay(self):
-        """Each result goes where the recorded one was: the addresses of a graph do not change."""
-        for function, args, kwargs, recorded in self.operations:
-            results = tree_leaves(function(*args, **kwargs))
-            for old, new in zip(tree_leaves(recorded), results, strict=True):
-                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
-                    old.data.copy_(new)
+torch = later.or_skip("torch", reason="the graphs are PyTorch's: install the extra cpu")
+cuda_tape = later.Later("cuda_tape")
+cuda_graph, on_torch = (later.Later(f"workshop.runs.frameworks.{name}") for name in ("cuda_graph", "on_torch"))
 
 
 class Stream:
@@ -62,14 +25,14 @@ def recording(monkeypatch):
     tapes = []
 
     def new_tape():
-        tapes.append(Tape())
+        tapes.append(cuda_tape.Tape())
         return tapes[-1]
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", new_tape)
     monkeypatch.setattr(torch.cuda, "graph", lambda tape, stream: tape)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
-    monkeypatch.setattr(cuda_graph, "side_stream", Stream)
+    monkeypatch.setattr("workshop.runs.frameworks.cuda_graph.side_stream", Stream)
     monkeypatch.setattr(torch.Tensor, "is_cuda", True)
     return tapes
 
@@ -85,7 +48,7 @@ def new_training(seed=0):
     labels = torch.arange(32) % 3
 
     def step(batch):
-        loss = F.cross_entropy(network(images[batch]), labels[batch])
+        loss = torch.nn.functional.cross_entropy(network(images[batch]), labels[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -109,7 +72,7 @@ def train(step, schedule, steps, first=0):
 
 def with_graph(network, optimizer, step, monkeypatch):
     def recorded(batch):
-        monkeypatch.setattr(Tape, "state", tensors_of(network, optimizer))
+        monkeypatch.setattr(cuda_tape.Tape, "state", tensors_of(network, optimizer))
         return step(batch)
 
     return cuda_graph.CudaGraph(recorded, network, optimizer)

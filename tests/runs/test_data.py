@@ -12,13 +12,14 @@ import threading
 import time
 from pathlib import Path
 
+import later
 import numpy as np
 import pytest
 
 from workshop.errors import WorkshopError
 from workshop.runs import data
 
-pytest.importorskip("sklearn", reason="the digits ship with scikit-learn")
+later.or_skip("sklearn", reason="the digits ship with scikit-learn")
 
 # The sha256 of the content, pinned here a second time: changing the data must take two hands.
 DIGITS = "d3572a480762a6e9f8362aacd77a2cea1026721c43f8530cb475b2c256f8fee0"

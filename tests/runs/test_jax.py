@@ -10,6 +10,7 @@ import time
 import types
 
 import jsonschema
+import later
 import numpy as np
 import pytest
 from conftest import ROOT, module_of, record_of, sha_of
@@ -20,8 +21,8 @@ from workshop.runs import data, weights
 from workshop.runs.frameworks import device
 from workshop.runs.records import record
 
-jax = pytest.importorskip("jax", reason="exercise 3 needs jax: install the extra cpu")
-on_jax = pytest.importorskip("workshop.runs.frameworks.on_jax")
+later.or_skip("jax", reason="exercise 3 needs jax: install the extra cpu")
+on_jax = later.Later("workshop.runs.frameworks.on_jax")
 
 SCRIPT = ROOT / "exercise-3-jax-cu118/solution/train.py"
 TORCH_SCRIPT = ROOT / "exercise-2-pytorch-cu12/solution/train.py"
@@ -278,6 +279,9 @@ def test_it_trains_on_a_simulated_gpu_and_records_it(command, tmp_path):
 @pytest.fixture
 def fails_with(monkeypatch):
     """Make JAX report, in the given words, that it has no GPU."""
+    import jax
+
+    from workshop.runs.frameworks import on_jax
 
     def set_up(report, cuda=None, cudnn=0, driver_offers=None, smi=None, **environment):
         def devices(backend=None):

@@ -7,13 +7,14 @@ import signal
 import time
 
 import forked
+import later
 import numpy as np
 import pytest
 from conftest import ROOT, SOLUTION, logits_in_numpy, module_of, record_of, sha_of
 
 from workshop.runs import data, weights
 
-torch = pytest.importorskip("torch", reason="the training scripts need torch: install the extra cpu")
+torch = later.or_skip("torch", reason="the training scripts need torch: install the extra cpu")
 
 
 def arguments(place, *more, epochs=3, seed=5):
