@@ -59,25 +59,7 @@ def cut(whole: Manifest, part: Manifest) -> bytes:
     record_of = {block.split("\n", 1)[0]: block for block in re.split(r"^- ", blocks, flags=re.MULTILINE) if block}
     channels = _found(r"^    channels:\n(?:    - .*\n)+", head)
 
-    rows, names = {}, {}
-    for platform in part.platforms:
-        same = _same_platform(whole, platform)
-        row = locks.row_for(lock, same) if same else None
-        if row is None:
-            advice = "declare the platform in both manifests alike, then `pixi lock` in the root"
-            raise WorkspaceError(
-                looked_at=part.path,
-                expected="platforms of the root's manifest",
-                found=f"the platform {platform.name}",
-                next_step=advice,
-            )
-        rich = [p.name for p in part.platforms if not p.is_bare]
-        name = platform.name if platform.is_bare else f"p{rich.index(platform.name) + 1}"  # as Pixi names them
-        names[platform.name] = name
-        subdir = "" if platform.is_bare else f"  subdir: {row.subdir}\n"
-        virtual = "".join(f"  - {text}\n" for text in row.virtual_packages)
-        rows[name] = f"- name: {name}\n{subdir}  virtual-packages:\n{virtual}"
-
+    rows, names = _platform_rows(whole, lock, part)
     environments, used, mapped = "", set(), set()
     for environment in sorted(part.environments):
         listed, indexes = {}, ""
@@ -100,6 +82,28 @@ def cut(whole: Manifest, part: Manifest) -> bytes:
     packages = "".join(f"- {block}" for block in kept.values())
     version = f"version: {lock.version}\n"
     return f"{version}platforms:\n{platforms}environments:\n{environments}packages:\n{packages}".encode()
+
+
+def _platform_rows(whole: Manifest, lock: Lock, part: Manifest) -> tuple[dict[str, str], dict[str, str]]:
+    """The rows of the part's lock by name, and the name of the row of each platform."""
+    rows, names = {}, {}
+    rich = [p.name for p in part.platforms if not p.is_bare]
+    for platform in part.platforms:
+        same = _same_platform(whole, platform)
+        row = locks.row_for(lock, same) if same else None
+        if row is None:
+            raise WorkspaceError(
+                looked_at=part.path,
+                expected="platforms of the root's manifest",
+                found=f"the platform {platform.name}",
+                next_step="declare the platform in both manifests alike, then `pixi lock` in the root",
+            )
+        name = platform.name if platform.is_bare else f"p{rich.index(platform.name) + 1}"  # as Pixi names them
+        names[platform.name] = name
+        subdir = "" if platform.is_bare else f"  subdir: {row.subdir}\n"
+        virtual = "".join(f"  - {text}\n" for text in row.virtual_packages)
+        rows[name] = f"- name: {name}\n{subdir}  virtual-packages:\n{virtual}"
+    return rows, names
 
 
 def _found(pattern: str, text: str) -> str:

@@ -166,38 +166,12 @@ def _check_pypi_options(
     required: dict[str, list[PypiSpec]],
 ) -> list[Reason]:
     """Indexes, `no-build` and wheel tags: compared if the environment requires PyPI packages at all."""
-    found: list[Reason] = []
     wheels = [(row, p) for row, ps in locked.packages.items() for p in ps if p.kind == "pypi"]
-    wanted = (options.index_url or locks.DEFAULT_INDEX, *options.extra_index_urls)
-    held = locked.indexes
-    missing = held is None and bool(wheels) and lock.version >= 5
-    same = held is not None and len(held) == len(wanted) and all(map(satisfy_pypi.same_url, wanted, held))
-    if missing or (held is not None and (not same or locked.find_links != options.find_links)):
-        ours, theirs = listed((*wanted, *options.find_links)), listed((*(held or ()), *locked.find_links))
-        found.append(
-            Reason(
-                f"the PyPI indexes are {ours}, the lock was made with {theirs}",
-                environment.name,
-                None,
-                None,
-                ours,
-                theirs,
-            )
-        )
-    python_of: dict[str, tuple[Platform, str, bool]] = {}
-    for row in lock.platforms:
-        platform = next((p for p in manifest.platforms if p.name == row.name), None)
-        platform = platform or next((p for p in manifest.platforms if p.subdir == row.subdir), None)
-        for package in locked.packages.get(row.name, ()):
-            if platform is not None and package.kind == "conda" and package.name == "python":
-                python_of[platform.subdir] = (platform, package.version or "", _is_free_threaded(package))
+    found = _check_indexes(environment, locked, options, bool(wheels) and lock.version >= 5)
+    python_of = _locked_pythons(manifest, locked, lock)
     subdir_of = {row.name: row.subdir for row in lock.platforms}
     for row_name, package in wheels:
-        editable = any(s.path is not None and s.editable for s in required.get(package.name, [])[-1:])
-        forbidden = options.no_build is True or (options.no_build and package.name in options.no_build)
-        source = satisfy_pypi.is_source(package, manifest.path.parent)
-        editable = editable and satisfy_pypi.is_path(package.url)
-        if options.no_build and not editable and (source is None or (source and forbidden)):
+        if options.no_build and _violates_no_build(package, options, required, manifest.path.parent):
             found.append(
                 Reason(
                     "the package has to be built from source, which `no-build` forbids",
@@ -222,6 +196,48 @@ def _check_pypi_options(
                     )
                 )
     return found
+
+
+def _check_indexes(
+    environment: Environment, locked: LockedEnvironment, options: PypiOptions, has_to_name_them: bool
+) -> list[Reason]:
+    """The indexes and links in their order. has_to_name_them: whether Pixi writes them into such a lock."""
+    wanted = (options.index_url or locks.DEFAULT_INDEX, *options.extra_index_urls)
+    held = locked.indexes
+    if held is None:
+        fit = not has_to_name_them
+    else:
+        same = len(held) == len(wanted) and all(map(satisfy_pypi.same_url, wanted, held))
+        fit = same and locked.find_links == options.find_links
+    if fit:
+        return []
+    ours, theirs = listed((*wanted, *options.find_links)), listed((*(held or ()), *locked.find_links))
+    message = f"the PyPI indexes are {ours}, the lock was made with {theirs}"
+    return [Reason(message, environment.name, None, None, ours, theirs)]
+
+
+def _locked_pythons(manifest: Manifest, locked: LockedEnvironment, lock: Lock) -> dict[str, tuple[Platform, str, bool]]:
+    """For each subdir with Python: the platform, the version, and whether it is a free-threaded build."""
+    found = {}
+    for row in lock.platforms:
+        platform = next((p for p in manifest.platforms if p.name == row.name), None)
+        platform = platform or next((p for p in manifest.platforms if p.subdir == row.subdir), None)
+        for package in locked.packages.get(row.name, ()):
+            if platform is not None and package.kind == "conda" and package.name == "python":
+                found[platform.subdir] = (platform, package.version or "", _is_free_threaded(package))
+    return found
+
+
+def _violates_no_build(
+    package: LockedPackage, options: PypiOptions, required: dict[str, list[PypiSpec]], root: Path
+) -> bool:
+    """Whether a package has to be built although `no-build` forbids it. A local folder may be built if it is editable."""
+    editable = any(s.path is not None and s.editable for s in required.get(package.name, [])[-1:])
+    if editable and satisfy_pypi.is_path(package.url):
+        return False
+    forbidden = options.no_build is True or (options.no_build and package.name in options.no_build)
+    source = satisfy_pypi.is_source(package, root)
+    return source is None or bool(source and forbidden)
 
 
 def _is_free_threaded(python: LockedPackage) -> bool:

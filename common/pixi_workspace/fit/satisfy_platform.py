@@ -375,9 +375,8 @@ def _walk_pypi(
         if satisfy_pypi.applies(spec.marker, markers, spec.extras)
     ]
     if not queue and walk.pypi:
-        walk.add_pypi(
-            "no PyPI package is required, but the lock contains some", None, None, listed(tuple(walk.pypi)[:3])
-        )
+        some = listed(tuple(walk.pypi)[:3])
+        walk.add_pypi("no PyPI package is required, but the lock contains some", None, None, some)
         return
     for package in walk.pypi.values():
         if satisfy_pypi.is_path(package.url) and not (root / package.url).exists():
@@ -391,15 +390,7 @@ def _walk_pypi(
             package, version = provided[spec.name]
             if direct and spec.path and not (root / spec.path).exists():
                 walk.add_pypi(f"'{spec.path}' does not exist", spec.name, spec, package)
-            if spec.url or spec.git or spec.path or wanted.url or wanted.git or wanted.path:
-                walk.add_pypi(
-                    "conda provides the package, so it cannot come from a URL, git or a path", spec.name, spec, package
-                )
-            elif not satisfy_pypi.contains(wanted.version, version):
-                walk.add_pypi(
-                    f"conda provides the package in a version that does not suit {origin}", spec.name, wanted, package
-                )
-            walk.used_by_pypi.add(package.name.lower())
+            _check_provided(walk, spec, wanted, package, version, origin)
             _reach(walk, package, (), root, cache)
             continue
         package = walk.pypi.get(spec.name)
@@ -408,9 +399,8 @@ def _walk_pypi(
             continue
         wrong = satisfy_pypi.mismatch(wanted, package, root, direct, indexes)
         if wrong:
-            walk.add_pypi(
-                f"the locked PyPI package does not meet what {origin} requires: {wrong}", spec.name, wanted, package
-            )
+            message = f"the locked PyPI package does not meet what {origin} requires: {wrong}"
+            walk.add_pypi(message, spec.name, wanted, package)
         if python is None or markers is None:
             walk.add("PyPI packages are locked without a Python to install them with", spec.name, spec, package)
             return
@@ -418,12 +408,8 @@ def _walk_pypi(
             walk.reached_pypi.add(spec.name)
             _check_local(walk, package, root, cache)
             if not satisfy_pypi.python_fits(package.requires_python, markers["python_full_version"]):
-                walk.add_pypi(
-                    "the package requires another Python",
-                    spec.name,
-                    package.requires_python,
-                    f"python {python.version}",
-                )
+                message, held = "the package requires another Python", f"python {python.version}"
+                walk.add_pypi(message, spec.name, package.requires_python, held)
         if (spec.name, wanted.extras) in followed:
             continue
         followed.add((spec.name, wanted.extras))
@@ -432,6 +418,19 @@ def _walk_pypi(
             if entry not in seen:
                 seen.add(entry)
                 queue.append(entry)
+
+
+def _check_provided(
+    walk: Walk, spec: PypiSpec, wanted: PypiSpec, package: LockedPackage, version: str, origin: str
+) -> None:
+    """A conda package in place of the PyPI package that `origin` requires. wanted: the spec, or what overrides it."""
+    if spec.url or spec.git or spec.path or wanted.url or wanted.git or wanted.path:
+        message = "conda provides the package, so it cannot come from a URL, git or a path"
+        walk.add_pypi(message, spec.name, spec, package)
+    elif not satisfy_pypi.contains(wanted.version, version):
+        message = f"conda provides the package in a version that does not suit {origin}"
+        walk.add_pypi(message, spec.name, wanted, package)
+    walk.used_by_pypi.add(package.name.lower())
 
 
 def _check_local(walk: Walk, package: LockedPackage, root: Path, cache: Cache) -> None:

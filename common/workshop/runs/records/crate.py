@@ -38,11 +38,31 @@ def describe(run: dict[str, Any], content: bytes, sources: Iterable[dict[str, An
     crate.root_dataset["license"] = {"@id": LICENSE}
     crate.root_dataset["mentions"] = {"@id": "#run"}
 
-    def add(identifier: str, kind: str | list[str], /, **properties: Any) -> None:
-        crate.add(ContextEntity(crate, identifier, properties={"@type": kind, **properties}))
+    _add_action(crate, run, files)
+    _add_script(crate, run)
+    _add_inputs(crate, run)
+    _add(crate, LICENSE, "CreativeWork", name="BSD-3-Clause")
+    _add(crate, PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
+    for file in [*files, *sources]:
+        _add_file(crate, file)
+    for name, version in run["packages"].items():
+        _add(crate, f"#package-{name}", "SoftwareApplication", name=name, softwareVersion=version)
+    for name, value in run["variables"].items():
+        _add(crate, f"#variable-{name}", "PropertyValue", name=name, value=value)
+    text = json.dumps(crate.metadata.generate(), indent=2, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()  # for names that are not UTF-8
 
+
+def _add(crate: ROCrate, identifier: str, kind: str | list[str], /, **properties: Any) -> None:
+    """Add an entity that is not a file."""
+    crate.add(ContextEntity(crate, identifier, properties={"@type": kind, **properties}))
+
+
+def _add_action(crate: ROCrate, run: dict[str, Any], files: list[dict[str, Any]]) -> None:
+    """The run itself: what it used, and the files that it wrote."""
     inputs = ["#dataset"] + (["#parent"] if "parent" in run else [])
-    add(
+    _add(
+        crate,
         "#run",
         "CreateAction",
         name=" ".join(run["argv"]),
@@ -56,10 +76,14 @@ def describe(run: dict[str, Any], content: bytes, sources: Iterable[dict[str, An
         environment=_references(f"#variable-{name}" for name in run["variables"]),
         **({"identifier": {"@id": "#job"}} if run.get("job") else {}),
     )
+
+
+def _add_script(crate: ROCrate, run: dict[str, Any]) -> None:
     commit = {}
     if git := run["git"]:
         commit = {"version": git["commit"] + (" with local changes" if git["dirty"] else "")}
-    add(
+    _add(
+        crate,
         "#script",
         ["SoftwareSourceCode", "SoftwareApplication"],
         name=run["script"]["path"],
@@ -68,33 +92,32 @@ def describe(run: dict[str, Any], content: bytes, sources: Iterable[dict[str, An
         softwareRequirements=_references(f"#package-{name}" for name in run["packages"]),
         **commit,
     )
-    add("#dataset", "CreativeWork", name=run["dataset"]["name"], sha256=run["dataset"]["sha256"])
+
+
+def _add_inputs(crate: ROCrate, run: dict[str, Any]) -> None:
+    """The data set; also the run that this one continues, and the job that it ran in, if there are any."""
+    _add(crate, "#dataset", "CreativeWork", name=run["dataset"]["name"], sha256=run["dataset"]["sha256"])
     if "parent" in run:
         parent = run["parent"]
         name = f"run {parent['run']} of {parent['exercise']}"
-        add("#parent", "CreativeWork", name=name, sha256=parent["sha256"])
+        _add(crate, "#parent", "CreativeWork", name=name, sha256=parent["sha256"])
     if job := run.get("job"):
         task = f"task {job['task']} of {job['array']}, " if job["task"] is not None else ""
         description = f"{task}on {job['node']}, restarts: {job['restarts']}"
-        add("#job", "PropertyValue", name=f"job of {job['scheduler']}", value=job["id"], description=description)
-    add(LICENSE, "CreativeWork", name="BSD-3-Clause")
-    add(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
-    for file in [*files, *sources]:
-        crate.add_file(
-            dest_path=_identifier(file),
-            properties={
-                "name": file["path"],
-                "encodingFormat": mimetypes.guess_type(file["path"])[0] or "application/octet-stream",
-                "sha256": file["sha256"],
-                "contentSize": str(file["bytes"]),
-            },
-        )
-    for name, version in run["packages"].items():
-        add(f"#package-{name}", "SoftwareApplication", name=name, softwareVersion=version)
-    for name, value in run["variables"].items():
-        add(f"#variable-{name}", "PropertyValue", name=name, value=value)
-    text = json.dumps(crate.metadata.generate(), indent=2, ensure_ascii=False) + "\n"
-    return text.encode("utf-8", "backslashreplace").decode()  # for names that are not UTF-8
+        name = f"job of {job['scheduler']}"
+        _add(crate, "#job", "PropertyValue", name=name, value=job["id"], description=description)
+
+
+def _add_file(crate: ROCrate, file: dict[str, Any]) -> None:
+    crate.add_file(
+        dest_path=_identifier(file),
+        properties={
+            "name": file["path"],
+            "encodingFormat": mimetypes.guess_type(file["path"])[0] or "application/octet-stream",
+            "sha256": file["sha256"],
+            "contentSize": str(file["bytes"]),
+        },
+    )
 
 
 def _empty_crate() -> ROCrate:

@@ -18,6 +18,7 @@ from workshop.runs.records import record
 from workshop.support.files import read_bytes, sha256_of
 
 WEIGHTS = "weights.safetensors"
+FINISHED = "the folder of a finished run, with run.json in it"
 TRAIN_COMMAND = "pixi run train-torch -- --data digits"  # makes a run that others can continue
 # The entries of run.json that another run needs, with their types.
 REQUIRED_FIELDS = {
@@ -95,33 +96,45 @@ def read(path: str | Path, again: str) -> Parent:
     Raises WorkshopError if the folder contains no run or an interrupted one, or if files were changed after the run:
     run.json is compared with its sha256 in the crate, and every output with its sha256 in run.json.
     """
+    folder = _folder_of_run(path, again)
+    advice = f"{again}  # and do not change the folder of a run"
+    document, sha256, outputs = _read_record(folder, again, advice)
+    for name, expected in outputs.items():
+        _require_unchanged(folder / name, expected, advice)
+    return Parent(folder, document, sha256)
+
+
+def _folder_of_run(path: str | Path, again: str) -> Path:
+    """The absolute path of a folder with run.json. Raises WorkshopError if there is none."""
     try:
         folder = Path(path).expanduser().resolve()
     except (RuntimeError, OSError, ValueError) as error:
         raise WorkshopError(
             looked_at=f"the run {path!r}", expected="the folder of a run", found=str(error), next_step=again
         ) from None
-    expected = "the folder of a finished run, with run.json in it"
     if folder.name == "run.json" and folder.is_file():
         folder = folder.parent
-    record_path = folder / "run.json"
-    if not record_path.is_file():
-        partial = folder if folder.suffix == ".partial" else folder.with_name(folder.name + ".partial")
-        if (partial / record.CHECKPOINT).exists():
-            raise WorkshopError(
-                looked_at=folder,
-                expected=expected,
-                found="a run that was interrupted",
-                next_step="continue it with --resume",
-            )
+    if (folder / "run.json").is_file():
+        return folder
+    partial = folder if folder.suffix == ".partial" else folder.with_name(folder.name + ".partial")
+    if (partial / record.CHECKPOINT).exists():
+        found, next_step = "a run that was interrupted", "continue it with --resume"
+    else:
         found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else "no run.json in it"
-        raise WorkshopError(looked_at=folder, expected=expected, found=found, next_step=again)
-    edited = f"{again}  # and do not change the folder of a run"
+        next_step = again
+    raise WorkshopError(looked_at=folder, expected=FINISHED, found=found, next_step=next_step)
+
+
+def _read_record(folder: Path, again: str, advice: str) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """The content of run.json, its sha256, and the sha256 of each output, by path.
+
+    Raises WorkshopError if a required field is missing, or if the sha256 is not that in the crate.
+    """
     try:
-        content = read_bytes(record_path)
+        content = read_bytes(folder / "run.json")
         document = json.loads(content)
         crate = json.loads(read_bytes(folder / "ro-crate-metadata.json"))
-        expected_sha256 = next(entity for entity in crate["@graph"] if entity["@id"] == "run.json")["sha256"]
+        expected = next(entity for entity in crate["@graph"] if entity["@id"] == "run.json")["sha256"]
         if wrong := next((key for key, kind in REQUIRED_FIELDS.items() if not isinstance(document[key], kind)), None):
             raise ValueError(f"{wrong} has the wrong type")
         if not isinstance(document.get("frameworks", {}), dict):  # runs of earlier versions have none
@@ -131,43 +144,42 @@ def read(path: str | Path, again: str) -> Parent:
             raise ValueError(f"a data set without {min(missing)}")
     except OSError as error:
         raise WorkshopError(
-            looked_at=error.filename or folder, expected=expected, found=error.strerror or str(error), next_step=again
+            looked_at=error.filename or folder, expected=FINISHED, found=error.strerror or str(error), next_step=again
         ) from error
     except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
         what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise WorkshopError(
-            looked_at=record_path,
+            looked_at=folder / "run.json",
             expected="the record of a run of this workshop, with its network and data set",
             found=f"{what}: truncated, edited, or from another kind of run",
-            next_step=edited,
+            next_step=advice,
         ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected_sha256:
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != expected:
         raise WorkshopError(
-            looked_at=record_path,
-            expected=f"sha256 {expected_sha256}, as in ro-crate-metadata.json",
-            found=f"sha256 {found}: it was edited after the run",
-            next_step=edited,
+            looked_at=folder / "run.json",
+            expected=f"sha256 {expected}, as in ro-crate-metadata.json",
+            found=f"sha256 {sha256}: it was edited after the run",
+            next_step=advice,
         )
-    for name, sha256 in outputs.items():
-        try:
-            current = sha256_of(folder / name)
-        except OSError as error:
-            raise WorkshopError(
-                looked_at=folder / name,
-                expected="the file that run.json lists",
-                found=error.strerror or "",
-                next_step=edited,
-            ) from error
-        if current != sha256:
-            size = (folder / name).stat().st_size
-            raise WorkshopError(
-                looked_at=folder / name,
-                expected=f"sha256 {sha256}, as in run.json",
-                found=f"sha256 {current} ({size:,} bytes): damaged or edited after the run",
-                next_step=edited,
-            )
-    return Parent(folder, document, found)
+    return document, sha256, outputs
+
+
+def _require_unchanged(path: Path, sha256: str, advice: str) -> None:
+    """Raise WorkshopError unless the file has this sha256."""
+    try:
+        current = sha256_of(path)
+    except OSError as error:
+        raise WorkshopError(
+            looked_at=path, expected="the file that run.json lists", found=error.strerror or "", next_step=advice
+        ) from error
+    if current != sha256:
+        raise WorkshopError(
+            looked_at=path,
+            expected=f"sha256 {sha256}, as in run.json",
+            found=f"sha256 {current} ({path.stat().st_size:,} bytes): damaged or edited after the run",
+            next_step=advice,
+        )
 
 
 def newest(results: Path, exercises: tuple[str, ...], again: str) -> Path:
