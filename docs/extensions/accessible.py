@@ -1,6 +1,7 @@
 """What axe-core misses in the pages that Sphinx and Furo write, added when they are written (tests/docs/axe.py).
 
-Also places where a narrow screen may break a long name such as SLURM_ARRAY_TASK_ID, so that tables fit on a telephone.
+Also what a narrow screen needs: places to break a long name such as SLURM_ARRAY_TASK_ID, so that tables fit, and figures
+that open in full size.
 """
 
 import re
@@ -15,13 +16,27 @@ CHANGES = {  # none finds what it has written, because pages that did not change
     r"<pre>": '<pre tabindex="0">',  # long lines can be scrolled with the keyboard
     r'<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',  # and so can wide tables
     r'<th class="head([^"]*)">(<p></p>)?</th>': r'<td class="head\1"></td>',  # an empty cell is no header
+    r"★ (?=\w)": "★&nbsp;",  # the star of a step stays beside its number
+    r" ★</p>": "&nbsp;★</p>",
 }
+FIGURES = re.compile(r"<p>((?:<img [^>]+/>\s*)+)</p>")  # one figure, or one for each theme
 NAME = re.compile(r'<span class="pre">[^<]+</span>')  # a word of code, unless it contains such places already
 
 
 def breakable(word: re.Match[str]) -> str:
     """The element with a place for a break after each sign that joins two parts of a name."""
     return re.sub(r"(?<=\w)([_/=,@:])(?=\w)", r"\1<wbr>", word[0])
+
+
+def opened(paragraph: re.Match[str]) -> str:
+    """The figures of a paragraph, each a link to its file, and hidden where the figure is hidden."""
+
+    def link(image: re.Match[str]) -> str:
+        address = re.search(r'src="([^"]+)"', image[0])
+        theme = re.search(r"only-\w+", image[0])
+        return f'<a class="{theme[0] if theme else "figure"}" href="{address[1] if address else ""}">{image[0]}</a>'
+
+    return f"<p>{re.sub(r'<img [^>]+/>', link, paragraph[1])}</p>"
 
 
 SEARCH = {r'(<article role="main"[^>]*>)(?!<h1>)': r"\1<h1>Search</h1>"}
@@ -36,7 +51,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         old = new = page.read_text(encoding="utf-8")
         for pattern, replacement in (CHANGES | (SEARCH if page.name == "search.html" else {})).items():
             new = re.sub(pattern, replacement, new)
-        new = NAME.sub(breakable, new)
+        new = FIGURES.sub(opened, NAME.sub(breakable, new))
         if new != old:
             page.write_text(new, encoding="utf-8")
 
