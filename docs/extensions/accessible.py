@@ -24,8 +24,9 @@ NAME = re.compile(r'<span class="pre">[^<]+</span>')  # a word of code, unless i
 
 
 def breakable(word: re.Match[str]) -> str:
-    """The element with a place for a break after each sign that joins two parts of a name."""
-    return re.sub(r"(?<=\w)([_/=,@:])(?=\w)", r"\1<wbr>", word[0])
+    """The element with a place for a break after each sign that joins two parts of a name, and within a long hash."""
+    text = re.sub(r"(?<=\w)([_/=,@:]|\.(?=[a-z]))(?=\w)", r"\1<wbr>", word[0])
+    return re.sub(r"(?<=[0-9a-f]{20})(?=[0-9a-f]{20})", "<wbr>", text)
 
 
 def opened(paragraph: re.Match[str]) -> str:

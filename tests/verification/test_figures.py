@@ -1,9 +1,10 @@
 """`workshop reproduce-readme`: commands run once, and old figures are compared with new ones."""
 
 import json
+import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, module_of
 
 from workshop import cli
 from workshop.errors import WorkshopError
@@ -91,3 +92,23 @@ def test_each_figure_has_a_tolerance_with_a_reason():
     assert len(set(names)) == len(names)
     for figure in document["figures"]:
         assert 0 < figure["tolerance"]["relative"] <= 1 and len(figure["tolerance"]["reason"]) > 20, figure["name"]
+
+
+def test_the_ways_to_move_an_environment(tmp_path, monkeypatch):
+    """A file with two names counts once, and a machine without any of the programs states what it lacks."""
+    moving = module_of(ROOT / "benchmarks/moving.py")
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside/one").write_bytes(b"x" * 5000)
+    whole = moving.used(tmp_path)["bytes"]
+    (tmp_path / "two").hardlink_to(tmp_path / "inside/one")
+    assert whole >= 5000 and moving.used(tmp_path) == {"bytes": whole, "files": 3}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    for name, reason in {
+        "Python alone": "not in a virtual environment",
+        "pixi-pack": "installs nothing",
+        "image": "docker: not on the PATH",
+        "Apptainer": "apptainer is not on the PATH",
+    }.items():
+        row = moving.measure(name, short=True)
+        assert reason in row["cannot_tell"] and "cannot tell here" in moving.printed(row)
