@@ -162,9 +162,9 @@ def test_a_hypothesis_that_raises_or_never_ends_fails_alone(monkeypatch):
 
     monkeypatch.setattr(Scan, "limits", limits)
     names = MODEL.names[38:43]
-    for slow, reason in ((False, "FloatingPointError: overflow"), (True, "no fit within 1 s")):
+    for slow, reason in ((False, "FloatingPointError: overflow"), (True, "no fit within 0.5 s")):
         for executor in (None, StandIn()):
-            entries, failures = fit(executor, names, time_limit=1 if slow else None)
+            entries, failures = fit(executor, names, time_limit=0.5 if slow else None)
             assert failures == {POISON: reason} and entries.keys() == set(names) - {POISON}
 
 
