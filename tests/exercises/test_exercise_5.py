@@ -43,10 +43,19 @@ def test_other_submit_files_for_many_seeds(learner, tmp_path, change):
     [
         [("#SBATCH --ntasks-per-node=1", "#SBATCH --ntasks=2")],
         [("--gres=gpu:1", "--gpus-per-node=1")],
+        [('"$first:', '"$(hostname):')],
+        [("--gres=gpu:1", "--gres=gpu:a100:4"), ('"${SLURM_GPUS_ON_NODE:-1}"', "4")],
         [("-m torch.distributed.run", ".venv/bin/torchrun"), ("--nproc-per-node", "--nproc_per_node")],
         [('--nnodes "$SLURM_NNODES"', "--nnodes=2"), ('"$first:$((20000 + SLURM_JOB_ID % 10000))"', '"$first"')],
     ],
-    ids=["as many tasks as nodes", "another option for GPUs", "torchrun", "with an equals sign"],
+    ids=[
+        "as many tasks as nodes",
+        "another option for GPUs",
+        "the name of the first node",
+        "four GPUs",
+        "torchrun",
+        "with an equals sign",
+    ],
 )
 def test_other_jobs_for_several_nodes(learner, tmp_path, change):
     for find, replace in change:

@@ -194,11 +194,12 @@ def parse_options(text: str, where: str) -> dict[str, str]:
             equals, value = bool(word[2:]), word[2:]
         else:
             if value and word not in kinds and re.fullmatch(r"[\w.:]+", word):
-                joined = value if name == "time" else value + word
+                joined = value if name == "time" else value + (":" if name == "gres" else "") + word
+                joined = joined.strip("=:")
                 raise WorkshopError(
                     looked_at=where,
                     expected=f"a value of --{name} without a space",
-                    found=f"--{name}={value} {word}",
+                    found=text.strip(),
                     next_step=f"#SBATCH --{name}={joined}",
                 )
             suggestion = closest_match(word.strip("-").split("=")[0], kinds)
@@ -259,6 +260,14 @@ def read_submit(path: Path) -> SubmitFile:
         if match := re.match(r"(\+?[\w.]+)\s*@=(\w+)\s*$", line):
             multiline_key, keys[match[1].lower()], lines[match[1].lower()] = (match[1].lower(), match[2]), "", number
         elif match := re.match(r"(\+?[\w.]+)\s*=\s*(.*)$", line):
+            comment = re.search(r"\s#.*", match[2])
+            if comment and '"' not in match[2]:
+                raise WorkshopError(
+                    looked_at=where,
+                    expected="comments on lines of their own: in a value, # has no meaning for HTCondor",
+                    found=repr(line),
+                    next_step=f"{line.removesuffix(comment[0])}, and the comment above it",
+                )
             keys[match[1].lower()], lines[match[1].lower()] = match[2].strip(), number
         else:
             raise WorkshopError(

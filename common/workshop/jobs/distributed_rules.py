@@ -79,21 +79,40 @@ def _trains(job: MultiJob) -> Iterator[Problem]:
 
 
 def _on_every_node(job: MultiJob) -> Iterator[Problem]:
-    if _words(job)[0] != "srun":
+    words = _words(job)
+    program = next((k for k, word in enumerate(words) if re.search("python|torch|apptainer", word)), 0)
+    for_one = re.search(r"(?:^| )(?:--nodes|--ntasks|-N|-n)[ =]?1(?= |$)", " ".join(words[1:program]))
+    if words[0] == "srun" and for_one:
+        yield Problem(
+            looked_at="multi.sbatch, rehearsed on two nodes",
+            expected="srun for all nodes and tasks of the job",
+            found=f"srun {for_one[0].strip()}, which starts one task",
+            next_step="srun without --nodes and --ntasks",
+        )
+    if words[0] != "srun":
         yield Problem(
             looked_at="multi.sbatch, rehearsed on two nodes",
             expected="srun, which starts a program on every node of the job",
-            found=f"{' '.join(_words(job)[:3])} ... on the first node alone",
+            found=f"{' '.join(words[:3])} ... on the first node alone",
             next_step="srun python -m torch.distributed.run ...",
         )
 
 
 def _launched(job: MultiJob) -> Iterator[Problem]:
-    if not any(word.rsplit("/", 1)[-1] in LAUNCHERS for word in _words(job)):
+    words = _words(job)
+    launchers = [k for k, word in enumerate(words) if word.rsplit("/", 1)[-1] in LAUNCHERS]
+    if launchers and words[launchers[0] - 1 : launchers[0] + 1] == ["-m", "torchrun"]:
+        yield Problem(
+            looked_at="multi.sbatch, rehearsed on two nodes",
+            expected="the program torchrun, or the module torch.distributed.run",
+            found="-m torchrun, a module that does not exist",
+            next_step="python -m torch.distributed.run",
+        )
+    if not launchers:
         yield Problem(
             looked_at="multi.sbatch, rehearsed on two nodes",
             expected="torchrun on every node, which tells the processes their rank",
-            found=f"{' '.join(_words(job)[:6])} ..., so each process would train alone",
+            found=f"{' '.join(words[:6])} ..., so each process would train alone",
             next_step="srun python -m torch.distributed.run ...",
         )
 
@@ -109,6 +128,9 @@ def _group(job: MultiJob) -> Iterator[Problem]:
     ):
         value = _option(words, name)
         good = {"nnodes": value == "2", "rdzv-backend": value == "c10d"}.get(name, bool(value))
+        if name == "nproc-per-node" and job.gpus_on_node:
+            expected = f"{job.gpus_on_node}, {expected}"
+            good = value in (job.gpus_on_node, "gpu", "auto")
         if name == "rdzv-endpoint":
             good = bool(re.fullmatch(r"n1(\.[\w.-]+)?(:\d+)?", value or ""))
         if not good:

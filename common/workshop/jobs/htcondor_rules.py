@@ -18,6 +18,7 @@ from workshop.support.rules import ERROR, Problem, Rule
 MIN_MEMORY, MIN_DISK = 512, 512  # MiB; without a unit, HTCondor takes memory as MiB and disk as KiB
 MIN_RUNTIME = 12  # the CUDA of the environment cuda12
 MIN_CAPABILITY = 7.5  # where conda-forge's PyTorch for CUDA 12.9 begins
+MAX_CAPABILITY = 20  # more than any GPU has: 75 is 7.5 without its point
 
 
 # ---------------------------------------------------------------- what the job requests
@@ -69,11 +70,13 @@ def _capability(job: CondorJob) -> Iterator[Problem]:
     if "gpus_minimum_capability" not in job.keys and "capability" in conditions:
         return  # the learner's own condition
     minimum = job.keys.get("gpus_minimum_capability", "")
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", minimum) or float(minimum) < MIN_CAPABILITY:
+    is_number = re.fullmatch(r"\d{1,9}(\.\d{1,9})?", minimum)
+    if not is_number or not MIN_CAPABILITY <= float(minimum) <= MAX_CAPABILITY:
+        too_high = ", more than any GPU has" if is_number and float(minimum) > MAX_CAPABILITY else ""
         yield Problem(
             looked_at=job.file,
             expected=f"a GPU that this PyTorch can use: capability {MIN_CAPABILITY} or newer",
-            found=f"gpus_minimum_capability = {minimum}" if minimum else "any",
+            found=f"gpus_minimum_capability = {minimum}{too_high}" if minimum else "any",
             next_step="gpus_minimum_capability = 7.5",
         )
 
@@ -143,16 +146,24 @@ def _input_files(job: CondorJob) -> Iterator[Problem]:
                 found=f"{folder}/, which transfers the contents without the folder",
                 next_step=f"{folder} without the slash",
             )
-        elif not any(folder in part for part in inputs):
+        elif not any(folder in part.split("/") for part in inputs):
             yield Problem(
                 looked_at=f"transfer_input_files in {job.file}",
-                expected=folder,
+                expected=f"{folder}, in a list with commas",
                 found=", ".join(inputs) or "nothing is transferred",
                 next_step="transfer_input_files = common, exercise-2-pytorch-cu12",
             )
 
 
 def _output_files(job: CondorJob) -> Iterator[Problem]:
+    for part in job.entries("transfer_output_files"):
+        if part.endswith("/"):
+            yield Problem(
+                looked_at=f"transfer_output_files in {job.file}",
+                expected=f"the folder {part.rstrip('/')}",
+                found=f"{part}, which transfers the contents without the folder",
+                next_step=f"{part.rstrip('/')} without the slash",
+            )
     if not job.entries("transfer_output_files"):
         yield Problem(
             looked_at=job.file,
@@ -196,6 +207,13 @@ def _eviction(job: CondorJob) -> Iterator[Problem]:
 
 def _hold(job: CondorJob) -> Iterator[Problem]:
     hold = job.keys.get("on_exit_hold")
+    if hold and re.search(r"(?<![=!<>])=(?![=?!])", hold):
+        yield Problem(
+            looked_at=f"on_exit_hold in {job.file}",
+            expected="== to compare two values",
+            found=f"on_exit_hold = {hold}",
+            next_step="on_exit_hold = ExitBySignal == false && ExitCode == 1",
+        )
     for code, should_hold in ((1, True), (0, False)):
         # `evaluate_expression` returns None if the value depends on anything unknown.
         if hold is None or batch_files.evaluate_expression(hold, code) is (not should_hold):

@@ -97,7 +97,14 @@ class BatchJob(Job):
         names = ("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket")
         gpus = " ".join(self.options.get(name, "") for name in names).strip()
         tres = " ".join(self.options.get(name, "") for name in ("gres", "tres-per-task")).strip()
-        return gpus or (tres if "gpu" in tres else "")
+        return gpus or (tres if re.search(r"(?:^|[,/ ]|gres:)gpu(?![a-z])", tres) else "")
+
+    @property
+    def gpus_on_node(self) -> str:
+        """The number of GPUs that the job requests for each node; empty if only their sum is known."""
+        per_node = {"gres", "gpus-per-node"} & set(self.options) and "gpus" not in self.options
+        number = re.search(r"[:=]?(\d+)$", self.gpu)
+        return (number[1] if number else "1") if per_node else ""
 
     @property
     def memory(self) -> str | None:
@@ -209,7 +216,12 @@ class MultiJob(BatchJob):
     script: ClassVar[str] = "multi.sbatch"
 
     def _on_two_nodes(self, outcome: str) -> Rehearsal:
-        nodes = {"SLURM_NNODES": "2", "SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS": "2", "SLURM_GPUS_ON_NODE": "1"}
+        nodes = {
+            "SLURM_NNODES": "2",
+            "SLURM_JOB_NUM_NODES": "2",
+            "SLURM_NTASKS": "2",
+            "SLURM_GPUS_ON_NODE": self.gpus_on_node or "1",
+        }
         names = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NODELIST": "n[1-2]"}
         return self.rehearse(self.script, outcome, SLURM | nodes | names)
 

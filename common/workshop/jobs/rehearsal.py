@@ -27,7 +27,7 @@ from workshop.support import files, timeouts
 
 REPLACED_COMMANDS = (
     "python python3 apptainer singularity podman docker srun pixi uv torchrun timeout scontrol sbatch scancel squeue "
-    "pixi-unpack nvidia-smi module ml"
+    "pixi-unpack nvidia-smi module ml hostname"
 ).split()
 TIME_LIMIT = 30  # seconds for a rehearsal; a correct script takes less than one
 ORPHAN_LIMIT = 1  # seconds for a training to end after its script
@@ -77,7 +77,12 @@ class Rehearsal:
 
     def requeued(self) -> bool:
         """Whether the job put itself back into the queue."""
-        return any(call["name"] == "scontrol" and call["words"][:1] == ["requeue"] for call in self.calls)
+        calls = (call["words"] for call in self.called("scontrol", "requeue"))
+        return any(word[:1].isdecimal() for words in calls for word in words[1:])
+
+    def called(self, name: str, command: str) -> list[dict]:
+        """The calls of a program with this command, as of scontrol with requeue."""
+        return [call for call in self.calls if call["name"] == name and call["words"][:1] == [command]]
 
     def failure_reason(self) -> str:
         """The last line of stderr, or the exit code."""
@@ -222,6 +227,7 @@ def _environment(stage: Path, outcome: str, variables: dict[str, str]) -> dict[s
     }
     if "SLURM_JOB_ID" in variables:
         environment["SLURM_SUBMIT_DIR"] = str(stage / "clone")
+        environment["HOSTNAME"] = variables["SLURMD_NODENAME"]
     return environment
 
 

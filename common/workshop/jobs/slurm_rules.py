@@ -25,9 +25,8 @@ SIGNAL = "#SBATCH --signal=B:USR1@120"
 
 def _gpu(job: BatchJob) -> Iterator[Problem]:
     if not job.gpu or job.gpu.split(":")[-1].split("=")[-1] == "0":
-        yield Problem(
-            looked_at=OPTIONS, expected="a GPU", found=job.gpu or "none requested", next_step="#SBATCH --gres=gpu:1"
-        )
+        other = f"--gres={job.options['gres']}, which is no GPU" if "gres" in job.options else "none requested"
+        yield Problem(looked_at=OPTIONS, expected="a GPU", found=job.gpu or other, next_step="#SBATCH --gres=gpu:1")
 
 
 def _time_limit(job: BatchJob) -> Iterator[Problem]:
@@ -230,8 +229,10 @@ def _requeues(job: BatchJob) -> Iterator[Problem]:
     if not job.signalled.requeued():
         yield Problem(
             looked_at=_signal_rehearsal(job),
-            expected="scontrol requeue after the training ended with exit code 85",
-            found=f"exit code {job.signalled.code}",
+            expected="scontrol requeue with the number of the job, after the training ended with exit code 85",
+            found="scontrol requeue without a number"
+            if job.signalled.called("scontrol", "requeue")
+            else f"exit code {job.signalled.code}",
             next_step="scontrol requeue $SLURM_JOB_ID if the training's exit code is 85",
         )
 
