@@ -6,6 +6,10 @@
     digest             pyhf's digest of a document                                               (workspace.py)
     compile_models     convert hypotheses to arrays: yields, parameters, bounds, constraints     (compiling/, model.py)
     Scan               fit all hypotheses of a model at once; their CLs and upper limits         (inference.py)
+    Model, Limits      what `compile_models` and `Scan.limits` return                       (model.py, inference.py)
+    chunk_size         how many hypotheses of a model fit the processor's caches together        (inference.py)
+    numbers_of_hypothesis      the size of a model: how many numbers one hypothesis has           (inference.py)
+    saturated_log_likelihood   log L of a model that expects exactly what was observed           (likelihood.py)
     HistFactoryError   the input is not valid: what was looked at, expected and found, and the next step
 
 For example:
@@ -23,7 +27,22 @@ in pyhf.
 
 from histfactory.compiling import compile_models
 from histfactory.errors import HistFactoryError
-from histfactory.inference import Scan
+from histfactory.inference import Limits, Scan, chunk_size, numbers_of_hypothesis
+from histfactory.likelihood import saturated_log_likelihood
+from histfactory.model import Model
 from histfactory.workspace import digest, read_hypotheses, read_json, read_patched
 
-__all__ = ["HistFactoryError", "Scan", "compile_models", "digest", "read_hypotheses", "read_json", "read_patched"]
+__all__ = [
+    "HistFactoryError",
+    "Limits",
+    "Model",
+    "Scan",
+    "chunk_size",
+    "compile_models",
+    "digest",
+    "numbers_of_hypothesis",
+    "read_hypotheses",
+    "read_json",
+    "read_patched",
+    "saturated_log_likelihood",
+]

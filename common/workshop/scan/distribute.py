@@ -24,8 +24,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from histfactory import Scan
-from histfactory.inference import chunk_size
+from histfactory import Scan, chunk_size
 from workshop.errors import WorkshopError
 from workshop.scan import parts, worker
 from workshop.scan.worker import fit_request

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from histfactory.inference import numbers_of_hypothesis
-from histfactory.model import Model
+from histfactory import Model, numbers_of_hypothesis
 from workshop.errors import WorkshopError
 from workshop.scan import worker
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from histfactory import Scan
-from histfactory.model import Model
+from histfactory import Model, Scan
 
 # The fields of `Model` and of its block `own` whose first axis is the hypothesis.
 OF_MODEL = ("data", "has_signal", "init", "lower", "upper", "fixed", "present", "auxdata", "precision", "tau")

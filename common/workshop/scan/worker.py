@@ -25,10 +25,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from histfactory import Scan
-from histfactory.inference import Limits
-from histfactory.likelihood import saturated_log_likelihood
-from histfactory.model import Model
+from histfactory import Limits, Model, Scan, saturated_log_likelihood
 from workshop.runs import search
 from workshop.runs.records.provenance import numpy_cpu
 from workshop.scan import THREAD_VARIABLES, parts
