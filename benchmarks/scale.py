@@ -3,19 +3,24 @@
     python benchmarks/scale.py                     # about ten minutes on two cores; needs Parsl (the extra scale)
     python benchmarks/scale.py --minutes 12        # stops then, and keeps what it has measured
     python benchmarks/scale.py --only engine       # chunks that sleep, on 1 to 64 workers of Parsl, and the model
+    python benchmarks/scale.py --only real         # 1Lbb with upper limits on one and on two workers of Parsl
     python benchmarks/scale.py --only workers      # real fits in threads, in processes and on Parsl, for each number of cores
     python benchmarks/scale.py --only driver       # 125 to 100,000 generated hypotheses: seconds and memory
     python benchmarks/scale.py --only study        # ATLAS 1Lbb: pyhf on Parsl, ours on one core, ours on Parsl
 
 engine: each worker sleeps instead of computing, so that more workers than cores show the limit of the engine and of the
 driver, not of the processor. Efficiency is the sum of the sleeping divided by workers times elapsed time, after all
-workers have started. The model has two constants: g, the seconds that a worker waits between two chunks, from the first
-measured point, and d, the seconds of the driver and of Parsl's interchange for each chunk, from chunks that do not sleep.
-With chunks of s seconds, W workers have the efficiency s / max(s + g, W d). The model assumes that all chunks are equally
-long and that no worker dies. It leaves out the network: here everything runs on one machine. It is compared with the
-measured points.
+workers have started; the seconds until then are `start_s`. The lengths of the chunks are those that the part `real`
+measures. The model has two constants: g, the seconds that a worker waits between two chunks, from the first measured
+point, and d, the seconds of the driver and of Parsl's interchange for each chunk, from chunks that do not sleep. With
+chunks of s seconds, W workers have the efficiency s / max(s + g, W d). The model assumes that all chunks are equally long
+and that no worker dies. It leaves out the network: here everything runs on one machine. It is compared with the measured
+points.
 
-workers: the same fits in this process, in threads and in processes, for likelihoods of three sizes. The largest is also
+real: the 125 hypotheses of ATLAS 1Lbb, CLs alone and with upper limits, on one and on two workers of Parsl that have
+started. `speedup` compares the two; `busy` is the part of the workers' time in which they fitted.
+
+workers: the same fits in this process, in threads and in processes, for likelihoods of four sizes. The largest is also
 fitted on Parsl. Threads share one interpreter, which runs Python's own steps one after the other; NumPy's loops over large
 arrays run side by side.
 
@@ -42,7 +47,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import wait
+from concurrent.futures import Executor, Future, wait
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +62,7 @@ from workshop.runs import search
 from workshop.scan import distribute, engines
 from workshop.support import files, hardware
 
+ROUNDS = 4  # chunks that sleep, for each worker
 CONFIG = """
 from parsl import Config
 from parsl.executors import HighThroughputExecutor
@@ -119,13 +125,13 @@ def measure_engine(numbers: list[int], lengths: list[float], part: dict) -> None
             start = time.perf_counter()
             submit(sleep, 0).result()
             first = time.perf_counter() - start
-            seconds_until_started(engine, workers)
+            started = first + seconds_until_started(engine, workers)
             n, start = 300, time.perf_counter()
             wait([submit(sleep, 0) for _ in range(n)])
             each = (time.perf_counter() - start) / n
             model["d"] = max(model["d"], each)
             for length in lengths:
-                chunks = 4 * workers
+                chunks = ROUNDS * workers
                 start = time.perf_counter()
                 wait([submit(sleep, length) for _ in range(chunks)])
                 elapsed = time.perf_counter() - start
@@ -134,12 +140,15 @@ def measure_engine(numbers: list[int], lengths: list[float], part: dict) -> None
                         "workers": workers,
                         "chunk_s": length,
                         "first_result_s": first,
+                        "start_s": started,
                         "other_work_cores": busy,
                         "efficiency": chunks * length / workers / elapsed,
                     }
                 )
                 print(
-                    f"{workers} workers, chunks of {length:g} s: {rows[-1]['efficiency']:.1%}, first result after {first:.1f} s"
+                    f"{workers} workers, chunks of {length:g} s: {rows[-1]['efficiency']:.1%}, first result after {first:.1f} s, "
+                    f"all workers after {started:.1f} s",
+                    flush=True,
                 )
         compare_with_model(rows, model, part)  # after each number of workers: the time may be up
 
@@ -161,6 +170,11 @@ def efficiency(model: dict[str, float], chunk: float, workers: int) -> float:
     return chunk / max(chunk + model["g"], workers * model["d"])
 
 
+# For `measure_workers`: 10,000 small hypotheses, 125 of 1Lbb, and 16 of larger likelihoods. "1000 bins" is at the limit from
+# which the scan chooses threads (engines.LARGE).
+LIKELIHOODS = ("generated", "1Lbb", "1000 bins", "5000 bins")
+
+
 def likelihood(name: str, folder: Path) -> tuple[dict, dict]:
     """Workspace and patch set of a likelihood for `measure_workers`."""
     if name == "generated":
@@ -170,7 +184,7 @@ def likelihood(name: str, folder: Path) -> tuple[dict, dict]:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from scan import synthetic
 
-    return synthetic(5000, 100, 16)
+    return synthetic(int(name.split()[0]), 100, 16)
 
 
 def generated(n: int) -> tuple[dict, dict]:
@@ -186,7 +200,7 @@ def generated(n: int) -> tuple[dict, dict]:
 
 def measure_workers(numbers: list[int], folder: Path, part: dict) -> None:
     """Seconds of the same fits with each engine, for each number of workers. Each likelihood in a process of its own."""
-    for name in ("generated", "1Lbb", "5000 bins"):
+    for name in LIKELIHOODS:
         if name == "1Lbb" and not (folder / "background.json.gz").exists():
             continue
         line = [
@@ -248,6 +262,65 @@ def fit_with_each_engine(name: str, numbers: list[int], folder: Path) -> None:
         one = one or row["fit_s"]
         row |= {"speedup": one / row["fit_s"], "efficiency": one / row["fit_s"] / workers}
         print(json.dumps(row), flush=True)
+
+
+class Recording(Executor):
+    """Hands everything to another executor, and keeps the seconds that each chunk was fitted, with its worker."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor, self.busy = executor, []
+
+    def submit(self, function, /, request) -> Future:
+        future = self.executor.submit(function, request)
+        future.add_done_callback(lambda done: self.busy.append(done.result().get("busy", 0.0)))
+        return future
+
+
+def measure_real(numbers: list[int], folder: Path, part: dict) -> None:
+    """Seconds of all hypotheses of 1Lbb on Parsl, for each number of workers; how long the chunks were."""
+    [model] = compile_models(read_hypotheses(*likelihood("1Lbb", folder))[1])
+    scan, rows = Scan(model), part.setdefault("rows", [])
+    for workers in numbers:
+        with parsl_on_this_machine(workers) as engine:
+            started = seconds_until_started(engine, workers)
+            for upper_limit in (False, True):
+                others, recording, names = other_work_cores(), Recording(engine.executor), []
+                start = time.perf_counter()
+                failed = distribute.fit_all(
+                    [scan],
+                    model.names,
+                    1.0,
+                    recording,
+                    lambda entries, worker, names=names: names.extend(entry["name"] for entry in entries),
+                    upper_limit=upper_limit,
+                    workers=workers,
+                )
+                seconds = time.perf_counter() - start
+                assert not failed and sorted(names) == sorted(model.names)
+                alone = next((row["fit_s"] for row in rows if row["upper_limit"] is upper_limit), seconds)
+                rows.append(
+                    {
+                        "workers": workers,
+                        "upper_limit": upper_limit,
+                        "hypotheses": len(names),
+                        "other_work_cores": others,
+                        "start_s": started,
+                        "fit_s": seconds,
+                        "chunks": len(recording.busy),
+                        "chunk_s": statistics.median(recording.busy),
+                        "longest_chunk_s": max(recording.busy),
+                        "busy": sum(recording.busy) / workers / seconds,
+                        "speedup": alone / seconds * numbers[0],
+                        "efficiency": alone * numbers[0] / seconds / workers,
+                    }
+                )
+                row = rows[-1]
+                print(
+                    f"1Lbb{' with upper limits' * upper_limit}, {workers} workers of Parsl: started in {started:.1f} s, fitted in "
+                    f"{seconds:.1f} s in {row['chunks']} chunks (median {row['chunk_s']:.2f} s, longest "
+                    f"{row['longest_chunk_s']:.2f} s); busy {row['busy']:.0%}, efficiency {row['efficiency']:.0%}",
+                    flush=True,
+                )
 
 
 def measure_driver(numbers: list[int], rows: list[dict]) -> None:
@@ -366,11 +439,11 @@ def stop(*_: object) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", choices=("engine", "workers", "driver", "study"))
+    parser.add_argument("--only", nargs="+", choices=("engine", "real", "workers", "driver", "study"))
     parser.add_argument(
-        "--workers", type=int, nargs="+", metavar="N", help="default: 1 2 8 64, and 1 2 4 ... for real fits"
+        "--workers", type=int, nargs="+", metavar="N", help="default: 1 2 8 16 32 64, and 1 2 4 ... for real fits"
     )
-    parser.add_argument("--lengths", type=float, nargs="+", default=[0.1, 1.0], metavar="SECONDS")
+    parser.add_argument("--lengths", type=float, nargs="+", default=[0.1, 1.0, 4.0], metavar="SECONDS")
     parser.add_argument("--hypotheses", type=int, nargs="+", default=[125, 1_000, 10_000, 100_000], metavar="N")
     parser.add_argument("--pyhf", type=int, default=2, metavar="N", help="hypotheses to fit with pyhf (default: 2)")
     parser.add_argument("--shared", default=ROOT.parent / "shared" / "data" / "1Lbb", type=Path, metavar="DIR")
@@ -387,7 +460,8 @@ def main() -> None:
         fit_with_each_engine(args.likelihood, args.workers, args.shared)
         return
     parts = {
-        "engine": lambda part: measure_engine(args.workers or [1, 2, 8, 64], args.lengths, part),
+        "real": lambda part: measure_real(args.workers or powers[:2], args.shared, part),
+        "engine": lambda part: measure_engine(args.workers or [1, 2, 8, 16, 32, 64], args.lengths, part),
         "workers": lambda part: measure_workers(args.workers or powers, args.shared, part),
         "driver": lambda part: measure_driver(args.hypotheses, part.setdefault("rows", [])),
         "study": lambda part: measure_study(args.shared, args.pyhf, hardware.cores(), part),
@@ -395,13 +469,14 @@ def main() -> None:
     document: dict = {}
     if args.output and Path(args.output).exists():  # parts of an earlier run are kept
         document = json.loads(Path(args.output).read_text(encoding="utf-8"))
+        document = {name: part for name, part in document.items() if name in parts and isinstance(part, dict)}
     if args.minutes:
         signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, 60 * args.minutes)
     machine = {"cpu": hardware.cpu_name(), "cores": hardware.cores(), "python": sys.version.split()[0]}
-    for name in [args.only] if args.only else parts:
-        if name == "study" and not (args.shared / "background.json.gz").exists():
-            print(f"no {args.shared}: the study is left out")
+    for name in args.only or parts:
+        if name in ("real", "study") and not (args.shared / "background.json.gz").exists():
+            print(f"no {args.shared}: the part {name} is left out")
             continue
         part: dict = dict(machine)
         try:
