@@ -1,8 +1,10 @@
 """A Slurm for tests: a controller and two nodes on this machine, which install_slurm.sh installs and starts."""
 
 import os
+import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,24 @@ def free_ports(n):
         except OSError:
             continue
     pytest.skip("no free ports")
+
+
+def restart_nodes(folder, around=()):
+    """Start both nodes again, with this command around the daemon."""
+    variables = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    for name in ("n1", "n2"):
+        pid = int((folder / f"slurmd-{name}.pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        while Path(f"/proc/{pid}").exists():
+            assert time.monotonic() < deadline, f"slurmd of {name} does not end"
+            time.sleep(0.05)
+        subprocess.run([*around, "slurmd", "-N", name], env=variables, check=True)
+    deadline = time.monotonic() + 30
+    sinfo = ["sinfo", "-h", "-N", "-t", "idle", "-o", "%N"]
+    while subprocess.run(sinfo, env=variables, capture_output=True, text=True).stdout.split() != ["n1", "n2"]:
+        assert time.monotonic() < deadline, "no two idle nodes"
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

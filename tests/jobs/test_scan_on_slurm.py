@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import time
 
 import later
 import pytest
+import reaper
 import slurm_here
 from conftest import ROOT, module_of
 
@@ -164,19 +166,82 @@ def test_a_driver_that_ends_leaves_no_job_and_continues(on_slurm, search, name):
     assert content == search[1] and f"of {HYPOTHESES} hypotheses were fitted before" in err
 
 
+PYTHONPATH = "PYTHONPATH={os.environ.get('PYTHONPATH', '')}"  # in the shipped configuration
+
+
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
         ({'partition="debug"': 'partition="nowhere"'}, "invalid partition"),
-        ({"PYTHONPATH={os.environ.get('PYTHONPATH', '')}": "PYTHONPATH=FOLDER"}, "worker_init"),
+        ({PYTHONPATH: "PYTHONPATH=FOLDER/empty"}, "worker_init"),
+        ({PYTHONPATH: "PYTHONPATH=FOLDER/common"}, "the versions of the worker"),
     ],
+    ids=["partition", "no clone", "another clone"],
 )
 def test_a_partition_or_a_module_that_the_nodes_do_not_have(on_slurm, tmp_path, changed, part):
-    hiding = tmp_path / "hiding"  # the package, also where it is installed
-    (hiding / "workshop").mkdir(parents=True)
-    (hiding / "workshop/__init__.py").touch()
-    on_slurm.configure(**{old: new.replace("FOLDER", str(hiding)) for old, new in changed.items()})
-    process = on_slurm.start()
+    hiding = tmp_path / "empty" / "workshop"  # the package, also where it is installed
+    hiding.mkdir(parents=True)
+    (hiding / "__init__.py").touch()
+    shutil.copytree(ROOT / "common", tmp_path / "common", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "common/histfactory/inference.py").open("a") as file:
+        file.write("# another version\n")
+    on_slurm.configure(**{old: new.replace("FOLDER", str(tmp_path)) for old, new in changed.items()})
+    has_four_parts(on_slurm.start(), part)
+
+
+def has_four_parts(process, part):
+    """The scan ends with a message that contains this part."""
     _, err = process.communicate(timeout=LIMIT)
-    assert process.returncode == 1 and part in err and "looked at:" in err, err
-    assert "Traceback" not in err, err
+    assert process.returncode == 1 and part in err and "Traceback" not in err, err
+    assert all(f"{name}:" in err for name in ("looked at", "expected", "found", "next")), err
+
+
+def fill(disk):
+    """Use up the space of a small disk, and then its files."""
+    with contextlib.suppress(OSError):
+        for number in range(1000):
+            (disk / f"filler-{number}").write_bytes(b"x" * 16_384)
+    with contextlib.suppress(OSError):
+        for number in range(1000, 2000):
+            (disk / f"filler-{number}").touch()
+
+
+def test_a_disk_of_the_nodes_that_fills_up(on_slurm, search, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    reaper.owns(disk)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=200", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("only root can mount")
+    try:
+        on_slurm.configure(
+            **{
+                'label="slurm",': f'label="slurm", worker_logdir_root="{disk}",',
+                'worker_init=f"export ': f'worker_init=f"cd {disk}; export TMPDIR={disk} ',
+            }
+        )
+        process = on_slurm.start()
+        on_slurm.wait_for_lines(process, 10)
+        fill(disk)
+        on_slurm.wait_for_lines(process, on_slurm.lines() + 10)  # workers that run need no disk
+        for manager in on_slurm.managers():  # the next ones do
+            os.kill(manager, signal.SIGKILL)
+        has_four_parts(process, "No space left on device")
+        for path in disk.glob("filler-*"):
+            path.unlink()
+        content, err = on_slurm.finished(on_slurm.start())
+        assert content == search[1] and f"of {HYPOTHESES} hypotheses were fitted before" in err
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_folder_that_the_nodes_do_not_share(on_slurm, slurm, tmp_path):
+    slurm_here.restart_nodes(
+        slurm, ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path}; exec "$@"', "sh"]
+    )
+    try:
+        has_four_parts(on_slurm.start(), f"no logs of them in {tmp_path}/.scan-")
+    finally:
+        slurm_here.restart_nodes(slurm)

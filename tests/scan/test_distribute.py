@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -149,23 +150,31 @@ def test_a_hypothesis_that_breaks_the_pool_fails_alone(capsys):
     assert len(pools) < 15 and "hypotheses again" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer on Windows")
 def test_a_hypothesis_that_raises_or_never_ends_fails_alone(monkeypatch):
     real = Scan.limits
 
     def limits(self, mu, members, level):
         for h in members:
             if self.model.names[h] == POISON:
-                if slow:
-                    time.sleep(30)
+                if time_limit:  # the other fits must not be late, however busy the machine is
+                    assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= len(names) * time_limit
+                    signal.raise_signal(signal.SIGALRM)  # what the timer does in the end
                 raise FloatingPointError("overflow")
         return real(self, mu, members, level)
 
     monkeypatch.setattr(Scan, "limits", limits)
     names = MODEL.names[38:43]
-    for slow, reason in ((False, "FloatingPointError: overflow"), (True, "no fit within 0.5 s")):
+    for time_limit, reason in ((None, "FloatingPointError: overflow"), (600, "no fit within 600 s")):
         for executor in (None, StandIn()):
-            entries, failures = fit(executor, names, time_limit=0.5 if slow else None)
+            entries, failures = fit(executor, names, time_limit=time_limit)
             assert failures == {POISON: reason} and entries.keys() == set(names) - {POISON}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer on Windows")
+def test_the_timer_ends_a_fit(monkeypatch):
+    monkeypatch.setattr(Scan, "limits", lambda *_: time.sleep(30))
+    assert worker.fit_members(SCAN, [3], 1.0, False, 0.05) == ([], {MODEL.names[3]: "no fit within 0.05 s"})
 
 
 def test_a_worker_with_other_versions_is_refused():
@@ -200,6 +209,34 @@ def test_if_nothing_works_the_scan_stops(error, found, advice):
 
     with pytest.raises(WorkshopError) as stopped:
         fit(StandIn(fail))
+    assert found in stopped.value.found and advice in stopped.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("log", "found", "advice"),
+    [
+        (None, "no logs of them in ", "in a folder that all nodes share"),
+        ("", "the last one wrote: nothing", "the logs are in "),
+        (
+            "OSError: [Errno 28] No space left on device: '/scratch'\nsrun: task 0: Exited\n",
+            "wrote: OSError: [Errno 28] ",
+            "",
+        ),
+        ("/bin/sh: 1: srun: not found\n", "wrote: /bin/sh: 1: srun: not found", "correct what the job wrote"),
+    ],
+)
+def test_jobs_whose_workers_never_start(log, found, advice, tmp_path):
+    if log is not None:
+        (tmp_path / "submit_scripts").mkdir()
+        (tmp_path / "submit_scripts" / "block-0.stderr").write_text(log)
+
+    def fail(number, request):
+        raise type("BadStateException", (Exception,), {})(
+            "Job is marked as MISSING since the workers failed to register"
+        )
+
+    with pytest.raises(WorkshopError) as stopped:
+        fit(StandIn(fail), logs=tmp_path)
     assert found in stopped.value.found and advice in stopped.value.next_step
 
 

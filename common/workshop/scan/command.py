@@ -391,5 +391,5 @@ def distribute_to(
             print(text, file=sys.stderr)
         workers = min(workers, len(names))
     with engines.opened(kind, args.config, workers, scratch) as engine:
-        settings |= {"workers": engine.workers, "restart": engine.restart}
+        settings |= {"workers": engine.workers, "restart": engine.restart, "logs": engine.logs}
         return distribute.fit_all(scans, names, args.mu, engine.executor, report, **settings)

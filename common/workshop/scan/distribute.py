@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import queue
+import re
 import statistics
 import sys
 import time
@@ -22,6 +23,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from histfactory import Scan, chunk_size
@@ -99,13 +101,14 @@ def fit_all(
     workers: int = 1,
     time_limit: float | None = None,
     restart: Callable[[], Executor] | None = None,
+    logs: Path | None = None,
 ) -> dict[str, str]:
     """Fit the named hypotheses, and return the reasons of those that failed permanently, by name.
 
     executor: None fits in this process. report: called with new entries and the worker that sent them; while nothing
     arrives, once a second with no entries. workers: how many are expected; more may come. time_limit: seconds for a
     hypothesis, where workers are processes. restart: makes a new executor after this one is broken (a process pool is,
-    if one of its processes dies). A hypothesis fails if it raises, exceeds the limit, or if its worker dies ATTEMPTS
+    if one of its processes dies). logs: a folder with the logs of jobs, for messages. A hypothesis fails if it raises, exceeds the limit, or if its worker dies ATTEMPTS
     times while it fits this hypothesis alone. Raises WorkshopError if a worker has other versions, or if none works.
     """
     wanted = set(names)
@@ -116,7 +119,7 @@ def fit_all(
     if executor is None:
         return _fit_here(scans, chunks, mu, report, upper_limit, time_limit)
     settings = {"mu": mu, "upper_limit": upper_limit, "time_limit": time_limit}
-    return _Distribution(scans, chunks, settings, executor, report, workers, restart).run()
+    return _Distribution(scans, chunks, settings, executor, report, workers, restart, logs).run()
 
 
 def _fit_here(scans, chunks: list[Chunk], mu: float, report: Report, upper_limit: bool, time_limit) -> dict[str, str]:
@@ -132,9 +135,9 @@ def _fit_here(scans, chunks: list[Chunk], mu: float, report: Report, upper_limit
 class _Distribution:
     """Hands out chunks until every hypothesis has a result or has failed."""
 
-    def __init__(self, scans, chunks, settings, executor, report, workers, restart) -> None:
+    def __init__(self, scans, chunks, settings, executor, report, workers, restart, logs) -> None:
         self.scans, self.settings, self.executor, self.report = scans, settings, executor, report
-        self.expected_workers, self.restart = workers, restart
+        self.expected_workers, self.restart, self.logs = workers, restart, logs
         self.waiting = deque(chunks)  # not handed out yet; to be cut
         self.again: deque[Chunk] = deque()  # handed out before, and lost
         self.running: dict[Future, Chunk] = {}
@@ -244,7 +247,7 @@ class _Distribution:
         lost = list({id(c): c for c in (chunk, *self.running.values())}.values())
         self.running.clear()
         if self.restart is None:
-            raise _nothing_works(error, 1) from error
+            raise _nothing_works(error, 1, self.logs) from error
         print(f"\na worker died; fitting {sum(len(c.members) for c in lost)} hypotheses again", file=sys.stderr)
         self.executor = self.restart()
         self.to_send = [max(self.expected_workers, 1)] * len(self.scans)
@@ -261,7 +264,7 @@ class _Distribution:
         self.failed_in_a_row += 1
         nothing_yet = not self.pace.each and self.failed_in_a_row >= NO_RESULT
         if type(error).__name__ == "BadStateException" or nothing_yet:  # Parsl's word for an engine that has given up
-            raise _nothing_works(error, self.failed_in_a_row) from error
+            raise _nothing_works(error, self.failed_in_a_row, self.logs) from error
         if len(chunk.members) > 1:
             middle = len(chunk.members) // 2
             self.again.extend(Chunk(chunk.scan, half) for half in (chunk.members[:middle], chunk.members[middle:]))
@@ -287,8 +290,8 @@ def _other_versions(result: dict[str, Any]) -> WorkshopError:
     )
 
 
-def _nothing_works(error: Exception, n: int) -> WorkshopError:
-    """The message if the executor gives no results at all."""
+def _nothing_works(error: Exception, n: int, logs: Path | None) -> WorkshopError:
+    """The message if the executor gives no results at all. logs: the folder with the logs of its jobs."""
     text = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no text'}"
     advice = "read the logs of the workers, and correct the configuration"
     if type(error).__name__ == "BadStateException":
@@ -297,6 +300,11 @@ def _nothing_works(error: Exception, n: int) -> WorkshopError:
             "is the job system running, and are partition and account right (`sinfo`, `condor_status`)? Correct the "
         )
         advice += "configuration"
+        if logs and "failed to register" in text:  # the jobs started, but no worker in them
+            written, text = _last_error(logs), "jobs that end before their workers are ready"
+            text += f"; the last one wrote: {written}" if written else f", and no logs of them in {logs}"
+            advice = "correct what the job wrote" if written else "choose an --output in a folder that all nodes share"
+            advice += f"; the logs are in {logs}" if written else ", such as your home folder"
     if "No module named" in text:
         advice = "set PYTHONPATH and activate the environment in worker_init, in folders that the workers can read"
     return WorkshopError(
@@ -305,3 +313,14 @@ def _nothing_works(error: Exception, n: int) -> WorkshopError:
         found=f"{n} failures in a row; the last one: {text}",
         next_step=f"{advice}; then run the same command again: finished fits are kept",
     )
+
+
+def _last_error(logs: Path) -> str:
+    """The last line about an error that the last job wrote, or its last line, or "" if the jobs have no logs."""
+    files = sorted(logs.rglob("*.stderr"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        return ""
+    lines = [line for path in files for line in path.read_text(errors="replace").splitlines() if line.strip()] or [
+        "nothing"
+    ]
+    return next((line for line in reversed(lines) if re.match(r"\w+Error\b", line)), lines[-1]).strip()

@@ -30,11 +30,16 @@ CONFIGS = Path(__file__).with_name("configs")
 
 @dataclass
 class Engine:
-    """An open executor. workers: how many to expect. restart: a new executor in place of one that has broken, or None."""
+    """An open executor.
+
+    workers: how many to expect. restart: a new executor in place of one that has broken, or None. logs: the folder with
+    the logs of its jobs, if it has jobs.
+    """
 
     executor: Executor
     workers: int
     restart: Callable[[], Executor] | None = None
+    logs: Path | None = None
 
 
 def threads_or_processes(models: Sequence[Model], time_limit: float | None) -> str:
@@ -129,7 +134,7 @@ def _parsl(config_file: Path, scratch: Path) -> Iterator[Engine]:
         parsl.clear()
         raise _not_started(config_file, error) from error
     try:
-        yield Engine(ParslPoolExecutor(dfk=kernel), _workers_of(config))
+        yield Engine(ParslPoolExecutor(dfk=kernel), _workers_of(config), logs=Path(config.run_dir))
     finally:
         kernel.cleanup()  # ends the workers and cancels the jobs, without waiting for the fits that are running
         parsl.clear()
