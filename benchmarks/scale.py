@@ -7,6 +7,7 @@
     python benchmarks/scale.py --only workers      # real fits in threads, in processes and on Parsl, for each number of cores
     python benchmarks/scale.py --only driver       # 125 to 100,000 generated hypotheses: seconds and memory
     python benchmarks/scale.py --only study        # ATLAS 1Lbb: pyhf on Parsl, ours on one core, ours on Parsl
+    python benchmarks/scale.py --tables FILE       # the tables of the page, from a file that --output has written
 
 engine: each worker sleeps instead of computing, so that more workers than cores show the limit of the engine and of the
 driver, not of the processor. Efficiency is the sum of the sleeping divided by workers times elapsed time, after all
@@ -15,7 +16,7 @@ measures. The model has two constants: g, the seconds that a worker waits betwee
 point, and d, the seconds of the driver and of Parsl's interchange for each chunk, from chunks that do not sleep. With
 chunks of s seconds, W workers have the efficiency s / max(s + g, W d). The model assumes that all chunks are equally long
 and that no worker dies. It leaves out the network: here everything runs on one machine. It is compared with the measured
-points.
+points. Distributing S seconds of work pays if start_s + S / (W efficiency) < S: `pays_from_s` is the smallest S.
 
 real: the 125 hypotheses of ATLAS 1Lbb, CLs alone and with upper limits, on one and on two workers of Parsl that have
 started. `speedup` compares the two; `busy` is the part of the workers' time in which they fitted.
@@ -57,7 +58,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT / "common"), o
 
 import numpy as np
 
-from histfactory import Scan, compile_models, digest, read_hypotheses, read_json
+from histfactory import Scan, compile_models, digest, numbers_of_hypothesis, read_hypotheses, read_json
 from workshop.runs import search
 from workshop.scan import distribute, engines
 from workshop.support import files, hardware
@@ -162,7 +163,22 @@ def compare_with_model(rows: list[dict], model: dict[str, float], part: dict) ->
     print(f"g = {1e3 * model['g']:.1f} ms, d = {1e3 * model['d']:.1f} ms; the model is off by {error:.2f} at most")
     thousand = {f"{length:g}": efficiency(model, length, 1000) for length in (1.0, 10.0, 60.0)}
     print("1,000 workers, by the model: " + ", ".join(f"{e:.0%} with chunks of {s} s" for s, e in thousand.items()))
-    part |= {"rows": rows, "model": model, "largest_error_of_model": error, "efficiency_of_1000_workers": thousand}
+    pays = {
+        str(row["workers"]): row["start_s"] / (1 - 1 / row["workers"] / row["efficiency"])
+        for row in rows
+        if row["chunk_s"] == 1.0 and row["workers"] * row["efficiency"] > 1
+    }
+    print(
+        "distributing pays from " + ", ".join(f"{s:.0f} s of work with {w} workers" for w, s in pays.items()),
+        flush=True,
+    )
+    part |= {
+        "rows": rows,
+        "model": model,
+        "largest_error_of_model": error,
+        "efficiency_of_1000_workers": thousand,
+        "pays_from_s": pays,
+    }
 
 
 def efficiency(model: dict[str, float], chunk: float, workers: int) -> float:
@@ -173,6 +189,7 @@ def efficiency(model: dict[str, float], chunk: float, workers: int) -> float:
 # For `measure_workers`: 10,000 small hypotheses, 125 of 1Lbb, and 16 of larger likelihoods. "1000 bins" is at the limit from
 # which the scan chooses threads (engines.LARGE).
 LIKELIHOODS = ("generated", "1Lbb", "1000 bins", "5000 bins")
+KINDS = ("threads", "processes")  # between which the scan chooses
 
 
 def likelihood(name: str, folder: Path) -> tuple[dict, dict]:
@@ -235,9 +252,8 @@ def fit_with_each_engine(name: str, numbers: list[int], folder: Path) -> None:
     scans = [Scan(model) for model in compile_models(read_hypotheses(*likelihood(name, folder))[1])]
     names = {name for scan in scans for name in scan.model.names}
     one = 0.0
-    settings = [("this process", 1)] + [
-        (kind, n) for n in numbers if n > 1 for kind in ("threads", "processes", "parsl")
-    ]
+    settings = [("this process", 1)] + [(kind, n) for n in numbers if n > 1 for kind in (*KINDS, "parsl")]
+    size = max(numbers_of_hypothesis(scan.model) for scan in scans)
     for kind, workers in settings:
         if kind == "parsl" and not name.startswith("5000"):
             continue
@@ -260,7 +276,11 @@ def fit_with_each_engine(name: str, numbers: list[int], folder: Path) -> None:
             row["fit_s"] = time.perf_counter() - start
         assert len(entries) == len(names)
         one = one or row["fit_s"]
-        row |= {"speedup": one / row["fit_s"], "efficiency": one / row["fit_s"] / workers}
+        row |= {
+            "speedup": one / row["fit_s"],
+            "efficiency": one / row["fit_s"] / workers,
+            "numbers_of_hypothesis": size,
+        }
         print(json.dumps(row), flush=True)
 
 
@@ -429,6 +449,37 @@ def measure_study(folder: Path, n_pyhf: int, workers: int, part: dict) -> None:
     )
 
 
+def tables(document: dict) -> dict[str, list[str]]:
+    """The rows of the tables of docs/away/laptop-to-cluster.md, from a document that this program has written."""
+    engine: dict = {}
+    for row in document["engine"]["rows"]:
+        engine.setdefault(row["workers"], [f"{row['start_s']:.0f} s"]).append(f"{100 * row['efficiency']:.0f} %")
+    return {
+        "engine": [f"| {workers} | {' | '.join(cells)} |" for workers, cells in engine.items()],
+        "real": [
+            f"| {'with upper limits' if row['upper_limit'] else 'CLs alone'} | {row['workers']} | {row['fit_s']:.1f} s | "
+            f"{row['chunk_s']:.1f} s | {100 * row['busy']:.0f} % | {100 * row['efficiency']:.0f} % |"
+            for row in sorted(document["real"]["rows"], key=lambda row: (row["upper_limit"], row["workers"]))
+        ],
+        "workers": [
+            f"| {name} | {rows[0]['numbers_of_hypothesis']:,} | "
+            + " | ".join(
+                f"{row['speedup']:.1f}"
+                for kind in KINDS
+                for row in rows
+                if (row["engine"], row["workers"]) == (kind, 2)
+            )
+            + " |"
+            for name, rows in document["workers"].items()
+            if isinstance(rows, list)
+        ],
+        "driver": [
+            f"| {row['hypotheses']:,} | {row['read_s']:.1f} s | {row['fit_s']:.1f} s | {row['peak_mib']:.0f} MiB |"
+            for row in document["driver"]["rows"]
+        ],
+    }
+
+
 class TimeIsUp(BaseException):
     """--minutes are over."""
 
@@ -448,11 +499,16 @@ def main() -> None:
     parser.add_argument("--pyhf", type=int, default=2, metavar="N", help="hypotheses to fit with pyhf (default: 2)")
     parser.add_argument("--shared", default=ROOT.parent / "shared" / "data" / "1Lbb", type=Path, metavar="DIR")
     parser.add_argument("--minutes", type=float, metavar="N", help="stop then, and keep what has been measured")
+    parser.add_argument("--tables", metavar="FILE", help="print the tables of the page from this JSON file, and end")
     parser.add_argument("--driver", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--likelihood", help=argparse.SUPPRESS)
     parser.add_argument("--output", metavar="FILE", help="JSON file for all numbers")
     args = parser.parse_args()
     powers = [2**k for k in range(hardware.cores().bit_length())]
+    if args.tables:
+        for name, lines in tables(json.loads(Path(args.tables).read_text(encoding="utf-8"))).items():
+            print("", name, *lines, sep="\n")
+        return
     if args.driver:
         print(json.dumps(drive(args.driver)))
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -11,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from histfactory import Scan, compile_models, read_hypotheses
 from workshop.errors import WorkshopError
@@ -268,3 +271,11 @@ def test_dask():
     distributed = pytest.importorskip("distributed")
     with distributed.Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as client:
         assert fit(client.get_executor(), workers=2) == (HERE, {})
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_with_dask(variables):
+    pytest.importorskip("distributed")
+    line = [sys.executable, ROOT / "docs" / "away" / "fit_on_dask.py"]
+    process = subprocess.run(line, env=variables, capture_output=True, text=True)
+    assert process.stdout == "125 hypotheses have a result, 0 have failed\n", process.stderr

@@ -204,6 +204,20 @@ def test_threads_of_the_workers_that_are_more_than_the_cores_are_reported(monkey
     assert worker.crowded(2, 4) == "2 workers with 4 threads each share 4 cores: set OMP_NUM_THREADS=1"
 
 
+def test_processes_are_no_forks_of_this_process_which_may_have_threads(monkeypatch):
+    """From Python 3.12 on, such a fork raises a DeprecationWarning, and it can block."""
+    methods = []
+
+    def pool(workers, mp_context, initializer):
+        methods.append(mp_context.get_start_method())
+        return ThreadPoolExecutor(1)
+
+    monkeypatch.setattr(engines, "ProcessPoolExecutor", pool)
+    with engines.opened("processes", None, 2, Path()):
+        pass
+    assert methods in (["forkserver"], ["spawn"])
+
+
 def test_threads_for_large_likelihoods_and_processes_for_others(tmp_path, monkeypatch):
     models = [SimpleNamespace(size=size) for size in (engines.LARGE, 2 * engines.LARGE)]
     monkeypatch.setattr(engines, "numbers_of_hypothesis", lambda model: model.size)
