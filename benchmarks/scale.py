@@ -13,7 +13,8 @@ engine: each worker sleeps instead of computing, so that more workers than cores
 driver, not of the processor. Efficiency is the sum of the sleeping divided by workers times elapsed time, after all
 workers have started; the seconds until then are `start_s`. The lengths of the chunks are those that the part `real`
 measures. The model has two constants: g, the seconds that a worker waits between two chunks, from the first measured
-point, and d, the seconds of the driver and of Parsl's interchange for each chunk, from chunks that do not sleep. With
+point, and d, the seconds of the driver and of Parsl's interchange for each chunk, from chunks that do not sleep, with the
+most workers. With
 chunks of s seconds, W workers have the efficiency s / max(s + g, W d). The model assumes that all chunks are equally long
 and that no worker dies. It leaves out the network: here everything runs on one machine. It is compared with the measured
 points. Distributing S seconds of work pays if start_s + S / (W efficiency) < S: `pays_from_s` is the smallest S.
@@ -130,7 +131,7 @@ def measure_engine(numbers: list[int], lengths: list[float], part: dict) -> None
             n, start = 300, time.perf_counter()
             wait([submit(sleep, 0) for _ in range(n)])
             each = (time.perf_counter() - start) / n
-            model["d"] = max(model["d"], each)
+            model["d"] = each  # in the end of the most workers: one worker alone waits for its own gaps
             for length in lengths:
                 chunks = ROUNDS * workers
                 start = time.perf_counter()
@@ -456,23 +457,6 @@ def tables(document: dict) -> dict[str, list[str]]:
         engine.setdefault(row["workers"], [f"{row['start_s']:.0f} s"]).append(f"{100 * row['efficiency']:.0f} %")
     return {
         "engine": [f"| {workers} | {' | '.join(cells)} |" for workers, cells in engine.items()],
-        "real": [
-            f"| {'with upper limits' if row['upper_limit'] else 'CLs alone'} | {row['workers']} | {row['fit_s']:.1f} s | "
-            f"{row['chunk_s']:.1f} s | {100 * row['busy']:.0f} % | {100 * row['efficiency']:.0f} % |"
-            for row in sorted(document["real"]["rows"], key=lambda row: (row["upper_limit"], row["workers"]))
-        ],
-        "workers": [
-            f"| {name} | {rows[0]['numbers_of_hypothesis']:,} | "
-            + " | ".join(
-                f"{row['speedup']:.1f}"
-                for kind in KINDS
-                for row in rows
-                if (row["engine"], row["workers"]) == (kind, 2)
-            )
-            + " |"
-            for name, rows in document["workers"].items()
-            if isinstance(rows, list)
-        ],
         "driver": [
             f"| {row['hypotheses']:,} | {row['read_s']:.1f} s | {row['fit_s']:.1f} s | {row['peak_mib']:.0f} MiB |"
             for row in document["driver"]["rows"]
@@ -530,6 +514,7 @@ def main() -> None:
         signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, 60 * args.minutes)
     machine = {"cpu": hardware.cpu_name(), "cores": hardware.cores(), "python": sys.version.split()[0]}
+    document["machine"] = machine
     for name in args.only or parts:
         if name in ("real", "study") and not (args.shared / "background.json.gz").exists():
             print(f"no {args.shared}: the part {name} is left out")

@@ -71,6 +71,7 @@ class OnSlurm:
         for old, new in (lines | changed).items():
             assert old in text, old
             text = text.replace(old, new)
+        text += "SlurmProvider.status_polling_interval = 5  # seconds; Parsl's own value is 60\n"
         (self.folder / "my-slurm.py").write_text(text)
 
     def start(self, output="out"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, module_of
 
 from histfactory import Scan, compile_models, read_hypotheses
 from workshop.errors import WorkshopError
@@ -264,6 +265,14 @@ def test_only_bytes_and_plain_values_travel():
     fit(executor, MODEL.names[:3])
     assert {type(value) for value in executor.requests[0].values()} <= {dict, str, bytes, float, bool, type(None)}
     assert {field.name for field in dataclasses.fields(MODEL.own)} >= set(parts.OF_OWN)
+
+
+def test_the_tables_of_the_page_are_the_measured_ones(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "")  # the benchmark sets it for the programs of Parsl
+    scale = module_of(ROOT / "benchmarks" / "scale.py")
+    page = (ROOT / "docs" / "away" / "laptop-to-cluster.md").read_text(encoding="utf-8")
+    for name, lines in scale.tables(json.loads((ROOT / "benchmarks" / "scale.json").read_text())).items():
+        assert "\n".join(lines) in page, f"write the table {name} that `benchmarks/scale.py --tables` prints"
 
 
 @pytest.mark.slow

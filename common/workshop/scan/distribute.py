@@ -300,8 +300,9 @@ def _nothing_works(error: Exception, n: int, logs: Path | None) -> WorkshopError
             "is the job system running, and are partition and account right (`sinfo`, `condor_status`)? Correct the "
         )
         advice += "configuration"
-        if logs and "failed to register" in text:  # the jobs started, but no worker in them
-            written, text = _last_error(logs), "jobs that end before their workers are ready"
+        written = _last_error(logs) if logs else ""
+        if written or (logs and "failed to register" in text):  # the jobs started, but no worker in them
+            text = "jobs that end before their workers are ready"
             text += f"; the last one wrote: {written}" if written else f", and no logs of them in {logs}"
             advice = "correct what the job wrote" if written else "choose an --output in a folder that all nodes share"
             advice += f"; the logs are in {logs}" if written else ", such as your home folder"
@@ -323,4 +324,4 @@ def _last_error(logs: Path) -> str:
     lines = [line for path in files for line in path.read_text(errors="replace").splitlines() if line.strip()] or [
         "nothing"
     ]
-    return next((line for line in reversed(lines) if re.match(r"\w+Error\b", line)), lines[-1]).strip()
+    return next((line for line in reversed(lines) if re.match(r"(\d+: )?\w+Error\b", line)), lines[-1]).strip()

@@ -112,6 +112,7 @@ def _parsl(config_file: Path, scratch: Path) -> Iterator[Engine]:
     _put_scripts_on_the_path()
     import parsl
     from parsl.concurrent import ParslPoolExecutor
+    from parsl.jobs.error_handlers import simple_error_handler
 
     config = _variable(config_file, _read(config_file), "config", parsl.Config, "a parsl.Config")
     if config.run_dir == "runinfo":  # Parsl's default: a folder in the current one
@@ -128,6 +129,8 @@ def _parsl(config_file: Path, scratch: Path) -> Iterator[Engine]:
             )
         if getattr(executor, "interchange_launch_cmd", None) == ["interchange.py"]:  # Parsl's default
             executor.interchange_launch_cmd = [sys.executable, "-m", "workshop.scan.interchange"]
+        if getattr(executor, "block_error_handler", None) is simple_error_handler:  # Parsl's default
+            executor.block_error_handler = _give_up_after_failed_jobs
     try:
         kernel = parsl.load(config)
     except Exception as error:
@@ -139,6 +142,19 @@ def _parsl(config_file: Path, scratch: Path) -> Iterator[Engine]:
         kernel.cleanup()  # ends the workers and cancels the jobs, without waiting for the fits that are running
         parsl.clear()
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _give_up_after_failed_jobs(executor: Any, status: dict[str, Any]) -> None:
+    """Parsl's rule, under which all jobs have to fail, and another one for jobs that stop starting in the middle.
+
+    Without the second rule, Parsl submits jobs for ever if, for instance, a disk of the nodes is full. It needs three
+    failed jobs in a row while no other job runs or waits.
+    """
+    from parsl.jobs.error_handlers import simple_error_handler, windowed_error_handler
+
+    simple_error_handler(executor, status)
+    if all(job.terminal for job in status.values()):
+        windowed_error_handler(executor, status)
 
 
 @contextmanager
