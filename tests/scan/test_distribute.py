@@ -222,8 +222,8 @@ def test_if_nothing_works_the_scan_stops(error, found, advice):
         (None, "no logs of them in ", "in a folder that all nodes share"),
         ("", "the last one wrote: nothing", "the logs are in "),
         (
-            "OSError: [Errno 28] No space left on device: '/scratch'\nsrun: task 0: Exited\n",
-            "wrote: OSError: [Errno 28] ",
+            "0: OSError: [Errno 28] No space left on device: '/scratch'\nsrun: task 0: Exited\n",
+            "wrote: 0: OSError: [Errno 28] ",
             "",
         ),
         ("/bin/sh: 1: srun: not found\n", "wrote: /bin/sh: 1: srun: not found", "correct what the job wrote"),
