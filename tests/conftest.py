@@ -67,9 +67,13 @@ def pytest_collection_modifyitems(config, items):
 
 
 # What these files make for their tests, or import into the process of pytest, takes long: one process has it. (Images, a
-# Slurm, an old JAX; torch and pyhf. pytest-xdist's own marks for this, xdist_group, are without effect under pytest 9.2.)
+# Slurm, an old JAX, the book, trainings; torch and pyhf. pytest-xdist's own marks for this, xdist_group, are without
+# effect under pytest 9.2.)
 IN_ONE_PROCESS = (
+    "test_bad_input.py",
+    "test_book.py",
     "test_cuda_graph.py",
+    "test_determinism.py",
     "test_exercise_4.py",
     "test_histfactory_oracle.py",
     "test_htcondor.py",
@@ -78,6 +82,7 @@ IN_ONE_PROCESS = (
     "test_scan_on_slurm.py",
     "test_slurm.py",
     "test_structure.py",
+    "test_training.py",
     "test_workflows.py",
 )
 
