@@ -168,11 +168,10 @@ def _base_without_value(base: Base) -> Iterator[Problem]:
 
 def _unknown_stage(base: Base) -> Iterator[Problem]:
     if base.stages and not base.unset:
+        names = ", ".join(base.stages)
         yield Problem(
             looked_at=base.location,
-            expected=f"one of the stages {', '.join(base.stages)}"
-            if len(base.stages) > 1
-            else f"the stage {base.stages[0]}",
+            expected=f"one of the stages {names}" if "," in names else f"the stage {names}",
             found=base.name,
             next_step=f"FROM ... AS {base.name}",
         )
