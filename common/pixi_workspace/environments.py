@@ -27,7 +27,7 @@ def locked_environments(path: Path) -> tuple[manifests.Manifest, list[PlatformEn
             summary(env, None)
     except WorkspaceError:
         raise
-    except Exception as error:  # files of other people contain things that nobody thought of
+    except Exception as error:  # other people's files can contain anything
         raise WorkspaceError(
             looked_at=lock,
             expected="a lock that this command can read",

@@ -84,7 +84,7 @@ class LockPlatform:
 
 @dataclass(frozen=True)
 class LockedEnvironment:
-    """`packages` by the lock's platform name; `indexes` is None where the lock holds none."""
+    """`packages` by the lock's platform name; `indexes` is None if the lock contains none."""
 
     name: str
     channels: tuple[str, ...]

@@ -1,9 +1,9 @@
-"""The lock of a part of a workspace, with just the packages that the whole has locked.
+"""The lock of a part of a workspace, with exactly the packages that the whole workspace has locked.
 
-An exercise's manifest is a part of the root's. Solved alone it might get other builds, since the solver has to meet
-less; then a result would depend on which of the two manifests was used. So its lock is cut out of the root's: for each
-environment and platform, the packages that its dependencies need, as they are locked in an environment of the root
-that meets all of them. `pixi lock` does the same with a lock that already satisfies the manifest: it keeps it.
+An exercise's manifest is a part of the root's. Solved alone, it might get other builds, since it has fewer constraints;
+then a result would depend on which of the two manifests was used. So its lock is cut out of the root's. It contains, for
+each environment and platform, the packages that the dependencies need. They are those of an environment of the root that
+meets all these dependencies. `pixi lock` keeps such a lock, because it satisfies the manifest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pixi_workspace.specs import match_spec
 
 
 def workspace_above(manifest: Path) -> Path:
-    """The manifest of the nearest workspace above `manifest` that has a lock. Raises WorkspaceError where there is none."""
+    """The manifest of the nearest workspace above `manifest` that has a lock. Raises WorkspaceError if there is none."""
     for folder in manifest.resolve().parent.parents:
         if (folder / "pixi.toml").is_file() and (folder / "pixi.lock").is_file():
             return folder / "pixi.toml"
@@ -41,8 +41,8 @@ def workspace_above(manifest: Path) -> Path:
 def cut(whole: Manifest, part: Manifest) -> bytes:
     """The content of the lock of `part`, out of the lock of `whole`.
 
-    Raises WorkspaceError for a platform that the whole does not have, and for dependencies that no environment of it
-    meets together.
+    Raises WorkspaceError for a platform that the whole does not have, and for dependencies that none of its environments
+    meets.
     """
     path = whole.path.with_name("pixi.lock")
     lock = locks.align(locks.read(path), whole.platforms)
@@ -53,7 +53,7 @@ def cut(whole: Manifest, part: Manifest) -> bytes:
             found=f"version {lock.version}",
             next_step="pixi lock",
         )
-    # Text out of text: py-rattler on conda-forge reads locks but does not write them.
+    # The new lock is assembled from text, since py-rattler on conda-forge reads locks but does not write them.
     text = files.read_text(path, files.LOCK_SIZE)
     head, _, blocks = text.partition("\npackages:\n")
     record_of = {block.split("\n", 1)[0]: block for block in re.split(r"^- ", blocks, flags=re.MULTILINE) if block}
@@ -114,7 +114,7 @@ def _found(pattern: str, text: str) -> str:
 
 
 def _same_platform(whole: Manifest, platform: Platform) -> Platform | None:
-    """The platform of the whole with the same content; names are free."""
+    """The platform of the whole with the same content, whatever its name."""
     content = identity(platform.virtual_packages, platform.subdir)
     return next((p for p in whole.platforms if identity(p.virtual_packages, p.subdir) == content), None)
 
@@ -123,8 +123,8 @@ def _needed(
     whole: Manifest, lock: Lock, part: Manifest, environment: str, platform: Platform
 ) -> tuple[str, list[LockedPackage]]:
     """The environment of the whole that has what one (environment, platform) of the part needs, and those packages."""
-    asked = manifests.conda_specs(part, environment, platform)
-    specs = [spec.match_spec() for several in asked.values() for spec in several]
+    from_conda = manifests.conda_specs(part, environment, platform)
+    specs = [spec.match_spec() for of_package in from_conda.values() for spec in of_package]
     from_pypi = manifests.pypi_specs(part, environment, platform)
     same = _same_platform(whole, platform)
     assert same is not None  # `cut` has refused what the whole does not have
@@ -157,7 +157,7 @@ def _needed(
 
 
 def _wheels(held: dict[NormalizedName, LockedPackage], names: list[str]) -> list[LockedPackage]:
-    """The PyPI packages that `names` need, themselves included. What conda provides is no wheel of the lock."""
+    """The PyPI packages that `names` need, themselves included. Packages that conda provides are not among the wheels of the lock."""
     seen: set[NormalizedName] = set()
     while names:
         name = canonicalize_name(names.pop())
@@ -172,7 +172,7 @@ def _closure(held: dict[str, LockedPackage], names: list[str]) -> list[LockedPac
     while names:
         name = names.pop()
         if name in seen or name not in held:
-            continue  # a virtual package such as __glibc is no record
+            continue  # a virtual package such as __glibc has no record
         seen.add(name)
         names += [match_spec(depends).name.normalized for depends in held[name].depends]
     return [held[name] for name in sorted(seen)]

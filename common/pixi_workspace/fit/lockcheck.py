@@ -29,8 +29,8 @@ from pixi_workspace.fit.suspicions import suspicions
 from pixi_workspace.lock import LockError, LockTooLarge, LockTooNew
 from pixi_workspace.manifest import PIXI_VERSION, ManifestError, PixiTooOld
 
-SHOWN = 20  # reasons in the text; --json has all of them
-PLACES = 3  # of each reason, likewise
+SHOWN = 20  # reasons in the text; --json lists all of them
+PLACES = 3  # of each reason in the text
 NOTHING_TO_DO = "nothing to do"
 
 
@@ -80,7 +80,7 @@ def judge(path: Path | str) -> Verdict:
     try:
         reasons, unknown, notes = satisfy.check(manifest, lock)
         warnings = tuple(suspicions(manifest, lock))
-    except Exception as error:  # files of other people contain things that nobody thought of
+    except Exception as error:  # other people's files can contain anything
         raise WorkspaceError(
             looked_at=lock_path,
             expected="a manifest and a lock that this check can compare",

@@ -99,7 +99,7 @@ def walk_platform(manifest: Manifest, lock: Lock, environment: Environment, plat
     developed = _developed(walk, manifest, environment)
     _walk_conda(walk, specs, developed, manifest.path.parent, cache)
     _walk_pypi(walk, manifest, environment, lock, required, cache)
-    if walk.reasons and not walk.conda and not walk.pypi:  # one line says more than one for every package
+    if walk.reasons and not walk.conda and not walk.pypi:  # one line is clearer than one for each package
         required_names = listed((*specs, *required))
         walk.reasons.clear()
         walk.pypi_reasons.clear()
@@ -360,7 +360,7 @@ def _walk_pypi(
     required: dict[str, list[PypiSpec]],
     cache: Cache,
 ) -> None:
-    """Follow PyPI requirements; a conda package that provides the PyPI package is good for one too."""
+    """Follow PyPI requirements. A conda package that provides the PyPI package satisfies one as well."""
     root = manifest.path.parent
     locked = lock.environments[environment.name]
     python = walk.conda.get("python")

@@ -209,7 +209,7 @@ def _meets(spec: CondaSpec, selector: str, root: Path) -> bool:
 
 
 def _package_at(url: str) -> KnownPackage | None:
-    """A conda package as far as its file name tells it; None where it is no such name."""
+    """A conda package as described by its file name; None if it is not the name of a conda package."""
     path = unquote(urlsplit(url).path)
     name = re.fullmatch(r"(?:.*/)?([^/]+)-([^/-]+)-([^/-]+)\.(?:conda|tar\.bz2)", path)
     return KnownPackage(name[1].lower(), name[2], name[3]) if name and platforms.is_version(name[2]) else None

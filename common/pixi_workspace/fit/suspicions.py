@@ -1,4 +1,4 @@
-"""What Pixi lets pass: locked packages without a sha256, or from a host where nobody would look for them."""
+"""What Pixi accepts without a warning: locked packages without a sha256, or from a host that nobody expects."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def load(path: Path) -> Manifest:
     """
     try:
         return _load(path)
-    except (ValueError, RecursionError) as error:  # files of other people contain things that nobody thought of
+    except (ValueError, RecursionError) as error:  # other people's files can contain anything
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise problem(where=path, expected="a manifest that this check can read", found=found) from error
 
@@ -171,7 +171,7 @@ def _read_tables(path: Path, toml: dict[str, Any], root: dict[str, Any], prefix:
 
 
 def _table_meant(root: dict[str, Any], prefix: str) -> str:
-    """The table that somebody meant who forgot or misspelt the word `feature`, as in `[test.dependencies]`."""
+    """The intended table if the word `feature` is missing or misspelt, as in `[test.dependencies]`."""
     for key, value in root.items():
         if key in ROOT_KEYS.split() or key in SECTIONS or not isinstance(value, dict):
             continue
@@ -470,7 +470,7 @@ def _add_project(manifest: Manifest, project: dict[str, Any], groups: dict[str, 
 
 
 def _merge(manifest: Manifest, environment: str, platform: Platform | None, of: Any) -> dict[str, list[Any]]:
-    """All constraints by package: a target replaces what its feature says in general, features add to each other."""
+    """All constraints by package: a target replaces the constraint of its feature; those of several features add up."""
     merged: dict[str, list[Any]] = {}
     for feature in manifest.environments[environment].features:
         if platform is not None and not manifest.supports(feature, platform):

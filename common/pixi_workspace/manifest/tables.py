@@ -143,7 +143,7 @@ def read_feature(name: str, table: dict[str, Any], location: str, head: Head) ->
 
 
 def _table_meant(name: str, table: dict[str, Any]) -> str:
-    """The table that somebody meant who wrote a package, such as `pytest = ">=8"`, directly into a feature."""
+    """The intended table if a package, such as `pytest = ">=8"`, is written directly into a feature."""
     for key, value in table.items():
         if key not in FEATURE_KEYS.split():
             is_package = isinstance(value, str) or (isinstance(value, dict) and set(value) <= {"version", "build"})

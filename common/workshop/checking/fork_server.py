@@ -142,7 +142,7 @@ def fork(
 
 
 def _reply(process: subprocess.Popen[bytes], channel: socket.socket) -> bytes:
-    """The server's answer. Kills a server that gives none; then, and for ever after, the channel is closed."""
+    """The server's answer. Kills a server that does not answer; the channel then stays closed."""
     deadline = time.monotonic() + SERVER_SECONDS
     while time.monotonic() < deadline:
         process.send_signal(signal.SIGCONT)  # a script may have stopped it

@@ -41,7 +41,7 @@ _is_installed = False
 
 @contextmanager
 def recorded() -> Iterator[Opened]:
-    """In the block, record what this process and its scripts open. An audit hook stays for ever, so there is one."""
+    """In the block, record what this process and its scripts open. An audit hook cannot be removed, so there is only one."""
     global _recorded, _is_installed
     if not _is_installed:
         sys.addaudithook(_record)
