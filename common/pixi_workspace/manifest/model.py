@@ -81,7 +81,6 @@ class Environment:
     name: str
     features: tuple[Feature, ...]
     solve_group: str | None = None
-    no_default_feature: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ BUILD_KEYS = (
     "build-number secrets"
 )
 TABLES = ("run-dependencies", "host-dependencies", "build-dependencies", "run-constraints")
-RUN_EXPORTS = ("noarch", "strong", "weak", "strong-constraints", "weak-constraints")
 LONGEST_CONDITION = 1000  # characters
 RECIPES = ("recipe.yaml", "recipe.yml", "recipe/recipe.yaml", "recipe/recipe.yml")
 

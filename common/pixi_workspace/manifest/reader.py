@@ -327,7 +327,7 @@ def _read_environments(table: dict, features: dict[str, Feature], head: Head) ->
             used.append(features["default"])
         check_system_requirements([f.system_requirements for f in used], where)
         join_options([f.pypi_options for f in used if f.pypi_options], where)
-        found[name] = Environment(name, tuple(used), group, bool(value.get("no-default-feature", False)))
+        found[name] = Environment(name, tuple(used), group)
     return found
 
 
