@@ -167,6 +167,20 @@ def test_a_driver_that_ends_leaves_no_job_and_continues(on_slurm, search, name):
     assert content == search[1] and f"of {HYPOTHESES} hypotheses were fitted before" in err
 
 
+def test_fits_that_never_end_are_listed_and_can_be_tried_again(on_slurm, search):
+    process = on_slurm.start()
+    on_slurm.wait_for_lines(process, 1)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    kept, on_slurm.words = on_slurm.lines(), [*on_slurm.words, "--time-limit", "0.001"]
+    _, err = on_slurm.start("limited").communicate(timeout=LIMIT)
+    entries = json.loads((on_slurm.folder / "limited" / "limits.json").read_text())["hypotheses"]
+    failed = [entry["reason"] for entry in entries if not entry["converged"]]
+    assert failed == ["no fit within 0.001 s"] * (HYPOTHESES - kept), err
+    on_slurm.words = search[0]
+    assert on_slurm.finished(on_slurm.start())[0] == search[1]
+
+
 PYTHONPATH = "PYTHONPATH={os.environ.get('PYTHONPATH', '')}"  # in the shipped configuration
 
 

@@ -103,6 +103,16 @@ def test_parsl_without_its_programs(monkeypatch, tmp_path):
     assert os.environ["PATH"].startswith(str(tmp_path / "bin"))
 
 
+@pytest.mark.parametrize(("provider", "program"), [("SlurmProvider", "sbatch"), ("CondorProvider", "condor_submit")])
+def test_a_machine_that_cannot_submit_jobs(provider, program, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(WorkshopError, match=f"no {program} on the PATH"):
+        engines._require_program(tmp_path / "my-slurm.py", type(provider, (), {})())
+    (tmp_path / program).touch(mode=0o755)
+    engines._require_program(tmp_path / "my-slurm.py", type(provider, (), {})())
+    engines._require_program(tmp_path / "my-slurm.py", None)
+
+
 def test_a_journal_has_one_writer_and_whole_lines(tmp_path):
     path = tmp_path / "journal.jsonl"
     entry = {"name": "a", "cls_obs": None, "cls_exp": None, "converged": False, "reason": "why"}

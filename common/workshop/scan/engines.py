@@ -118,15 +118,7 @@ def _parsl(config_file: Path, scratch: Path) -> Iterator[Engine]:
     if config.run_dir == "runinfo":  # Parsl's default: a folder in the current one
         config.run_dir = str(scratch)
     for executor in config.executors:
-        program = SUBMITS_WITH.get(type(getattr(executor, "provider", None)).__name__)
-        if program and not shutil.which(program):
-            raise WorkshopError(
-                looked_at=f"--config {config_file}",
-                expected=f"the program {program}, with which Parsl submits jobs",
-                found=f"no {program} on the PATH",
-                next_step="type the command on a machine that submits jobs (a login or submit node), or run without a "
-                "cluster: --executor processes",
-            )
+        _require_program(config_file, getattr(executor, "provider", None))
         if getattr(executor, "interchange_launch_cmd", None) == ["interchange.py"]:  # Parsl's default
             executor.interchange_launch_cmd = [sys.executable, "-m", "workshop.scan.interchange"]
         if getattr(executor, "block_error_handler", None) is simple_error_handler:  # Parsl's default
@@ -142,6 +134,19 @@ def _parsl(config_file: Path, scratch: Path) -> Iterator[Engine]:
         kernel.cleanup()  # ends the workers and cancels the jobs, without waiting for the fits that are running
         parsl.clear()
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _require_program(config_file: Path, provider: object) -> None:
+    """Raise WorkshopError if the program with which a provider of Parsl submits jobs is missing."""
+    program = SUBMITS_WITH.get(type(provider).__name__)
+    if program and not shutil.which(program):
+        raise WorkshopError(
+            looked_at=f"--config {config_file}",
+            expected=f"the program {program}, with which Parsl submits jobs",
+            found=f"no {program} on the PATH",
+            next_step="type the command on a machine that submits jobs (a login or submit node), or run without a "
+            "cluster: --executor processes",
+        )
 
 
 def _give_up_after_failed_jobs(executor: Any, status: dict[str, Any]) -> None:
