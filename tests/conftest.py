@@ -75,6 +75,7 @@ IN_ONE_PROCESS = (
     "test_cuda_graph.py",
     "test_determinism.py",
     "test_exercise_4.py",
+    "test_exercises.py",
     "test_histfactory_oracle.py",
     "test_htcondor.py",
     "test_image.py",

@@ -72,6 +72,11 @@ def whole():
     return manifest.load(ROOT / "pixi.toml")
 
 
+@pytest.fixture(scope="module")
+def root_lock():
+    return locks.read(ROOT / "pixi.lock")
+
+
 def constraints(of, environment, platform):
     """The constraints of an environment on a platform, from conda-forge and PyPI, as text by package."""
     found = manifest.conda_specs(of, environment, platform), manifest.pypi_specs(of, environment, platform)
@@ -110,8 +115,10 @@ def test_the_learners_manifest_names_what_scripts_import(workspace, side):
             assert "pytest" not in names or name == "test"
 
 
-def test_the_locks_are_those_of_lock_slice_and_of_rattler(workspace, whole, tmp_path):
+def test_the_locks_are_those_of_lock_slice_and_of_rattler(workspace, whole, root_lock, tmp_path):
     from rattler import LockFile
+
+    held = {p.url: p.sha256 for e in root_lock.environments.values() for ps in e.packages.values() for p in ps}
 
     for path in workspace.folder.glob("*/pixi.lock"):
         part = manifest.load(path.with_name("pixi.toml"))
@@ -120,22 +127,16 @@ def test_the_locks_are_those_of_lock_slice_and_of_rattler(workspace, whole, tmp_
         assert (tmp_path / "pixi.lock").read_bytes() == path.read_bytes()
         verdict = lockcheck.judge(path.parent)
         assert (verdict.verdict, verdict.warnings) == ("up-to-date", ()), lockcheck.to_text(verdict)
-        held = {
-            p.url: p.sha256
-            for e in locks.read(ROOT / "pixi.lock").environments.values()
-            for ps in e.packages.values()
-            for p in ps
-        }
         for environment in locks.read(path).environments.values():
             for packages in environment.packages.values():
                 assert packages and all(p.sha256 and held[p.url] == p.sha256 for p in packages), environment.name
 
 
-def test_the_sizes_in_exercise_toml_are_those_of_the_lock(exercise, whole):
+def test_the_sizes_in_exercise_toml_are_those_of_the_lock(exercise, whole, root_lock):
     """Computed from the root's lock, which people install; for an environment that only the exercise has, from its own
     lock.
     """
-    roots = locks.align(locks.read(ROOT / "pixi.lock"), whole.platforms)
+    roots = locks.align(root_lock, whole.platforms)
     own_lock = exercise.folder / "solution" / "pixi.lock"
     own = (
         locks.align(locks.read(own_lock), manifest.load(own_lock.with_name("pixi.toml")).platforms)
