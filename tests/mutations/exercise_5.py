@@ -711,6 +711,26 @@ JOB_MISTAKES = {
         "NameError",
         [("train_distributed.py", SHARE, "train_step(batch[rank :: run.world])")],
     ),
+    "the two numbers are swapped": (
+        "5.15",
+        "slice step cannot be zero",
+        [("train_distributed.py", "run.rank :: run.world", "run.world :: run.rank")],
+    ),
+    "one image for each process": (
+        "5.15",
+        "RuntimeError",
+        [("train_distributed.py", SHARE, "train_step(batch[run.rank])")],
+    ),
+    "the step uses the other network": (
+        "5.15",
+        "(averaged)",
+        [("train_distributed.py", "make_train_step(shared,", "make_train_step(network,")],
+    ),
+    "the class for one process": (
+        "5.15",
+        "(averaged)",
+        [("train_distributed.py", " DistributedDataParallel(network)", " torch.nn.DataParallel(network)")],
+    ),
     "one node": ("5.16", "no --nodes, so one", [("multi.sbatch", "#SBATCH --nodes=2\n", "")]),
     "two tasks on each node": ("5.16", "(task-per-node)", [("multi.sbatch", "per-node=1", "per-node=2")]),
     "no GPU on the nodes": ("5.16", "(gpu-per-node)", [("multi.sbatch", LINE, "")]),
