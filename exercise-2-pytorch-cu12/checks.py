@@ -238,7 +238,7 @@ def present_elsewhere(workspace: Workspace, gpu: bool) -> str:
         for environment in workspace.manifest.environments.values():
             features = [feature.name for feature in environment.features if feature.name != "default"]
             if not platforms_of(workspace.manifest, environment.features):
-                return f"; {environment.name} is nowhere, since {' and '.join(features)} have no platform in common"
+                return f"; {environment.name} has no platform, since {' and '.join(features)} have none in common"
             requested = {
                 name for f in environment.features for t in f.targets for d in t.dependencies.values() for name in d
             }

@@ -24,7 +24,7 @@ NAME = re.compile(r'<span class="pre">[^<]+</span>')  # a word of code, unless i
 
 
 def breakable(word: re.Match[str]) -> str:
-    """The element with a place for a break after each sign that joins two parts of a name, and within a long hash."""
+    """The element with a place for a break after each character that joins parts of a name, and within a long hash."""
     text = re.sub(r"(?<=[^\W_])([_/=,@:]|\.(?=[a-z]))(?=\w)", r"\1<wbr>", word[0])
     return re.sub(r"(?<=[0-9a-f]{20})(?=[0-9a-f]{20})", "<wbr>", text)
 

@@ -401,7 +401,7 @@ def wrong_variable(
 
 
 def has_only_musl(base: str, scripts: Iterable[str]) -> bool:
-    """Whether an image's only C library is musl: Alpine Linux, or an image built on it, as python:3.13-alpine.
+    """Whether an image's only C library is musl: Alpine Linux, or an image built on it, such as python:3.13-alpine.
 
     scripts: the commands that run in the image; one of them may install glibc.
     """

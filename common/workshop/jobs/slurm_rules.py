@@ -25,7 +25,7 @@ SIGNAL = "#SBATCH --signal=B:USR1@120"
 
 def _gpu(job: BatchJob) -> Iterator[Problem]:
     if not job.gpu or job.gpu.split(":")[-1].split("=")[-1] == "0":
-        other = f"--gres={job.options['gres']}, which is no GPU" if "gres" in job.options else "none requested"
+        other = f"--gres={job.options['gres']}, which is not a GPU" if "gres" in job.options else "none requested"
         yield Problem(looked_at=OPTIONS, expected="a GPU", found=job.gpu or other, next_step="#SBATCH --gres=gpu:1")
 
 

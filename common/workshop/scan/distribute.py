@@ -108,8 +108,10 @@ def fit_all(
     executor: None fits in this process. report: called with new entries and the worker that sent them; while nothing
     arrives, once a second with no entries. workers: how many are expected; more may come. time_limit: seconds for a
     hypothesis, where workers are processes. restart: makes a new executor after this one is broken (a process pool is,
-    if one of its processes dies). logs: a folder with the logs of jobs, for messages. A hypothesis fails if it raises, exceeds the limit, or if its worker dies ATTEMPTS
-    times while it fits this hypothesis alone. Raises WorkshopError if a worker has other versions, or if none works.
+    if one of its processes dies). logs: a folder with the logs of jobs, for messages.
+
+    A hypothesis fails if it raises, if it exceeds the limit, or if its worker dies ATTEMPTS times while it fits this
+    hypothesis alone. Raises WorkshopError if a worker has other versions, or if none works.
     """
     wanted = set(names)
     chunks = [

@@ -1,4 +1,4 @@
-"""The recorded revision of a repository in a folder of its own: the working tree of the person is not touched.
+"""The recorded revision of a repository in a folder of its own: your working tree does not change.
 
 The repository is this clone, or the one in which a learner made the run, such as exercise-1-scipy/mine.
 """
@@ -58,7 +58,7 @@ def at_recorded_revision(run: Received) -> Iterator[Checkout]:
                 looked_at=f"the clone {root}",
                 expected=f"the commit {commit}, from which the run was made",
                 found="no such commit here",
-                next_step="git fetch --all  # or type this in the repository that the run was made in",
+                next_step="git fetch --all  # or run workshop verify in the repository where the run was made",
             )
         remarks.append(f"this clone lacks the commit {commit[:12]}: the workshop's code is that of HEAD")
         commit = "HEAD"

@@ -64,7 +64,7 @@ def command_line(run: Received, checkout: Checkout, output: Path) -> list[str]:
 
 
 def _present(word: str, checkout: Checkout) -> str:
-    """A word that names a file of the person's repository, which the checkout lacks, as an absolute path."""
+    """A word as an absolute path if it names a file of your repository that the checkout lacks; otherwise unchanged."""
     path = checkout.repository / word
     if word.startswith("-") or (checkout.folder / word).exists() or not path.exists():
         return word

@@ -24,7 +24,7 @@ PUBLISHING = {
     "id-token": "to identify the workflow to the service that signs",
     "attestations": "to store the signed record of the build",
 }
-# The names of permissions that image workflows need, for advice on a misspelt one.
+# The names of permissions that image workflows need, for advice about a misspelt one.
 PERMISSIONS = ("contents", "packages", "id-token", "attestations", "actions", "checks", "pull-requests", "deployments")
 INSTALLS = re.compile(r"\bpixi (?:run|install|shell-hook|exec)\b[^\n;&|]*")
 # A condition that is false for a pull request, and one with which a job starts although another one has failed.
@@ -277,7 +277,7 @@ def _tested_before_push(workflow: Workflow) -> Iterator[Problem]:
             yield Problem(
                 looked_at=f"the job {job.name} in {workflow.path.name}",
                 expected="a job that publishes only if the jobs under needs have succeeded",
-                found=f"if: {condition}, with which it starts after a failed test as well",
+                found=f"if: {condition}, which starts the job after a failed test as well",
                 next_step="if: github.event_name == 'push'",
             )
     for push in (step for step in workflow.steps if step.pushes):
@@ -318,7 +318,7 @@ ORDER_RULES = (
 
 
 def _known_steps(workflow: Workflow) -> Iterator[Problem]:
-    """GitHub replaces the output of a step that does not exist by nothing."""
+    """GitHub silently replaces the output of a step that does not exist with an empty text."""
     for job in workflow.jobs:
         ids: list[str] = []
         for step in job.steps:
