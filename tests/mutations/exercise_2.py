@@ -170,7 +170,7 @@ MISTAKES = {
     ),
     "two features without a common platform": (
         "2.3",
-        "since cuda12 and cpu have no platform in common",
+        "cuda12 has no platform, since cuda12 and cpu have none in common",
         [
             ("pixi.toml", '["linux-64", "linux-aarch64", "osx-arm64", "win-64"]', '["osx-arm64"]'),
             ("pixi.toml", '  "linux-64",\n  "linux-aarch64",\n  "osx-arm64",\n  "win-64",\n', '  "osx-arm64",\n'),

@@ -6,7 +6,7 @@
     with ThreadPoolExecutor(2) as executor:
         failed = fit_all(scans, names, mu=1.0, executor=executor, report=lambda entries, worker: print(len(entries)))
 
-Executors of the standard library, Parsl, Globus Compute, Dask (`client.get_executor()`) and mpi4py work: `fit_all` only
+Executors of the standard library, Parsl, Globus Compute and Dask (`client.get_executor()`) work: `fit_all` only
 calls `submit`, with bytes and numbers, and waits for the futures. The results are the same bytes with all of them.
 """
 
