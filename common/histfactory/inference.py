@@ -199,7 +199,7 @@ def _fits_at_mu(
     three_rows = Rows.join([mu_fixed, asimov, mu_free])
     lowest, cut_short = search_across_folds(likelihood, three_rows, lowest)
     lowest, several = lowest_from(likelihood, three_rows, lowest, others)
-    several = np.logical_or.reduce((several | cut_short).reshape(3, n))
+    several = np.logical_or.reduce(np.logical_or(several, cut_short).reshape(3, n))
     lowest = restart(likelihood, three_rows, lowest, np.tile(several, 3))
     tested, tested_asimov, best = (lowest.take(part * n + i) for part in range(3))
     # If the result of one fit has a lower value in another fit than that fit's own result, start again from it.
