@@ -20,8 +20,8 @@ from workshop.errors import WorkshopError
 from workshop.scan import worker
 
 KINDS = ("threads", "processes", "parsl", "globus")
-# Numbers of one hypothesis from which threads are chosen: a guess between two measured sizes (benchmarks/scale.py --only
-# workers). 1Lbb has 9,732, and processes are faster; with 5,000 bins there are 515,551, and threads are as fast.
+# Numbers of one hypothesis from which threads are chosen (benchmarks/scale.py --only workers). 1Lbb has 9,732, and
+# processes are faster; with 1,000 bins there are 103,551, and threads are as fast. Nothing was measured in between.
 LARGE = 100_000
 WORKERS = "process_worker_pool.py"  # Parsl's program that starts the workers of a node
 SUBMITS_WITH = {"SlurmProvider": "sbatch", "CondorProvider": "condor_submit"}  # providers of Parsl, and their programs
