@@ -134,7 +134,7 @@ def has_right_limits(workspace: Workspace) -> Result:
 
 def command_for_test(workspace: Workspace) -> str:
     """The command that tests the formula, on the route in use; empty without the test, or without its environment."""
-    python = shell.python()
+    python = shell.python(workspace.folder)
     if python.startswith("pixi run"):
         names = [test for _, test in manifest_checks.work_and_test_environments(workspace)]
         python = f"pixi run -e {names[0]} python" if names else ""

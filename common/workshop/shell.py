@@ -62,14 +62,18 @@ def first_command() -> str:
     return "; ".join(["py -m venv .venv", *steps]) if WINDOWS else " && ".join(["python3 -m venv .venv", *steps])
 
 
-def python() -> str:
+def python(folder: Path | None = None) -> str:
     """The command that starts this interpreter: `pixi run -e NAME python` under Pixi, otherwise the interpreter's path.
 
-    WORKSHOP_REVISION is set in images, which set PIXI_ENVIRONMENT_NAME but contain no Pixi.
+    folder: where the command is typed, if not in the current folder. WORKSHOP_REVISION is set in images, which set
+    PIXI_ENVIRONMENT_NAME but contain no Pixi.
     """
     if "WORKSHOP_REVISION" not in os.environ and (name := os.environ.get("PIXI_ENVIRONMENT_NAME")):
         return f"pixi run -e {word(name)} python"
-    path = quoted(Path(sys.executable)) if sys.executable else "python"
+    path = relative(Path(sys.executable)) if sys.executable else "python"
+    if folder and sys.executable and not Path(path).is_absolute():
+        path = Path(os.path.relpath(sys.executable, folder.absolute())).as_posix()
+    path = word(path)
     return f"& {path}" if path.startswith("'") and WINDOWS else path  # PowerShell runs a path in quotes only after `&`
 
 

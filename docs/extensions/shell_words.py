@@ -1,4 +1,4 @@
-"""Colors for blocks of bash: in `pixi add -e test`, the word `test` is the name of an environment, not a command."""
+"""Colors for blocks of bash: in `pixi add -e test pytest`, the word `test` is the name of an environment, not a command."""
 
 from collections.abc import Iterator
 

@@ -72,17 +72,20 @@ def test_a_missing_package_is_added_to_the_manifest_in_use(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "interpreter", "words"),
     [
-        ("default", "solution && pixi run -e test python -m pytest test_exclusion.py)"),
-        (None, f"solution && {sys.executable} -m pytest test_exclusion.py)"),
+        ("default", sys.executable, "solution && pixi run -e test python -m pytest test_exclusion.py)"),
+        (None, "/elsewhere/python", "solution && /elsewhere/python -m pytest test_exclusion.py)"),
+        (None, ".venv/bin/python", "solution && ../.venv/bin/python -m pytest test_exclusion.py)"),
     ],
 )
-def test_the_command_for_the_test_fits_the_route(learner, tmp_path, monkeypatch, name, words):
+def test_the_command_for_the_test_fits_the_route(learner, tmp_path, monkeypatch, name, interpreter, words):
     module = module_of(FOLDER / "checks.py")
     monkeypatch.delenv("PIXI_ENVIRONMENT_NAME", raising=False)
     if name:
         monkeypatch.setenv("PIXI_ENVIRONMENT_NAME", name)
+    monkeypatch.chdir(learner.folder.parent)
+    monkeypatch.setattr(sys, "executable", str(learner.folder.parent / interpreter))
     assert words in module.command_for_test(checks.Workspace(learner.folder, tmp_path))
 
 
