@@ -29,6 +29,7 @@ extensions = [
     "shell_words",
     "single",
     "themes",
+    "units",
 ]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

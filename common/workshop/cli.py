@@ -348,7 +348,7 @@ COMMANDS = {
     "completion": Command(
         'complete `workshop` in your shell: eval "$(workshop completion bash)"',
         "workshop.cli:print_completion",
-        (argument("shell", choices=("bash", "zsh")),),
+        (argument("shell", choices=("bash", "zsh"), help="the shell that you use"),),
     ),
 }
 
