@@ -26,6 +26,10 @@ class Later:
 
 def or_skip(name: str, reason: str) -> Later:
     """The module; skip the tests of the file where its package is not installed."""
-    if importlib.util.find_spec(name.partition(".")[0]) is None:
+    try:
+        found = importlib.util.find_spec(name.partition(".")[0])
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
         pytest.skip(reason, allow_module_level=True)
     return Later(name)

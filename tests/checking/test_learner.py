@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import ctrl_c
 import in_process
 import pytest
 from conftest import ROOT
@@ -371,16 +372,14 @@ def test_the_solution_is_shown_after_all_checks_pass(clone, refused):
 @pytest.mark.slow  # test_watch.py watches in the fast tier
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
 def test_watch_checks_again_after_a_save_and_ends_on_ctrl_c(clone):
-    line = [sys.executable, "-u", "-m", "workshop", "watch", "2"]
     environment = os.environ | {"PYTHONPATH": str(clone / "common")}
     process = subprocess.Popen(
-        line,
+        ctrl_c.python("-u", "-m", "workshop", "watch", "2"),
         cwd=clone,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
     def until(words):

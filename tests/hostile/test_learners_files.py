@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import attack
+import ctrl_c
 import learner
 import pytest
 
@@ -296,13 +297,12 @@ def test_a_check_that_is_stopped_leaves_nothing_behind(root, name, left, monkeyp
     learner.workshop(root, START.format(pids=str(pids)) + f"{more}\nnote()\nwhile True: pass")
     modules = checks.preload.modules_for(None)
     process = subprocess.Popen(
-        [sys.executable, "-c", CHECK.format(modules=modules)],
+        ctrl_c.python("-c", CHECK.format(modules=modules)),
         cwd=root,
         env=os.environ | {"PYTHONPATH": str(attack.ROOT / "common"), "WORKSHOP_CACHE": str(scratch)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     expected = {"nothing": 1, "a daemon": 2}.get(left, 3)
     _until(lambda: len(pids.read_text().split()) == expected)

@@ -8,6 +8,7 @@ import sys
 import time
 
 import attack
+import ctrl_c
 import learner
 import pytest
 
@@ -94,7 +95,7 @@ FAST = ("while a module is imported that ignores it", "in a callback that ignore
 
 def start(words, cwd, **variables):
     return subprocess.Popen(
-        [sys.executable, *map(str, words)],
+        ctrl_c.python(*words),
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(attack.ROOT / "common"), "OMP_NUM_THREADS": "1"} | variables,
         stdin=subprocess.DEVNULL,
@@ -102,7 +103,6 @@ def start(words, cwd, **variables):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

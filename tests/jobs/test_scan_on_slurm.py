@@ -226,7 +226,7 @@ def test_a_disk_of_the_nodes_that_fills_up(on_slurm, search, tmp_path):
     disk.mkdir()
     reaper.owns(disk)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=200", "tmpfs", str(disk)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=900", "tmpfs", str(disk)], capture_output=True
     )
     if mounted.returncode:
         pytest.skip("only root can mount")

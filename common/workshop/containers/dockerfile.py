@@ -74,11 +74,14 @@ class Instruction:
 
     @cached_property
     def exec_form(self) -> list[str] | None:
-        """The list of the JSON form, as in CMD ["python", "train.py"]; None in the shell form."""
+        """The list of the JSON form, as in CMD ["python", "train.py"]; None in the shell form.
+
+        Like BuildKit, this ignores what follows the list.
+        """
         if self.name not in JSON_FORM or not self.text.startswith("["):
             return None
         try:
-            listed = json.loads(self.text)
+            listed, _ = json.JSONDecoder().raw_decode(self.text)
         except (ValueError, RecursionError):
             return None
         return listed if isinstance(listed, list) and all(isinstance(word, str) for word in listed) else None
