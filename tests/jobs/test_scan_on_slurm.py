@@ -14,7 +14,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import later
 import pytest
@@ -221,9 +223,8 @@ def fill(disk):
             (disk / f"filler-{number}").touch()
 
 
-def test_a_disk_of_the_nodes_that_fills_up(on_slurm, search, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
+def test_a_disk_of_the_nodes_that_fills_up(on_slurm, search):
+    disk = Path(tempfile.mkdtemp(dir="/tmp"))  # a short path: the workers put sockets there, whose paths have 107 bytes
     reaper.owns(disk)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=900", "tmpfs", str(disk)], capture_output=True
@@ -250,6 +251,7 @@ def test_a_disk_of_the_nodes_that_fills_up(on_slurm, search, tmp_path):
         assert content == search[1] and f"of {HYPOTHESES} hypotheses were fitted before" in err
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        disk.rmdir()
 
 
 def test_a_folder_that_the_nodes_do_not_share(on_slurm, slurm, tmp_path):
