@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT / "common")]
 
 from workshop.containers import engine  # noqa: E402
 from workshop.errors import errors_as_messages  # noqa: E402
+from workshop.support.files import write_atomic  # noqa: E402
 from workshop.support.hardware import cpu_name  # noqa: E402
 
 SCRIPT = "exercise-2-pytorch-cu12/solution/train.py"
@@ -182,7 +183,7 @@ def main() -> None:
     if args.output:
         machine = {"cpu": cpu_name(), "cores": os.cpu_count(), "python": sys.version.split()[0]}
         content = {"what": "each way to move an environment: bytes, files, seconds", "machine": machine, "rows": rows}
-        args.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_atomic(args.output, (json.dumps(content, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from platform import machine
 
-from rattler import Version, VersionSpec
-
 from pixi_workspace import lock as locks
 from pixi_workspace.manifest import CondaSpec, conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
@@ -21,6 +19,7 @@ from workshop.errors import WorkshopError
 
 HERE = Path(__file__).resolve().parent
 UNCHANGED = ("default", "cpu", "cuda12", "jax")  # the starter's environments: nothing in them may change
+PYTHONS = releases("3.7", "3.19")
 SUBDIR = "linux-64"  # the only one for which conda-forge built JAX for CUDA 11.8
 # What conda-forge has of it: the releases of jaxlib, and for each Python the names of builds (here two of many).
 JAXLIB_CUDA118 = [f"0.4.{patch}" for patch in range(13, 27)]
@@ -184,13 +183,6 @@ def python_tables(workspace: Workspace, environment: str) -> str:
     return " and ".join(found)
 
 
-def have_no_common_version(specs: list) -> bool:
-    """Whether no version of Python meets all of these constraints."""
-    constraints = [VersionSpec(str(spec.fields["version"])) for spec in specs if spec.fields.get("version", "*") != "*"]
-    candidates = [Version(f"3.{minor}.{patch}") for minor in range(7, 20) for patch in range(30)]
-    return not any(all(spec.matches(version) for spec in constraints) for version in candidates)
-
-
 def has_environment(workspace: Workspace) -> Result:
     where, advice = f"{workspace.at('environments')}: [environments]", edit(workspace, "3.3")
     pairs = frozen_environments(workspace)
@@ -212,7 +204,7 @@ def has_environment(workspace: Workspace) -> Result:
     name, platform = pairs[0]
     on = next(p for p in workspace.manifest.platforms if p.name == platform)
     pythons = conda_specs(workspace.manifest, name, on).get("python", [])
-    if have_no_common_version(pythons):
+    if not admits_any(pythons, PYTHONS):
         return fail(
             looked_at=f"{workspace.at('dependencies', 'python')}: Python in the environment {name}",
             expected="constraints that one version of Python meets",

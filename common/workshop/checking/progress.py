@@ -37,8 +37,8 @@ def _file(exercise: Exercise) -> Path:
 def content_hash(exercise: Exercise) -> str:
     """sha256 over everything that a result depends on: the files of the starter and the checks themselves."""
     digest = hashlib.sha256()
-    files = list_files(exercise.workspace) | {"../checks.py": exercise.folder / "checks.py"}
-    files |= {f"../{path.name}": path for path in exercise.folder.glob("*_checks.py")}
+    files = list_files(exercise.workspace)
+    files |= {f"../{path.name}": path for path in exercise.folder.glob("*checks.py")}
     for name, path in sorted(files.items()):
         try:
             status = path.stat()

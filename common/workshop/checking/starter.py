@@ -129,9 +129,9 @@ def reset(number: int, yes: bool, source: str | None = None) -> int:
 
 def _point_to_own_workspace(exercise: exercises.Exercise) -> None:
     """Print where the learner's work is, in an exercise whose workspace is not the starter."""
-    workspace = shell.relative(exercise.workspace)
     if exercise.workspace.name == "starter":
         return
+    workspace = shell.relative(exercise.workspace)
     if exercise.workspace.is_dir():
         print(f"your own work is in {workspace}, which this command does not change: remove that folder to start over")
     else:

@@ -323,7 +323,7 @@ def _last_error(logs: Path) -> str:
     files = sorted(logs.rglob("*.stderr"), key=lambda path: path.stat().st_mtime)
     if not files:
         return ""
-    lines = [line for path in files for line in path.read_text(errors="replace").splitlines() if line.strip()] or [
-        "nothing"
-    ]
-    return next((line for line in reversed(lines) if re.match(r"(\d+: )?\w+Error\b", line)), lines[-1]).strip()
+    text = "\n".join(path.read_text(errors="replace") for path in files)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(\d+: )?\w+Error\b", line)]
+    return (errors or lines or ["nothing"])[-1]

@@ -24,9 +24,8 @@ LARGEST_RECORD = 32 * 2**20  # bytes of run.json
 SOURCES = "sources"  # the folder of a packed run with script, manifest and lock
 PARENT = "parent"  # the folder of a packed run with the run that it continues
 PACK = "workshop pack results/EXERCISE/RUN"
-OWN_SCHEMA = (
-    r"[\w-]+/run/1"  # of the records of a project that `workshop new` made: its name takes the workshop's place
-)
+# Of the records of a project that `workshop new` made: its name takes the place of the workshop's.
+OWN_SCHEMA = r"[\w-]+/run/1"
 
 
 class CannotTell(WorkshopError):
