@@ -223,7 +223,7 @@ def test_if_nothing_works_the_scan_stops(error, found, advice):
         ("", "the last one wrote: nothing", "the logs are in "),
         (
             "0: OSError: [Errno 28] No space left on device: '/scratch'\nsrun: task 0: Exited\n",
-            "wrote: 0: OSError: [Errno 28] ",
+            "wrote: OSError: [Errno 28] ",
             "",
         ),
         ("/bin/sh: 1: srun: not found\n", "wrote: /bin/sh: 1: srun: not found", "correct what the job wrote"),

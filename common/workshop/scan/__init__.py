@@ -7,6 +7,7 @@ parts.py        what a worker needs: the background once, and its hypotheses
 engines.py      processes of this machine, Parsl, Globus Compute; configs/ has their configurations
 interchange.py  Parsl's process between driver and workers, ended with the driver
 journal.py      the finished fits of an interrupted scan
+job_logs.py     why a job failed, from its log
 progress.py     progress bar, live figure, and the line of `workshop runs`
 published.py    likelihoods that the command can download
 """

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import math
 import queue
-import re
 import statistics
 import sys
 import time
@@ -28,7 +27,7 @@ from typing import Any
 
 from histfactory import Scan, chunk_size
 from workshop.errors import WorkshopError
-from workshop.scan import parts, worker
+from workshop.scan import job_logs, parts, worker
 from workshop.scan.worker import fit_request
 
 ATTEMPTS = 3  # for a hypothesis whose worker dies
@@ -302,7 +301,7 @@ def _nothing_works(error: Exception, n: int, logs: Path | None) -> WorkshopError
             "is the job system running, and are partition and account right (`sinfo`, `condor_status`)? Correct the "
         )
         advice += "configuration"
-        written = _last_error(logs) if logs else ""
+        written = job_logs.last_error(logs) if logs else ""
         if written or (logs and "failed to register" in text):  # the jobs started, but no worker in them
             text = "jobs that end before their workers are ready"
             text += f"; the last one wrote: {written}" if written else f", and no logs of them in {logs}"
@@ -316,14 +315,3 @@ def _nothing_works(error: Exception, n: int, logs: Path | None) -> WorkshopError
         found=f"{n} failures in a row; the last one: {text}",
         next_step=f"{advice}; then run the same command again: finished fits are kept",
     )
-
-
-def _last_error(logs: Path) -> str:
-    """The last line about an error that the last job wrote, or its last line, or "" if the jobs have no logs."""
-    files = sorted(logs.rglob("*.stderr"), key=lambda path: path.stat().st_mtime)
-    if not files:
-        return ""
-    text = "\n".join(path.read_text(errors="replace") for path in files)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(\d+: )?\w+Error\b", line)]
-    return (errors or lines or ["nothing"])[-1]
