@@ -272,22 +272,33 @@ DISTRIBUTED = "train_distributed.py"
 GROUP_LIMIT = 120  # seconds for two processes and one epoch; they take less than ten
 
 
-def run_in_two_processes(workspace: Workspace, folder: Path) -> list[CompletedProcess[str]]:
-    """Train for one epoch in two processes on the CPU, as torchrun starts them, and record their first step in `folder`."""
+def run_alone_and_in_two_processes(workspace: Workspace, folder: Path) -> list[CompletedProcess[str]]:
+    """Train for one epoch on the CPU, in two processes as torchrun starts them, and in a third one without torchrun.
+
+    The two processes, which come first in the result, record their first step in `folder`.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    group |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "WORKSHOP_DEVICE": ""}
-    group["PYTHONPATH"] = str(exercises.root_folder() / "exercise-2-pytorch-cu12" / "solution")
-    words = ("--data", "digits", "--device", "cpu", "--epochs", "1", "--output", str(folder / "run"))
+    group |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    common = {
+        "WORKSHOP_DEVICE": "",
+        "PYTHONPATH": str(exercises.root_folder() / "exercise-2-pytorch-cu12" / "solution"),
+    }
+    words = ("--data", "digits", "--device", "cpu", "--epochs", "1", "--output")
 
-    def run(rank: int) -> CompletedProcess[str]:
+    def run(rank: int | None) -> CompletedProcess[str]:
+        if rank is None:
+            return workspace.run(DISTRIBUTED, *words, str(folder / "alone"), limit=GROUP_LIMIT, **common)
         number = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         record = [patch("record_shares", folder=str(folder))]
-        return workspace.run(DISTRIBUTED, *words, patches=record, limit=GROUP_LIMIT, **group, **number)
+        output = str(folder / "run")
+        return workspace.run(
+            DISTRIBUTED, *words, output, patches=record, limit=GROUP_LIMIT, **common, **group, **number
+        )
 
-    with ThreadPoolExecutor(2) as pool:
-        return [*pool.map(run, range(2))]
+    with ThreadPoolExecutor(3) as pool:
+        return [*pool.map(run, (0, 1, None))]
 
 
 def shares_each_batch(workspace: Workspace) -> Result:
@@ -295,7 +306,7 @@ def shares_each_batch(workspace: Workspace) -> Result:
     folder.mkdir(parents=True)
     looked_at = f"{DISTRIBUTED}, run in two processes"
     next_step = edit(workspace, "5.15", DISTRIBUTED)
-    processes = run_in_two_processes(workspace, folder)
+    *processes, alone = run_alone_and_in_two_processes(workspace, folder)
     for rank, process in enumerate(processes):
         if process.returncode:
             if module := trainings.missing_framework(process):
@@ -320,6 +331,14 @@ def shares_each_batch(workspace: Workspace) -> Result:
             looked_at=f"{looked_at}: the weights after the first step",
             expected="the same weights in both processes, because they average their gradients",
             found="different weights: two networks, and only that of the first process is saved (averaged)",
+            next_step=next_step,
+        )
+    if alone.returncode:
+        found = f"exit code {alone.returncode}: {trainings.failure_reason(alone)} (alone)"
+        return fail(
+            looked_at=f"{DISTRIBUTED}, run in one process",
+            expected="exit code 0 also in one process, without torchrun",
+            found=found,
             next_step=next_step,
         )
     return ok(f"{len(first['images'])} images of each batch in either process, and the same weights in both")

@@ -470,6 +470,11 @@ JOB_MISTAKES = {
     ),
     "a failed training does not fail the job": ("5.10", "(failure)", [("train.sbatch", 'exit "$code"', "exit 0")]),
     "another script is run": ("5.10", "solution/main.py", [("train.sh", "solution/train.py", "solution/main.py")]),
+    "a script of the training that does not exist": (
+        "5.10",
+        "exercise-2/solution/train.py: no such file (training)",
+        [("train.sh", "exercise-2-pytorch-cu12/solution/train.py", "exercise-2/solution/train.py")],
+    ),
     "no signal": ("5.11", "no --signal", [("train.sbatch", "#SBATCH --signal=B:USR1@120\n", "")]),
     "a signal that the training does not handle": (
         "5.11",
@@ -731,6 +736,11 @@ JOB_MISTAKES = {
         "(averaged)",
         [("train_distributed.py", " DistributedDataParallel(network)", " torch.nn.DataParallel(network)")],
     ),
+    "a group of processes even without torchrun": (
+        "5.15",
+        "(alone)",
+        [("train_distributed.py", TOGETHER, "DistributedDataParallel(network)")],
+    ),
     "one node": ("5.16", "no --nodes, so one", [("multi.sbatch", "#SBATCH --nodes=2\n", "")]),
     "two tasks on each node": ("5.16", "(task-per-node)", [("multi.sbatch", "per-node=1", "per-node=2")]),
     "no GPU on the nodes": ("5.16", "(gpu-per-node)", [("multi.sbatch", LINE, "")]),
@@ -752,6 +762,16 @@ JOB_MISTAKES = {
                 "exercise-2-pytorch-cu12/solution/train.py",
             )
         ],
+    ),
+    "a script in a folder that does not exist": (
+        "5.16",
+        "solutions/train_distributed.py: no such file (trains-together)",
+        [("multi.sbatch", "solution/train_distributed.py", "solutions/train_distributed.py")],
+    ),
+    "a script without its folder": (
+        "5.16",
+        "train_distributed.py: no such file (trains-together)",
+        [("multi.sbatch", "exercise-5-container/solution/train_distributed.py", "train_distributed.py")],
     ),
     "two nodes on the CPU": ("5.16", "(gpu-required)", [("multi.sbatch", "DEVICE:-cuda", "DEVICE:-auto")]),
     "a failed group does not fail the job": (

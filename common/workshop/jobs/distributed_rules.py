@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from workshop.jobs.job import MultiJob
+from workshop.jobs.training_rules import script_problems
 from workshop.support.rules import ERROR, Problem, Rule
 
 OPTIONS = "the #SBATCH lines of multi.sbatch"
@@ -76,6 +77,7 @@ def _trains(job: MultiJob) -> Iterator[Problem]:
             found=" ".join(words)[:200] or job.successful.failure_reason(),
             next_step="bash -x multi.sbatch shows where it stops",
         )
+    yield from script_problems(job.successful, job.folder, job.script)
 
 
 def _on_every_node(job: MultiJob) -> Iterator[Problem]:

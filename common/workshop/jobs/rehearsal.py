@@ -71,6 +71,10 @@ class Rehearsal:
         training = self.training()
         return training is not None and "--resume" in training["words"]
 
+    def missing_script(self) -> str:
+        """The path of the training's script if there is no such file; otherwise empty."""
+        return str((self.training() or {}).get("missing") or "")
+
     def received_signal(self) -> bool:
         """Whether the training received SIGTERM or SIGUSR1, which it handles."""
         return any(call.get("received") for call in self.calls)

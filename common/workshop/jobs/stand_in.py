@@ -16,6 +16,8 @@ import time
 TASK = "train-torch"  # a task of the workspace: `pixi run train-torch` trains as well
 # These start no other command.
 SIMPLE_COMMANDS = ("scontrol", "sbatch", "scancel", "squeue", "nvidia-smi", "module", "ml", "hostname")
+# The options of containers, srun, env and uv that name the folder in which a command runs.
+FOLDER_OPTIONS = ("--pwd", "--cwd", "--workdir", "-w", "--chdir", "-D", "-C", "--directory")
 EXIT_CODES = {"success": 0, "failure": 1, "stopped": 85, "stopped-failure": 1}
 
 
@@ -61,12 +63,28 @@ def unpack(home: str, words: list[str]) -> None:
         file.write(f'export PATH="{os.path.abspath(folder)}:$PATH"\n')
 
 
+def missing_script(clone: str, words: list[str]) -> str:
+    """The path of the script, if there is no such file in the clone; otherwise empty.
+
+    It may be relative to the current folder, to the clone or to a folder that an option names. An absolute path outside
+    the clone is not looked up: it belongs to the machine or the container that runs the job.
+    """
+    script = next((word for word in words if word.endswith(".py") and " " not in word), "")
+    if os.path.isabs(script) and not script.startswith(os.path.join(clone, "")):
+        return ""
+    parts = [part for word in words for part in word.split("=", 1)]  # --pwd FOLDER or --pwd=FOLDER
+    named = [folder for option, folder in zip(parts, parts[1:], strict=False) if option in FOLDER_OPTIONS]
+    paths = (os.path.join(folder, script) for folder in (os.getcwd(), clone, *named))
+    return "" if any(map(os.path.exists, paths)) else script
+
+
 def train(home: str, name: str, words: list[str]) -> int:
     """Wait for a signal if REHEARSAL_OUTCOME requires one; return the exit code of the training."""
     received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda number, _: received.append(number))
-    write_call(home, name, words, trains=True, device=os.environ.get("WORKSHOP_DEVICE", ""))
+    missing = missing_script(os.path.join(os.path.dirname(home), "clone"), words)
+    write_call(home, name, words, trains=True, device=os.environ.get("WORKSHOP_DEVICE", ""), missing=missing)
     outcome = os.environ["REHEARSAL_OUTCOME"]
     if outcome.startswith("stopped"):
         while not received and os.path.exists(home):

@@ -10,14 +10,27 @@ from workshop.jobs import rehearsal
 from workshop.jobs.rehearsal import Rehearsal
 from workshop.support.rules import Problem
 
+DEVICE = r"\bDEVICE=|--device\b"  # a line of a script that sets the device
 
-def file_of_device(folder: Path, script: str) -> str:
-    """The name of the file that sets the device: the script itself, or one that it calls."""
+
+def file_with(pattern: str, folder: Path, script: str) -> str:
+    """The name of the file that contains a regular expression: the script itself, or one that it calls."""
     for path in (folder / script, *sorted(folder.glob("*.sh"))):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-        if any(re.search(r"\bDEVICE=|--device\b", line.partition("#")[0]) for line in lines):
+        if any(re.search(pattern, line.partition("#")[0]) for line in lines):
             return path.name
     return script
+
+
+def script_problems(rehearsed: Rehearsal, folder: Path, script: str) -> Iterator[Problem]:
+    """A problem if the training's script does not exist. folder: contains the job's files."""
+    if missing := rehearsed.missing_script():
+        yield Problem(
+            looked_at=f"{file_with(re.escape(missing), folder, script)}, rehearsed in the root of the clone",
+            expected="the path of a script that exists",
+            found=f"{missing}: no such file",
+            next_step="correct the path of the script",
+        )
 
 
 def training_problems(rehearsed: Rehearsal, folder: Path, script: str) -> Iterator[Problem]:
@@ -36,6 +49,7 @@ def training_problems(rehearsed: Rehearsal, folder: Path, script: str) -> Iterat
         yield Problem(
             looked_at=looked_at, expected="the script runs train.py", found=" ".join(words), next_step="run train.py"
         )
+    yield from script_problems(rehearsed, folder, script)
     device = rehearsed.value("--device") or training["device"]
     if training["name"] == "pixi" and any("cuda12" in word for word in words):
         device = device or "cuda"  # activating this environment sets WORKSHOP_DEVICE=cuda
@@ -47,7 +61,7 @@ def training_problems(rehearsed: Rehearsal, folder: Path, script: str) -> Iterat
             else "which train.py refuses; it accepts auto, cpu and cuda"
         )
         yield Problem(
-            looked_at=f"{file_of_device(folder, script)}, rehearsed",
+            looked_at=f"{file_with(DEVICE, folder, script)}, rehearsed",
             expected="a training that stops if it gets no GPU",
             found=f"--device {device}, {effect}" if device else "no --device",
             next_step="add --device cuda: without it, a job that gets no GPU trains on the CPU",
