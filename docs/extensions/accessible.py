@@ -1,7 +1,7 @@
 """What axe-core misses in the pages that Sphinx and Furo write, added when they are written (tests/docs/axe.py).
 
-Also what a narrow screen needs: places to break a long name such as SLURM_ARRAY_TASK_ID, so that tables fit, and figures
-that open in full size.
+Also what a narrow screen needs: places to break a long name such as SLURM_ARRAY_TASK_ID, so that tables fit; no break
+between the hyphens of an option and its name; a table that Pixi printed keeps its lines; and figures open in full size.
 """
 
 import re
@@ -21,12 +21,23 @@ CHANGES = {  # none finds what it has written, because pages that did not change
 }
 FIGURES = re.compile(r"<p>((?:<img [^>]+/>\s*)+)</p>")  # one figure, or one for each theme
 NAME = re.compile(r'<span class="pre">[^<]+</span>')  # a word of code, unless it contains such places already
+OPTION = re.compile(r"(?<![\w-])--?\w+")  # the beginning of --dry-run, up to where a break does no harm
+BASH = re.compile(r'(?s)<div class="highlight-bash[^"]*"><div class="highlight"><pre[^>]*>.*?</pre>')
+TYPED = re.compile(r"(?<=[\s>])--?\w[\w-]*(?=[\s<=])")  # an option in such a block
+LISTING = re.compile(
+    r'(<div class="highlight-text[^"]*)("><div class="highlight"><pre[^>]*><span></span>(?:[^\n]*\n){0,4}?Name +Version)'
+)
+TOGETHER = r'<span class="together">\g<0></span>'
 
 
 def breakable(word: re.Match[str]) -> str:
-    """The element with a place for a break after each character that joins parts of a name, and within a long hash."""
+    """The element with a place for a break after each character that joins parts of a name, and within a long hash.
+
+    A browser breaks after every hyphen, so the first part of an option is marked as one that does not break.
+    """
     text = re.sub(r"(?<=[^\W_])([_/=,@:]|\.(?=[a-z]))(?=\w)", r"\1<wbr>", word[0])
-    return re.sub(r"(?<=[0-9a-f]{20})(?=[0-9a-f]{20})", "<wbr>", text)
+    text = re.sub(r"(?<=[0-9a-f]{20})(?=[0-9a-f]{20})", "<wbr>", text)
+    return OPTION.sub(TOGETHER, text)
 
 
 def opened(paragraph: re.Match[str]) -> str:
@@ -53,6 +64,8 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         for pattern, replacement in (CHANGES | (SEARCH if page.name == "search.html" else {})).items():
             new = re.sub(pattern, replacement, new)
         new = FIGURES.sub(opened, NAME.sub(breakable, new))
+        new = BASH.sub(lambda block: TYPED.sub(TOGETHER, block[0]), new)
+        new = LISTING.sub(r"\1 listing\2", new)
         if new != old:
             page.write_text(new, encoding="utf-8")
 

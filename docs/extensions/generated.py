@@ -18,6 +18,9 @@ from pixi_workspace import locked_environments, needs
 from workshop import cli, exercises
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMAND = re.compile(  # in a description: code that is marked already, a command, or an option
+    r"""`[^`]*`|eval "[^"]*"|\b(?:pixi run|workshop) [\w.-][^(),;:`]*[^(),;:`. ]|(?<![\w-])--(?:[a-z][\w-]*)?(?![\w-])"""
+)
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -32,9 +35,10 @@ def workshop_commands() -> str:
     parts = []
     for name, parser in parsers.items():
         usage = parser.format_usage().removeprefix("usage: ").strip()
-        parts.append(f"## `workshop {name}`\n\n{_sentence(parser.description or '')}\n\n```text\n{usage}\n```")
+        about = _with_code(_sentence(parser.description or ""))
+        parts.append(f"## `workshop {name}`\n\n{about}\n\n```text\n{usage}\n```")
         shown = [action for action in parser.arguments if "--help" not in action.option_strings]
-        rows = [(_names(action), action.help % vars(action) if action.help else "") for action in shown]
+        rows = [(_names(action), _with_code(action.help % vars(action)) if action.help else "") for action in shown]
         if rows:
             parts.append(table(("argument", "meaning"), rows))
     return "\n\n".join(parts)
@@ -44,7 +48,8 @@ def pixi_tasks() -> str:
     """Each task of the root's pixi.toml, with the environment in which it runs."""
     tasks = tomllib.loads((ROOT / "pixi.toml").read_text(encoding="utf-8"))["tasks"]
     rows = [
-        (f"`{name}`", f"`{t.get('default-environment', 'default')}`", t["description"]) for name, t in tasks.items()
+        (f"`{name}`", f"`{t.get('default-environment', 'default')}`", _with_code(t["description"]))
+        for name, t in tasks.items()
     ]
     return table(("task", "environment", "what it does"), rows)
 
@@ -100,6 +105,11 @@ def public_api() -> str:
 def _names(action: argparse.Action) -> str:
     value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
     return ", ".join(f"`{name}{value}`" for name in action.option_strings) or f"`{action.metavar or action.dest}`"
+
+
+def _with_code(text: str) -> str:
+    """A description in which the commands and options are marked as code."""
+    return COMMAND.sub(lambda found: f"`{found[0].strip('`')}`", text)
 
 
 def _sentence(text: str) -> str:

@@ -17,7 +17,7 @@ AROUND = 2  # of them, the space around each cell
 
 def words(cell: str) -> list[str]:
     """What a browser does not break, of the HTML of a cell."""
-    return re.split(r"[ \n-]", html.unescape(re.sub(r"<[^>]+>", "", cell)))
+    return re.split(r"[ \n]|(?<=\w)-", html.unescape(re.sub(r"<[^>]+>", "", cell)))
 
 
 def is_wide(rows: list[list[str]]) -> bool:

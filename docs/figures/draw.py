@@ -168,11 +168,11 @@ def sameness(colors: dict[str, str]) -> Figure:
     f.text(8, 22, "How much alike are two results?", 16, "ink", weight=700)
     for number, (name, color, lines) in enumerate(steps):
         y = 38 + 78 * number
-        f.box(8, y, 142, 66, color, (name,))
-        f.text(166, y + 27, lines[0], 15, "ink", weight=700)
-        f.text(166, y + 49, lines[1], 15)
+        f.box(8, y, 156, 66, color, (name,))
+        f.text(180, y + 27, lines[0], 15, "ink", weight=700)
+        f.text(180, y + 49, lines[1], 15)
         if number:
-            f.arrow(79, y - 11, 79, y - 1)
+            f.arrow(86, y - 11, 86, y - 1)
     f.text(8, 368, "Measured: benchmarks/determinism.json, benchmarks/gpu.json", 13, "quiet")
     return f
 
