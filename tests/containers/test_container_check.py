@@ -10,7 +10,8 @@ from pathlib import Path
 import in_process
 import pytest
 from conftest import ROOT, changing
-from mutations import exercise_5
+from mutations.exercise_5 import BROKEN
+from mutations.exercise_5.image import CMD, COPY, INSTALL
 
 from workshop import exercises, workflows
 from workshop.checking import checks
@@ -133,10 +134,12 @@ GPU = """ENV WORKSHOP_DEVICE=cuda \\
     NVIDIA_VISIBLE_DEVICES=all \\
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 """
+# A stage beside the others, of which nothing goes into the image.
+BESIDE = "FROM build AS tested\nRUN pixi install --locked -e dev\n\n# hadolint ignore=DL3006\n"
 INTERMEDIATE = f"""FROM scratch AS through
 COPY --from=build /workshop/.pixi /workshop/.pixi
 FROM through AS further
-{exercise_5.BESIDE.replace("dev", "docs")}"""
+{BESIDE.replace("dev", "docs")}"""
 CASE = "case {{ ENVIRONMENT }} in cuda*) export WORKSHOP_DEVICE=cuda ;; esac"
 # (difference from the solution, file, pairs of find and replace)
 CORRECT = {
@@ -155,7 +158,7 @@ CORRECT = {
         "Dockerfile",
         [
             (
-                exercise_5.CMD,
+                CMD,
                 'ENTRYPOINT ["/workshop/.pixi/envs/cpu/bin/python", "/workshop/exercise-2-pytorch-cu12/solution/train.py"]',
             )
         ],
@@ -169,14 +172,14 @@ CORRECT = {
         [
             ("AS runtime-cpu\n", 'AS runtime-cpu\nCMD ["pixi", "run"]\n'),
             ("AS runtime-cuda12\n", 'AS runtime-cuda12\nCMD ["pixi", "run"]\n'),
-            (exercise_5.CMD, 'ENTRYPOINT ["python", "exercise-2-pytorch-cu12/solution/train.py"]'),
+            (CMD, 'ENTRYPOINT ["python", "exercise-2-pytorch-cu12/solution/train.py"]'),
         ],
     ),
-    "a stage beside": ("Dockerfile", [("# hadolint ignore=DL3006\n", exercise_5.BESIDE)]),
+    "a stage beside": ("Dockerfile", [("# hadolint ignore=DL3006\n", BESIDE)]),
     "a stage beside, whose report is taken": (
         "Dockerfile",
         [
-            ("# hadolint ignore=DL3006\n", exercise_5.BESIDE),
+            ("# hadolint ignore=DL3006\n", BESIDE),
             ("COPY common/workshop", "COPY --from=tested /report.xml /report.xml\nCOPY common/workshop"),
         ],
     ),
@@ -190,27 +193,18 @@ CORRECT = {
     ),
     "options of a command that Pixi runs, and no install": (
         "Dockerfile",
-        [(exercise_5.INSTALL, 'pixi run --locked -e "${ENVIRONMENT}" python -m compileall -e nothing')],
+        [(INSTALL, 'pixi run --locked -e "${ENVIRONMENT}" python -m compileall -e nothing')],
     ),
-    "all environments": ("Dockerfile", [(exercise_5.INSTALL, "pixi install --locked --all")]),
+    "all environments": ("Dockerfile", [(INSTALL, "pixi install --locked --all")]),
     "all environments, taken as a folder": (
         "Dockerfile",
-        [
-            (exercise_5.INSTALL, "pixi install --locked -a"),
-            (exercise_5.COPY, "COPY --from=build /workshop/.pixi /workshop/.pixi"),
-        ],
+        [(INSTALL, "pixi install --locked -a"), (COPY, "COPY --from=build /workshop/.pixi /workshop/.pixi")],
     ),
-    "several environments": (
-        "Dockerfile",
-        [(exercise_5.INSTALL, 'pixi install --locked -e docs -e "${ENVIRONMENT}" -e dev')],
-    ),
-    "options before the command of Pixi": (
-        "Dockerfile",
-        [(exercise_5.INSTALL, f"pixi -v --color never {exercise_5.INSTALL[5:]}")],
-    ),
+    "several environments": ("Dockerfile", [(INSTALL, 'pixi install --locked -e docs -e "${ENVIRONMENT}" -e dev')]),
+    "options before the command of Pixi": ("Dockerfile", [(INSTALL, f"pixi -v --color never {INSTALL[5:]}")]),
     "options in one word": (
         "Dockerfile",
-        [(exercise_5.INSTALL, 'pixi install --locked -qe"${ENVIRONMENT}" -m=/workshop/pixi.toml')],
+        [(INSTALL, 'pixi install --locked -qe"${ENVIRONMENT}" -m=/workshop/pixi.toml')],
     ),
     "what looks like a heredoc, in quotes": (
         "Dockerfile",
@@ -622,9 +616,9 @@ def test_every_rule_is_broken_by_a_test():
     """Here, in tests/mutations or in test_public_dockerfiles.py."""
     of_workflows = (*workflows.RIGHTS_RULES, *workflows.ORDER_RULES, *workflows.PUBLISH_RULES)
     names = {rule.name for rule in (*RULES, *definition_rules.CONVERSION_RULES, *of_workflows)}
-    broken = {entry[3] for entry in exercise_5.BROKEN} | {
+    broken = {entry[3] for entry in BROKEN} | {
         "one-stage",
-        "image-run",  # in JOB_MISTAKES, since it takes two changes
+        "image-run",  # in MISTAKES of workflow.py, since it takes two changes
         "environment-platform",
         "def-environment-platform",
         "pixi-too-old",  # tests/containers/test_public_dockerfiles.py

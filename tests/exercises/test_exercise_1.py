@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from conftest import ROOT, answers, module_of, record_of
 from mutations import make_common, record_run
-from mutations.exercise_1 import commit, stage
+from mutations.exercise_1.repository import commit, stage
 
 from pixi_workspace import manifest as manifests
 from workshop import errors, exercises

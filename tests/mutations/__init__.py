@@ -1,7 +1,8 @@
 """Solutions that are broken in the ways in which learners break them, and others that are right.
 
-For each exercise a module with MISTAKES, each a name, the check that has to notice it first, words that the answer must
-contain and the changes; and ALTERNATIVES, other correct answers. A change is (file, text to find, text instead), or a function of the folder.
+For each exercise a module or a package with MISTAKES, each a name, the check that has to notice it first, words that its
+answer must contain and the changes; and ALTERNATIVES, other correct answers. A change is (file, text to find, text
+instead), or a function of the folder.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 Change = tuple[str, str, str] | Callable[[Path], None]
 
@@ -24,6 +26,14 @@ def apply(changes: list[Change], folder: Path) -> None:
         text = (folder / file).read_text(encoding="utf-8")
         assert find in text, (file, find)
         (folder / file).write_text(text.replace(find, replace), encoding="utf-8")
+
+
+def merged(*modules: ModuleType) -> dict[str, tuple[str, str, list[Change]]]:
+    """The mistakes of several modules. Two with the same name are an error of the lists."""
+    mistakes = [mistake for module in modules for mistake in module.MISTAKES.items()]
+    names = [name for name, _ in mistakes]
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+    return dict(mistakes)
 
 
 def make_common(folder: Path) -> None:
