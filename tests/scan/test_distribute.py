@@ -220,11 +220,20 @@ def test_if_nothing_works_the_scan_stops(error, found, advice):
     ("log", "found", "advice"),
     [
         (None, "no logs of them in ", "in a folder that all nodes share"),
-        ("", "the last one wrote: nothing", "the logs are in "),
+        (
+            "",
+            "1 failure in a row; the last one: jobs that end before their workers are ready; the last one wrote: nothing",
+            "the logs are in ",
+        ),
         (
             "0: OSError: [Errno 28] No space left on device: '/scratch'\nsrun: task 0: Exited\n",
             "wrote: OSError: [Errno 28] ",
             "",
+        ),
+        (
+            "Process SyncManager-1:\nOSError: AF_UNIX path too long\nEOFError\n",
+            "wrote: OSError: AF_UNIX path",
+            "TMPDIR",
         ),
         ("/bin/sh: 1: srun: not found\n", "wrote: /bin/sh: 1: srun: not found", "correct what the job wrote"),
     ],

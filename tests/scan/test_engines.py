@@ -118,15 +118,15 @@ def test_a_journal_has_one_writer_and_whole_lines(tmp_path):
     entry = {"name": "a", "cls_obs": None, "cls_exp": None, "converged": False, "reason": "why"}
     line = journal.line_of(entry, "KEY")
     path.write_text(line + line[:40])  # cut off in the middle of a line
-    with journal.opened(path, "KEY") as (entries, file):
+    with journal.opened(path, "KEY") as (entries, append):
         assert entries == {"a": entry} and path.read_text() == line
-        file.write(journal.line_of(entry | {"name": "b"}, "KEY"))
+        append([entry | {"name": "b"}])
         with pytest.raises(WorkshopError, match="running already"), journal.opened(path, "KEY"):
             pass
     with journal.opened(path, "KEY") as (entries, _):
         assert entries.keys() == {"a", "b"}
     path.write_text(line[:40])
-    with journal.opened(path, "KEY") as (entries, file):
+    with journal.opened(path, "KEY") as (entries, _):
         assert entries == {} and path.read_text() == ""
 
 

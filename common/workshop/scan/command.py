@@ -20,7 +20,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -273,15 +274,16 @@ def main(argv: list[str] | None = None) -> int:
             **({"warnings": warnings} if warnings else {}),
             "hypotheses": entries,
         }
-        n_excluded, has_contour = search.write_limits(run.folder, document, task.name)
-        folder = record.finish(
-            run,
-            ("numpy", "scipy", "matplotlib", "jsonpatch", *(("jax", "jaxlib") if args.backend == "jax" else ())),
-            seed=args.seed,
-            **settings_of(args.backend),
-            dataset={"name": task.name, "sha256": task.sha256},
-            metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": n_excluded}],
-        )
+        with advice_to_continue(fits):
+            n_excluded, has_contour = search.write_limits(run.folder, document, task.name)
+            folder = record.finish(
+                run,
+                ("numpy", "scipy", "matplotlib", "jsonpatch", *(("jax", "jaxlib") if args.backend == "jax" else ())),
+                seed=args.seed,
+                **settings_of(args.backend),
+                dataset={"name": task.name, "sha256": task.sha256},
+                metrics=[{"name": "hypotheses", "value": len(entries)}, {"name": "excluded", "value": n_excluded}],
+            )
         if not failures:
             journal_of(run, key).unlink(missing_ok=True)
     files = f"{folder}/limits.json" + (", contour.png" if has_contour else "")
@@ -340,7 +342,7 @@ def fit(
     """
     labels, values = task.labels, {h.name: list(h.values) for h in task.hypotheses}
     journal_path = journal_of(run, key)
-    with journal.opened(journal_path, key) as (kept, log):
+    with journal.opened(journal_path, key) as (kept, append):
         entries = {name: entry for name, entry in kept.items() if name in selected}
         if entries:
             print(f"{len(entries)} of {len(selected)} hypotheses were fitted before", file=sys.stderr)
@@ -348,26 +350,32 @@ def fit(
         progress.update()
 
         def report(new: list[Entry], worker: str) -> None:
-            for entry in new:
-                if entry["name"] not in entries:
-                    entries[entry["name"]] = entry
-                    log.write(journal.line_of(entry, key))
-            log.flush()
+            new = [entry for entry in new if entry["name"] not in entries]
+            append(new)
+            entries.update((entry["name"], entry) for entry in new)
             progress.update(worker)
 
         scans, missing = [Scan(model, args.backend) for model in models], selected - entries.keys()
         for scan in scans:
             if scan.likelihood.backend and (note := scan.likelihood.backend.note):
                 print(f"note: {note}", file=sys.stderr)
-        try:
-            failures = distribute_to(args, scans, missing, report, journal_path.with_suffix(".parsl"))
-        except BaseException:
-            if entries:
-                print("\nfinished fits are saved: run the same command to continue", file=sys.stderr)
-            raise
-        finally:
-            progress.close()
+        with advice_to_continue(entries):
+            try:
+                failures = distribute_to(args, scans, missing, report, journal_path.with_suffix(".parsl"))
+            finally:
+                progress.close()
     return entries, failures
+
+
+@contextmanager
+def advice_to_continue(entries: dict[str, Entry]) -> Iterator[None]:
+    """If the block ends early, and some fits are in the journal, print how to continue. A WorkshopError has its advice."""
+    try:
+        yield
+    except BaseException as error:
+        if entries and not isinstance(error, WorkshopError):
+            print("finished fits are saved: run the same command to continue", file=sys.stderr)
+        raise
 
 
 def journal_of(run: record.Folder, key: str) -> Path:

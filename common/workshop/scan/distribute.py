@@ -307,11 +307,13 @@ def _nothing_works(error: Exception, n: int, logs: Path | None) -> WorkshopError
             text += f"; the last one wrote: {written}" if written else f", and no logs of them in {logs}"
             advice = "correct what the job wrote" if written else "choose an --output in a folder that all nodes share"
             advice += f"; the logs are in {logs}" if written else ", such as your home folder"
+    if "AF_UNIX path too long" in text:
+        advice = "set TMPDIR to a folder with a short path (in worker_init), where the workers put their sockets"
     if "No module named" in text:
         advice = "set PYTHONPATH and activate the environment in worker_init, in folders that the workers can read"
     return WorkshopError(
         looked_at="the workers",
         expected="workers that fit hypotheses and send results",
-        found=f"{n} failures in a row; the last one: {text}",
+        found=f"{n} failure{'s' * (n != 1)} in a row; the last one: {text}",
         next_step=f"{advice}; then run the same command again: finished fits are kept",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import multiprocessing
 import os
 import runpy
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from histfactory import Model, numbers_of_hypothesis
+from workshop import shell
 from workshop.errors import WorkshopError
 from workshop.scan import worker
 
@@ -65,7 +68,10 @@ def opened(kind: str, config: str | None, workers: int, scratch: Path) -> Iterat
         with _processes(workers) as engine:
             yield engine
     elif kind == "parsl":
-        with _parsl(Path(config) if config else CONFIGS / "this_machine.py", scratch) as engine:
+        with (
+            _without_errors_of_logging(),
+            _parsl(Path(config) if config else CONFIGS / "this_machine.py", scratch) as engine,
+        ):
             yield engine
     else:
         with _globus(Path(config or CONFIGS / "globus.py")) as engine:
@@ -134,6 +140,16 @@ def _parsl(config_file: Path, scratch: Path) -> Iterator[Engine]:
         kernel.cleanup()  # ends the workers and cancels the jobs, without waiting for the fits that are running
         parsl.clear()
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _without_errors_of_logging() -> Iterator[None]:
+    """Parsl writes a log beside the journal. On a full disk, Python would print a traceback for each of its lines."""
+    before, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
 
 
 def _require_program(config_file: Path, provider: object) -> None:
@@ -238,10 +254,13 @@ def _variable(config_file: Path, variables: dict[str, Any], name: str, kind: typ
 
 
 def _not_started(config_file: Path, error: Exception) -> WorkshopError:
+    advice = "is the job system there, and are its partition and account right (`sinfo`, `condor_status`)? Correct the "
+    advice += "configuration, or run without a cluster: --executor processes"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = f"make room in the folder of --output (`{shell.free_space()}`), and run the same command again"
     return WorkshopError(
         looked_at=f"Parsl, started with {config_file}",
         expected="an engine that starts and submits its first job",
         found=f"{type(error).__name__}: {' '.join(str(error).split())}",
-        next_step="is the job system there, and are its partition and account right (`sinfo`, `condor_status`)? Correct "
-        "the configuration, or run without a cluster: --executor processes",
+        next_step=advice,
     )

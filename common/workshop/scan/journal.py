@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
+from workshop import shell
 from workshop.errors import WorkshopError
 from workshop.scan.worker import Entry
 from workshop.support.files import LARGE, read_bytes, write_atomic
@@ -24,11 +24,11 @@ TEXT_KEYS = {"reason", "note", "minimum"}
 
 
 @contextmanager
-def opened(path: Path, key: str) -> Iterator[tuple[dict[str, Entry], TextIO]]:
-    """The valid entries of a journal by name, and the journal, to append to. key: identifies the scan.
+def opened(path: Path, key: str) -> Iterator[tuple[dict[str, Entry], Callable[[list[Entry]], None]]]:
+    """The valid entries of a journal by name, and a function that appends entries. key: identifies the scan.
 
     Lines that cannot be used are removed first: a new line must not be appended to one that was cut off. Raises
-    WorkshopError if another process has opened the journal.
+    WorkshopError if another process has opened the journal, or if it cannot be written, as on a full disk.
     """
     from filelock import FileLock, Timeout
 
@@ -46,12 +46,38 @@ def opened(path: Path, key: str) -> Iterator[tuple[dict[str, Entry], TextIO]]:
         pass  # a file system without locks
     try:
         entries = read(path, key)
-        write_atomic(path, "".join(line_of(entry, key) for entry in entries.values()).encode())
-        with path.open("a", encoding="utf-8") as file:
-            yield entries, file
+        with _writing(path):
+            write_atomic(path, _lines(entries.values(), key))
+        with path.open("ab", buffering=0) as file:  # unbuffered: after an error, nothing is left to write
+
+            def append(new: list[Entry]) -> None:
+                rest = _lines(new, key)
+                with _writing(path):
+                    while rest:
+                        rest = rest[file.write(rest) :]
+
+            yield entries, append
     finally:
         lock.release()
         path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn an error of the system into a WorkshopError about the journal."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkshopError(
+            looked_at=path,
+            expected="the journal of the scan, with a line for each finished fit, on a disk that can be written",
+            found=error.strerror or str(error),
+            next_step=f"make room there (`{shell.free_space()}`), and run the same command again: finished fits are kept",
+        ) from error
+
+
+def _lines(entries: Iterable[Entry], key: str) -> bytes:
+    return "".join(line_of(entry, key) for entry in entries).encode()
 
 
 def line_of(entry: Entry, key: str) -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 from workshop.runs import search
@@ -56,7 +57,8 @@ class Progress:
             print(line, end="\n" if n == self.total else "", file=unfiltered(sys.stderr), flush=True)
         if now >= self.next_file:
             self.next_file = now + EVERY
-            write_atomic(self.folder / PROGRESS, json.dumps(status | {"text": words(status)}).encode())
+            with suppress(OSError):  # on a full disk, for instance: the scan itself needs no such file
+                write_atomic(self.folder / PROGRESS, json.dumps(status | {"text": words(status)}).encode())
         if self.figure and (now >= self.next_figure or n == self.total):
             self.draw(self.figure)
 
@@ -88,7 +90,9 @@ class Progress:
         self.next_figure = end + (end - start) / DRAWING_SHARE
 
     def close(self) -> None:
-        """Remove the file for `workshop runs`, which is no part of the result."""
+        """End the line of the bar, and remove the file for `workshop runs`, which is no part of the result."""
+        if sys.stderr.isatty() and len(self.entries) < self.total:
+            print(file=sys.stderr)
         (self.folder / PROGRESS).unlink(missing_ok=True)
 
 
