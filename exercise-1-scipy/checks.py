@@ -11,7 +11,7 @@ from workshop import shell
 from workshop.checking import checks
 from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
 from workshop.checking.patches import patch
-from workshop.checking.steps import own_package
+from workshop.checking.steps import own_package, requirements
 from workshop.checking.trainings import (
     failure_reason,
     has_run_in_own_environment,
@@ -56,7 +56,7 @@ def run_with(workspace: Workspace, name: str, seed: int, patches: tuple = ()) ->
 
 
 def is_reproducible(workspace: Workspace) -> Result:
-    if missing := checks.problem_with_script(workspace, SCRIPT):
+    if missing := requirements.problem_with_script(workspace, SCRIPT):
         return missing
     found = {}
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
@@ -102,7 +102,7 @@ def read_limits(folder) -> dict[str, list[float]]:
 
 def has_right_limits(workspace: Workspace) -> Result:
     """Compares CLs with the solution's, for the same experiment."""
-    if missing := checks.problem_with_script(workspace, SCRIPT):
+    if missing := requirements.problem_with_script(workspace, SCRIPT):
         return missing
     record = run_with(workspace, "learner", 3, SAME_EXPERIMENT)
     if isinstance(record, Result):
@@ -144,7 +144,7 @@ def command_for_test(workspace: Workspace) -> str:
 
 
 def is_run(workspace: Workspace) -> Result:
-    return checks.problem_with_script(workspace, SCRIPT) or has_run_in_own_environment(
+    return requirements.problem_with_script(workspace, SCRIPT) or has_run_in_own_environment(
         workspace, SCRIPT, HERE.name, "limits"
     )
 
@@ -155,7 +155,7 @@ COMMITTED = ("pixi.toml", "pixi.lock", SCRIPT)  # without one of these, nobody c
 def is_committed(workspace: Workspace) -> Result:
     """The workspace is a git repository of its own, and its last commit contains manifest, lock and scripts."""
     folder, name = workspace.folder, workspace.folder.name
-    if missing := checks.problem_with_script(workspace, SCRIPT):
+    if missing := requirements.problem_with_script(workspace, SCRIPT):
         return missing
     top = shell.git(folder, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != folder.resolve():

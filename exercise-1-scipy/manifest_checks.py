@@ -7,9 +7,8 @@ from packaging.specifiers import SpecifierSet
 from pixi_workspace.manifest import Platform, conda_specs, load, pypi_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from workshop import shell
-from workshop.checking import checks
 from workshop.checking.checks import Result, Workspace, edit, fail, ok
-from workshop.checking.steps import own_package
+from workshop.checking.steps import own_package, requirements
 from workshop.checking.steps.constraints import admits_any, have_no_common_version, releases
 from workshop.checking.steps.python_path import VARIABLE, problem_with_path
 from workshop.support.text import closest_match
@@ -70,9 +69,9 @@ def problem_with_packages(workspace: Workspace, name: str) -> Result | None:
         found = None
         requested = conda_specs(manifest, name, platform)
         if "python" not in requested:
-            near = closest_match("python", requested, checks.SIMILAR)
+            near = closest_match("python", requested, requirements.SIMILAR)
             found = "no python" + (f" (you request '{near}': did you mean 'python'?)" if near else "")
-        elif missing := checks.missing_for_script(workspace, name, platform, SCRIPT, NEEDED):
+        elif missing := requirements.missing_for_script(workspace, name, platform, SCRIPT, NEEDED):
             found = f"no {', no '.join(missing)}"
         if found:
             return fail(
@@ -166,7 +165,7 @@ def problem_with_test_feature(workspace: Workspace) -> Result | None:
             found="pytest among the dependencies of every environment",
             next_step=edit(workspace, "1.3"),
         )
-    for feature in (f for f in checks.all_features(workspace) if f.name in names):
+    for feature in (f for f in requirements.all_features(workspace) if f.name in names):
         for target in feature.targets:
             specs = [table["pytest"] for table in target.dependencies.values() if "pytest" in table]
             if specs and not admits_any(specs, PYTEST):
@@ -261,7 +260,7 @@ def problem_with_pair(workspace: Workspace, work: str, test: str) -> tuple[str, 
 
 
 def is_locked(workspace: Workspace) -> Result:
-    if problem := checks.problem_with_lock(workspace):
+    if problem := requirements.problem_with_lock(workspace):
         return problem
     for work, test in work_and_test_environments(workspace):
         here, there = (workspace.lock.environments[name].packages for name in (work, test))

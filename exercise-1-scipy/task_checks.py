@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from pixi_workspace.manifest import Task
-from workshop.checking import checks
 from workshop.checking.checks import Result, Workspace, edit, fail
-from workshop.checking.steps import calls, tasks
+from workshop.checking.steps import calls, requirements, tasks
 from workshop.checking.steps.calls import Call
 from workshop.support.files import read_text
 from workshop.support.text import closest_match
@@ -26,7 +25,7 @@ def has_task(workspace: Workspace, pairs: list[tuple[str, str]]) -> Result:
             f"it exists only in {environment}, and not in {', '.join(work)}, where you work" if only_for_tests else None
         )
 
-    result = checks.has_task_running(workspace, ("exclusion", "scan"), "1.4", unsuitable)
+    result = requirements.has_task_running(workspace, ("exclusion", "scan"), "1.4", unsuitable)
     return problem_with_order(workspace) or result if result.status == "ok" else result
 
 

@@ -6,9 +6,10 @@ from pixi_workspace.manifest import CondaSpec, Feature, conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import major_minor
 from workshop import shell
-from workshop.checking import checks, trainings
-from workshop.checking.checks import Check, Part, Result, Workspace, declared_cuda, edit, fail, ok, requires_gpu
+from workshop.checking import trainings
+from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok
 from workshop.checking.patches import patch
+from workshop.checking.steps import requirements
 from workshop.checking.steps.constraints import admits, admits_any, releases
 
 TORCH = ("pytorch", "pytorch-cpu", "pytorch-gpu")
@@ -46,7 +47,7 @@ def torch_environments(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]
 
 
 def has_cuda_platform(workspace: Workspace) -> Result:
-    declared = {p.name: declared_cuda(p) for p in workspace.manifest.platforms}
+    declared = {p.name: requirements.declared_cuda(p) for p in workspace.manifest.platforms}
     with_cuda = {name: version for name, version in declared.items() if version}
     if not with_cuda:
         return fail(
@@ -90,7 +91,7 @@ def has_cuda_platform(workspace: Workspace) -> Result:
 def has_features(workspace: Workspace) -> Result:
     """PyTorch for the CPU and PyTorch for the GPU are in two features, or in two targets of one feature."""
     for_cpu, for_gpu, where = [], [], f"the features of {workspace.manifest.path.name}"
-    for feature in checks.all_features(workspace):
+    for feature in requirements.all_features(workspace):
         for number, target in enumerate(feature.targets):
             specs: dict[str, list[str]] = {}
             for table in target.dependencies.values():
@@ -123,9 +124,11 @@ def has_features(workspace: Workspace) -> Result:
             found=f"only PyTorch for the CPU, in {for_cpu[0][0]}",
             next_step=edit(workspace, "2.2"),
         )
-    features = checks.all_features(workspace)
+    features = requirements.all_features(workspace)
     for feature in (f for f in features if f.name in {name for name, _ in for_gpu}):
-        if problem := problem_with_bounds(workspace, feature) or checks.problem_with_device(workspace, feature, "2.2"):
+        if problem := problem_with_bounds(workspace, feature) or requirements.problem_with_device(
+            workspace, feature, "2.2"
+        ):
             return problem
     if problem := problem_with_platforms(workspace, [f for f in features if f.name in {name for name, _ in for_cpu}]):
         return problem
@@ -165,7 +168,7 @@ def problem_with_platforms(workspace: Workspace, features: list[Feature]) -> Res
     If they are for no such platform at all, step 2.3 has no environment for the CPU, and says so.
     """
     manifest = workspace.manifest
-    plain = [p for p in manifest.platforms if not declared_cuda(p) and p.subdir in CPU_SUBDIRS]
+    plain = [p for p in manifest.platforms if not requirements.declared_cuda(p) and p.subdir in CPU_SUBDIRS]
     missing = [p.name for p in plain if not any(manifest.supports(feature, p) for feature in features)]
     if not missing or len(missing) == len(plain):
         return None
@@ -179,7 +182,7 @@ def problem_with_platforms(workspace: Workspace, features: list[Feature]) -> Res
 
 
 def has_environments(workspace: Workspace) -> Result:
-    with_driver = {p.name for p in workspace.manifest.platforms if declared_cuda(p)}
+    with_driver = {p.name for p in workspace.manifest.platforms if requirements.declared_cuda(p)}
     gpu = [pair for pair in torch_environments(workspace, gpu=True) if pair[1] in with_driver]
     cpu = [pair for pair in torch_environments(workspace, gpu=False) if pair[1] not in with_driver]
     names = ", ".join(workspace.manifest.environments)
@@ -198,30 +201,30 @@ def has_environments(workspace: Workspace) -> Result:
             found=f"none of the environments {names}{present_elsewhere(workspace, False)}",
             next_step=advice,
         )
-    if wrong := checks.misnamed_environment(workspace, [name for name, _ in gpu], [name for name, _ in cpu]):
+    if wrong := requirements.misnamed_environment(workspace, [name for name, _ in gpu], [name for name, _ in cpu]):
         return fail(
             looked_at=where,
             expected="environments with the packages that their names promise",
             found=wrong,
             next_step=advice,
         )
-    if wrong := next((name for name, _ in cpu if requires_gpu(workspace, name)), None):
+    if wrong := next((name for name, _ in cpu if requirements.requires_gpu(workspace, name)), None):
         return fail(
             looked_at=f"the environment {wrong}",
             expected=f"no {workspace.device_variable}, since the environment is for the CPU",
             found=f'activation sets {workspace.device_variable} = "cuda": a training would stop on every laptop',
             next_step="move that line into the table of the feature for the GPU",
         )
-    if wrong := next((name for name, _ in gpu if not requires_gpu(workspace, name)), None):
+    if wrong := next((name for name, _ in gpu if not requirements.requires_gpu(workspace, name)), None):
         return fail(
             looked_at=f"the environment {wrong}",
             expected=f"{workspace.device_variable} set to cuda by its activation",
-            found=f"{checks.device_set_by(workspace, workspace.manifest.environments[wrong].features) or 'not set'}",
+            found=f"{requirements.device_set_by(workspace, workspace.manifest.environments[wrong].features) or 'not set'}",
             next_step=edit(workspace, "2.2"),
         )
     platforms = {platform.name: platform for platform in workspace.manifest.platforms}
     for name, platform in (*gpu, *cpu):
-        if missing := checks.missing_for_script(workspace, name, platforms[platform], "train.py", NEEDED):
+        if missing := requirements.missing_for_script(workspace, name, platforms[platform], "train.py", NEEDED):
             return fail(
                 looked_at=f"the environment {name} on {platform}",
                 expected="the packages that train.py needs",
@@ -262,11 +265,11 @@ def has_task(workspace: Workspace) -> Result:
             return f"{how} {environment} is for a GPU, so it stops on every laptop"
         return None
 
-    return checks.has_task_running(workspace, ("train",), "2.4", unsuitable)
+    return requirements.has_task_running(workspace, ("train",), "2.4", unsuitable)
 
 
 def is_locked(workspace: Workspace) -> Result:
-    if problem := checks.problem_with_lock(workspace):
+    if problem := requirements.problem_with_lock(workspace):
         return problem
     for gpu in (True, False):
         for name, platform in torch_environments(workspace, gpu):
@@ -303,7 +306,7 @@ SIMULATIONS = {
 def insists_on_device(workspace: Workspace) -> Result:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
     advice = f"{workspace.device_variable}=cuda {script}  # after you edited the lines of TODO(2.6)"
-    if result := checks.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
+    if result := requirements.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
         workspace, advice
     ):
         return result
@@ -322,14 +325,14 @@ def insists_on_device(workspace: Workspace) -> Result:
 
 
 def is_reproducible(workspace: Workspace) -> Result:
-    return checks.problem_with_script(workspace, "train.py") or trainings.same_seed_same_weights(
+    return requirements.problem_with_script(workspace, "train.py") or trainings.same_seed_same_weights(
         workspace, edit(workspace, "2.7", "train.py")
     )
 
 
 def is_run(workspace: Workspace) -> Result:
     own = {name for kind in (True, False) for name, _ in torch_environments(workspace, kind)}
-    return checks.problem_with_script(workspace, "train.py") or trainings.has_run_in_own_environment(
+    return requirements.problem_with_script(workspace, "train.py") or trainings.has_run_in_own_environment(
         workspace, "train.py", Path(__file__).resolve().parent.name, "train --data digits", own
     )
 

@@ -10,10 +10,10 @@ from pixi_workspace.manifest import CondaSpec, conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, identity, major_minor, parse_locked
 from workshop import exercises, shell
-from workshop.checking import checks, starter, trainings
-from workshop.checking.checks import Check, Part, Result, Workspace, declared_cuda, edit, fail, ok, requires_gpu, skip
+from workshop.checking import starter, trainings
+from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
 from workshop.checking.patches import patch
-from workshop.checking.steps import continuation
+from workshop.checking.steps import continuation, requirements
 from workshop.checking.steps.constraints import admits, admits_any, build_of, releases
 from workshop.errors import WorkshopError
 
@@ -42,14 +42,13 @@ NEEDED = {
 
 def supports_cuda118(platform: Platform) -> bool:
     """Whether a platform is for machines whose driver supports CUDA 11.8, but need not support CUDA 12."""
-    return major_minor(declared_cuda(platform) or "0") >= (11, 8) and major_minor(declared_cuda(platform) or "0") < (
-        12,
-        0,
-    )
+    return major_minor(requirements.declared_cuda(platform) or "0") >= (11, 8) and major_minor(
+        requirements.declared_cuda(platform) or "0"
+    ) < (12, 0)
 
 
 def has_cuda118_platform(workspace: Workspace) -> Result:
-    declared = {p.name: declared_cuda(p) for p in workspace.manifest.platforms}
+    declared = {p.name: requirements.declared_cuda(p) for p in workspace.manifest.platforms}
     suitable = [p for p in workspace.manifest.platforms if supports_cuda118(p)]
     if found := next((p.name for p in suitable if p.subdir == SUBDIR), None):
         return ok(f"{found} (cuda {declared[found]})")
@@ -90,7 +89,7 @@ def has_frozen_jax(workspace: Workspace) -> Result:
     """One feature requests jaxlib with a build for CUDA 11.8, and with it flax and optax."""
     where, advice = f"the features of {workspace.manifest.path.name}", edit(workspace, "3.2")
     without_build = for_another_cuda = None
-    for feature in checks.all_features(workspace):
+    for feature in requirements.all_features(workspace):
         specs: dict[str, list[CondaSpec]] = {}
         for target in feature.targets:
             for table in target.dependencies.values():
@@ -115,7 +114,7 @@ def has_frozen_jax(workspace: Workspace) -> Result:
                 found=found,
                 next_step=advice,
             )
-        if problem := checks.problem_with_device(workspace, feature, "3.2"):
+        if problem := requirements.problem_with_device(workspace, feature, "3.2"):
             return problem
         return ok(f"jaxlib {build} in {feature.name}")
     if without_build:
@@ -167,7 +166,8 @@ def environments_with_another_jax(workspace: Workspace) -> set[str]:
         environment.name
         for environment in workspace.manifest.environments.values()
         for platform in platforms_of(workspace.manifest, environment.features)
-        if not declared_cuda(platform) and "jax" in conda_specs(workspace.manifest, environment.name, platform)
+        if not requirements.declared_cuda(platform)
+        and "jax" in conda_specs(workspace.manifest, environment.name, platform)
     }
 
 
@@ -194,7 +194,7 @@ def has_environment(workspace: Workspace) -> Result:
             next_step=advice,
         )
     frozen = {name for name, _ in pairs}
-    if wrong := checks.misnamed_environment(workspace, frozen, environments_with_another_jax(workspace)):
+    if wrong := requirements.misnamed_environment(workspace, frozen, environments_with_another_jax(workspace)):
         return fail(
             looked_at=where,
             expected="environments with the packages that their names promise",
@@ -211,18 +211,18 @@ def has_environment(workspace: Workspace) -> Result:
             found=f"{' and '.join(str(spec.fields['version']) for spec in pythons)}: {python_tables(workspace, name)}",
             next_step=advice,
         )
-    if missing := checks.missing_for_script(workspace, name, on, "train.py", NEEDED):
+    if missing := requirements.missing_for_script(workspace, name, on, "train.py", NEEDED):
         return fail(
             looked_at=f"{workspace.at('environments', name)}: the environment {name}",
             expected="the packages that train.py needs",
             found=f"no {', '.join(missing)}",
             next_step=advice,
         )
-    if not requires_gpu(workspace, name):
+    if not requirements.requires_gpu(workspace, name):
         return fail(
             looked_at=f"{workspace.at('environments', name)}: the environment {name}",
             expected=f"{workspace.device_variable} set to cuda by its activation",
-            found=f"{checks.device_set_by(workspace, workspace.manifest.environments[name].features) or 'not set'}",
+            found=f"{requirements.device_set_by(workspace, workspace.manifest.environments[name].features) or 'not set'}",
             next_step=edit(workspace, "3.2"),
         )
     return ok(f"{name} on {platform}")
@@ -303,7 +303,7 @@ def compare_with_shipped_lock(workspace: Workspace) -> Result | str:
 
 
 def is_locked(workspace: Workspace) -> Result:
-    if problem := checks.problem_with_lock(workspace):
+    if problem := requirements.problem_with_lock(workspace):
         return problem
     if not (pairs := frozen_environments(workspace)):
         return has_environment(workspace)
@@ -334,7 +334,7 @@ def is_locked(workspace: Workspace) -> Result:
 def insists_on_device(workspace: Workspace) -> Result:
     script = shell.script(workspace.folder / "train.py", "--data", "digits")
     advice = f"{workspace.device_variable}=cuda {script}  # after you edited the lines of TODO(3.5)"
-    if result := checks.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
+    if result := requirements.problem_with_script(workspace, "train.py") or trainings.problem_with_gpu_request(
         workspace, advice
     ):
         return result
@@ -362,13 +362,13 @@ WEIGHTS = 8  # arrays of weights in the state: kernel and bias of four layers
 def is_reproducible(workspace: Workspace) -> Result:
     count = patch("count_network_calls", file=str(workspace.scratch / "count"))
     donations = patch("record_donations", file=str(workspace.scratch / "donated"))
-    return checks.problem_with_script(workspace, "train.py") or trainings.same_seed_same_weights(
+    return requirements.problem_with_script(workspace, "train.py") or trainings.same_seed_same_weights(
         workspace, edit(workspace, "3.6", "train.py"), patches=[count, donations]
     )
 
 
 def is_compiled(workspace: Workspace) -> Result:
-    if missing := checks.problem_with_script(workspace, "train.py"):
+    if missing := requirements.problem_with_script(workspace, "train.py"):
         return missing
     count = workspace.scratch / "count"
     if not count.exists() or count.read_text() == "0":  # check 3.6 writes this file; it contains 0 if Flax is missing
@@ -398,7 +398,7 @@ def is_compiled(workspace: Workspace) -> Result:
 
 
 def is_run(workspace: Workspace) -> Result:
-    if missing := checks.problem_with_script(workspace, "train.py"):
+    if missing := requirements.problem_with_script(workspace, "train.py"):
         return missing
     if sys.platform == "win32" or (sys.platform == "linux" and machine() != "x86_64"):
         return skip("conda-forge has no JAX for this system")

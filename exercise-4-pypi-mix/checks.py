@@ -17,8 +17,9 @@ from pixi_workspace.manifest import CondaSpec
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform
 from workshop import shell
-from workshop.checking import checks, trainings
+from workshop.checking import trainings
 from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
+from workshop.checking.steps import requirements
 from workshop.checking.steps.constraints import admits_any
 from workshop.support.files import sha256_of
 from workshop.support.text import closest_match
@@ -64,7 +65,7 @@ def mixed_environments(workspace: Workspace) -> list[tuple[str, Platform]]:
     """
     pairs = environments_with_wheel(workspace)
     others = [pair for pair in pairs if index_variant(declared_indexes(workspace, *pair)[""][0]) != "cpu"]
-    return [pair for pair in pairs if checks.declared_cuda(pair[1])] or others
+    return [pair for pair in pairs if requirements.declared_cuda(pair[1])] or others
 
 
 def problem_with_twins(workspace: Workspace) -> Result | None:
@@ -174,7 +175,7 @@ def has_cuda_index(workspace: Workspace) -> Result:
                 found=f"{other}, and {url} for torch",
                 next_step=advice,
             )
-        cuda, variant = checks.declared_cuda(platform), index_variant(url)
+        cuda, variant = requirements.declared_cuda(platform), index_variant(url)
         major = cuda.split(".")[0] if cuda else GOAL[2:4]
         if variant in INDEXES and variant[2:4] != major:
             reason = f"as {platform.name} declares it" if cuda else f"such as {GOAL}"
@@ -186,7 +187,7 @@ def has_cuda_index(workspace: Workspace) -> Result:
             )
         variants[name] = variant or url
     with_cpu = [e for e in workspace.manifest.environments if requests_pytorch(workspace, e)]
-    if wrong := checks.misnamed_environment(workspace, variants, with_cpu):
+    if wrong := requirements.misnamed_environment(workspace, variants, with_cpu):
         return fail(
             looked_at=f"{workspace.at('environments')}: [environments]",
             expected="environments with the packages that their names promise",
@@ -380,7 +381,7 @@ def problem_with_host(wheel: LockedPackage) -> bool:
 
 
 def is_locked(workspace: Workspace) -> Result:
-    if problem := checks.problem_with_lock(workspace):
+    if problem := requirements.problem_with_lock(workspace):
         return problem
     pairs = mixed_environments(workspace)
     if not pairs:
@@ -498,7 +499,7 @@ def shift_logits(run: Path, target: Path, relative: float) -> Path:
 
 
 def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
-    if missing := checks.problem_with_script(workspace, "predict.py"):
+    if missing := requirements.problem_with_script(workspace, "predict.py"):
         return missing
     # A project that `workshop new` made has its own script to train; the records of its runs are its own.
     own = (workspace.folder / "train.py").is_file() and workspace.package != "workshop"
@@ -553,7 +554,7 @@ def distinguishes_rounding_from_errors(workspace: Workspace) -> Result:
 
 def is_run(workspace: Workspace) -> Result:
     own = {name for name, _ in environments_with_wheel(workspace)}
-    return checks.problem_with_script(workspace, "predict.py") or trainings.has_run_in_own_environment(
+    return requirements.problem_with_script(workspace, "predict.py") or trainings.has_run_in_own_environment(
         workspace, "predict.py", Path(__file__).resolve().parent.name, "-e pypi-mixed-cpu predict", own
     )
 

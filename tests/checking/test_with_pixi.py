@@ -8,6 +8,7 @@ from conftest import ROOT, answers
 
 from workshop import exercises
 from workshop.checking import check_all, checks
+from workshop.checking.steps import requirements
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
 EXERCISE_2 = next(e for e in exercises.find_all(ROOT) if e.number == 2)
@@ -32,7 +33,7 @@ def pixi(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("script", "status"),
     [
-        (f'echo "Error:   x {checks.PIXI_STALE}" >&2; exit 1', "fail"),
+        (f'echo "Error:   x {requirements.PIXI_STALE}" >&2; exit 1', "fail"),
         ("exit 0", "ok"),
         # Without a network it cannot solve: that is no evidence against the lock.
         ('echo "error sending request for url" >&2; exit 1', "ok"),

@@ -15,7 +15,8 @@ from conftest import ROOT
 
 import pixi_workspace
 from workshop import cli, workflows
-from workshop.checking.checks import Workspace, requires_gpu
+from workshop.checking.checks import Workspace
+from workshop.checking.steps import requirements
 from workshop.containers import check as container_check
 from workshop.errors import WorkshopError
 from workshop.jobs import batch_files, rehearsal
@@ -352,7 +353,7 @@ def test_a_run_of_a_project_is_verified_by_its_own_commit_and_code(project, tmp_
 def test_the_checks_use_the_names_of_a_project(project):
     own = Workspace(project(2), scratch=project(2))
     assert (own.package, own.device_variable) == ("my_digits", "MY_DIGITS_DEVICE")
-    assert requires_gpu(own, "cuda12") and not requires_gpu(own, "cpu")
+    assert requirements.requires_gpu(own, "cuda12") and not requirements.requires_gpu(own, "cpu")
     tutorial = Workspace(ROOT / "exercise-2-pytorch-cu12/solution", scratch=project(2))
     assert (tutorial.package, tutorial.device_variable) == ("workshop", "WORKSHOP_DEVICE")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pixi_workspace import manifest as manifests
 from workshop import exercises, shell
 from workshop.checking import checks
+from workshop.checking.steps import requirements
 from workshop.errors import WorkshopError
 from workshop.exercises import Exercise
 from workshop.support.files import read_bytes, read_text, remove_folder
@@ -73,7 +74,9 @@ def _continued(text: str, shipped: str, name: str, manifest: manifests.Manifest)
     header = re.match(r"(?:#.*\n)+\n", shipped)
     feature = FEATURE.search(shipped)
     assert header and feature
-    plain = [p for p in manifest.platforms if not checks.declared_cuda(p) and p.subdir in ("linux-64", "osx-arm64")]
+    plain = [
+        p for p in manifest.platforms if not requirements.declared_cuda(p) and p.subdir in ("linux-64", "osx-arm64")
+    ]
     listed = ", ".join(f'"{platform.name}"' for platform in plain)
     text = TODO.sub("", re.sub(r"\A(?:#.*\n)+", "", text)).strip()
     text = re.sub(r'(?m)^name = ".*"$', f'name = "{name}"', text, count=1)
