@@ -18,7 +18,7 @@ from conftest import ROOT
 from workshop import cli
 from workshop.errors import WorkshopError
 from workshop.runs.records import record
-from workshop.scan import command, engines, journal, progress, worker
+from workshop.scan import command, engines, journal, options, progress, worker
 from workshop.support import hardware
 from workshop.verification import listing
 
@@ -88,7 +88,7 @@ def test_a_file_that_is_no_configuration(text, part, tmp_path):
 )
 def test_options_that_do_not_go_together(words, part):
     with pytest.raises(WorkshopError, match=part):
-        command.parse_arguments(words)
+        options.parse_arguments(words)
 
 
 def test_parsl_without_its_programs(monkeypatch, tmp_path):

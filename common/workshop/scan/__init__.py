@@ -1,6 +1,7 @@
 """The command `workshop scan`: CLs of every signal hypothesis of a search, and the exclusion contour.
 
-command.py      the command: options, input, run record, output
+command.py      the command: input, run record, output
+options.py      its options
 distribute.py   `fit_all`: the fits, in this process or through any executor of concurrent.futures
 worker.py       what runs in a worker
 parts.py        what a worker needs: the background once, and its hypotheses

@@ -17,165 +17,28 @@ import argparse
 import fnmatch
 import hashlib
 import json
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from histfactory import Scan, compile_models, digest, on_jax, read_hypotheses, read_json, read_patched
-from workshop.errors import Parser, WorkshopError
+from workshop.errors import WorkshopError
 from workshop.runs import search
-from workshop.runs.options import whole_number
 from workshop.runs.records import record
 from workshop.scan import distribute, engines, journal, published
+from workshop.scan.options import parse_arguments
 from workshop.scan.progress import Progress
 from workshop.scan.worker import Entry, crowded
 from workshop.support.hardware import cores, cpu_name
 
-SEED = 20
 EXERCISE = "exercise-1-scipy"
 SCRIPT = Path(__file__).resolve().parents[1] / "__main__.py"  # run.json records it, so its command line can be repeated
-
-
-def positive_number(option: str, expected: str, example: str) -> Callable[[str], float]:
-    """A parser of the option's value for argparse. It raises WorkshopError if the value is not a positive number."""
-
-    def read(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not (math.isfinite(number) and number > 0):
-            raise WorkshopError(looked_at=option, expected=expected, found=repr(text), next_step=f"{option} {example}")
-        return number
-
-    return read
-
-
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The options in `argv` (default: this process's command line). Raises WorkshopError for options that conflict."""
-    parser = Parser(
-        prog="workshop scan",
-        description="CLs of every signal hypothesis, and the exclusion contour.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--workspace", metavar="FILE", help="pyhf workspace, plain or .gz (default: a generated one)")
-    parser.add_argument("--patchset", metavar="FILE", help="pyhf patch set: each patch is a hypothesis")
-    parser.add_argument(
-        "--patch",
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="plain JSON patch (RFC 6902) of the workspace; several are applied one after the other",
-    )
-    parser.add_argument("--likelihood", choices=sorted(published.LIKELIHOODS), help="download a published likelihood")
-    parser.add_argument("--measurement", metavar="NAME", help="measurement of the workspace (default: its first)")
-    parser.add_argument(
-        "--mu",
-        type=positive_number("--mu", "a signal strength above zero", "1"),
-        default=1.0,
-        metavar="X",
-        help="signal strength to test (default: 1)",
-    )
-    parser.add_argument(
-        "--upper-limit",
-        action="store_true",
-        help="also find the upper limits on the signal strength, observed and expected, at 95 %% confidence level",
-    )
-    parser.add_argument("--only", metavar="PATTERN", help="only hypotheses whose name matches, as in 'C1N2_Wh_hbb_9*'")
-    workers, seed = whole_number("--workers", 1), whole_number("--seed", 0)
-    parser.add_argument(
-        "--executor",
-        choices=engines.KINDS,
-        help="what distributes the fits: threads or processes of this machine, Parsl, or Globus Compute (default: this "
-        "process; with --workers the faster of the first two)",
-    )
-    parser.add_argument(
-        "--config", metavar="FILE", help="configuration of the executor (default: Parsl on this machine)"
-    )
-    parser.add_argument(
-        "--workers",
-        type=workers,
-        metavar="N",
-        help="threads or processes; also without --executor (with it, the default is one for each core)",
-    )
-    parser.add_argument(
-        "--backend",
-        choices=("numpy", "jax"),
-        default="numpy",
-        help="what computes the fits: NumPy on one core, or JAX on a GPU, for large likelihoods (default: numpy)",
-    )
-    parser.add_argument(
-        "--time-limit",
-        type=positive_number("--time-limit", "a number of seconds", "600"),
-        metavar="SECONDS",
-        help="give up a hypothesis whose fit takes longer (default: never)",
-    )
-    parser.add_argument("--live", metavar="FIGURE", help="redraw the contour into this PNG as results come")
-    parser.add_argument(
-        "--seed", type=seed, default=SEED, metavar="N", help=f"of the generated search (default: {SEED})"
-    )
-    parser.add_argument("--output", metavar="DIR", help="folder of the run (default: a new one in results/)")
-    args = parser.parse_args(argv)
-    if args.likelihood and (args.workspace or args.patchset or args.patch):
-        raise WorkshopError(
-            looked_at="--likelihood",
-            expected="either --likelihood or --workspace",
-            found="both",
-            next_step=f"--likelihood {args.likelihood}",
-        )
-    for option, value in (("--patchset", args.patchset), ("--patch", args.patch)):
-        if value and not args.workspace:
-            raise WorkshopError(
-                looked_at=option,
-                expected="the workspace that it patches",
-                found="no --workspace",
-                next_step=f"--workspace FILE {option} FILE",
-            )
-    if args.workers and args.executor in ("parsl", "globus"):
-        raise WorkshopError(
-            looked_at="--workers",
-            expected=f"the number of workers in the configuration of {args.executor}",
-            found=f"--workers {args.workers}",
-            next_step=f"--executor {args.executor} --config FILE, a copy of one of the files in {engines.CONFIGS}",
-        )
-    if args.config and args.executor not in ("parsl", "globus"):
-        raise WorkshopError(
-            looked_at="--config",
-            expected="an executor that reads a configuration",
-            found=f"--executor {args.executor}" if args.executor else "no --executor",
-            next_step=f"--executor parsl --config {args.config}",
-        )
-    if args.executor == "threads" and args.time_limit:
-        raise WorkshopError(
-            looked_at="--time-limit",
-            expected="workers that can be interrupted",
-            found="--executor threads",
-            next_step=f"--executor processes --time-limit {args.time_limit:g}",
-        )
-    if args.backend == "jax":
-        if args.executor or args.workers:
-            option = f"--executor {args.executor}" if args.executor else f"--workers {args.workers}"
-            raise WorkshopError(
-                looked_at="--backend jax",
-                expected="one process, which uses the whole GPU, or all cores of a CPU",
-                found=option,
-                next_step=f"either --backend jax or {option}",
-            )
-        on_jax.require_jax()
-    if args.patchset and args.patch:
-        raise WorkshopError(
-            looked_at="--patch",
-            expected="either --patch or --patchset",
-            found="both",
-            next_step=f"--workspace FILE --patchset {args.patchset}",
-        )
-    return args
 
 
 @dataclass
@@ -252,9 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     compile_time = time.perf_counter()
     with record.run_folder(EXERCISE, str(SCRIPT), args) as run:
         assert run is not None  # it is None only in other processes of torchrun
-        settings = [task.sha256, args.measurement, args.mu, search.SCHEMA, args.upper_limit]
-        settings += [args.backend] if args.backend != "numpy" else []  # its last digits differ
-        key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+        key = key_of(task, args)
         fits, failures = fit(models, selected, task, run, key, args)
         fits |= {name: failed_entry(name, reason) for name, reason in failures.items()}
         fit_time = time.perf_counter()
@@ -263,17 +124,7 @@ def main(argv: list[str] | None = None) -> int:
             for h in task.hypotheses
             if h.name in selected
         ]
-        document = {
-            "schema": search.SCHEMA,
-            "input": task.name,
-            "sha256": task.sha256,
-            "measurement": task.hypotheses[0].measurement["name"],
-            "mu": args.mu,
-            "labels": task.labels,
-            **({"upper_limit_level": search.LEVEL} if args.upper_limit else {}),
-            **({"warnings": warnings} if warnings else {}),
-            "hypotheses": entries,
-        }
+        document = document_of(task, entries, warnings, args)
         with advice_to_continue(fits):
             n_excluded, has_contour = search.write_limits(run.folder, document, task.name)
             folder = record.finish(
@@ -293,6 +144,34 @@ def main(argv: list[str] | None = None) -> int:
         f"read and compiled {compile_time - start_time:.2f} s, fits {fit_time - compile_time:.2f} s, "
         f"figure and record {time.perf_counter() - fit_time:.2f} s"
     )
+    print_notes(warnings, entries, failures)
+    return 1 if failures else 0
+
+
+def key_of(task: Search, args: argparse.Namespace) -> str:
+    """A sha256 of everything that determines the numbers. It identifies the scan in its journal."""
+    settings = [task.sha256, args.measurement, args.mu, search.SCHEMA, args.upper_limit]
+    settings += [args.backend] if args.backend != "numpy" else []  # its last digits differ
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+
+def document_of(task: Search, entries: list[Entry], warnings: list[str], args: argparse.Namespace) -> dict[str, Any]:
+    """The content of limits.json (exercise-1-scipy/limits.schema.json)."""
+    return {
+        "schema": search.SCHEMA,
+        "input": task.name,
+        "sha256": task.sha256,
+        "measurement": task.hypotheses[0].measurement["name"],
+        "mu": args.mu,
+        "labels": task.labels,
+        **({"upper_limit_level": search.LEVEL} if args.upper_limit else {}),
+        **({"warnings": warnings} if warnings else {}),
+        "hypotheses": entries,
+    }
+
+
+def print_notes(warnings: list[str], entries: list[Entry], failures: dict[str, str]) -> None:
+    """Print to stderr what the user should know about the input and about single hypotheses."""
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for entry in entries:
@@ -302,7 +181,6 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{entry['name']}: {entry['note']}", file=sys.stderr)
     if failures:
         print("the other results are kept: run the same command to try these hypotheses again", file=sys.stderr)
-    return 1 if failures else 0
 
 
 def settings_of(backend: str) -> dict[str, dict]:
