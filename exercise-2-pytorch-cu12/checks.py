@@ -21,12 +21,6 @@ WITHOUT_DRIVER = [
     (f"1.{minor}.0", build) for minor in range(6, 14) for build in ("cuda111py310h385535d_1", "cuda112_1")
 ]
 CUDA_12 = releases("12.0", "12.20")
-# What the script imports besides PyTorch, by the packages of which one is enough.
-NEEDED = {
-    "matplotlib": ("matplotlib", "matplotlib-base"),
-    "scikit-learn": ("scikit-learn",),
-    "safetensors": ("safetensors",),
-}
 
 
 def torch_environments(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]:
@@ -224,7 +218,9 @@ def has_environments(workspace: Workspace) -> Result:
         )
     platforms = {platform.name: platform for platform in workspace.manifest.platforms}
     for name, platform in (*gpu, *cpu):
-        if missing := requirements.missing_for_script(workspace, name, platforms[platform], "train.py", NEEDED):
+        if missing := requirements.missing_for_script(
+            workspace, name, platforms[platform], "train.py", trainings.NEEDED
+        ):
             return fail(
                 looked_at=f"the environment {name} on {platform}",
                 expected="the packages that train.py needs",

@@ -32,12 +32,6 @@ BUILDS_CUDA118 = [
 EXACT_BUILD = re.compile(r"cuda118py3\d+h[0-9a-f]{7}_\d+")
 CUDA_118 = [("11.8", "h70ddcb2_3"), ("11.8", "h70ddcb2_2")]
 PYTHON_311 = releases("3.11", "3.11")  # flax needs tensorstore, which fits this jaxlib only for Python 3.11
-# What train.py imports besides JAX, by the packages of which one is enough.
-NEEDED = {
-    "matplotlib": ("matplotlib", "matplotlib-base"),
-    "scikit-learn": ("scikit-learn",),
-    "safetensors": ("safetensors",),
-}
 
 
 def supports_cuda118(platform: Platform) -> bool:
@@ -211,7 +205,7 @@ def has_environment(workspace: Workspace) -> Result:
             found=f"{' and '.join(str(spec.fields['version']) for spec in pythons)}: {python_tables(workspace, name)}",
             next_step=advice,
         )
-    if missing := requirements.missing_for_script(workspace, name, on, "train.py", NEEDED):
+    if missing := requirements.missing_for_script(workspace, name, on, "train.py", trainings.NEEDED):
         return fail(
             looked_at=f"{workspace.at('environments', name)}: the environment {name}",
             expected="the packages that train.py needs",

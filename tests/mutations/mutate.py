@@ -6,8 +6,8 @@
 
 A mutant is one small change of the source: another comparison or constant, `and` for `or`, an inverted condition, a
 deleted break. It is killed if one of the module's tests fails, or if a broken solution gets another result. SURVIVORS.md
-in this folder lists those that survived when everything was last measured, and the reasons. Replaced sums and products
-are left out: nearly all of them join texts, so that the mutant raises a TypeError at once.
+in this folder explains how to judge a mutant that survives. Replaced sums and products are left out: nearly all of them
+join texts, so that the mutant raises a TypeError at once.
 
 It works on a clone of what is committed, so it does not touch the checkout. A mutant takes as long as its tests: some
 seconds where no script is run, up to a minute elsewhere.

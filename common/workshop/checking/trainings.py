@@ -22,6 +22,12 @@ from workshop.support.timeouts import failure_reason, missing_module
 
 # Modules whose absence is not the script's fault: not every environment has every framework.
 FRAMEWORKS = ("torch", "torchvision", "jax", "flax", "optax", "safetensors", "sklearn", "scipy", "matplotlib", "numpy")
+# What a training script imports besides its framework: by the name to show, the packages of which one is enough.
+NEEDED = {
+    "matplotlib": ("matplotlib", "matplotlib-base"),
+    "scikit-learn": ("scikit-learn",),
+    "safetensors": ("safetensors",),
+}
 
 
 def missing_framework(run: subprocess.CompletedProcess[str]) -> str | None:
