@@ -1,6 +1,8 @@
 """The schedules for teaching add up, and give each exercise the minutes of its exercise.toml."""
 
 import re
+from functools import cache
+from pathlib import Path
 
 import pages
 import pytest
@@ -94,3 +96,24 @@ def test_the_star_steps_are_those_of_the_exercises():
 def test_the_star_steps_on_the_clock_fill_their_slots():
     for number, steps in schedules.star_steps().items():
         assert not steps or sum(minutes for _, _, minutes in steps) == MINUTES[number]["star"]
+
+
+@cache
+def locked(path: Path) -> dict[tuple[str, str], set[str]]:
+    """The addresses of all packages in a lock, by environment and platform."""
+    section = re.search(r"(?ms)^environments:\n(.*?)^packages:", path.read_text(encoding="utf-8"))[1]
+    return {
+        (environment, platform): set(re.findall(r"- (?:conda|pypi): (\S+)", packages))
+        for environment, text in re.findall(r"(?ms)^  (\S+):\n(.*?)(?=^  \S|\Z)", section)
+        for platform, packages in re.findall(r"(?ms)^      (\S+):\n(.*?)(?=^      \w|\Z)", text)
+    }
+
+
+@pytest.mark.parametrize("platform", ["linux-64", "osx-arm64", "win-64"])
+def test_after_the_homework_the_locks_of_the_solutions_download_nothing(platform):
+    """docs/teach/preparing.md states this for a room without a network, except for the environment `pypi-mixed-cpu`."""
+    root = locked(ROOT / "pixi.lock")
+    homework = root["cpu", platform] | root["cpu-jax", platform]
+    for path in sorted(ROOT.glob("exercise-*/solution/pixi.lock")):
+        mine = {name: links for (name, where), links in locked(path).items() if where == platform}
+        assert mine and [name for name, links in mine.items() if links - homework] in ([], ["pypi-mixed-cpu"]), path
