@@ -3,6 +3,7 @@
     read_json          read a JSON document, plain or gzipped                                    (workspace.py)
     read_hypotheses    check a pyhf workspace and return a hypothesis for each patch of a set    (workspace.py, schema.py)
     read_patched       the same for a workspace with plain JSON patches                          (workspace.py)
+    Hypothesis         what these two return: the parts of a workspace that its likelihood needs (workspace.py)
     digest             pyhf's digest of a document                                               (workspace.py)
     compile_models     convert hypotheses to arrays: yields, parameters, bounds, constraints     (compiling/, model.py)
     Scan               fit all hypotheses of a model at once; their CLs and upper limits         (inference.py)
@@ -30,10 +31,11 @@ from histfactory.errors import HistFactoryError
 from histfactory.inference import Limits, Scan, chunk_size, numbers_of_hypothesis
 from histfactory.likelihood import saturated_log_likelihood
 from histfactory.model import Model
-from histfactory.workspace import digest, read_hypotheses, read_json, read_patched
+from histfactory.workspace import Hypothesis, digest, read_hypotheses, read_json, read_patched
 
 __all__ = [
     "HistFactoryError",
+    "Hypothesis",
     "Limits",
     "Model",
     "Scan",

@@ -136,11 +136,12 @@ class Point:
     gradient: Array  # (P, R)
     jacobian: Array  # (R, B, S) d nu / d theta of the shared parameters
     jacobian_local: Array  # (T, R) the same for the local parameters, each in its only bin
-    diagonal: (
-        Array  # (P, R) diagonal of the Hessian, less that of J^T W J with W = n / nu^2; approximate for the alphas
-    )
+    # (P, R) diagonal of the Hessian, less that of J^T W J with W = n / nu^2; approximate for the alphas
+    diagonal: Array
 
     def take(self, index: Index) -> Point:
+        """A copy of these rows."""
+
         def columns(array: Array) -> Array:
             return np.take(array, index, -1)
 
@@ -154,6 +155,7 @@ class Point:
         )
 
     def update(self, index: Index, other: Point) -> None:
+        """Replace these rows by those of another point, in place."""
         for name in ("value", "nu", "gradient", "jacobian_local", "diagonal"):
             getattr(self, name)[..., index] = getattr(other, name)
         self.jacobian[index] = other.jacobian

@@ -34,6 +34,7 @@ class Checker:
         self.document_name, self.next_step = document_name, next_step
 
     def error(self, path: str, expected: str, found: object) -> HistFactoryError:
+        """The error about the value at this path; the other methods raise it."""
         text = found if isinstance(found, str) else repr(found)
         return HistFactoryError(
             looked_at=f"{self.document_name}, at {path or '/'}",
@@ -45,6 +46,7 @@ class Checker:
     def keys(
         self, value: Any, path: str, required: set[str] | frozenset[str], optional: frozenset[str] = frozenset()
     ) -> dict:
+        """Check that this is an object with the required keys, and no others than the optional ones."""
         if isinstance(value, dict) and value.keys() == required:
             return value
         if not isinstance(value, dict):
@@ -58,6 +60,7 @@ class Checker:
         return value
 
     def array(self, value: Any, path: str, content: str, empty: bool = False) -> list:
+        """Check that this is a list, and not an empty one unless that is allowed. content: its elements, in words."""
         if not isinstance(value, list) or not (value or empty):
             raise self.error(
                 path, f"a list of {content}" if empty else f"a non-empty list of {content}", kind_of(value)
@@ -75,6 +78,7 @@ class Checker:
         return value
 
     def string(self, value: Any, path: str) -> str:
+        """Check that this is a string that can be written as UTF-8."""
         if not isinstance(value, str):
             raise self.error(path, "a string", kind_of(value))
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -82,6 +86,7 @@ class Checker:
         return value
 
     def number(self, value: Any, path: str, expected: str = "a finite number of at most 1e100") -> float:
+        """Check that this is a number of at most LARGEST."""
         if type(value) not in _NUMBER:
             raise self.error(path, expected, kind_of(value))
         if not -LARGEST <= value <= LARGEST:
@@ -89,6 +94,7 @@ class Checker:
         return value
 
     def numbers(self, value: Any, path: str, length: int | None, negative: bool = True) -> list[float]:
+        """Check that this is a non-empty list of numbers. length: how many (None: any). negative: whether they may be."""
         self.array(value, path, "numbers")
         # First all at once in C, and one by one only to find the invalid number.
         if not (_all_finite(value) and (negative or min(value) >= 0)):
@@ -112,6 +118,7 @@ class Checker:
             names.add(item["name"])
 
     def version(self, document: dict, document_kind: str) -> None:
+        """Check that the document follows version 1.0.0 of pyhf's schema."""
         if document.get("version") != "1.0.0":
             raise self.error(
                 "/version", f"'1.0.0', the version of pyhf's {document_kind} schema", document.get("version")

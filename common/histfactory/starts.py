@@ -82,6 +82,7 @@ def null_fit(likelihood: Likelihood, hypotheses: Index, start: Array, others: Ar
 
 
 def with_mu(model: Model, theta: Array, mu: float) -> Array:
+    """A copy of theta (P, R) with the parameter of interest at mu."""
     theta = theta.copy()
     theta[model.poi] = mu
     return theta

@@ -161,7 +161,7 @@ def test_progress_by_hand(tmp_path, monkeypatch):
         shown.update(f"worker {number % 2}")
     # 49 hypotheses in the last 49 s.
     assert shown.status(clock[0]) == {"done": 60, "total": 120, "workers": 2, "per_hour": 3600, "seconds_left": 60}
-    assert progress.words(shown.status(clock[0])) == "60/120, 2 workers, 3600 an hour, 0:01:00 left"
+    assert progress.status_line(shown.status(clock[0])) == "60/120, 2 workers, 3600 an hour, 0:01:00 left"
     assert shown.status(clock[0] + 61)["workers"] == 0
 
 

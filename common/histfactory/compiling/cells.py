@@ -36,6 +36,7 @@ class Layout:
 
     @cached_property
     def first_bin(self) -> dict[str, int]:
+        """The position of each channel's first bin."""
         firsts = np.cumsum([0, *self.n_bins.values()])[:-1].tolist()
         return dict(zip(self.n_bins, firsts, strict=True))
 

@@ -24,6 +24,7 @@ class Fit:
 
     @property
     def converged(self) -> Mask:
+        """Which rows are at a minimum (R,)."""
         return self.status == CONVERGED
 
     def lowest(self, starts: list[Index], allowed: Mask) -> Fit:
@@ -37,6 +38,7 @@ class Fit:
         return self.take(rows[value.argmin(0), np.arange(rows.shape[1])])
 
     def take(self, rows: Index) -> Fit:
+        """A copy of these rows."""
         return Fit(np.take(self.theta, rows, 1), self.value[rows], self.status[rows])
 
     def replace(self, rows: Index | Mask, other: Fit) -> None:

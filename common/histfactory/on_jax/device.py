@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -96,7 +99,7 @@ class Device:
         """The number of rows of the program for n_rows, which are at most the largest batch."""
         return next(size for size in self.batches if size >= n_rows)
 
-    def _apply(self, program, rows: LightRows, *arrays: Array) -> Array:
+    def _apply(self, program: Callable[..., Any], rows: LightRows, *arrays: Array) -> Array:
         """The result (..., R) of a program for arrays (..., R), batch by batch."""
         parts, n_rows = [], arrays[0].shape[-1]
         with double_precision():
@@ -147,7 +150,8 @@ class Device:
             hypotheses, problems, state = fit.gather((hypotheses, problems, state), h)
             state = state._replace(active=self._put(np.arange(size) < len(index)))
 
-    def _put(self, arrays):
+    def _put(self, arrays: Any) -> Any:
+        """A structure of arrays, on the device."""
         return jax.device_put(arrays, self.device)
 
 

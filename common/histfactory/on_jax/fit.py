@@ -8,7 +8,7 @@ have ended stay as they are.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -210,6 +210,6 @@ def fold_depth_of_rows(
 
 
 @compiled
-def gather(table, rows: Array):
+def gather(table: Any, rows: Array) -> Any:
     """These rows of every array in a structure."""
     return jax.tree.map(lambda array: array[rows], table)

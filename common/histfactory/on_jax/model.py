@@ -12,6 +12,7 @@ parameters, H hypotheses. N: the processes of a block.
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
@@ -163,7 +164,7 @@ def _position_within(bins: Array) -> Array:
     return position
 
 
-def double_precision():
+def double_precision() -> AbstractContextManager[Any]:
     """A context in which JAX computes in 64 bits. Other code of the same process keeps its own setting."""
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)

@@ -27,7 +27,17 @@ from typing import Any
 
 import numpy as np
 
-from histfactory import Scan, compile_models, digest, on_jax, read_hypotheses, read_json, read_patched
+from histfactory import (
+    Hypothesis,
+    Model,
+    Scan,
+    compile_models,
+    digest,
+    on_jax,
+    read_hypotheses,
+    read_json,
+    read_patched,
+)
 from workshop.errors import WorkshopError
 from workshop.runs import search
 from workshop.runs.records import record
@@ -43,12 +53,12 @@ SCRIPT = Path(__file__).resolve().parents[1] / "__main__.py"  # run.json records
 
 @dataclass
 class Search:
-    """What is to be fitted: the input, and its name and digest for limits.json."""
+    """What is to be fitted. name, sha256: of the input, for limits.json. labels: of the coordinates of a hypothesis."""
 
     name: str
     sha256: str
     labels: list[str]
-    hypotheses: list
+    hypotheses: list[Hypothesis]
 
 
 def read_search(args: argparse.Namespace) -> Search:
@@ -71,7 +81,7 @@ def read_search(args: argparse.Namespace) -> Search:
     return Search(name, digest([workspace, patchset]), labels, hypotheses)
 
 
-def select_hypotheses(models: list, hypotheses: list, args: argparse.Namespace) -> set[str]:
+def select_hypotheses(models: list[Model], hypotheses: list[Hypothesis], args: argparse.Namespace) -> set[str]:
     """The names of the hypotheses to fit. Raises WorkshopError if the options match no hypothesis or allow no limit."""
     selected = {h.name for h in hypotheses if args.only is None or fnmatch.fnmatchcase(h.name, args.only)}
     if not selected:
@@ -199,7 +209,7 @@ def failed_entry(name: str, reason: str) -> Entry:
     return {"name": name, "cls_obs": None, "cls_exp": None, "converged": False, "reason": reason}
 
 
-def warnings_about(models: list) -> list[str]:
+def warnings_about(models: list[Model]) -> list[str]:
     """Warnings about input that can be fitted but may not mean what the user expects."""
     warnings = []
     for model in models:
@@ -212,7 +222,7 @@ def warnings_about(models: list) -> list[str]:
 
 
 def fit(
-    models: list, selected: set[str], task: Search, run: record.Folder, key: str, args: argparse.Namespace
+    models: list[Model], selected: set[str], task: Search, run: record.Folder, key: str, args: argparse.Namespace
 ) -> tuple[dict[str, Entry], dict[str, str]]:
     """The entries of the selected hypotheses by name, from the journal of an interrupted scan or from new fits.
 

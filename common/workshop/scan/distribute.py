@@ -123,7 +123,9 @@ def fit_all(
     return _Distribution(scans, chunks, settings, executor, report, workers, restart, logs).run()
 
 
-def _fit_here(scans, chunks: list[Chunk], mu: float, report: Report, upper_limit: bool, time_limit) -> dict[str, str]:
+def _fit_here(
+    scans: Sequence[Scan], chunks: list[Chunk], mu: float, report: Report, upper_limit: bool, time_limit: float | None
+) -> dict[str, str]:
     failures: dict[str, str] = {}
     for chunk in chunks:
         for members in scans[chunk.scan].chunks(chunk.members):
@@ -136,7 +138,17 @@ def _fit_here(scans, chunks: list[Chunk], mu: float, report: Report, upper_limit
 class _Distribution:
     """Hands out chunks until every hypothesis has a result or has failed."""
 
-    def __init__(self, scans, chunks, settings, executor, report, workers, restart, logs) -> None:
+    def __init__(
+        self,
+        scans: Sequence[Scan],
+        chunks: list[Chunk],
+        settings: dict[str, Any],
+        executor: Executor,
+        report: Report,
+        workers: int,
+        restart: Callable[[], Executor] | None,
+        logs: Path | None,
+    ) -> None:
         self.scans, self.settings, self.executor, self.report = scans, settings, executor, report
         self.expected_workers, self.restart, self.logs = workers, restart, logs
         self.waiting = deque(chunks)  # not handed out yet; to be cut

@@ -53,12 +53,12 @@ class Progress:
         status = self.status(now)
         if sys.stderr.isatty():
             filled = BAR * n // self.total
-            line = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {words(status)}\x1b[K"
+            line = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {status_line(status)}\x1b[K"
             print(line, end="\n" if n == self.total else "", file=unfiltered(sys.stderr), flush=True)
         if now >= self.next_file:
             self.next_file = now + EVERY
             with suppress(OSError):  # on a full disk, for instance: the scan itself needs no such file
-                write_atomic(self.folder / PROGRESS, json.dumps(status | {"text": words(status)}).encode())
+                write_atomic(self.folder / PROGRESS, json.dumps(status | {"text": status_line(status)}).encode())
         if self.figure and (now >= self.next_figure or n == self.total):
             self.draw(self.figure)
 
@@ -96,7 +96,7 @@ class Progress:
         (self.folder / PROGRESS).unlink(missing_ok=True)
 
 
-def words(status: dict) -> str:
+def status_line(status: dict) -> str:
     """A line such as `50/125, 2 workers, 1200 an hour, 0:03:45 left`."""
     workers = f"{status['workers']} worker{'s' * (status['workers'] != 1)}"
     text = f"{status['done']}/{status['total']}, {workers}, {status['per_hour']} an hour"

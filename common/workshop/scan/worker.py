@@ -45,16 +45,16 @@ class TimeLimit(Exception):
 
 
 def fit_request(request: dict[str, Any]) -> dict[str, Any]:
-    """Fit the hypotheses of a request (`distribute.request_of`).
+    """Fit the hypotheses of a request, which `distribute` makes.
 
     Returns a dictionary with `worker`, and one of these: `identity`, if this worker has other versions; `missing`, if it
     needs the background first; `entries` and `failed` (reasons by name), with `busy`, the seconds of the fits, `gap`,
     the seconds since this worker's last fit (None for its first one), `simd`, its instruction sets, and `crowded`, a
     sentence if the workers on this machine have too few cores, else "".
     """
-    about = {"worker": f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"}
+    sender = {"worker": f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"}
     if request["identity"] != identity():
-        return about | {"identity": identity()}
+        return sender | {"identity": identity()}
     key = request["key"]
     if request["background"] is not None:
         while len(_backgrounds) >= MOST_KEPT:
@@ -62,14 +62,14 @@ def fit_request(request: dict[str, Any]) -> dict[str, Any]:
         _backgrounds[key] = pickle.loads(request["background"])
     background = _backgrounds.get(key)
     if background is None:
-        return about | {"missing": True}
+        return sender | {"missing": True}
     scan = parts.join(background, request["part"])
     start = time.monotonic()
     gap = start - _last_end.time if hasattr(_last_end, "time") else None
     members = range(len(scan.model.names))
     entries, failed = fit_members(scan, members, request["mu"], request["upper_limit"], request["time_limit"])
     _last_end.time = time.monotonic()
-    return about | {"entries": entries, "failed": failed, "busy": _last_end.time - start, "gap": gap} | machine()
+    return sender | {"entries": entries, "failed": failed, "busy": _last_end.time - start, "gap": gap} | machine()
 
 
 def fit_members(
