@@ -1,9 +1,11 @@
 """What axe-core misses in the pages that Sphinx and Furo write, added when they are written (tests/docs/axe.py).
 
 Also what a narrow screen needs: places to break a long name such as SLURM_ARRAY_TASK_ID, so that tables fit; no break
-between the hyphens of an option and its name; a table that Pixi printed keeps its lines; and figures open in full size.
+between the hyphens of an option and its name. A printed table keeps its lines, and other long lines wrap. Figures open
+in full size.
 """
 
+import html
 import re
 from pathlib import Path
 
@@ -20,22 +22,30 @@ CHANGES = {  # none finds what it has written, because pages that did not change
     r" ★</p>": "&nbsp;★</p>",
 }
 FIGURES = re.compile(r"<p>((?:<img [^>]+/>\s*)+)</p>")  # one figure, or one for each theme
-NAME = re.compile(r'<span class="pre">[^<]+</span>')  # a word of code, unless it contains such places already
-OPTION = re.compile(r"(?<![\w-])--?\w+")  # the beginning of --dry-run, up to where a break does no harm
+NAME = re.compile(r'<span class="pre">([^<]+)</span>')  # a word of code, unless it contains such places already
+OPTION = re.compile(r"(?<![\w-])--?(?:\w[\w-]{0,20}(?![\w-])|\w+)")  # of one longer than 23 characters, the first word
 BASH = re.compile(r'(?s)<div class="highlight-bash[^"]*"><div class="highlight"><pre[^>]*>.*?</pre>')
-TYPED = re.compile(r"(?<=[\s>])--?\w[\w-]*(?=[\s<=])")  # an option in such a block
+TYPED = re.compile(
+    r'(?<=[\s>])--?\w[\w-]*(?=[\s<=])|(?<="c1">)# \S+(?=[\s<])'
+)  # an option, or the beginning of a remark
 LISTING = re.compile(
     r'(<div class="highlight-text[^"]*)("><div class="highlight"><pre[^>]*><span></span>(?:[^\n]*\n){0,4}?Name +Version)'
 )
+PRINTED = re.compile(r'(?s)(<div class="highlight-text[^"]*)("><div class="highlight"><pre[^>]*>.*?</pre>)')
+COLUMNS = re.compile(r"\S {2,}\S|[│├└╰]")  # in what a command printed: to break such a line would spoil it
+SHORT = 16  # characters of a name that needs no break
 TOGETHER = r'<span class="together">\g<0></span>'
 
 
 def breakable(word: re.Match[str]) -> str:
     """The element with a place for a break after each character that joins parts of a name, and within a long hash.
 
-    A browser breaks after every hyphen, so the first part of an option is marked as one that does not break.
+    A browser breaks after every hyphen, so short names and the first part of an option are marked: they do not break.
+    The ending of a file stays with its name.
     """
-    text = re.sub(r"(?<=[^\W_])([_/=,@:]|\.(?=[a-z]))(?=\w)", r"\1<wbr>", word[0])
+    if len(html.unescape(word[1])) <= SHORT:
+        return f'<span class="pre together">{word[1]}</span>'
+    text = re.sub(r"(?<=[^\W_])([_/=,@:]|\.(?=[a-z]\w*[.(_]))(?=\w)", r"\1<wbr>", word[0])
     text = re.sub(r"(?<=[0-9a-f]{20})(?=[0-9a-f]{20})", "<wbr>", text)
     return OPTION.sub(TOGETHER, text)
 
@@ -66,6 +76,9 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         new = FIGURES.sub(opened, NAME.sub(breakable, new))
         new = BASH.sub(lambda block: TYPED.sub(TOGETHER, block[0]), new)
         new = LISTING.sub(r"\1 listing\2", new)
+        new = PRINTED.sub(
+            lambda block: block[0] if COLUMNS.search(block[2]) else f"{block[1]} sentences{block[2]}", new
+        )
         if new != old:
             page.write_text(new, encoding="utf-8")
 

@@ -7,6 +7,7 @@ import html
 import re
 from pathlib import Path
 
+from accessible import SHORT
 from sphinx.application import Sphinx
 
 TABLE = re.compile(r'(?s)<table class="docutils align-default">\n<thead>(.*?)</thead>\n<tbody>(.*?)</tbody>')
@@ -16,8 +17,9 @@ AROUND = 2  # of them, the space around each cell
 
 
 def words(cell: str) -> list[str]:
-    """What a browser does not break, of the HTML of a cell."""
-    return re.split(r"[ \n]|(?<=\w)-", html.unescape(re.sub(r"<[^>]+>", "", cell)))
+    """What a browser does not break, of the HTML of a cell: words, and the parts of long words with a hyphen."""
+    found = html.unescape(re.sub(r"<[^>]+>", "", cell)).split()
+    return [part for word in found for part in (re.split(r"(?<=\w)-", word) if len(word) > SHORT else [word])] or [""]
 
 
 def is_wide(rows: list[list[str]]) -> bool:
