@@ -216,7 +216,7 @@ CHECKS = [
         "1.1",
         "the workspace supports Linux, macOS and Windows",
         (
-            "`pixi init FOLDER` makes a workspace. Its lock contains packages for the platforms in its manifest alone.",
+            "`pixi init FOLDER` makes a workspace. Its lock contains packages only for the platforms in its manifest.",
             "`pixi init` takes -p once for each platform. A Mac with an Apple processor is osx-arm64; Windows is win-64.",
             "pixi init exercise-1-scipy/mine -p linux-64 -p linux-aarch64 -p osx-arm64 -p win-64",
         ),

@@ -380,7 +380,7 @@ CHECKS = [
         "5.3",
         "the last stage contains the environment at its original path and no Pixi, and its user is not root",
         (
-            "Which parts of the first stage does a training need? What could an attacker do with the rest?",
+            "Which parts of the first stage does a training run need? What could an attacker do with the rest?",
             "A conda environment cannot be moved: COPY --from=build has the same path twice. Give the user as a number, and fill the labels from ARG.",
             "FROM runtime-${ENVIRONMENT}, COPY --from=build /workshop/.pixi/envs/${ENVIRONMENT} /workshop/.pixi/envs/${ENVIRONMENT}, "
             "USER 1000:1000, HEALTHCHECK, LABEL org.opencontainers.image.revision=... workshop.lock.sha256=...",
@@ -449,7 +449,7 @@ CHECKS = [
         "5.9",
         "the workflow publishes the image by its digest, attests it, and converts it for Apptainer",
         (
-            "People use a tag from the moment in which it is pushed. When do you know that the image works?",
+            "People use a tag from the moment when it is pushed. When do you know that the image works?",
             "docker/build-push-action can push without a tag and returns the digest. The later steps use this digest.",
             "outputs: type=image,name=...,push-by-digest=true,name-canonical=true,push=true; docker run NAME@DIGEST; actions/attest with "
             "subject-digest; apptainer build train.sif docker://NAME@DIGEST; apptainer push train.sif oras://NAME:TAG",
