@@ -9,6 +9,7 @@ import html
 import re
 from pathlib import Path
 
+from narrow_tables import SHORT
 from sphinx.application import Sphinx
 
 CHANGES = {  # none finds what it has written, because pages that did not change are not written again
@@ -33,7 +34,6 @@ LISTING = re.compile(
 )
 PRINTED = re.compile(r'(?s)(<div class="highlight-text[^"]*)("><div class="highlight"><pre[^>]*>.*?</pre>)')
 COLUMNS = re.compile(r"\S {2,}\S|[│├└╰]")  # in what a command printed: to break such a line would spoil it
-SHORT = 16  # characters of a name that needs no break
 TOGETHER = r'<span class="together">\g<0></span>'
 
 

@@ -7,12 +7,12 @@ import html
 import re
 from pathlib import Path
 
-from accessible import SHORT
 from sphinx.application import Sphinx
 
 TABLE = re.compile(r'(?s)<table class="docutils align-default">\n<thead>(.*?)</thead>\n<tbody>(.*?)</tbody>')
 CELL = re.compile(r"(?s)<t([dh])\b([^>]*)>(.*?)</t\1>")
 ROOM = 52  # characters that fit beside each other on a telephone, in the font of a table there
+SHORT = 16  # characters of a name that a browser must not break (accessible.py)
 AROUND = 2  # of them, the space around each cell
 
 
