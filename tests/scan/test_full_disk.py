@@ -71,23 +71,32 @@ def test_a_file_that_cannot_be_written_costs_no_finished_fit(tmp_path, monkeypat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
 
 
+ENTRIES = [
+    {"name": f"hypothesis {n}", "cls_obs": None, "cls_exp": None, "converged": False, "reason": "why"} for n in range(5)
+]
+JOURNAL = "".join(journal.line_of(entry, "KEY") for entry in ENTRIES)
+
+
+def test_a_journal_that_is_cut_off_anywhere_continues_without_a_second_copy(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    for size in range(0, len(JOURNAL), 61):
+        path.write_text(JOURNAL[:size])
+        with largest_file(len(JOURNAL)), journal.opened(path, "KEY") as (kept, append):
+            assert list(kept.values()) == ENTRIES[: JOURNAL[:size].count("\n")]
+            inode = path.stat().st_ino
+            append([entry for entry in ENTRIES if entry["name"] not in kept])
+        assert path.read_text() == JOURNAL and path.stat().st_ino == inode
+
+
 def test_a_journal_that_cannot_be_rewritten_stays(tmp_path):
     path = tmp_path / "journal.jsonl"
-    entries = [
-        {"name": f"hypothesis {n}", "cls_obs": None, "cls_exp": None, "converged": False, "reason": "why"}
-        for n in range(9)
-    ]
-    content = "".join(journal.line_of(entry, "KEY") for entry in entries)
-    path.write_text(content + "cut off")
-    with (
-        largest_file(500),
-        pytest.raises(WorkshopError, match=r"journal\.jsonl[\s\S]*too large"),
-        journal.opened(path, "KEY"),
-    ):
+    path.write_text("damaged\n" + JOURNAL)
+    message = r"journal\.jsonl[\s\S]*too large"
+    with largest_file(500), pytest.raises(WorkshopError, match=message), journal.opened(path, "KEY"):
         pass
-    assert path.read_text() == content + "cut off" and list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "damaged\n" + JOURNAL and list(tmp_path.iterdir()) == [path]
     with journal.opened(path, "KEY") as (kept, _):
-        assert list(kept.values()) == entries
+        assert list(kept.values()) == ENTRIES and path.read_text() == JOURNAL
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,8 +47,12 @@ def opened(path: Path, key: str) -> Iterator[tuple[dict[str, Entry], Callable[[l
         pass  # a file system without locks
     try:
         entries = read(path, key)
+        valid = _lines(entries.values(), key)
         with _writing(path):
-            write_atomic(path, _lines(entries.values(), key))
+            if path.exists() and path.read_bytes().startswith(valid):  # only its end is removed, which needs no room
+                os.truncate(path, len(valid))
+            else:
+                write_atomic(path, valid)
         with path.open("ab", buffering=0) as file:  # unbuffered: after an error, nothing is left to write
 
             def append(new: list[Entry]) -> None:
