@@ -144,6 +144,10 @@ def test_what_failed_is_listed_and_tried_again(tmp_path, monkeypatch, capsys):
     assert "signal_500_0 (FloatingPointError: overflow)" in capsys.readouterr().err
     entries = json.loads((tmp_path / "a" / "limits.json").read_text())["hypotheses"]
     assert [entry["name"] for entry in entries if not entry["converged"]] == ["signal_500_0"]
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):  # Ctrl-C before the first fit
+        context.setattr(command, "Scan", lambda *_: signal.raise_signal(signal.SIGINT))
+        command.main([*words, str(tmp_path / "b")])
+    assert "finished fits are saved" in capsys.readouterr().err
     monkeypatch.setattr(command.Scan, "limits", real)
     assert command.main([*words, str(tmp_path / "b")]) == 0
     assert f"{len(entries) - 1} of {len(entries)} hypotheses were fitted before" in capsys.readouterr().err

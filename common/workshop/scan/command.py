@@ -20,7 +20,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -235,7 +235,6 @@ def fit(
         if entries:
             print(f"{len(entries)} of {len(selected)} hypotheses were fitted before", file=sys.stderr)
         progress = Progress(len(selected), entries, run.folder, args.live and Path(args.live), labels, values)
-        progress.update()
 
         def report(new: list[Entry], worker: str) -> None:
             new = [entry for entry in new if entry["name"] not in entries]
@@ -243,15 +242,13 @@ def fit(
             entries.update((entry["name"], entry) for entry in new)
             progress.update(worker)
 
-        scans, missing = [Scan(model, args.backend) for model in models], selected - entries.keys()
-        for scan in scans:
-            if scan.likelihood.backend and (note := scan.likelihood.backend.note):
-                print(f"note: {note}", file=sys.stderr)
-        with advice_to_continue(entries):
-            try:
-                failures = distribute_to(args, scans, missing, report, journal_path.with_suffix(".parsl"))
-            finally:
-                progress.close()
+        with advice_to_continue(entries), closing(progress):
+            progress.update()
+            scans, missing = [Scan(model, args.backend) for model in models], selected - entries.keys()
+            for scan in scans:
+                if scan.likelihood.backend and (note := scan.likelihood.backend.note):
+                    print(f"note: {note}", file=sys.stderr)
+            failures = distribute_to(args, scans, missing, report, journal_path.with_suffix(".parsl"))
     return entries, failures
 
 
