@@ -287,6 +287,38 @@ def test_an_interrupted_scan_on_parsl_continues(tmp_path, variables, parsl, name
     assert (tmp_path / "again" / "limits.json").read_bytes() == whole
 
 
+INTERRUPTED_WHILE_A_THREAD_SENDS = """
+import pathlib, sys, threading, time
+import parsl
+from parsl.executors.high_throughput import zmq_pipes
+from workshop.scan import engines
+
+send, sending = zmq_pipes.TasksOutgoing.put, threading.Event()
+
+def send_late(pipe, message):
+    sending.set()
+    time.sleep(1)
+    interchange = parsl.dfk().executors["this_machine"].interchange_proc
+    print("to an interchange that runs" if interchange.poll() is None else "to one that has ended")
+    send(pipe, message)
+
+zmq_pipes.TasksOutgoing.put = send_late
+with engines.opened("parsl", None, 1, pathlib.Path(sys.argv[1])) as engine:
+    engine.executor.submit(pow, 2, 3)
+    sending.wait()
+    raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.slow
+def test_parsl_ends_after_ctrl_c_while_one_of_its_threads_sends(tmp_path, variables, parsl):
+    """Without its interchange, the thread would wait for ever, or the program would abort."""
+    words = [sys.executable, "-c", INTERRUPTED_WHILE_A_THREAD_SENDS, str(tmp_path)]
+    done = subprocess.run(words, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "to an interchange that runs\n", done.stderr
+    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+
+
 def test_the_help_lists_the_executors(capsys):
     with pytest.raises(SystemExit):
         cli.main(["scan", "--help"])

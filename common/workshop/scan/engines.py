@@ -137,6 +137,8 @@ def _parsl(config_file: Path, scratch: Path) -> Iterator[Engine]:
     try:
         yield Engine(ParslPoolExecutor(dfk=kernel), _workers_of(config), logs=Path(config.run_dir))
     finally:
+        # Parsl ends its interchange first, and a thread that still submits a task would then wait for it for ever.
+        kernel._task_launch_pool.shutdown(cancel_futures=True)
         kernel.cleanup()  # ends the workers and cancels the jobs, without waiting for the fits that are running
         parsl.clear()
     shutil.rmtree(scratch, ignore_errors=True)
