@@ -2,12 +2,11 @@
 
 import json
 import os
-import shutil
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import attack
+import forked
 import numpy as np
 import pytest
 
@@ -270,54 +269,69 @@ def test_the_file_of_finished_weights_is_as_before(tmp_path):
 
 # ---------------------------------------------------------------- the end of a run
 
-fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
-CONTENT = {"determinism": {}, "device": {"type": "cpu", "name": "x"}, "metrics": [{"name": "m", "value": 1}]}
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
+# In a process of its own, because a test in this one may have started JAX, whose threads do not survive a fork.
+FINISH = """
+import os, pathlib, shutil, sys
+import workshop.runs.records.crate
+from workshop.runs.records import record
+
+folder, changes = pathlib.Path(sys.argv[1]), int(sys.argv[2])  # of the disk, before the kill
+left = iter(range(changes))
+
+def killing(function):
+    def call(*arguments, **named):
+        if next(left, None) is None:
+            os._exit(9)
+        return function(*arguments, **named)
+    return call
+
+for module, name in ((os, "replace"), (os, "rename"), (os, "mkdir"), (shutil, "rmtree"), (os, "unlink")):
+    setattr(module, name, killing(getattr(module, name)))
+run = record.start("exercise-0", str(folder / "train.py"), str(folder / "run"), seed=0, resume=True)
+(run.folder / "result.txt").write_text("1\\n")
+record.finish(
+    run, (), seed=0, dataset={"name": "d", "sha256": "0" * 64}, determinism={}, device={"type": "cpu", "name": "x"},
+    metrics=[{"name": "m", "value": 1}],
+)
+"""
+RESUME = """
+import pathlib, sys, time
+from workshop.errors import WorkshopError
+from workshop.runs.records import record
+
+script, place, go = sys.argv[1:]
+record.LOCK_SECONDS = 0.3
+print("ready", flush=True)
+while not pathlib.Path(go).exists():
+    time.sleep(0.001)
+try:
+    run = record.start("exercise-0", script, place or None, seed=0, resume=True)
+except WorkshopError:
+    sys.exit(1)
+time.sleep(1.5)
+sys.exit(0 if run.lock.is_locked else 4)
+"""
 
 
-def finish(tmp_path):
-    run = record.start("exercise-0", str(tmp_path / "train.py"), str(tmp_path / "run"), seed=0, resume=True)
-    (run.folder / "result.txt").write_text("1\n")
-    return record.finish(run, (), seed=0, dataset={"name": "d", "sha256": "0" * 64}, **CONTENT)
-
-
-@fork
+@forks
 @pytest.mark.parametrize("step", range(12))
-def test_a_kill_in_the_last_step(tmp_path, monkeypatch, step):
+def test_a_kill_in_the_last_step(tmp_path, command, step):
     """Before each change of the disk: the run is finished, without lock and checkpoint, or it can be resumed."""
     (tmp_path / "train.py").write_text("# a script\n")
     (tmp_path / "run.partial").mkdir()
     weights.save(tmp_path / "run.partial" / record.CHECKPOINT, arrays(), TABLE)
-    import workshop.runs.records.crate  # noqa: F401  # once, not in each fork
-
-    pid = os.fork()
-    if pid == 0:
-        left = iter(range(step))
-
-        def killing(function):
-            def call(*arguments, **named):
-                if next(left, None) is None:
-                    os._exit(9)
-                return function(*arguments, **named)
-
-            return call
-
-        try:
-            for module, name in ((os, "replace"), (os, "rename"), (os, "mkdir"), (shutil, "rmtree"), (os, "unlink")):
-                setattr(module, name, killing(getattr(module, name)))
-            finish(tmp_path)
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
+    done = command("-c", FINISH, tmp_path, step)
+    assert done.returncode in (0, 9), done.stderr
     place = tmp_path / "run"
     if not place.exists():
         assert (tmp_path / "run.partial" / record.CHECKPOINT).exists()
-        finish(tmp_path)
+        assert command("-c", FINISH, tmp_path, 1000).returncode == 0
     assert sorted(path.name for path in place.iterdir()) == ["result.txt", "ro-crate-metadata.json", "run.json"]
     outputs = json.loads((place / "run.json").read_bytes())["outputs"]
     assert [output["path"] for output in outputs] == ["result.txt"]
 
 
-@fork
 def test_what_a_kill_after_the_last_step_left_is_not_resumed(tmp_path):
     (tmp_path / "train.py").write_text("# a script\n")
     results = tmp_path / "results" / "exercise-0"
@@ -329,42 +343,21 @@ def test_what_a_kill_after_the_last_step_left_is_not_resumed(tmp_path):
     assert not (results / "done.partial").exists()
 
 
-@fork
+@forks
 @pytest.mark.parametrize("named", [True, False], ids=["named", "the newest"])
 @pytest.mark.parametrize(
     "attempt", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
-def test_one_of_three_that_resume_at_once_wins(tmp_path, monkeypatch, named, attempt):
-    monkeypatch.setattr(record, "LOCK_SECONDS", 0.3)
+def test_one_of_three_that_resume_at_once_wins(tmp_path, variables, named, attempt):
     (tmp_path / "train.py").write_text("# a script\n")
     place = tmp_path / "results" / "exercise-0" / "run"
     place.with_suffix(".partial").mkdir(parents=True)
     weights.save(place.with_suffix(".partial") / record.CHECKPOINT, arrays(), TABLE)
-    import workshop.runs.records.crate  # noqa: F401
-
-    ready, go = os.pipe(), os.pipe()
-    pids = []
-    for _ in range(3):
-        if pid := os.fork():
-            pids.append(pid)
-            continue
-        code = 3
-        try:
-            os.close(go[1])
-            os.write(ready[1], b"x")
-            os.read(go[0], 1)  # until the other end is closed
-            output = str(place) if named else None
-            run = record.start("exercise-0", str(tmp_path / "train.py"), output, seed=0, resume=True)
-            time.sleep(1.5)
-            code = 0 if run.lock.is_locked else 4
-        except WorkshopError:
-            code = 1
-        finally:
-            os._exit(code)
-    for _ in pids:
-        os.read(ready[0], 1)
-    os.close(go[1])
-    codes = sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
-    for descriptor in (*ready, go[0]):
-        os.close(descriptor)
-    assert codes == [0, 1, 1]
+    words = ["-c", RESUME, str(tmp_path / "train.py"), str(place) if named else "", str(tmp_path / "go")]
+    processes = [forked.start(words, tmp_path, variables) for _ in range(3)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    (tmp_path / "go").touch()
+    for process in processes:
+        process.communicate()
+    assert sorted(process.returncode for process in processes) == [0, 1, 1]
