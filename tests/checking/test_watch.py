@@ -1,6 +1,7 @@
 """`workshop watch` with keys, on two exercises whose only check reads a file; and `workshop` without arguments."""
 
 import os
+import subprocess
 import sys
 from contextlib import nullcontext
 
@@ -216,16 +217,28 @@ def test_keys_without_a_letter_are_not_taken_for_letters():
     assert keys.ESCAPE.sub("", "\x1b[Ah\x1bOPl\x1b[15~\x1b[1;5Cn\x1bxq\x1b") == "hlnq"
 
 
+# `pty.fork` would do this, but a test in this process may have started JAX, whose threads do not survive a fork.
+TAKE_THE_TERMINAL = """\
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
 def test_in_a_terminal(answers):
     """Keys without Enter; the line of the running check; a link to the file; the terminal afterwards as before."""
     import pty
     import termios
 
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ.update(PYTHONPATH=str(ROOT / "common"), TERM="xterm-256color", COLUMNS="100")
-        os.execv(sys.executable, [sys.executable, "-m", "workshop", "watch"])
+    terminal, other_end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", TAKE_THE_TERMINAL, sys.executable, "-m", "workshop", "watch"],
+        **dict.fromkeys(("stdin", "stdout", "stderr"), other_end),
+        env=os.environ | {"PYTHONPATH": str(ROOT / "common"), "TERM": "xterm-256color", "COLUMNS": "100"},
+        start_new_session=True,
+    )
+    os.close(other_end)
     seen = ""
 
     def until(words):
@@ -242,5 +255,18 @@ def test_in_a_terminal(answers):
     answers[1].write_text("42")
     until("watching starter/ of exercise 2")
     os.write(terminal, b"q")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert process.wait() == 0
     os.close(terminal)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
+def test_no_keys_in_a_terminal_of_somebody_else(monkeypatch):
+    import pty
+
+    ours, other_end = pty.openpty()
+    with open(other_end) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setenv("TERM", "xterm")
+        assert not keys.Keys().available
+    os.close(ours)
