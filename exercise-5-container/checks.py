@@ -50,8 +50,9 @@ def images_of(workspace: Workspace) -> list[Image]:
     if containers.environment_argument(image) is None:
         return [image]
     known = image.workspace.environments
-    gpu = [name for name in ("cuda12", *known) if name in known and containers.load_image(found[0], name).required_cuda]
-    return [image, *(containers.load_image(found[0], name) for name in gpu[:1] if name != image.environment)]
+    others = (image.with_environment(name) for name in ("cuda12", *known) if name in known)
+    gpu = next((other for other in others if other.required_cuda), image)
+    return [image] if gpu is image else [image, gpu]
 
 
 def first_problem(workspace: Workspace, number: str, file: str, found: list[Finding], summary: str) -> Result:

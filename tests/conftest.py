@@ -64,28 +64,31 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason=f"{system.args[0]}: --system"))
         if "old_stack" in item.fixturenames:
             item.add_marker("slow")
+    longest_first = {name: rank for rank, name in enumerate(IN_ONE_PROCESS + LONG)}
+    items.sort(key=lambda item: longest_first.get(item.path.name, len(longest_first)))
 
 
 # What these files make for their tests, or import into the process of pytest, takes long: one process has it. (Images, a
 # Slurm, an old JAX, the book, trainings; torch and pyhf. pytest-xdist's own marks for this, xdist_group, are without
-# effect under pytest 9.2.)
+# effect under pytest 9.2.) The longest start first, so that no process is still busy long after the others.
 IN_ONE_PROCESS = (
-    "test_bad_input.py",
+    "test_scan_on_slurm.py",
+    "test_image.py",
     "test_book.py",
-    "test_cuda_graph.py",
+    "test_slurm.py",
     "test_determinism.py",
+    "test_jax.py",
+    "test_training.py",
     "test_exercise_4.py",
     "test_exercises.py",
+    "test_bad_input.py",
     "test_histfactory_oracle.py",
-    "test_htcondor.py",
-    "test_image.py",
-    "test_jax.py",
-    "test_scan_on_slurm.py",
-    "test_slurm.py",
-    "test_structure.py",
-    "test_training.py",
     "test_workflows.py",
+    "test_structure.py",
+    "test_cuda_graph.py",
+    "test_htcondor.py",
 )
+LONG = ("test_run.py", "test_kept.py", "test_new.py", "test_mutations.py", "test_engines.py")  # single tests of minutes
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -168,6 +168,23 @@ class Image:
         known = {"linux/amd64": "linux-64", "linux/arm64": "linux-aarch64", "linux/arm64/v8": "linux-aarch64"}
         return known.get(named or "")
 
+    def with_environment(self, environment: str) -> Image:
+        """The same file with this environment. Raises WorkshopError if no build argument can choose it."""
+        if environment == self.environment:
+            return self
+        argument = environment_argument(self)
+        if argument is None:
+            fixed = self.environment or "none that can be seen"
+            raise WorkshopError(
+                looked_at=self.path,
+                expected="a build argument that chooses the environment, such as ARG ENVIRONMENT=...",
+                found=f"no such argument: the environment is always {fixed}",
+                next_step="leave --environment out, or add the build argument",
+            )
+        build_args = {argument: environment}
+        stages = dockerfile.stages(self.instructions, build_args, self.path)
+        return Image(self.path, self.instructions, build_args, self.workspace, stages)
+
     def location(self, instruction: Instruction) -> str:
         return (
             f"{self.path.name}, line {instruction.line}: {instruction.name} {' '.join(instruction.text.split())[:70]}"
@@ -183,20 +200,7 @@ def load_image(path: Path, environment: str | None = None) -> Image:
     instructions = dockerfile.read(path)
     image = Image(path, instructions, {}, nearest_manifest(path.parent))
     image.stages = dockerfile.stages(instructions, {}, path)
-    if environment is None or image.environment == environment:
-        return image
-    argument = environment_argument(image)
-    if argument is None:
-        fixed = image.environment or "none that can be seen"
-        raise WorkshopError(
-            looked_at=path,
-            expected="a build argument that chooses the environment, such as ARG ENVIRONMENT=...",
-            found=f"no such argument: the environment is always {fixed}",
-            next_step="leave --environment out, or add the build argument",
-        )
-    with_environment = Image(path, instructions, {argument: environment}, image.workspace)
-    with_environment.stages = dockerfile.stages(instructions, with_environment.build_args, path)
-    return with_environment
+    return image if environment is None else image.with_environment(environment)
 
 
 def environment_argument(image: Image) -> str | None:
