@@ -30,8 +30,9 @@ def uninterrupted(command, tmp_path_factory):
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(command, one_epoch, tmp_path):
-    for name, seed in (("again", 3), ("other", 4)):  # one thread, whatever the variable says
-        done = command(SOLUTION, *arguments(tmp_path / name, epochs=1, seed=seed), OMP_NUM_THREADS="2")
+    two_threads = {"OMP_NUM_THREADS": "2"}  # one thread, whatever the variable says
+    for name, seed, variables in (("again", 3, two_threads), ("other", 4, {})):
+        done = command(SOLUTION, *arguments(tmp_path / name, epochs=1, seed=seed), **variables)
         assert done.returncode == 0, done.stderr
     for output in ("weights.safetensors", "learning_curve.png", "learning_curve.svg", "confusion_matrix.svg"):
         assert sha_of(one_epoch, output) == sha_of(tmp_path / "again", output)
