@@ -273,33 +273,30 @@ DISTRIBUTED = "train_distributed.py"
 GROUP_LIMIT = 120  # seconds for two processes and one epoch; they take less than ten
 
 
-def run_alone_and_in_two_processes(workspace: Workspace, folder: Path) -> list[CompletedProcess[str]]:
-    """Train for one epoch on the CPU, in two processes as torchrun starts them, and in a third one without torchrun.
+def run_for_one_epoch(workspace: Workspace, output: Path, **settings: Any) -> CompletedProcess[str]:
+    """Train for one epoch on the CPU. settings: further arguments of `Workspace.run`, and variables."""
+    variables = {
+        "WORKSHOP_DEVICE": "",
+        "PYTHONPATH": str(exercises.root_folder() / "exercise-2-pytorch-cu12" / "solution"),
+    }
+    words = ("--data", "digits", "--device", "cpu", "--epochs", "1", "--output", str(output))
+    return workspace.run(DISTRIBUTED, *words, limit=GROUP_LIMIT, **variables, **settings)
 
-    The two processes, which come first in the result, record their first step in `folder`.
-    """
+
+def run_in_two_processes(workspace: Workspace, folder: Path) -> list[CompletedProcess[str]]:
+    """Train in two processes, as torchrun starts them, and record their first step in `folder`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     group |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    common = {
-        "WORKSHOP_DEVICE": "",
-        "PYTHONPATH": str(exercises.root_folder() / "exercise-2-pytorch-cu12" / "solution"),
-    }
-    words = ("--data", "digits", "--device", "cpu", "--epochs", "1", "--output")
 
-    def run(rank: int | None) -> CompletedProcess[str]:
-        if rank is None:
-            return workspace.run(DISTRIBUTED, *words, str(folder / "alone"), limit=GROUP_LIMIT, **common)
+    def run(rank: int) -> CompletedProcess[str]:
         number = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         record = [patch("record_shares", folder=str(folder))]
-        output = str(folder / "run")
-        return workspace.run(
-            DISTRIBUTED, *words, output, patches=record, limit=GROUP_LIMIT, **common, **group, **number
-        )
+        return run_for_one_epoch(workspace, folder / "run", patches=record, **group, **number)
 
-    with ThreadPoolExecutor(3) as pool:
-        return [*pool.map(run, (0, 1, None))]
+    with ThreadPoolExecutor(2) as pool:
+        return [*pool.map(run, range(2))]
 
 
 def shares_each_batch(workspace: Workspace) -> Result:
@@ -307,7 +304,7 @@ def shares_each_batch(workspace: Workspace) -> Result:
     folder.mkdir(parents=True)
     looked_at = f"{DISTRIBUTED}, run in two processes"
     next_step = edit(workspace, "5.15", DISTRIBUTED)
-    *processes, alone = run_alone_and_in_two_processes(workspace, folder)
+    processes = run_in_two_processes(workspace, folder)
     for rank, process in enumerate(processes):
         if process.returncode:
             if module := trainings.missing_framework(process):
@@ -334,6 +331,7 @@ def shares_each_batch(workspace: Workspace) -> Result:
             found="different weights: two networks, and only that of the first process is saved (averaged)",
             next_step=next_step,
         )
+    alone = run_for_one_epoch(workspace, folder / "alone")
     if alone.returncode:
         found = f"exit code {alone.returncode}: {trainings.failure_reason(alone)} (alone)"
         return fail(
