@@ -93,8 +93,9 @@ LONG = ("test_run.py", "test_kept.py", "test_new.py", "test_mutations.py", "test
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config) -> int:
-    """One process more than there are cores: many tests wait for a process that they have started."""
-    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
+    """One process more than there are cores: many tests wait for a process that they have started. Slow ones wait more."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + (2 if config.option.markexpr == "slow" else 1)
 
 
 @pytest.hookimpl(optionalhook=True)

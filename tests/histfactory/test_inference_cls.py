@@ -98,7 +98,7 @@ def test_cls_against_pyhf(seed: int) -> None:
     agree_or_lower(model, 0, histfactory.Scan(model).limits(), document, live=True)
 
 
-@pytest.mark.parametrize("seed", [*RANDOM[:40], *(pytest.param(seed, marks=pytest.mark.slow) for seed in RANDOM[40:])])
+@pytest.mark.parametrize("seed", [*RANDOM[:30], *(pytest.param(seed, marks=pytest.mark.slow) for seed in RANDOM[30:])])
 def test_cls_of_random_workspaces(seed: int) -> None:
     document = random_workspace(seed, hard=seed >= 1000)
     model = compiled(document)

@@ -133,8 +133,14 @@ ALTERNATIVES = {
 }
 
 
+# Each rehearses every job, which takes a second.
+SLOW = ("one file with short options", "packed", "an interpreter")
+
+
 @needs_bash
-@pytest.mark.parametrize("name", ALTERNATIVES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in ALTERNATIVES]
+)
 def test_other_correct_job_files_pass(learner, tmp_path, name):
     for file, change in ALTERNATIVES[name].items():
         if isinstance(change, tuple):
