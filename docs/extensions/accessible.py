@@ -33,7 +33,9 @@ LISTING = re.compile(
     r'(<div class="highlight-text[^"]*)("><div class="highlight"><pre[^>]*><span></span>(?:[^\n]*\n){0,4}?Name +Version)'
 )
 PRINTED = re.compile(r'(?s)(<div class="highlight-text[^"]*)("><div class="highlight"><pre[^>]*>.*?</pre>)')
-COLUMNS = re.compile(r"\S {2,}\S|[│├└╰]")  # in what a command printed: to break such a line would spoil it
+COLUMNS = re.compile(
+    r"(?<=\S)(?<!Error:) {2,}\S|[│├└╰]"
+)  # in what a command printed: to break such a line would spoil it
 TOGETHER = r'<span class="together">\g<0></span>'
 
 

@@ -18,8 +18,8 @@ AROUND = 2  # of them, the space around each cell
 
 def words(cell: str) -> list[str]:
     """What a browser does not break, of the HTML of a cell: words, and the parts of long words with a hyphen."""
-    found = html.unescape(re.sub(r"<[^>]+>", "", cell)).split()
-    return [part for word in found for part in (re.split(r"(?<=\w)-", word) if len(word) > SHORT else [word])] or [""]
+    found = re.split(r"[ \n]", html.unescape(re.sub(r"<[^>]+>", "", cell)))
+    return [part for word in found for part in (re.split(r"(?<=\w)-", word) if len(word) > SHORT else [word])]
 
 
 def is_wide(rows: list[list[str]]) -> bool:
