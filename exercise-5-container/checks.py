@@ -451,7 +451,7 @@ CHECKS = [
             "People use a tag from the moment when it is pushed. When do you know that the image works?",
             "docker/build-push-action can push without a tag and returns the digest. The later steps use this digest.",
             "outputs: type=image,name=...,push-by-digest=true,name-canonical=true,push=true; docker run NAME@DIGEST; actions/attest with "
-            "subject-digest; apptainer build train.sif docker://NAME@DIGEST; apptainer push train.sif oras://NAME:TAG",
+            "subject-digest; apptainer build train.sif docker://NAME@DIGEST; apptainer push train.sif oras://NAME:$GITHUB_REF_NAME-sif",
         ),
         publishes_by_digest,
     ),

@@ -33,6 +33,14 @@ FOR_A_PUSH = re.compile(
 )
 ADDRESS_FIRST = re.compile(r"\bapptainer (?:build|push)\b[^\n;&|]*://\S+[ \t]+[^\s-]\S*\.sif\b")
 STEP_OUTPUT = re.compile(r"\bsteps\.([\w-]+)\.")
+NAMED_OUTPUT = re.compile(r"\bsteps\.([\w-]+)\.outputs\.([\w-]+)")
+# A digest in a name, as in NAME@${{ steps.push.outputs.digest }} or NAME@$DIGEST.
+AFTER_AT = re.compile(r"@[\"']*(?:sha256:)?(?:\$\{\{[^}]*digest|\$\{?\w*digest|\$\()", re.I)
+# The commands that give an image or a file a tag, and the one that reads a tag.
+TAGGING = re.compile(
+    r"\b(?:apptainer|oras|docker|podman) push\b([^\n;&|]*)|\bimagetools create\b[^\n;&|]*?(?:--tag|-t)[ =](\S+)"
+)
+READING = re.compile(r"\bimagetools inspect\b([^\n;&|]*)")
 AFTER_A_FAILURE = re.compile(r"\b(?:always|failure|cancelled)\s*\(")
 
 
@@ -112,18 +120,31 @@ def _valid_permissions(workflow: Workflow) -> Iterator[Problem]:
 
 def _read_only(workflow: Workflow) -> Iterator[Problem]:
     given = workflow.settings.get("permissions")
-    if given is None or given == "write-all" or _writes(given):
-        found = "none, so the repository's setting applies" if given is None else f"{given}"
+    if given is None or isinstance(given, str) or _writes(given):
+        found = "none, so the repository's setting applies" if given is None else _all_rights(given)
         yield Problem(
             looked_at=f"permissions at the top of {workflow.path.name}",
-            expected="a token that may only read, unless a job states otherwise",
+            expected="a token that may only read, and no more than it needs (contents), unless a job states otherwise",
             found=found,
             next_step="permissions: with contents: read",
         )
 
 
+def _all_rights(given: object) -> str:
+    return (
+        "read-all, so the token also reads packages, issues and everything else" if given == "read-all" else f"{given}"
+    )
+
+
 def _least_rights(workflow: Workflow) -> Iterator[Problem]:
     for job in workflow.jobs:
+        if job.settings.get("permissions") == "read-all":
+            yield Problem(
+                looked_at=f"permissions of the job {job.name} in {workflow.path.name}",
+                expected="the names of the permissions that the job needs",
+                found=_all_rights("read-all"),
+                next_step="permissions: with contents: read",
+            )
         unused = _writes(job.settings.get("permissions")) - (set(PUBLISHING) if job.pushes else set())
         if unused:
             reason = "" if job.pushes else ", and it publishes nothing"
@@ -162,10 +183,16 @@ def _missing_rights(workflow: Workflow) -> Iterator[Problem]:
 def _credentials(workflow: Workflow) -> Iterator[Problem]:
     for step in workflow.steps:
         if step.action == "actions/checkout" and step.inputs.get("persist-credentials") != "false":
+            is_beside = "persist-credentials" in step.settings
+            given = step.inputs.get("persist-credentials", "true (default)")
             yield Problem(
                 looked_at=step.location,
-                expected="a checkout that does not leave the token in the folder, where every later step can read it",
-                found=f"persist-credentials: {step.inputs.get('persist-credentials', 'true (default)')}",
+                expected="persist-credentials: false as an input of the action, indented below with:"
+                if is_beside
+                else "a checkout that does not leave the token in the folder, where every later step can read it",
+                found="persist-credentials: beside uses:, where GitHub refuses it"
+                if is_beside
+                else f"persist-credentials: {given}",
                 next_step="with: persist-credentials: false",
             )
 
@@ -271,6 +298,23 @@ def _runs_built_image(workflow: Workflow, step: Step) -> bool:
     return step.runs_image and any(other.builds and workflow.comes_before(other, step) for other in workflow.steps)
 
 
+def _known_jobs(workflow: Workflow) -> Iterator[Problem]:
+    """GitHub refuses a workflow in which a job waits for one that does not exist."""
+    names = [job.name for job in workflow.jobs]
+    for job in workflow.jobs:
+        for name in (name for name in job.needs if name not in names):
+            titled = (other.name for other in workflow.jobs if other.settings.get("name") == job.settings["needs"])
+            meant = next(titled, None) or closest_match(name, names)
+            yield Problem(
+                looked_at=f"needs: of the job {job.name} in {workflow.path.name}",
+                expected=f"a key below jobs: ({', '.join(names)}), not the text after name:",
+                found=f"needs: {job.settings['needs']}, which names no job"
+                + (f"; did you mean {meant}?" if meant else ""),
+                next_step=f"needs: {meant or names[0]}",
+            )
+            break
+
+
 def _tested_before_push(workflow: Workflow) -> Iterator[Problem]:
     for job in (job for job in workflow.jobs if job.pushes):
         if AFTER_A_FAILURE.search(condition := str(job.settings.get("if", ""))):
@@ -298,9 +342,12 @@ def _on_demand(workflow: Workflow) -> Iterator[Problem]:
     job = _pushing_job(workflow)
     condition = str(job.settings.get("if", "")) if job else ""
     if job is not None and "pull_request" in workflow.triggers and not FOR_A_PUSH.search(condition):
+        has_double_quotes = '"' in condition
         yield Problem(
             looked_at=f"the job {job.name} in {workflow.path.name}",
-            expected="a job that publishes for a tag alone, and for no pull request",
+            expected="text in single quotes, as in 'push': GitHub's expressions know no double quotes"
+            if has_double_quotes
+            else "a job that publishes for a tag alone, and for no pull request",
             found=f"if: {condition}" if condition else "no if:",
             next_step="if: github.event_name == 'push'",
         )
@@ -310,6 +357,7 @@ ORDER_RULES = (
     Rule("locked", ERROR, _locked),
     Rule("tested", ERROR, _tested),
     Rule("image-run", ERROR, _image_run),
+    Rule("needs-unknown", ERROR, _known_jobs),
     Rule("tested-before-push", ERROR, _tested_before_push),
     Rule("published-on-demand", ERROR, _on_demand),
 )
@@ -332,6 +380,32 @@ def _known_steps(workflow: Workflow) -> Iterator[Problem]:
                     next_step=f"id: {unknown[0]} in that step",
                 )
             ids.append(str(step.settings.get("id", "")))
+
+
+def _known_outputs(workflow: Workflow) -> Iterator[Problem]:
+    """GitHub also replaces an output that a step does not have with an empty text."""
+    for job in workflow.jobs:
+        by_id = {step.settings["id"]: step for step in job.steps if isinstance(step.settings.get("id"), str)}
+        for step in job.steps:
+            for identifier, output in NAMED_OUTPUT.findall(json.dumps(step.settings)):
+                source = by_id.get(identifier)
+                if source is not None and not _may_have_output(source, output):
+                    pushes = next(
+                        (f"; did you mean steps.{i}.outputs.{output}?" for i, s in by_id.items() if s.pushes), ""
+                    )
+                    yield Problem(
+                        looked_at=step.location,
+                        expected=f"an output of the step {identifier} ({source.location})",
+                        found=f"steps.{identifier}.outputs.{output}, which does not exist{pushes}",
+                        next_step=f'echo "{output}=..." >> "$GITHUB_OUTPUT" in the step {identifier}',
+                    )
+
+
+def _may_have_output(step: Step, output: str) -> bool:
+    """Whether a step may have an output. A script that writes outputs contains their names; most actions are unknown."""
+    if step.builds_by_action:
+        return output in ("digest", "imageid", "metadata")
+    return "GITHUB_OUTPUT" not in step.script or bool(re.search(rf"(?i)\b{re.escape(output)}\b", step.script))
 
 
 def _by_digest(workflow: Workflow) -> Iterator[Problem]:
@@ -375,11 +449,17 @@ def _by_digest(workflow: Workflow) -> Iterator[Problem]:
 def _pushed_image_run(workflow: Workflow) -> Iterator[Problem]:
     job = _pushing_job(workflow)
     push = _first(job.steps, lambda step: step.pushes) if job else None
-    if (
-        job
-        and push
-        and not any(s.runs_image and "digest" in s.script and workflow.comes_before(push, s) for s in job.steps)
-    ):
+    if job is None or push is None:
+        return
+    runs = [s for s in job.steps if s.runs_image and "digest" in s.script and workflow.comes_before(push, s)]
+    if runs and not any(AFTER_AT.search(step.script) for step in runs):
+        yield Problem(
+            looked_at=runs[0].location,
+            expected="NAME@DIGEST: an @ between the name of the image and its digest",
+            found="no @ before the digest",
+            next_step="IMAGE: NAME@${{ steps.push.outputs.digest }}",
+        )
+    elif not runs:
         yield Problem(
             looked_at=f"{push.location}, and the steps below it",
             expected="a step that runs the image which was pushed, by the digest that the push returned",
@@ -394,7 +474,11 @@ def _attested(workflow: Workflow) -> Iterator[Problem]:
         return
     attest = _first(job.steps, lambda step: step.action.startswith("actions/attest"))
     where = attest.location if attest else f"the job {job.name} in {workflow.path.name}"
-    if attest is None or "digest" not in attest.inputs.get("subject-digest", ""):
+    digest = attest.inputs.get("subject-digest", "") if attest else ""
+    sources = [step for step in job.steps if step.settings.get("id") in STEP_OUTPUT.findall(digest)]
+    # A step with commands may look the digest up; an action with another purpose does not return it.
+    is_of_push = all(step.pushes or step.script for step in sources)
+    if attest is None or "digest" not in digest or not is_of_push:
         yield Problem(
             looked_at=where,
             expected="a signed record of where and from which commit the image was built, for its digest",
@@ -412,7 +496,7 @@ def _for_apptainer(workflow: Workflow) -> Iterator[Problem]:
             looked_at=workflow.path.name,
             expected="a file for Apptainer, pushed through ORAS (a protocol for any file in a registry of images)",
             found="no apptainer build" if build is None else "no apptainer push to oras://",
-            next_step="apptainer build train.sif docker://NAME@DIGEST && apptainer push train.sif oras://NAME:TAG",
+            next_step="apptainer build train.sif docker://NAME@DIGEST && apptainer push train.sif oras://NAME:$GITHUB_REF_NAME-sif",
         )
     elif not re.search(r"docker://[^\s\"']*@", _without_expressions(build[1])):
         yield Problem(
@@ -434,11 +518,49 @@ def _file_first(workflow: Workflow) -> Iterator[Problem]:
             )
 
 
+def _plain(text: str) -> str:
+    """A script in which every way to write an expression or the name of the git tag is the same, without quotes."""
+    text = re.sub(
+        r"\$\{\{\s*github\.ref_name\s*\}\}|\$\{GITHUB_REF(?:_NAME\}|#refs/tags/\}|##\*/\})", "$GITHUB_REF_NAME", text
+    )
+    text = re.sub(r"\$\{\{\s*(.*?)\s*\}\}", lambda found: f"<{found[1].replace(' ', '')}>", text)
+    text = re.sub(r"\$\{(\w+)\}", r"$\1", text)
+    for name, value in re.findall(r"(?m)^\s*(\w+)=([^\s$(]\S*|\$\w\S*)\s*$", text):
+        text = re.sub(rf"\${name}\b", lambda _, v=value: v, text)
+    return re.sub(r"[\"']|\b(?:oras|docker)://", "", text)
+
+
+def _references(pattern: re.Pattern[str], text: str) -> list[tuple[str, str]]:
+    """The names with a tag in the commands that match, as (name, tag)."""
+    words = (word for match in pattern.finditer(text) for group in match.groups() for word in (group or "").split())
+    return [(name, tag) for name, _, tag in (word.rpartition(":") for word in words) if name and "/" not in tag]
+
+
+def _read_tag(workflow: Workflow) -> Iterator[Problem]:
+    """A later step reads the tag of the file, so the file must be pushed under this tag."""
+    scripts = [(step, _plain(step.script)) for step in workflow.steps]
+    tagged = {reference for _, text in scripts for reference in _references(TAGGING, text)}
+    push = next(((step, text) for step, text in scripts if re.search(r"\b(apptainer|oras) push\b", text)), None)
+    pushed = _references(TAGGING, push[1]) if push else []
+    is_known = all(re.fullmatch(r"(?:[\w.-]|\$GITHUB_\w+)+", tag) for _, tag in pushed)
+    names = {name for name, _ in tagged}
+    for name, tag in (reference for step, text in scripts for reference in _references(READING, text)):
+        if push and pushed and is_known and name in names and (name, tag) not in tagged:
+            yield Problem(
+                looked_at=push[0].location,
+                expected=f"a file that is pushed under the tag {tag}, which a later step reads",
+                found=f"pushed under the tag {pushed[0][1]}",
+                next_step=f"apptainer push FILE oras://NAME:{tag}",
+            )
+
+
 PUBLISH_RULES = (
     Rule("step-unknown", ERROR, _known_steps),
+    Rule("output-unknown", ERROR, _known_outputs),
     Rule("by-digest", ERROR, _by_digest),
     Rule("pushed-image-run", ERROR, _pushed_image_run),
     Rule("attested", ERROR, _attested),
     Rule("sif", ERROR, _for_apptainer),
     Rule("sif-order", ERROR, _file_first),
+    Rule("sif-tag", ERROR, _read_tag),
 )

@@ -174,11 +174,10 @@ def read_workflow(path: Path) -> Workflow:
         settings = yaml.load(files.read_bytes(path, LARGEST), _Loader)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
+    except yaml.MarkedYAMLError as error:
+        raise _invalid(path, error) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
-        raise _unreadable(path, f"{reason}{where}") from error
+        raise _unreadable(path, getattr(error, "reason", None) or type(error).__name__) from error
     jobs = settings.get("jobs") if isinstance(settings, Mapping) else None
     if not isinstance(jobs, Mapping) or not all(isinstance(job, Mapping) for job in jobs.values()):
         raise _unreadable(path, "no jobs")
@@ -192,6 +191,18 @@ def _job(path: Path, name: str, settings: Mapping) -> Job:
     needs = settings.get("needs", ())
     needs = (needs,) if isinstance(needs, str) else tuple(map(str, needs))
     return Job(name, settings, needs, tuple(Step(path.name, name, k, step) for k, step in enumerate(steps)))
+
+
+def _invalid(path: Path, error: yaml.MarkedYAMLError) -> WorkshopError:
+    """The error for a file that is not YAML, with the text of the line."""
+    line = error.problem_mark.line if error.problem_mark else 0
+    text = "".join(_text(path).splitlines()[line : line + 1]).strip()
+    return WorkshopError(
+        looked_at=f"{path.name}, line {line + 1}",
+        expected="valid YAML",
+        found=error.problem + (f": {text}" if 0 < len(text) <= 80 else ""),
+        next_step=f"compare the indentation of line {line + 1} with the lines above; only spaces, no tabs",
+    )
 
 
 def _unreadable(path: Path, found: str) -> WorkshopError:

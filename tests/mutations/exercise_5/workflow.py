@@ -43,6 +43,14 @@ BROKEN = [
         "permissions-valid",
         "5.7",
     ),
+    ("image.yml", "permissions:\n  contents: read\n\n", "permissions: read-all\n\n", "read-only", "5.7"),
+    (
+        "image.yml",
+        "    timeout-minutes: 60\n    steps",
+        "    timeout-minutes: 60\n    permissions: read-all\n    steps",
+        "least-rights",
+        "5.7",
+    ),
     ("image.yml", "packages: write", "package: write", "permissions-valid", "5.7"),
     ("image.yml", "attestations: write", "attestations: true", "permissions-valid", "5.7"),
     ("image.yml", "    permissions:\n      contents: read\n", "    permissions:\n", "missing-rights", "5.7"),
@@ -61,7 +69,7 @@ BROKEN = [
         "5.8",
     ),
     ("image.yml", "    needs: test\n", "", "tested-before-push", "5.8"),
-    ("image.yml", "    needs: test\n", "    needs: tests\n", "tested-before-push", "5.8"),
+    ("image.yml", "    needs: test\n", "    needs: tests\n", "needs-unknown", "5.8"),
     (
         "image.yml",
         "    if: github.event_name == 'push' # a tag: no pull request publishes anything\n",
@@ -114,11 +122,55 @@ BROKEN = [
         "sif-order",
         "5.9",
     ),
+    (
+        "image.yml",
+        "IMAGE: ${{ steps.source.outputs.image }}@${{ steps.push",
+        "IMAGE: ${{ steps.source.outputs.image }}:${{ steps.push",
+        "pushed-image-run",
+        "5.9",
+    ),
+    ("image.yml", "subject-digest: ${{ steps.push", "subject-digest: ${{ steps.source", "output-unknown", "5.9"),
+    (
+        "image.yml",
+        "outputs.digest }}\n          push-to",
+        "outputs.digests }}\n          push-to",
+        "output-unknown",
+        "5.9",
+    ),
+    ("image.yml", '"oras://$IMAGE:$GITHUB_REF_NAME-sif"', "oras://$IMAGE:sif", "sif-tag", "5.9"),
+    ("image.yml", '"oras://$IMAGE:$GITHUB_REF_NAME-sif"', "oras://$IMAGE:$GITHUB_REF_NAME", "sif-tag", "5.9"),
+    ("image.yml", '"oras://$IMAGE:$GITHUB_REF_NAME-sif"', "oras://NAME:TAG", "sif-tag", "5.9"),
 ]
 
 # What people do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
-    "a workflow that is not YAML": ("5.7", "image.yml", [("image.yml", "permissions:\n", "permissions: [\n")]),
+    "a workflow that is not YAML": ("5.7", "valid YAML", [("image.yml", "permissions:\n", "permissions: [\n")]),
+    "needs two spaces too deep": ("5.7", "needs: test", [("image.yml", "    needs: test\n", "      needs: test\n")]),
+    "persist-credentials beside uses": (
+        "5.7",
+        "beside uses:",
+        [
+            (
+                "image.yml",
+                "        with:\n          persist-credentials: false\n",
+                "        persist-credentials: false\n",
+            )
+        ],
+    ),
+    "a condition with double quotes": ("5.8", "single quotes", [("image.yml", "== 'push'", '== "push"')]),
+    "needs with the title of the job": (
+        "5.8",
+        "did you mean test?",
+        [("image.yml", "needs: test\n", "needs: Test, build and train\n")],
+    ),
+    "a digest of the login": (
+        "5.9",
+        "(attested)",
+        [
+            ("image.yml", "      - name: Log in", "      - id: login\n        name: Log in"),
+            ("image.yml", "subject-digest: ${{ steps.push", "subject-digest: ${{ steps.login"),
+        ],
+    ),
     "a workflow without jobs": ("5.7", "no jobs", [("image.yml", "jobs:\n", "job:\n")]),
     "an image that is built and never run": (
         "5.8",
