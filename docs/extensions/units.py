@@ -12,7 +12,8 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 SPACE = re.compile(
     r"(?<=\d) (?=(?:%|(?:s|ms|min|h|d|KiB|MiB|GiB|MB|GB)\b))"
-    r"|(?<=\b[Ee]xercise) (?=\d)|(?<=\bobjective) (?=\d)|(?<=\bobjectives) (?=\d)|(?<=\bobjectives.\d,) (?=\d)"
+    r"|(?<=\b[Ee]xercise) (?=\d)|(?<=\bobjective) (?=\d)|(?<=\bobjectives) (?=\d)"
+    r"|(?<=\bobjectives.\d,) (?=\d)|(?<=\bobjectives.\d and) (?=\d)"
     r"|(?<=\bCUDA) (?=\d)|(?<=\b[Cc]heck) (?=\d)|(?<=\b[Ss]tep) (?=\d)|(?<=★) | (?=★$)|(?<=★.star) "
 )
 WORD = re.compile(r"\bconda-forge\b|\bCtrl-\w(?:-\w)?\b|\be-mail|\b\d+(?:\.\d+)?e-\d+\b|(?<![\w-])--?[a-z][\w-]*")

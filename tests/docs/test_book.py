@@ -255,3 +255,27 @@ def test_a_wide_table_repeats_the_names_of_its_columns():
         page = f"{head}<tbody>\n{row.format('y' * 10, word)}</tbody>"
         found = tables.TABLE.sub(tables.with_labels, page)
         assert (found == page) is not wide and found.count('<td data-label="b &amp; c"><p>x') == wide
+
+
+@pytest.mark.parametrize(
+    ("word", "html"),
+    [
+        ("pypi-mixed", '<span class="pre together">pypi-mixed</span>'),
+        ("--no-default-feature", '<span class="pre"><span class="together">--no-default-feature</span></span>'),
+        ("benchmarks/determinism.py", '<span class="pre">benchmarks/<wbr>determinism.py</span>'),
+    ],
+)
+def test_only_long_names_have_a_place_for_a_break(word, html, monkeypatch):
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    monkeypatch.syspath_prepend(ROOT / "docs/extensions")
+    accessible = module_of(ROOT / "docs/extensions/accessible.py")
+    assert accessible.NAME.sub(accessible.breakable, f'<span class="pre">{word}</span>') == html
+
+
+def test_a_sentence_keeps_numbers_and_options_together():
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    units = module_of(ROOT / "docs/extensions/units.py")
+    text = units.SPACE.sub("_", "2.8 s, 97 %, exercise 2 on CUDA 12, objectives 1 and 3, ★ star path; step one")
+    assert text == "2.8_s, 97_%, exercise_2 on CUDA_12, objectives_1 and_3, ★_star_path; step one"
+    pieces = units.pieces("type --no-install, not Ctrl-C, on conda-forge - to 1e-5")
+    assert [str(piece.astext()) for piece in pieces[1::2]] == ["--no-install", "Ctrl-C", "conda-forge", "1e-5"]
