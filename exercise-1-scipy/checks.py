@@ -32,6 +32,14 @@ manifest_checks = load_module(HERE / "manifest_checks.py")
 task_checks = load_module(HERE / "task_checks.py")
 
 
+def has_packages(workspace: Workspace) -> Result:
+    return manifest_checks.with_changed_root(manifest_checks.has_packages(workspace), workspace, "1.2")
+
+
+def has_environments(workspace: Workspace) -> Result:
+    return manifest_checks.with_changed_root(manifest_checks.has_environments(workspace), workspace, "1.3")
+
+
 def has_task(workspace: Workspace) -> Result:
     return task_checks.has_task(workspace, manifest_checks.work_and_test_environments(workspace))
 
@@ -170,13 +178,26 @@ def is_committed(workspace: Workspace) -> Result:
     files = (workspace.manifest.path.name, *COMMITTED[1:], *(f for f in (DRAW, FIGURE) if (folder / f).is_file()))
     problems = {file: problem for file in files if (problem := problem_with_commit(folder, file))}
     if not problems:
-        return ok("manifest, lock and scripts are committed as they are on disk")
+        return problem_with_results(folder) or ok("manifest, lock and scripts are committed as they are on disk")
     file, found = next(iter(problems.items()))
     return fail(
         looked_at=f"{file} in the last commit of {name}",
         expected="the file as it is on disk, so that a clone gives the same result",
         found=found,
         next_step=next_git_command(folder, list(problems)),
+    )
+
+
+def problem_with_results(folder: Path) -> Result | None:
+    """The failed result if the last commit contains runs, which everybody can compute."""
+    committed = (shell.git(folder, "ls-tree", "-r", "--name-only", "HEAD", "--", "results") or "").splitlines()
+    if not committed:
+        return None
+    return fail(
+        looked_at=f"results in the last commit of {folder.name}",
+        expected="no runs: everybody who clones the repository can compute them",
+        found=f"{committed[0]} and {len(committed) - 1} other files" if committed[1:] else committed[0],
+        next_step="git rm -r --cached results  # then: add results/ to .gitignore, and commit",
     )
 
 
@@ -227,29 +248,29 @@ CHECKS = [
         "1.2",
         "the environment contains Python and what the script imports",
         (
-            "Which packages does exclusion.py import, and which does the code in common/ that it uses import?",
+            "What do the scripts need: which Python, which packages, and which variable that leads to the code in common/?",
             "`pixi add` takes several packages at once. A variable of the activation tells Python where common/ is.",
             "pixi add with the packages that step 1.2 lists, and pixi workspace activation env set PYTHONPATH=../../common",
         ),
-        manifest_checks.has_packages,
+        has_packages,
         Part(tables=("dependencies", "activation", "target")),
     ),
     Check(
         "1.3",
         "a second environment adds pytest, and both are solved together",
         (
-            "If two environments are solved separately, they may get two versions of NumPy. How do you make Pixi solve them together?",
+            "Which table gives pytest to `test` alone, and which line do `test` and `default` need to be solved together?",
             "An environment can be a table with a solve-group and dependencies. `default` needs the same solve-group.",
             'default = { solve-group = "default" }, and [environments.test] with solve-group = "default" and a table of dependencies',
         ),
-        manifest_checks.has_environments,
+        has_environments,
         Part(tables=("environments", "feature")),
     ),
     Check(
         "1.4",
         "three tasks draw the experiment, compute the limits and draw the figure, one after the other",
         (
-            "Nobody should have to remember three commands and their order.",
+            "For each task, compare with the table of step 1.4: which command, after which task, which seed, which files?",
             "The table [tasks.NAME] contains `cmd` and `description`, and can contain `args`, `depends-on`, `inputs` and `outputs`.",
             'limits: depends-on = [{ task = "experiment", args = ["{{ seed }}"] }], inputs = ["exclusion.py", "experiment.json", "pixi.lock"], outputs = ["limits.json"]; figure: the same with limits.json and figure.py as inputs',
         ),

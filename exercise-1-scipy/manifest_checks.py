@@ -1,5 +1,6 @@
 """What the checks of exercise 1 require of the manifest and the lock: steps 1.1 to 1.3, and 1.5."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -141,6 +142,25 @@ def features_with_pytest(workspace: Workspace) -> list[str]:
     return found
 
 
+def with_changed_root(result: Result, workspace: Workspace, number: str) -> Result:
+    """The result; if it failed, and the clone's own manifest or lock has changed, with the command that restores them.
+
+    Commands of Pixi that are typed in the root of the clone change the files there. number: of the step.
+    """
+    exercise, root = workspace.folder.parent, workspace.folder.parent.parent
+    if result.status != "fail" or not (exercise / "exercise.toml").is_file():
+        return result
+    changed = (shell.git(root, "diff", "--name-only", "--", "pixi.toml", "pixi.lock") or "").split()
+    if not changed:
+        return result
+    found = f"{result.found}; in the root of the clone, a change in {' and '.join(changed)}"
+    again = (
+        f"if you typed the commands of step {number} in the root, type there: git checkout -- {' '.join(changed)}; "
+        f"then type them in {exercise.name}/{workspace.folder.name}; otherwise {result.next_step}"
+    )
+    return replace(result, found=found, next_step=again)
+
+
 def systems_without(workspace: Workspace, subdirs: set[str]) -> list[str]:
     """The platforms of the workspace whose operating system is not among `subdirs`."""
     systems = {subdir.split("-")[0] for subdir in subdirs}
@@ -149,7 +169,7 @@ def systems_without(workspace: Workspace, subdirs: set[str]) -> list[str]:
 
 def problem_with_test_feature(workspace: Workspace) -> Result | None:
     """The failed result unless pytest, in a suitable version, is requested for a test environment alone."""
-    where = f"the features of {workspace.manifest.path.name}"
+    where = f"the tables of {workspace.manifest.path.name}"
     names = features_with_pytest(workspace)
     if not names:
         return fail(
@@ -161,7 +181,7 @@ def problem_with_test_feature(workspace: Workspace) -> Result | None:
     if "default" in names:
         return fail(
             looked_at=f"{workspace.at('dependencies', 'pytest')}: [dependencies]",
-            expected="pytest in a table of the test environment, or in a feature that only this environment uses",
+            expected="pytest in a table of the test environment",
             found="pytest among the dependencies of every environment",
             next_step=edit(workspace, "1.3"),
         )

@@ -12,6 +12,7 @@ from workshop.support.text import closest_match
 DRAW = "draw.py"  # draws the experiment, in a task before that of the limits
 SCRIPT = "exclusion.py"
 FIGURE = "figure.py"  # draws the figure, in a task after that of the limits
+FIGURES = ("contour.png", "contour.svg")  # the files that figure.py writes
 LOCK = "pixi.lock"  # an input of the limits
 
 
@@ -56,7 +57,7 @@ def problem_with_order(workspace: Workspace) -> Result | None:
     return (
         problem_with_dependency(workspace, figures, limits, SCRIPT)
         or problem_with_outputs(workspace, limits, (SCRIPT, LOCK))
-        or problem_with_outputs(workspace, figures, (FIGURE,))
+        or problem_with_outputs(workspace, figures, (FIGURE,), FIGURES)
         or problem_with_calls(workspace, chosen(figures, limits))
     )
 
@@ -93,7 +94,28 @@ def problem_with_calls(workspace: Workspace, last: Task) -> Result | None:
                     found=call.command if seeds else f"{call.command}; {last.name} has no argument for the seed",
                     next_step=edit(workspace, "1.4"),
                 )
-    return problem_with_files(workspace, made)
+    return problem_with_defaults(workspace, last, made, by_name) or problem_with_files(workspace, made)
+
+
+def problem_with_defaults(
+    workspace: Workspace, last: Task, made: list[Call], by_name: dict[str, Task]
+) -> Result | None:
+    """The failed result unless every task that starts with an experiment draws the same one if you type no seed."""
+    seeds = {}
+    for name in dict.fromkeys(call.task.name for call in made):
+        defaults = {key: value for key, value in calls.arguments_of(by_name[name]).items() if value is not None}
+        for call in calls.calls(by_name[name], defaults, by_name):
+            if options := call.options(Path(DRAW).stem):
+                seeds[name] = options.get("--seed", "")
+    wrong = [name for name, seed in seeds.items() if seed != seeds.get(last.name, seed)]
+    if not wrong:
+        return None
+    return fail(
+        looked_at=f"{workspace.at('tasks', wrong[0])}: the task {wrong[0]}, if you type no seed",
+        expected="the same seed as in the other tasks: 20",
+        found=", ".join(f"{name}: seed {seed}" for name, seed in seeds.items()),
+        next_step=edit(workspace, "1.4"),
+    )
 
 
 def problem_with_arguments(workspace: Workspace, task: Task) -> Result | None:
@@ -163,14 +185,18 @@ def problem_with_dependency(workspace: Workspace, later: list[Task], earlier: li
     )
 
 
-def problem_with_outputs(workspace: Workspace, either: list[Task], needed: tuple[str, ...] = ()) -> Result | None:
-    """The failed result unless one of these tasks names what it reads, the `needed` files among it, and what it writes."""
+def problem_with_outputs(
+    workspace: Workspace, either: list[Task], needed: tuple[str, ...] = (), written: tuple[str, ...] = ()
+) -> Result | None:
+    """The failed result unless one of these tasks names what it reads and writes, with the `needed` and `written` files."""
     missing: list[str] = []
     for task in either:
-        inputs = Call(task, {}).files("inputs")
+        inputs, outputs = Call(task, {}).files("inputs"), Call(task, {}).files("outputs")
         without = [key for key in ("inputs", "outputs") if not task.table.get(key)]
         lacks = [file for file in needed if inputs and not calls.covers(inputs, file)]
         without += [f"{file} among the inputs ({', '.join(inputs)})" for file in lacks]
+        lacks = [file for file in written if outputs and not calls.covers(outputs, file)]
+        without += [f"{file} among the outputs ({', '.join(outputs)})" for file in lacks]
         if not without:
             return None
         missing = missing or without

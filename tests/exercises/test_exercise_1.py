@@ -89,6 +89,15 @@ def test_the_command_for_the_test_fits_the_route(learner, tmp_path, monkeypatch,
     assert words in module.command_for_test(checks.Workspace(learner.folder, tmp_path))
 
 
+def test_the_command_for_another_experiment_fits_the_route(tmp_path, monkeypatch):
+    monkeypatch.delenv("PIXI_ENVIRONMENT_NAME", raising=False)
+    monkeypatch.setattr(sys, "executable", "/elsewhere/python")
+    (tmp_path / "experiment.json").write_text('{"seed": 1, "workspace": {}, "patchset": {}}')
+    with pytest.raises(WorkshopError) as error:
+        search.read_experiment(str(tmp_path / "experiment.json"), 20)
+    assert error.value.next_step == "/elsewhere/python draw.py --seed 20"
+
+
 def test_skipped_checks_repeat_what_was_expected(learner, tmp_path):
     learner("pixi.toml", '[{ arg = "seed", default = "20" }]', '[{ arg = "seed", default = 20 }]')
     found = answers(EXERCISE, learner.folder, tmp_path, MANIFEST)

@@ -1,6 +1,7 @@
 """Exercise 1: mistakes in the platforms, the packages and the environments."""
 
 import re
+import subprocess
 
 from .lines import AS_FEATURE, GROUP
 
@@ -9,6 +10,16 @@ def forget(folder, package):
     """Take a package out of the lock."""
     path = folder / "pixi.lock"
     path.write_text(re.sub(rf"(?m)^ +- conda: \S+/{package}-\S+\n", "", path.read_text()))
+
+
+def change_root(folder):
+    """What a command of Pixi leaves that is typed in the root of the clone."""
+    root = folder.parent.parent
+    (folder.parent / "exercise.toml").touch()
+    (root / "pixi.toml").write_text("[dependencies]\n")
+    subprocess.run(["git", "-C", str(root), "init", "-q"], check=True)
+    subprocess.run(["git", "-C", str(root), "add", "pixi.toml"], check=True)
+    (root / "pixi.toml").write_text('[dependencies]\nscipy = "*"\n')
 
 
 def remove_lock(folder):
@@ -77,6 +88,16 @@ MISTAKES = {
         [("pixi.toml", 'pytest = ">=8"', 'pytest = ">=8,"')],
     ),
     "no scipy": ("1.2", "no scipy", [("pixi.toml", 'scipy = ">=1.15"\n', ""), lambda folder: forget(folder, "scipy")]),
+    "packages added in the root of the clone": (
+        "1.2",
+        "type there: git checkout -- pixi.toml; then type them in learner/solution; otherwise edit",
+        [("pixi.toml", 'scipy = ">=1.15"\n', ""), lambda folder: forget(folder, "scipy"), change_root],
+    ),
+    "environments added in the root of the clone": (
+        "1.3",
+        "in the root of the clone, a change in pixi.toml",
+        [("pixi.toml", 'pytest = ">=8"', 'ruff = "*"'), change_root],
+    ),
     "no Python": ("1.2", "no python on", [("pixi.toml", 'python = "3.12.*"\n', "")]),
     "no package of the run record": (
         "1.2",

@@ -76,6 +76,14 @@ MISTAKES = {
             ("pixi.lock", "version: 7\n", "version: 7\n\n"),
         ],
     ),
+    "runs that are committed": (
+        "1.8",
+        "results/exercise-1-scipy/earlier/run.json",
+        [
+            lambda folder: mutations.record_run(folder, "exercise-1-scipy", "pixi", "default"),
+            lambda folder: commit(folder, "."),
+        ],
+    ),
     "a script that is not committed": (
         "1.8",
         "figure.py in the last commit",

@@ -152,6 +152,16 @@ MISTAKES = {
         "no inputs",
         [("pixi.toml", 'inputs = ["figure.py", "limits.json"]\n', "")],
     ),
+    "a figure that is only half named": (
+        "1.4",
+        "no contour.svg among the outputs (contour.png)",
+        [("pixi.toml", 'outputs = ["contour.png", "contour.svg"]', 'outputs = ["contour.png"]')],
+    ),
+    "another seed in one task, if you type none": (
+        "1.4",
+        "experiment: seed 2026, limits: seed 20, figure: seed 20",
+        [("pixi.toml", f"args = {ARGUMENT}\ninputs", f"args = {ARGUMENT.replace('20', '2026')}\ninputs")],
+    ),
     "a seed without a default": (
         "1.4",
         "the argument seed has no default",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from histfactory import digest
+from workshop import shell
 from workshop.errors import WorkshopError
 from workshop.support.files import read_bytes, write_atomic
 
@@ -76,7 +77,7 @@ def write_experiment(path: str, seed: int, workspace: dict, patchset: dict) -> s
 
 def read_experiment(path: str, seed: int) -> tuple[dict, dict]:
     """Workspace and patch set of a file that `write_experiment` wrote. Raises WorkshopError for another seed's file."""
-    again = f"python draw.py --seed {seed}"
+    again = shell.script(Path("draw.py"), "--seed", str(seed))
     try:
         document = json.loads(read_bytes(Path(path)))
         found, drawn = document["seed"], (document["workspace"], document["patchset"])
