@@ -134,6 +134,14 @@ def check_version(text: Any, where: str) -> str:
                 return text
         except Exception:
             pass
+        if matched := re.fullmatch(r"([^=\s]+)(?:=|\s+)([A-Za-z0-9_.*]*[A-Za-z_*][A-Za-z0-9_.*]*)", text):
+            version, build = matched.groups()
+            version = f"=={version}" if re.fullmatch(r"[\w.]+", version) else version
+            raise problem(
+                where=where,
+                expected="a version; a version with a build is a table",
+                found=f'\'{text}\': did you mean {{ version = "{version}", build = "{build}" }}?',
+            ) from error
         reason = " ".join(str(error).split()).replace("Eof", "the condition is not complete, or a comma is missing")
         raise problem(
             where=where, expected='a version such as ">=1.2,<2" or "1.2.*"', found=f"'{text}' ({reason})"
