@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pixi_workspace.manifest import CondaSpec, Feature, conda_specs
 from pixi_workspace.manifest.platforms import platforms_of
-from pixi_workspace.platforms import major_minor
+from pixi_workspace.platforms import major_minor, selector_matches
 from workshop import shell
 from workshop.checking import trainings
 from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok
@@ -21,6 +21,7 @@ WITHOUT_DRIVER = [
     (f"1.{minor}.0", build) for minor in range(6, 14) for build in ("cuda111py310h385535d_1", "cuda112_1")
 ]
 CUDA_12 = releases("12.0", "12.20")
+MINOR_TORCH = [f"2.{minor}" for minor in range(30)]
 
 
 def torch_environments(workspace: Workspace, gpu: bool) -> list[tuple[str, str]]:
@@ -75,11 +76,18 @@ def has_cuda_platform(workspace: Workspace) -> Result:
             found=f"{', '.join(declared)}: all of them require a driver",
             next_step=edit(workspace, "2.1"),
         )
-    listed = ", ".join(f"{name} (cuda {version})" for name, version in with_cuda.items())
-    newest = max(major_minor(version) for version in with_cuda.values())
-    if newest > (12, 0):
-        listed += f"; cuda {newest[0]}.{newest[1]} excludes machines with an older driver for CUDA 12"
-    return ok(listed)
+    name, version = min(
+        ((name, version) for name, version in with_cuda.items() if name not in wrong), key=lambda p: major_minor(p[1])
+    )
+    if (minor := major_minor(version)[1]) > 0:
+        older = "12.0" if minor == 1 else f"12.0 to 12.{minor - 1}"
+        return fail(
+            looked_at=f"{workspace.at('workspace', 'platforms', name)}: platform {name}",
+            expected="cuda 12.0: such a driver also runs packages for a newer CUDA 12",
+            found=f"cuda {version}, which excludes machines whose driver supports {older}",
+            next_step=edit(workspace, "2.1"),
+        )
+    return ok(", ".join(f"{name} (cuda {version})" for name, version in with_cuda.items()))
 
 
 def has_features(workspace: Workspace) -> Result:
@@ -120,13 +128,20 @@ def has_features(workspace: Workspace) -> Result:
         )
     features = requirements.all_features(workspace)
     for feature in (f for f in features if f.name in {name for name, _ in for_gpu}):
-        if problem := problem_with_bounds(workspace, feature) or requirements.problem_with_device(
-            workspace, feature, "2.2"
+        if problem := (
+            problem_with_bounds(workspace, feature)
+            or problem_with_missing_platforms(workspace, feature)
+            or requirements.problem_with_device(workspace, feature, "2.2")
         ):
             return problem
     if problem := problem_with_platforms(workspace, [f for f in features if f.name in {name for name, _ in for_cpu}]):
         return problem
-    return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}")
+    remark = ""
+    for feature in features:
+        specs = [spec for t in feature.targets for table in t.dependencies.values() for spec in table.values()]
+        if exact := requirements.exact_by_mistake((spec for spec in specs if spec.name in TORCH), MINOR_TORCH):
+            remark = f"; {exact}, unless you mean this"
+    return ok(f"for the CPU in {for_cpu[0][0]}, for the GPU in {for_gpu[0][0]}{remark}")
 
 
 def problem_with_bounds(workspace: Workspace, feature: Feature) -> Result | None:
@@ -154,6 +169,33 @@ def problem_with_bounds(workspace: Workspace, feature: Feature) -> Result | None
             next_step=edit(workspace, "2.2"),
         )
     return None
+
+
+def problem_with_missing_platforms(workspace: Workspace, feature: Feature) -> Result | None:
+    """The failed result if Pixi must solve the feature for the GPU on platforms without CUDA, where it cannot.
+
+    Another feature may restrict the platforms, if every environment with the first one has the other one as well.
+    """
+    if feature.platforms is not None:
+        return None
+    wrong = [
+        platform.name
+        for platform in requirements.platforms_for(workspace, feature)
+        if not requirements.declared_cuda(platform)
+        and any(
+            target.selector is None or selector_matches(target.selector, platform)
+            for target in feature.targets
+            if any(name in table for name in TORCH for table in target.dependencies.values())
+        )
+    ]
+    if not wrong:
+        return None
+    return fail(
+        looked_at=f"{workspace.at('feature', feature.name)}: the platforms of {feature.name}",
+        expected="the platforms with cuda alone, since these packages need a driver",
+        found=f"{feature.name} has no platforms of its own, so Pixi must also solve it for {', '.join(wrong)}",
+        next_step=edit(workspace, "2.2"),
+    )
 
 
 def problem_with_platforms(workspace: Workspace, features: list[Feature]) -> Result | None:
@@ -261,7 +303,7 @@ def has_task(workspace: Workspace) -> Result:
             return f"{how} {environment} is for a GPU, so it stops on every laptop"
         return None
 
-    return requirements.has_task_running(workspace, ("train",), "2.4", unsuitable)
+    return requirements.has_task_running(workspace, ("train",), "2.4", unsuitable, described=True)
 
 
 def is_locked(workspace: Workspace) -> Result:

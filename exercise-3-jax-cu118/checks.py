@@ -6,9 +6,9 @@ from pathlib import Path
 from platform import machine
 
 from pixi_workspace import lock as locks
-from pixi_workspace.manifest import CondaSpec, conda_specs
+from pixi_workspace.manifest import CondaSpec, Feature, conda_specs, constraints
 from pixi_workspace.manifest.platforms import platforms_of
-from pixi_workspace.platforms import Platform, identity, major_minor, parse_locked
+from pixi_workspace.platforms import Platform, identity, major_minor, parse_locked, selector_matches
 from workshop import exercises, shell
 from workshop.checking import starter, trainings
 from workshop.checking.checks import Check, Part, Result, Workspace, edit, fail, ok, skip
@@ -19,7 +19,10 @@ from workshop.errors import WorkshopError
 
 HERE = Path(__file__).resolve().parent
 UNCHANGED = ("default", "cpu", "cuda12", "jax")  # the starter's environments: nothing in them may change
+# The starter's platforms with a driver: the CUDA version by (name, subdir).
+DRIVERS = {(f"{subdir}-cuda12", subdir): "12.0" for subdir in ("linux-64", "linux-aarch64", "win-64")}
 PYTHONS = releases("3.7", "3.19")
+KEPT_PYTHON = "3.12"  # of the starter's environments with packages of their own
 SUBDIR = "linux-64"  # the only one for which conda-forge built JAX for CUDA 11.8
 # What conda-forge has of it: the releases of jaxlib, and for each Python the names of builds (here two of many).
 JAXLIB_CUDA118 = [f"0.4.{patch}" for patch in range(13, 27)]
@@ -32,6 +35,7 @@ BUILDS_CUDA118 = [
 EXACT_BUILD = re.compile(r"cuda118py3\d+h[0-9a-f]{7}_\d+")
 CUDA_118 = [("11.8", "h70ddcb2_3"), ("11.8", "h70ddcb2_2")]
 PYTHON_311 = releases("3.11", "3.11")  # flax needs tensorstore, which fits this jaxlib only for Python 3.11
+FLAX, LATER_FLAX, OPTAX = releases("0.9", "0.9"), releases("0.10", "0.20"), releases("0.2", "0.2")
 
 
 def supports_cuda118(platform: Platform) -> bool:
@@ -41,7 +45,36 @@ def supports_cuda118(platform: Platform) -> bool:
     ) < (12, 0)
 
 
+def in_exercise(workspace: Workspace) -> bool:
+    """Whether a workspace is in the folder of an exercise, so that it began as the starter."""
+    return (workspace.folder.parent / "exercise.toml").is_file()
+
+
+def problem_with_drivers(workspace: Workspace) -> Result | None:
+    """The failed result if a platform of the starter declares another CUDA now, or is gone.
+
+    A platform may have another name, because Pixi compares what the platforms declare.
+    """
+    where, advice = f"{workspace.at('workspace', 'platforms')}: platforms", "leave it, and add an entry"
+    expected = "the platforms of the starter as they were, and one more"
+    declared = {(p.name, p.subdir): requirements.declared_cuda(p) for p in workspace.manifest.platforms}
+    for (name, subdir), cuda in DRIVERS.items():
+        now = declared.get((name, subdir), cuda)
+        if now is None or major_minor(now) != major_minor(cuda):
+            found = f"{name} now declares {f'cuda {now}' if now else 'no cuda'}"
+            return fail(
+                looked_at=where, expected=expected, found=found, next_step=f"{advice}: cuda {cuda} belongs here"
+            )
+        kept = any(other == subdir and version == cuda for (_, other), version in declared.items())
+        if not kept and in_exercise(workspace) and not is_continued(workspace):
+            found = f"no platform for {subdir} with cuda {cuda}: the starter's {name} is gone"
+            return fail(looked_at=where, expected=expected, found=found, next_step="git diff -- pixi.toml")
+    return None
+
+
 def has_cuda118_platform(workspace: Workspace) -> Result:
+    if problem := problem_with_drivers(workspace):
+        return problem
     declared = {p.name: requirements.declared_cuda(p) for p in workspace.manifest.platforms}
     suitable = [p for p in workspace.manifest.platforms if supports_cuda118(p)]
     if found := next((p.name for p in suitable if p.subdir == SUBDIR), None):
@@ -69,10 +102,17 @@ def problem_with_frozen_jax(specs: dict[str, list[CondaSpec]]) -> tuple[str, str
     for name in ("flax", "optax"):
         if name not in specs:
             return "jaxlib", f"{name} next to it", f"no {name}"
+    if exact := requirements.exact_by_mistake(specs.get("jax", ()), ("0.4",)):
+        return "jax", "the newest release 0.4 that fits", exact
+    if admits_any(specs["flax"], LATER_FLAX):
+        found = f"{' and '.join(map(str, specs['flax']))}, which also admits flax 0.10: Pixi would choose that"
+        return "flax", "flax 0.9, of the time of this jaxlib", found
     for name, admitted, expected in (
         ("cuda-version", any(admits(specs.get("cuda-version", ()), *pair) for pair in CUDA_118), "CUDA 11.8"),
         ("python", admits_any(specs.get("python", ()), PYTHON_311), "Python 3.11, for which flax's tensorstore exists"),
-        ("jax", admits_any(specs.get("jax", ()), JAXLIB_CUDA118), "a release of the time of this jaxlib (0.4)"),
+        ("jax", admits_any(specs.get("jax", ()), JAXLIB_CUDA118), "a release of the time of this jaxlib (0.4.*)"),
+        ("flax", admits_any(specs["flax"], FLAX), "flax 0.9, of the time of this jaxlib"),
+        ("optax", admits_any(specs["optax"], OPTAX), "optax 0.2, of the time of this jaxlib"),
     ):
         if not admitted:
             return name, expected, " and ".join(map(str, specs[name]))
@@ -98,6 +138,8 @@ def has_frozen_jax(workspace: Workspace) -> Result:
         if not all(is_frozen(spec) for spec in specs["jaxlib"]):
             found = " and ".join(map(str, specs["jaxlib"]))
             wrong = f"{found} in {feature.name}, which no build for CUDA 11.8 satisfies"
+            if exact := requirements.exact_by_mistake(specs["jaxlib"], ("0.4",)):
+                wrong = f"{wrong}: {exact}"
             for_another_cuda = for_another_cuda or (wrong, feature.name)
             continue
         if problem := problem_with_frozen_jax(specs):
@@ -108,7 +150,9 @@ def has_frozen_jax(workspace: Workspace) -> Result:
                 found=found,
                 next_step=advice,
             )
-        if problem := requirements.problem_with_device(workspace, feature, "3.2"):
+        if problem := problem_with_platforms(workspace, feature) or requirements.problem_with_device(
+            workspace, feature, "3.2"
+        ):
             return problem
         return ok(f"jaxlib {build} in {feature.name}")
     if without_build:
@@ -126,6 +170,36 @@ def has_frozen_jax(workspace: Workspace) -> Result:
         expected="a feature with jaxlib built for CUDA 11.8, flax and optax",
         found=for_another_cuda[0] if for_another_cuda else "none",
         next_step=advice,
+    )
+
+
+def problem_with_platforms(workspace: Workspace, feature: Feature) -> Result | None:
+    """The failed result unless the feature's jaxlib is requested for the platform of step 3.1, and nowhere without CUDA.
+
+    Another feature may restrict the platforms, if every environment with the first one has the other one as well.
+    """
+    requested = [
+        platform
+        for platform in requirements.platforms_for(workspace, feature)
+        for target in feature.targets
+        if any("jaxlib" in table for table in target.dependencies.values())
+        and (target.selector is None or selector_matches(target.selector, platform))
+    ]
+    wrong = [
+        p.name for p in requested if p.subdir != SUBDIR or major_minor(requirements.declared_cuda(p) or "0") < (11, 8)
+    ]
+    if not wrong and any(map(supports_cuda118, requested)):
+        return None
+    listed = ", ".join(dict.fromkeys(p.name for p in requested)) or "none"
+    if feature.platforms is None and wrong:
+        found = f"{feature.name} has no platforms of its own, so Pixi would also solve it for {', '.join(wrong)}"
+    else:
+        found = f"{feature.name} is for {listed}"
+    return fail(
+        looked_at=f"{workspace.at('feature', feature.name, 'platforms')}: the platforms of {feature.name}",
+        expected="the platform with cuda 11.8, since these packages need a driver",
+        found=found,
+        next_step=edit(workspace, "3.2"),
     )
 
 
@@ -177,6 +251,54 @@ def python_tables(workspace: Workspace, environment: str) -> str:
     return " and ".join(found)
 
 
+def kept_environments(workspace: Workspace) -> tuple[str, ...]:
+    """The environments in which nothing may change: those of the shipped starter, or of the learner's exercise 2."""
+    return tuple(earlier_lock(workspace).environments) if is_continued(workspace) else UNCHANGED
+
+
+def kept_pythons(workspace: Workspace) -> dict[str, str]:
+    """The Python that each of these environments must keep, such as "3.12". `default` is free: no script runs in it."""
+    pythons = dict.fromkeys(kept_environments(workspace), KEPT_PYTHON)
+    if is_continued(workspace):
+        for name, environment in earlier_lock(workspace).environments.items():
+            versions = [p.version for packages in environment.packages.values() for p in packages if p.name == "python"]
+            pythons[name] = ".".join(map(str, major_minor(versions[0]))) if versions else KEPT_PYTHON
+    return {name: python for name, python in pythons.items() if name != "default"}
+
+
+def problem_with_kept_python(workspace: Workspace) -> Result | None:
+    """The failed result if an environment of the starter admits another Python than before.
+
+    A workspace from elsewhere, without these environments, is not judged.
+    """
+    manifest, kept = workspace.manifest, kept_pythons(workspace)
+    if not in_exercise(workspace) and not manifest.environments.keys() >= set(kept):
+        return None
+    for name, python in ((name, python) for name, python in kept.items() if name in manifest.environments):
+        features = manifest.environments[name].features
+        for platform in platforms_of(manifest, features):
+            specs = conda_specs(manifest, name, platform).get("python", [])
+            limits = [*specs, *constraints(manifest, name, platform).get("python", [])]
+            admitted = [version for version in PYTHONS if admits(limits, version)]
+            other = [version for version in admitted if not version.startswith(f"{python}.")]
+            if admitted and not other:
+                continue
+            found = f"{name} admits no Python at all: {python_tables(workspace, name)}"
+            if other:
+                newer = [version for version in other if major_minor(version) > major_minor(python)]
+                shown = ".".join(map(str, major_minor((newer or other[-1:])[0])))
+                found = f"{name} admits Python {shown}: {python_tables(workspace, name) or 'no requirement'}"
+            feature = next((f.name for f in features if f.name != "default"), name)
+            return fail(
+                looked_at=f"{workspace.at('environments', name)}: Python in the environment {name}",
+                expected=f"Python {python} alone, as before",
+                found=found,
+                next_step=f"move the pin {python}.* into [feature.{feature}.dependencies], and let [dependencies] admit "
+                f"3.11 and {python}",
+            )
+    return None
+
+
 def has_environment(workspace: Workspace) -> Result:
     where, advice = f"{workspace.at('environments')}: [environments]", edit(workspace, "3.3")
     pairs = frozen_environments(workspace)
@@ -205,6 +327,8 @@ def has_environment(workspace: Workspace) -> Result:
             found=f"{' and '.join(str(spec.fields['version']) for spec in pythons)}: {python_tables(workspace, name)}",
             next_step=advice,
         )
+    if problem := problem_with_kept_python(workspace):
+        return problem
     if missing := requirements.missing_for_script(workspace, name, on, "train.py", trainings.NEEDED):
         return fail(
             looked_at=f"{workspace.at('environments', name)}: the environment {name}",
@@ -263,9 +387,9 @@ def compare_with_shipped_lock(workspace: Workspace) -> Result | str:
     Only pairs of environment and platform in the shipped lock are compared. The packages for the platform that this
     exercise adds are new in every environment, and the solver is free to choose them.
     """
-    unchanged = tuple(earlier_lock(workspace).environments) if is_continued(workspace) else UNCHANGED
+    unchanged = kept_environments(workspace)
     if missing := [name for name in unchanged if name not in workspace.lock.environments]:
-        if (workspace.folder.parent / "exercise.toml").is_file():
+        if in_exercise(workspace):
             return fail(
                 looked_at="pixi.lock",
                 expected=f"the environments {', '.join(unchanged)} as they were",

@@ -124,10 +124,11 @@ def test_check_on_the_command_line(command, tmp_path):
         assert done.returncode == 1 and "fail 2.5" in done.stdout and "skip 2.7" in done.stdout, done.stderr
 
 
-def test_a_newer_cuda_than_the_goals_is_mentioned(learner, tmp_path):
-    learner("pixi.toml", 'cuda = "12.0"', 'cuda = "12.9"')
-    result = answers(EXERCISE, learner.folder, tmp_path, ("2.1",))["2.1"]
-    assert result.status == "ok" and "cuda 12.9 excludes machines with an older driver" in result.found
+def test_an_exact_version_is_mentioned(learner, tmp_path):
+    """Pixi 0.77 reads `2.10` as exactly 2.10.0, with a warning. It is a release, so the check passes."""
+    learner("pixi.toml", 'pytorch-gpu = ">=2.10,<3"', 'pytorch-gpu = "2.10"')
+    result = answers(EXERCISE, learner.folder, tmp_path, ("2.2",))["2.2"]
+    assert result.status == "ok" and "pytorch-gpu 2.10 means exactly version 2.10; write 2.10.*" in result.found
 
 
 def test_without_pixi_the_advice_keeps_the_learners_manifest(learner, monkeypatch, capsys):

@@ -49,6 +49,21 @@ MISTAKES = {
     ),
     "CUDA 11 platform": ("2.1", "cuda = 11.8", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
     "CUDA 120": ("2.1", "cuda = 120", [("pixi.toml", 'cuda = "12.0"', 'cuda = "120"')]),
+    "the CUDA of the packages": (
+        "2.1",
+        "cuda 12.9, which excludes machines whose driver supports 12.0 to 12.8",
+        [("pixi.toml", 'cuda = "12.0"', 'cuda = "12.9"')],
+    ),
+    "the feature for the GPU without platforms": (
+        "2.2",
+        "cuda12 has no platforms of its own, so Pixi must also solve it for linux-64, linux-aarch64, osx-arm64, win-64",
+        [("pixi.toml", THEIR_NAMES, "")],
+    ),
+    "a task without a description": (
+        "2.4",
+        "python train.py: the task has no description",
+        [("pixi.toml", 'description = "Train the classifier (pixi run train --epochs 1)"\n', "")],
+    ),
     "CUDA as a number": ("2.1", "platforms cuda", [("pixi.toml", 'cuda = "12.0"', "cuda = 12.0")]),
     "Docker's name of a platform": (
         "2.1",
@@ -528,8 +543,20 @@ ALTERNATIVES = {
             "pixi.toml",
             '[tasks.train]\ncmd = "python train.py"\ndescription = "Train the classifier (pixi run train --epochs 1)"\n'
             'default-environment = "cpu"',
-            '[feature.cpu.tasks]\nfit = "python train.py --epochs 2"',
+            '[feature.cpu.tasks]\nfit = { cmd = "python train.py --epochs 2", description = "Train" }',
         )
+    ],
+    "a newer driver for one system": [
+        ("pixi.toml", 'platform = "win-64", cuda = "12.0"', 'platform = "win-64", cuda = "12.4"'),
+        (
+            "pixi.lock",
+            "subdir: win-64\n  virtual-packages:\n  - __cuda=12.0",
+            "subdir: win-64\n  virtual-packages:\n  - __cuda=12.4",
+        ),
+    ],
+    "platforms in a feature of their own": [
+        ("pixi.toml", "[feature.cuda12]\n" + THEIR_NAMES, "[feature.machines]\n" + THEIR_NAMES),
+        ("pixi.toml", 'cuda12 = ["cuda12"]', 'cuda12 = ["cuda12", "machines"]'),
     ],
     "the platform under another name": [("pixi.toml", "linux-64-cuda12", "gpu-box")],
     "tables instead of inline tables": [

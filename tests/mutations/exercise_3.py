@@ -141,8 +141,8 @@ MISTAKES = {
         ],
     ),
     "on a platform for an older CUDA": (
-        "3.3",
-        "cuda118-jax has it on linux-64-cuda112, so look at the platforms",
+        "3.2",
+        "cuda118 is for linux-64-cuda112",
         [
             (
                 "pixi.toml",
@@ -177,9 +177,107 @@ MISTAKES = {
         [("pixi.toml", 'python = ">=3.11,<3.14"', 'python = "3.12.*"')],
     ),
     "on the plain platform": (
-        "3.3",
-        "none of the environments default, cpu, cuda12, jax, cuda118-jax",
+        "3.2",
+        "cuda118 is for linux-64\n",
         [("pixi.toml", 'platforms = ["linux-64-cuda118"]', 'platforms = ["linux-64"]')],
+    ),
+    "on the plain platform as well": (
+        "3.2",
+        "cuda118 is for linux-64-cuda118, linux-64\n",
+        [("pixi.toml", 'platforms = ["linux-64-cuda118"]', 'platforms = ["linux-64-cuda118", "linux-64"]')],
+    ),
+    "the feature without platforms": (
+        "3.2",
+        "cuda118 has no platforms of its own, so Pixi would also solve it for linux-aarch64-cuda12, ",
+        [("pixi.toml", '[feature.cuda118]\nplatforms = ["linux-64-cuda118"]\n', "")],
+    ),
+    "another feature has the packages on its own platforms": (
+        "3.3",
+        "cuda118-jax has it on linux-64-cuda12, so look at the platforms",
+        [
+            (
+                "pixi.toml",
+                '[feature.cuda118]\nplatforms = ["linux-64-cuda118"]',
+                '[feature.cuda118]\nplatforms = ["linux-64-cuda118", "linux-64-cuda12"]',
+            ),
+            (
+                "pixi.toml",
+                'cuda118-jax = ["cuda118"]\n',
+                'cuda118-jax = ["cuda118", "new"]\n\n[feature.new]\nplatforms = ["linux-64-cuda12"]\n',
+            ),
+        ],
+    ),
+    "the platform of exercise 2 changed": (
+        "3.1",
+        "linux-64-cuda12 now declares cuda 11.8",
+        [
+            ("pixi.toml", '  { name = "linux-64-cuda118", platform = "linux-64", cuda = "11.8" },\n', ""),
+            ("pixi.toml", 'platform = "linux-64", cuda = "12.0"', 'platform = "linux-64", cuda = "11.8"'),
+            ("pixi.toml", 'platforms = ["linux-64-cuda118"]', 'platforms = ["linux-64-cuda12"]'),
+        ],
+    ),
+    "a platform of exercise 2 that is gone": (
+        "3.1",
+        "the starter's win-64-cuda12 is gone",
+        [
+            lambda folder: (folder.parent / "exercise.toml").write_text(""),
+            ("pixi.toml", '  { name = "win-64-cuda12", platform = "win-64", cuda = "12.0" },\n', ""),
+            ("pixi.toml", ', "win-64-cuda12"]', "]"),
+        ],
+    ),
+    "jax without a star": (
+        "3.2",
+        "jax 0.4 means exactly version 0.4; write 0.4.*",
+        [("pixi.toml", 'jax = "0.4.*"', 'jax = "0.4"')],
+    ),
+    "jaxlib without a star": (
+        "3.2",
+        "jaxlib 0.4 means exactly version 0.4; write 0.4.*",
+        [("pixi.toml", FROZEN, FROZEN.replace("0.4.*", "0.4"))],
+    ),
+    "jaxlib as on the command line": (
+        "3.2",
+        'did you mean { version = "0.4.*", build = "cuda118*" }?',
+        [("pixi.toml", FROZEN, 'jaxlib = "0.4.*=cuda118*"')],
+    ),
+    "any flax": ("3.2", "flax *, which also admits flax 0.10", [("pixi.toml", 'flax = ">=0.9,<0.10"', 'flax = "*"')]),
+    "an older flax": ("3.2", "flax <0.9", [("pixi.toml", 'flax = ">=0.9,<0.10"', 'flax = "<0.9"')]),
+    "an older optax": ("3.2", "optax 0.1.*", [("pixi.toml", 'optax = "0.2.*"', 'optax = "0.1.*"')]),
+    "Python unpinned everywhere": (
+        "3.3",
+        "cpu admits Python 3.13: >=3.11 in [dependencies]",
+        [
+            ("pixi.toml", 'python = ">=3.11,<3.14"', 'python = ">=3.11"'),
+            ("pixi.toml", 'python = "3.12.*"\npytorch-cpu', "pytorch-cpu"),
+            ("pixi.toml", 'python = "3.12.*"\ncuda-version', "cuda-version"),
+        ],
+    ),
+    "Python unpinned in the environment for CUDA 12": (
+        "3.3",
+        "move the pin 3.12.* into [feature.cuda12.dependencies]",
+        [("pixi.toml", 'python = "3.12.*"\ncuda-version', "cuda-version")],
+    ),
+    "no line for Python in cpu or in every environment": (
+        "3.3",
+        "cpu admits Python 3.13: no requirement",
+        [
+            ("pixi.toml", 'python = ">=3.11,<3.14"  # each feature pins its own\n', ""),
+            ("pixi.toml", 'python = "3.12.*"\npytorch-cpu', "pytorch-cpu"),
+        ],
+    ),
+    "the Python of the old stack for all": (
+        "3.3",
+        "cpu admits Python 3.11: 3.11.* in [dependencies]",
+        [
+            ("pixi.toml", 'python = ">=3.11,<3.14"', 'python = "3.11.*"'),
+            ("pixi.toml", 'python = "3.12.*"\npytorch-cpu', "pytorch-cpu"),
+            ("pixi.toml", 'python = "3.12.*"\ncuda-version', "cuda-version"),
+        ],
+    ),
+    "a pin that the environments of before do not meet": (
+        "3.3",
+        "cpu admits no Python at all: 3.12.* in the feature cpu and 3.11.* in [dependencies]",
+        [("pixi.toml", 'python = ">=3.11,<3.14"', 'python = "3.11.*"')],
     ),
     "not locked": ("3.4", "polars", [("pixi.toml", 'optax = "0.2.*"', 'optax = "0.2.*"\npolars = "*"')]),
     "the lock of the starter": ("3.4", "cuda118", [lock_of_the_starter]),
@@ -277,6 +375,31 @@ ALTERNATIVES = {
         ("pixi.toml", "linux-64-cuda118", "old-node"),
     ],
     "without cuda-version, which the build implies": [("pixi.toml", 'cuda-version = "11.8.*"\n', "")],
+    "without python, which the build and tensorstore imply": [("pixi.toml", 'python = "3.11.*"\n', "")],
+    "python in no common table": [("pixi.toml", 'python = ">=3.11,<3.14"  # each feature pins its own\n', "")],
+    "python limited, not requested, where it was": [
+        (
+            "pixi.toml",
+            '[feature.cpu.dependencies]\npython = "3.12.*"',
+            '[feature.cpu.constraints]\npython = "3.12.*"\n\n[feature.cpu.dependencies]',
+        )
+    ],
+    "python between two bounds": [
+        ("pixi.toml", 'python = "3.12.*"\npytorch-cpu', 'python = ">=3.12,<3.13"\npytorch-cpu')
+    ],
+    "bounds instead of stars": [
+        ("pixi.toml", 'optax = "0.2.*"', 'optax = ">=0.2.2"'),
+        ("pixi.toml", 'flax = ">=0.9,<0.10"', 'flax = "0.9.*"'),
+        ("pixi.toml", 'jax = "0.4.*"', 'jax = "<0.5"'),
+    ],
+    "platforms in a feature of their own": [
+        (
+            "pixi.toml",
+            '[feature.cuda118]\nplatforms = ["linux-64-cuda118"]',
+            '[feature.old-node]\nplatforms = ["linux-64-cuda118"]',
+        ),
+        ("pixi.toml", 'cuda118-jax = ["cuda118"]', 'cuda118-jax = ["cuda118", "old-node"]'),
+    ],
     "other features with jaxlib, for the CPU and for CUDA 12": [
         (
             "pixi.toml",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pixi_workspace import manifest as manifests
 from pixi_workspace.errors import WorkspaceError
 from pixi_workspace.fit import lockcheck
+from pixi_workspace.manifest import CondaSpec
 from pixi_workspace.manifest.model import Feature
 from pixi_workspace.manifest.platforms import platforms_of
 from pixi_workspace.platforms import Platform, selector_matches
@@ -33,6 +34,27 @@ def all_features(workspace: Workspace) -> list[Feature]:
 def declared_cuda(platform: Platform) -> str | None:
     """The CUDA version that a platform declares, such as `12.0`."""
     return platform.version_of("__cuda")
+
+
+def platforms_for(workspace: Workspace, feature: Feature) -> list[Platform]:
+    """The platforms on which Pixi solves a feature: its own, or those of its environments if it has none of its own."""
+    manifest = workspace.manifest
+    users = [e.features for e in manifest.environments.values() if feature.name in {f.name for f in e.features}]
+    groups = [(feature,)] if feature.platforms is not None or not users else users
+    names = {platform.name for features in groups for platform in platforms_of(manifest, features)}
+    return [platform for platform in manifest.platforms if platform.name in names]
+
+
+def exact_by_mistake(specs: Iterable[CondaSpec], series: Iterable[str]) -> str | None:
+    """What is wrong with a version such as `0.4`, which Pixi reads as exactly 0.4; None if there is no such version.
+
+    series: the versions without their last number, such as "0.4".
+    """
+    wanted = set(series)
+    for spec in specs:
+        if (version := str(spec.fields.get("version", "*"))) in wanted:
+            return f"{spec.name} {version} means exactly version {version}; write {version}.*"
+    return None
 
 
 def device_set_by(workspace: Workspace, features: Iterable[Feature], platform: Platform | None = None) -> str | None:
@@ -122,10 +144,12 @@ def has_task_running(
     scripts: tuple[str, ...],
     number: str,
     unsuitable: Callable[[str, bool], str | None] = lambda environment, is_default: None,
+    described: bool = False,
 ) -> Result:
     """Whether a task runs one of `scripts` (names without .py) in Python, in an environment where it can run.
 
     number: of the step. unsuitable: why the task cannot run in an environment; is_default: whether the task names it.
+    described: whether the task must also have a description.
     """
     manifest, root = workspace.manifest, workspace.manifest.path.parent
     defined = tasks.all_tasks(manifest)
@@ -135,7 +159,7 @@ def has_task_running(
         if started:
             problem = tasks.problem_with_folder(task, root) or tasks.problem_with_file(started, scripts, root)
             candidates.append((task, feature, problem))
-    expected = f"a task that runs {scripts[0]}.py with Python"
+    expected = f"a task{' with a description' if described else ''} that runs {scripts[0]}.py with Python"
     if not candidates:
         shown = ", ".join(f"{task.name}: {task.cmd or 'only other tasks'}" for task, _ in defined) or "no task"
         where = f"{workspace.at('tasks', defined[0][0].name if defined else '')}: tasks"
@@ -146,6 +170,8 @@ def has_task_running(
         problem = next((problem for task, _, problem in candidates if task.name == name), None)
         if variants:
             problem = tasks.problem_with_place(manifest, variants, {task.name for task, _ in defined}, unsuitable)
+            if problem is None and described and not any(task.description for task, _ in variants):
+                problem = "the task has no description"
             if problem is None:
                 return ok(f"{name}: {variants[0][0].cmd}")
         problems.append((name, problem))
