@@ -114,7 +114,7 @@ def last_stage_is_minimal(workspace: Workspace) -> Result:
         finding for image in images for finding in containers.base_findings(image) if finding.name == "stage-unknown"
     ]
     found += [finding for image in images for finding in containers.last_stage_findings(image)]
-    found += containers.content_findings(images[0])
+    found += [*containers.content_findings(images[0]), *containers.record_findings(images[0])]
     return first_problem(
         workspace,
         "5.3",

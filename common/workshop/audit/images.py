@@ -18,6 +18,7 @@ SIZE = ("one-stage", "pixi-in-final", "build-tools", "def-pixi-in-final")
 IN_USE = (
     *(
         "activation-variable",
+        "argument-empty",
         "code-not-copied",
         "command",
         "conda-prefix",

@@ -13,7 +13,7 @@ from workshop.containers.apptainer import find_install, gpu_environment
 from workshop.containers.apptainer import read as read_definition
 from workshop.containers.build_rules import base_findings, lock_findings
 from workshop.containers.check import RULES, check_file, is_container_file, is_definition
-from workshop.containers.content_rules import content_findings, python_path_findings
+from workshop.containers.content_rules import content_findings, python_path_findings, record_findings
 from workshop.containers.definition_rules import conversion_findings, definition_findings
 from workshop.containers.images import Image, environment_argument, load_image
 from workshop.containers.last_stage_rules import activation_findings, last_stage_findings
@@ -39,4 +39,5 @@ __all__ = [
     "check_file",
     "python_path_findings",
     "read_definition",
+    "record_findings",
 ]

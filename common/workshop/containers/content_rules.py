@@ -23,6 +23,11 @@ def content_findings(image: Image) -> list[Finding]:
     return [*findings_of([image], LABEL_RULES), *scripts, *findings_of([image], MANIFEST_RULES)]
 
 
+def record_findings(image: Image) -> list[Finding]:
+    """A finding if the last stage lacks the manifest or the lock, whose sha256 the record of a run contains."""
+    return [*findings_of([image], RECORD_RULES)]
+
+
 def python_path_findings(image: Image) -> list[Finding]:
     """Findings about PYTHONPATH in the last stage."""
     return [*findings_of([image], PYTHON_PATH_RULES)]
@@ -42,6 +47,27 @@ def _empty_labels(image: Image) -> Iterator[Problem]:
                     found=f"no ARG {empty[0]}, so the label is empty",
                     next_step=f"ARG {empty[0]}=",
                 )
+
+
+def _empty_paths(image: Image) -> Iterator[Problem]:
+    """An argument of another stage, or of the lines above the first FROM, that a path or a variable needs here."""
+    known = {name for i in image.instructions if i.name == "ARG" for name, _ in dockerfile.pairs(i)}
+    for step in _steps(image):
+        instruction = step.instruction
+        if instruction.name == "ARG":
+            known -= {name for name, _ in dockerfile.pairs(instruction)}
+        elif instruction.name in ("COPY", "ADD", "WORKDIR", "ENV"):
+            used = re.findall(r"\$(?:(\w+)|\{(\w+)\})", instruction.text)
+            names = [name for name in map("".join, used) if name in known and name not in step.values]
+            if names:
+                what = "value" if instruction.name == "ENV" else "path"
+                yield Problem(
+                    looked_at=image.location(instruction),
+                    expected="arguments that this stage declares: an ARG above FROM applies only to FROM",
+                    found=f"no ARG {names[0]} in this stage, so the {what} is empty",
+                    next_step=f"ARG {names[0]} in this stage, above this line",
+                )
+                return
 
 
 @dataclass(frozen=True)
@@ -117,7 +143,22 @@ def _manifest_not_copied(image: Image) -> Iterator[Problem]:
             return
 
 
-LABEL_RULES = (Rule("label-empty", ERROR, _empty_labels),)
+def _no_record(image: Image) -> Iterator[Problem]:
+    workspace = image.install.prefix.partition("/.pixi/")[0] if image.install else image.final_stage.workdir
+    names = ("pixi.toml", "pixi.lock")
+    for folder in dict.fromkeys((image.final_stage.workdir, workspace)):
+        if all(_is_created(image, f"{folder.rstrip('/')}/{name}", folder=False) for name in names):
+            return
+    yield Problem(
+        looked_at=f"{image.path.name}, the last stage (line {image.final_stage.line})",
+        expected="the manifest and the lock in the last stage: the record of a run contains the sha256 of the lock",
+        found="no step of this stage copies both",
+        next_step="COPY pixi.toml pixi.lock ./",
+    )
+
+
+LABEL_RULES = (Rule("label-empty", ERROR, _empty_labels), Rule("argument-empty", ERROR, _empty_paths))
+RECORD_RULES = (Rule("manifest-missing", ADVICE, _no_record),)
 MANIFEST_RULES = (Rule("manifest-missing", ADVICE, _manifest_not_copied),)
 SCRIPT_RULES = (Rule("workdir", ERROR, _no_workdir), Rule("code-not-copied", ERROR, _script_not_copied))
 PYTHON_PATH_RULES = (Rule("python-path", ERROR, _python_path),)

@@ -53,6 +53,8 @@ LONGEST_PATTERN = 1000  # characters of a value from which a pattern is cut, as 
 # A word that starts a heredoc: in a Dockerfile as BuildKit defines it, and in a shell script.
 _HEREDOC = re.compile(r"\d*<<(-?)([^<]+)$")
 _SHELL_HEREDOC = re.compile(r"\d*<<(-?)([\"']?)([A-Za-z_][\w.]*)\2(?=[;&|>)]|$)")
+# ARG NAME = VALUE, or ARG NAME= followed by the name of an image. Docker takes the words for names of arguments.
+_SPACED_ARG = re.compile(r"^\w+(?:[ \t]+=|=[ \t]+[\w.-]*[:/@])")
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:(:?[-+?]|##?|%%?|//?)((?:[^{}]|\$\{[^{}]*\})*))?\})")
 
 
@@ -217,6 +219,9 @@ def parse(text: str, path: Path) -> list[Instruction]:
             raise _too_large(path, start + 1)
         if name in ("ENV", "LABEL") and (incomplete := _without_value(instruction)):
             raise _syntax_error(path, start + 1, f"a value for {incomplete}: {name} NAME=VALUE", f"{name} {rest[:60]}")
+        if name == "ARG" and (spaced := _SPACED_ARG.search(rest)):
+            expected = "no spaces around =, as in ARG NAME=VALUE"
+            raise _syntax_error(path, start + 1, expected, f"ARG {rest[: spaced.end()][:60]}")
         instructions.append(instruction)
     return instructions
 

@@ -208,10 +208,11 @@ def _no_healthcheck(image: Image) -> Iterator[Problem]:
 
 def _no_labels(image: Image) -> Iterator[Problem]:
     labels = image.final_stage.labels
-    if "org.opencontainers.image.revision" not in labels or not any("lock" in name for name in labels):
+    has_lock = any("lock" in name and "sha256" in name for name in labels)
+    if "org.opencontainers.image.revision" not in labels or not has_lock:
         yield Problem(
             looked_at=_where(image),
-            expected="labels with the git revision and the sha256 of the lock",
+            expected="labels with the git revision (org.opencontainers.image.revision) and the lock (workshop.lock.sha256)",
             found=", ".join(labels) or "no label",
             next_step='LABEL org.opencontainers.image.revision="${REVISION}" workshop.lock.sha256="${LOCK_SHA256}"',
         )

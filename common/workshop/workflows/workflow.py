@@ -200,7 +200,7 @@ def _invalid(path: Path, error: yaml.MarkedYAMLError) -> WorkshopError:
     return WorkshopError(
         looked_at=f"{path.name}, line {line + 1}",
         expected="valid YAML",
-        found=error.problem + (f": {text}" if 0 < len(text) <= 80 else ""),
+        found=(error.problem or "not YAML") + (f": {text}" if 0 < len(text) <= 80 else ""),
         next_step=f"compare the indentation of line {line + 1} with the lines above; only spaces, no tabs",
     )
 

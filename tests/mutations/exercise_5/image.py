@@ -128,6 +128,7 @@ BROKEN = [
     ("Dockerfile", "workshop.lock.sha256=", "workshop.other=", "labels", "5.3"),
     ("Dockerfile", "AS runtime-cuda12", "AS runtime-cuda", "stage-unknown", "5.3"),
     ("Dockerfile", "ARG LOCK_SHA256=\nARG REVISION=\n", "", "label-empty", "5.3"),
+    ("Dockerfile", "WORKSHOP_REVISION=${REVISION}", "WORKSHOP_REVISION=${PIXI_IMAGE}", "argument-empty", "5.3"),
     (
         "Dockerfile",
         "COPY exercise-2-pytorch-cu12/solution/train.py exercise-2-pytorch-cu12/solution/train.py\n",
@@ -178,9 +179,28 @@ BROKEN = [
 
 # What people do, the check that has to notice it first, and words that its answer must contain.
 MISTAKES = {
+    "spaces around = in ARG": ("5.1", "no spaces around =", [("Dockerfile", "ARG PIXI_IMAGE=", "ARG PIXI_IMAGE = ")]),
+    "a space after = in ARG": ("5.1", "no spaces around =", [("Dockerfile", "ARG PIXI_IMAGE=", "ARG PIXI_IMAGE= ")]),
+    "a label for the lock with another name": ("5.3", "(labels)", [("Dockerfile", "workshop.lock.sha256=", "lock=")]),
+    "no argument in the last stage, for no label": (
+        "5.3",
+        "no ARG ENVIRONMENT in this stage, so the path is empty",
+        [
+            ("Dockerfile", "AS train\nARG ENVIRONMENT\n", "AS train\n"),
+            ("Dockerfile", '      workshop.environment="${ENVIRONMENT}" \\\n', ""),
+        ],
+    ),
+    "no manifest in the last stage, and no variable that names it": (
+        "5.3",
+        "(manifest-missing)",
+        [
+            ("Dockerfile", "COPY pixi.toml pixi.lock ./\nCOPY common", "COPY common"),
+            ("Dockerfile", "    PIXI_PROJECT_MANIFEST=/workshop/pixi.toml \\\n", ""),
+        ],
+    ),
     "an instruction of a later step that is misspelt": (
         "5.4",
         "'EVN'",
         [("Dockerfile", "ENV CONDA_PREFIX", "EVN CONDA_PREFIX")],
-    )
+    ),
 }
