@@ -381,7 +381,7 @@ CHECKS = [
         "the workspace has a platform for machines with an NVIDIA GPU",
         (
             "A GPU needs a driver, and a driver is a property of the machine. Where does a manifest describe machines?",
-            "An entry of `platforms` can be a table with a name, a platform and a cuda version.",
+            "An entry of `platforms` can be a table with a name, a platform and the oldest cuda version that will do.",
             '{ name = "linux-64-cuda12", platform = "linux-64", cuda = "12.0" } in the list platforms',
         ),
         has_cuda_platform,
@@ -393,7 +393,8 @@ CHECKS = [
         (
             "A feature is a named set of dependencies. One environment cannot contain both builds of PyTorch.",
             "conda-forge has the packages pytorch-cpu and pytorch-gpu. cuda-version selects the CUDA version of the second.",
-            "[feature.cuda12] platforms = [...] and [feature.cuda12.dependencies] with cuda-version and pytorch-gpu",
+            '[feature.cuda12] platforms = ["linux-64-cuda12"], and in its dependencies pytorch-gpu = ">=2.10" and '
+            'cuda-version = "12.9.*"',
         ),
         has_features,
         Part(tables=("feature",)),

@@ -530,7 +530,7 @@ CHECKS = [
         "the workspace has a platform for CUDA 11.8",
         (
             "The driver belongs to the machine, as in step 2.1. Declare this older driver in the same way.",
-            "A platform declares the oldest CUDA version that the driver must support. Here it is 11.8.",
+            "A platform declares the oldest CUDA version that the driver must support. Add one for 11.8; change no other.",
             '{ name = "linux-64-cuda118", platform = "linux-64", cuda = "11.8" } in the list platforms',
         ),
         has_cuda118_platform,
@@ -541,7 +541,7 @@ CHECKS = [
         "a feature requests JAX built for CUDA 11.8",
         (
             "The builds of jaxlib for the CPU, CUDA 11.8 and CUDA 12 have the same name and version. How do they differ?",
-            "A dependency can be a table with a version and a build. The build can end in a star.",
+            'A dependency can be a table: NAME = { version = "...", build = "..." }. A build may end in a star.',
             'jaxlib = { version = "0.4.*", build = "cuda118*" }, with jax, flax, optax, cuda-version and python 3.11',
         ),
         has_frozen_jax,
@@ -553,7 +553,8 @@ CHECKS = [
         (
             "Every environment also contains the default feature. What does that feature require of Python?",
             "You can move exercise 2's pin of Python from [dependencies] to the features that need it.",
-            'Put python = "3.12.*" into the features cpu, cuda12 and jax. Then add cuda118-jax = ["cuda118"].',
+            'python = ">=3.11,<3.14" in [dependencies], "3.12.*" in the features cpu, cuda12 and jax, and cuda118-jax = '
+            '["cuda118"].',
         ),
         has_environment,
         Part(tables=("environments", "dependencies.python")),
