@@ -19,12 +19,12 @@ except ModuleNotFoundError:  # Windows
 ESCAPE = re.compile(r"\x1b(\[[0-9;]*[ -~]|O[ -~]|[ -~])?")  # an arrow key, or another one without a letter
 
 
-def _is_ours(terminal: int) -> bool:
-    """Whether a terminal controls this process; another one, as after `setsid`, cannot tell who may read from it."""
+def _is_ours() -> bool:
+    """Whether the terminal controls this process; another one, as after `setsid`, cannot tell who may read from it."""
     if termios is None:
         return True
     try:
-        return os.tcgetpgrp(terminal) > 0
+        return os.tcgetpgrp(sys.stdin.fileno()) > 0
     except OSError:
         return False
 
@@ -33,9 +33,8 @@ class Keys:
     """The keyboard of this terminal. available: whether keys can be read. Use it as `with Keys() as keys`."""
 
     def __init__(self) -> None:
-        self.available = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+        self.available = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty() and _is_ours()
         self.available &= os.environ.get("TERM") != "dumb"
-        self.available = self.available and _is_ours(sys.stdin.fileno())
         self._before: list[Any] | None = None  # how the terminal was set
 
     def __enter__(self) -> Keys:
