@@ -148,6 +148,7 @@ READ = '"$IMAGE:$GITHUB_REF_NAME-sif"'
         ('"oras://$IMAGE:$(cat tag)"', READ),
         ('"oras://$IMAGE:$tag"', READ),
         ('"oras://$file"', READ),
+        ('"oras://$IMAGE:$tag"', f"$sif; tag=1\n          sif={READ}\n          tag=$GITHUB_REF_NAME-sif"),
         ('"oras://$IMAGE:latest"', '"$IMAGE@$DIGEST"'),
         ('"oras://$IMAGE:latest"', "debian:13-slim"),
     ],
@@ -175,6 +176,11 @@ def test_unusual_values_give_findings_and_no_exception(names):
     )
     doubled = "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for k in range(1, 40))
     assert "read-only" in names(f"a0: &a0 [x]\n{doubled}jobs: {{a: {{steps: []}}}}")
+
+
+def test_variables_that_double_end_soon(names):
+    text = "".join(f"          a{k}=$a{k + 1}$a{k + 1}\n" for k in range(60))
+    names(SOLUTION.read_text().replace("          apptainer build", f"{text}          apptainer build $a0"))
 
 
 def test_the_workflow_of_a_folder(tmp_path):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from workshop.support.rules import ERROR, Problem, Rule
 from workshop.support.text import closest_match
-from workshop.workflows.workflow import Job, Step, Workflow
+from workshop.workflows.workflow import LARGEST, Job, Step, Workflow
 
 COMMIT = re.compile(r"@[0-9a-f]{40}$")
 DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
@@ -35,11 +35,14 @@ ADDRESS_FIRST = re.compile(r"\bapptainer (?:build|push)\b[^\n;&|]*://\S+[ \t]+[^
 STEP_OUTPUT = re.compile(r"\bsteps\.([\w-]+)\.")
 NAMED_OUTPUT = re.compile(r"\bsteps\.([\w-]+)\.outputs\.([\w-]+)")
 # A digest in a name, as in NAME@${{ steps.push.outputs.digest }} or NAME@$DIGEST.
-AFTER_AT = re.compile(r"@[\"']*(?:sha256:)?(?:\$\{\{[^}]*digest|\$\{?\w*digest|\$\()", re.I)
+AFTER_AT = re.compile(r"@[\"']*(?:sha256:)?(?:\$\{\{[^}]{0,200}digest|\$\{?\w*digest|\$\()", re.I)
 # The commands that give an image or a file a tag, and the one that reads a tag.
 TAGGING = re.compile(
-    r"\b(?:apptainer|oras|docker|podman) push\b([^\n;&|]*)|\bimagetools create\b[^\n;&|]*?(?:--tag|-t)[ =](\S+)"
+    r"\b(?:apptainer|oras|docker|podman) push\b([^\n;&|]*)|\bimagetools create\b[^\n;&|]{0,300}?(?:--tag|-t)[ =](\S+)"
 )
+# NAME=VALUE on a line of its own, in which VALUE is short and not the output of a command.
+ASSIGNMENT = re.compile(r"(?m)^[ \t]*(\w+)=([^\s$(]\S{0,99}|\$\w\S{0,98})[ \t]*$")
+MOST_ASSIGNMENTS = 50  # of a script; each is replaced in the whole script
 READING = re.compile(r"\bimagetools inspect\b([^\n;&|]*)")
 AFTER_A_FAILURE = re.compile(r"\b(?:always|failure|cancelled)\s*\(")
 
@@ -303,13 +306,13 @@ def _known_jobs(workflow: Workflow) -> Iterator[Problem]:
     names = [job.name for job in workflow.jobs]
     for job in workflow.jobs:
         for name in (name for name in job.needs if name not in names):
-            titled = (other.name for other in workflow.jobs if other.settings.get("name") == job.settings["needs"])
+            written = ", ".join(job.needs)
+            titled = (other.name for other in workflow.jobs if other.settings.get("name") in (name, written))
             meant = next(titled, None) or closest_match(name, names)
             yield Problem(
                 looked_at=f"needs: of the job {job.name} in {workflow.path.name}",
                 expected=f"a key below jobs: ({', '.join(names)}), not the text after name:",
-                found=f"needs: {job.settings['needs']}, which names no job"
-                + (f"; did you mean {meant}?" if meant else ""),
+                found=f"needs: {written[:80]}, which names no job" + (f"; did you mean {meant}?" if meant else ""),
                 next_step=f"needs: {meant or names[0]}",
             )
             break
@@ -520,13 +523,12 @@ def _file_first(workflow: Workflow) -> Iterator[Problem]:
 
 def _plain(text: str) -> str:
     """A script in which every way to write an expression or the name of the git tag is the same, without quotes."""
-    text = re.sub(
-        r"\$\{\{\s*github\.ref_name\s*\}\}|\$\{GITHUB_REF(?:_NAME\}|#refs/tags/\}|##\*/\})", "$GITHUB_REF_NAME", text
-    )
-    text = re.sub(r"\$\{\{\s*(.*?)\s*\}\}", lambda found: f"<{found[1].replace(' ', '')}>", text)
+    text = re.sub(r"\$\{\{([^{}]*)\}\}", lambda found: f"<{''.join(found[1].split())}>", text)
+    text = re.sub(r"<github\.ref_name>|\$\{GITHUB_REF(?:#refs/tags/|##\*/)\}", "$GITHUB_REF_NAME", text)
     text = re.sub(r"\$\{(\w+)\}", r"$\1", text)
-    for name, value in re.findall(r"(?m)^\s*(\w+)=([^\s$(]\S*|\$\w\S*)\s*$", text):
-        text = re.sub(rf"\${name}\b", lambda _, v=value: v, text)
+    for name, value in ASSIGNMENT.findall(text)[:MOST_ASSIGNMENTS]:
+        if len(text) < LARGEST:
+            text = re.sub(rf"\${name}\b", lambda _, v=value: v, text)
     return re.sub(r"[\"']|\b(?:oras|docker)://", "", text)
 
 
