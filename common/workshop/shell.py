@@ -71,8 +71,10 @@ def python(folder: Path | None = None) -> str:
     if "WORKSHOP_REVISION" not in os.environ and (name := os.environ.get("PIXI_ENVIRONMENT_NAME")):
         return f"pixi run -e {word(name)} python"
     path = relative(Path(sys.executable)) if sys.executable else "python"
-    if folder and sys.executable and not Path(path).is_absolute():
-        path = Path(os.path.relpath(sys.executable, folder.absolute())).as_posix()
+    here = folder.absolute() if folder else current_folder()
+    in_clone = here and any(Path(path).is_relative_to(parent / ".venv") for parent in here.parents)
+    if here and sys.executable and (in_clone or (folder and not Path(path).is_absolute())):
+        path = Path(os.path.relpath(sys.executable, here)).as_posix()
     path = word(path)
     return f"& {path}" if path.startswith("'") and WINDOWS else path  # PowerShell runs a path in quotes only after `&`
 

@@ -89,13 +89,19 @@ def test_the_command_for_the_test_fits_the_route(learner, tmp_path, monkeypatch,
     assert words in module.command_for_test(checks.Workspace(learner.folder, tmp_path))
 
 
-def test_the_command_for_another_experiment_fits_the_route(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("interpreter", "shown"),
+    [("/elsewhere/python", "/elsewhere/python"), (".venv/bin/python", "../../.venv/bin/python")],
+)
+def test_the_command_for_another_experiment_fits_the_route(tmp_path, monkeypatch, interpreter, shown):
     monkeypatch.delenv("PIXI_ENVIRONMENT_NAME", raising=False)
-    monkeypatch.setattr(sys, "executable", "/elsewhere/python")
-    (tmp_path / "experiment.json").write_text('{"seed": 1, "workspace": {}, "patchset": {}}')
+    monkeypatch.setattr(sys, "executable", str(tmp_path / interpreter))
+    (mine := tmp_path / "exercise-1-scipy" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(mine)
+    (mine / "experiment.json").write_text('{"seed": 1, "workspace": {}, "patchset": {}}')
     with pytest.raises(WorkshopError) as error:
-        search.read_experiment(str(tmp_path / "experiment.json"), 20)
-    assert error.value.next_step == "/elsewhere/python draw.py --seed 20"
+        search.read_experiment("experiment.json", 20)
+    assert error.value.next_step == f"{shown} draw.py --seed 20"
 
 
 def test_skipped_checks_repeat_what_was_expected(learner, tmp_path):
