@@ -148,7 +148,7 @@ def with_changed_root(result: Result, workspace: Workspace, number: str) -> Resu
     Commands of Pixi that are typed in the root of the clone change the files there. number: of the step.
     """
     exercise, root = workspace.folder.parent, workspace.folder.parent.parent
-    if result.status != "fail" or not (exercise / "exercise.toml").is_file():
+    if result.status != "fail" or not workspace.in_exercise:
         return result
     changed = (shell.git(root, "diff", "--name-only", "--", "pixi.toml", "pixi.lock") or "").split()
     if not changed:

@@ -45,11 +45,6 @@ def supports_cuda118(platform: Platform) -> bool:
     ) < (12, 0)
 
 
-def in_exercise(workspace: Workspace) -> bool:
-    """Whether a workspace is in the folder of an exercise, so that it began as the starter."""
-    return (workspace.folder.parent / "exercise.toml").is_file()
-
-
 def problem_with_drivers(workspace: Workspace) -> Result | None:
     """The failed result if a platform of the starter declares another CUDA now, or is gone.
 
@@ -57,7 +52,7 @@ def problem_with_drivers(workspace: Workspace) -> Result | None:
     """
     where, advice = f"{workspace.at('workspace', 'platforms')}: platforms", "leave it, and add an entry"
     expected = "the platforms of the starter as they were, and one more"
-    strict = in_exercise(workspace) and not is_continued(workspace)  # elsewhere, a newer driver may have this name
+    strict = workspace.in_exercise and not is_continued(workspace)  # elsewhere, a newer driver may have this name
     declared = {(p.name, p.subdir): requirements.declared_cuda(p) for p in workspace.manifest.platforms}
     for (name, subdir), cuda in DRIVERS.items():
         now = declared.get((name, subdir), cuda)
@@ -274,7 +269,7 @@ def problem_with_kept_python(workspace: Workspace) -> Result | None:
     A workspace from elsewhere, without these environments, is not judged.
     """
     manifest, kept = workspace.manifest, kept_pythons(workspace)
-    if not in_exercise(workspace) and not manifest.environments.keys() >= set(kept):
+    if not workspace.in_exercise and not manifest.environments.keys() >= set(kept):
         return None
     for name, python in ((name, python) for name, python in kept.items() if name in manifest.environments):
         features = manifest.environments[name].features
@@ -391,7 +386,7 @@ def compare_with_shipped_lock(workspace: Workspace) -> Result | str:
     """
     unchanged = kept_environments(workspace)
     if missing := [name for name in unchanged if name not in workspace.lock.environments]:
-        if in_exercise(workspace):
+        if workspace.in_exercise:
             return fail(
                 looked_at="pixi.lock",
                 expected=f"the environments {', '.join(unchanged)} as they were",

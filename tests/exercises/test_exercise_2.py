@@ -39,6 +39,20 @@ def test_the_shipped_starter_fails_first_where_exercise_toml_says(tmp_path):
     assert number == EXERCISE.settings["starter_fails_at"]
 
 
+def test_the_cuda_of_the_packages_is_not_that_of_the_driver(tmp_path):
+    """In a project of one's own, which may have a reason, the check only mentions what this excludes."""
+    folder = tmp_path / "exercise" / "starter"
+    shutil.copytree(FOLDER / "solution", folder)
+    manifest = folder / "pixi.toml"
+    manifest.write_text(manifest.read_text().replace('cuda = "12.0"', 'cuda = "12.9"'))
+    words = "cuda 12.9, which excludes machines whose driver supports 12.0 to 12.8"
+    answer = answers(EXERCISE, folder, tmp_path, ["2.1"])["2.1"]
+    assert answer.status == "ok" and answer.found.endswith(words)
+    shutil.copy(FOLDER / "exercise.toml", folder.parent)
+    answer = answers(EXERCISE, folder, tmp_path, ["2.1"])["2.1"]
+    assert answer.status == "fail" and answer.found == words
+
+
 @pytest.mark.slow
 def test_the_shipped_starter_fails_every_check(tmp_path):
     pytest.importorskip("torch", reason="the last two checks train")

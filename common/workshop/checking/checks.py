@@ -91,6 +91,11 @@ class Workspace:
         return own_package.package_of(self.folder)
 
     @property
+    def in_exercise(self) -> bool:
+        """Whether the folder belongs to an exercise, such as its starter; otherwise it is somebody's own project."""
+        return (self.folder.parent / "exercise.toml").is_file()
+
+    @property
     def device_variable(self) -> str:
         """WORKSHOP_DEVICE, or its name in a project that `workshop new` made."""
         return own_package.variable("WORKSHOP_DEVICE", self.package)

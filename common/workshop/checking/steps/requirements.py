@@ -128,7 +128,7 @@ def problem_with_script(workspace: Workspace, script: str) -> Result | None:
     path = workspace.folder / script
     if path.is_file():
         return None
-    if (workspace.folder.parent / "exercise.toml").is_file():
+    if workspace.in_exercise:
         advice = f"git checkout -- {script}"
         return fail(
             looked_at=path,
