@@ -49,6 +49,14 @@ MISTAKES = {
     ),
     "CUDA 11 platform": ("2.1", "cuda = 11.8", [("pixi.toml", 'cuda = "12.0"', 'cuda = "11.8"')]),
     "CUDA 120": ("2.1", "cuda = 120", [("pixi.toml", 'cuda = "12.0"', 'cuda = "120"')]),
+    "the CUDA of the packages": (
+        "2.1",
+        "cuda 12.9, which excludes machines whose driver supports 12.0 to 12.8",
+        [
+            ("pixi.toml", 'cuda = "12.0"', 'cuda = "12.9"'),
+            lambda folder: (folder.parent / "exercise.toml").touch(),  # a project of one's own may have a reason
+        ],
+    ),
     "the feature for the GPU without platforms": (
         "2.2",
         "cuda12 has no platforms of its own, so Pixi must also solve it for linux-64, linux-aarch64, osx-arm64, win-64",
