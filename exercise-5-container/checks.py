@@ -27,11 +27,9 @@ def container_files(workspace: Workspace, definitions: bool) -> list[Path]:
 
 def advice_to_restore(workspace: Workspace, name: str) -> str:
     """How to get a missing file: from git in the exercise's own folder, elsewhere by writing one."""
-    return (
-        f"git checkout -- {name}"
-        if workspace.in_exercise
-        else f"write one; exercise-5-container/solution/{name} is an example"
-    )
+    if workspace.in_exercise:
+        return f"git checkout -- {name}"
+    return f"write one; exercise-5-container/solution/{name} is an example"
 
 
 def images_of(workspace: Workspace) -> list[Image]:

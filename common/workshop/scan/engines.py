@@ -256,10 +256,13 @@ def _variable(config_file: Path, variables: dict[str, Any], name: str, kind: typ
 
 
 def _not_started(config_file: Path, error: Exception) -> WorkshopError:
-    advice = "is the job system there, and are its partition and account right (`sinfo`, `condor_status`)? Correct the "
-    advice += "configuration, or run without a cluster: --executor processes"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         advice = f"make room in the folder of --output (`{shell.free_space()}`), and run the same command again"
+    else:
+        advice = (
+            "is the job system there, and are its partition and account right (`sinfo`, `condor_status`)? Correct the "
+            "configuration, or run without a cluster: --executor processes"
+        )
     return WorkshopError(
         looked_at=f"Parsl, started with {config_file}",
         expected="an engine that starts and submits its first job",
