@@ -80,9 +80,10 @@ def at_recorded_revision(run: Received) -> Iterator[Checkout]:
             remarks += _lock_remarks(run, folder, commit)
             yield Checkout(folder, path, remarks, root, code)
         finally:
-            shell.git(root, "worktree", "remove", "--force", str(folder))
-            shutil.rmtree(folder, ignore_errors=True)
-            shell.git(root, "worktree", "prune")
+            # To prune is the last resort: it damages a worktree that another `verify` is just adding.
+            if shell.git(root, "worktree", "remove", "--force", str(folder)) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                shell.git(root, "worktree", "prune")
 
 
 def repository_with(commit: str, run_folder: Path) -> Path:
